@@ -1,0 +1,49 @@
+"""Relation extraction: documents in, (head, relation, tail) triples and a knowledge graph out (AutoRE, Relation-Head-Facts)."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from suite.domain import Domain, Task
+
+DOMAIN = Domain(
+    name="relation_extraction",
+    title="documents to triples and a knowledge graph (AutoRE: Relation-Head-Facts)",
+    extra="relation_extraction",
+    tasks={
+        "default": Task(
+            recipe="domains.relation_extraction.recipe:RelationExtractionRecipe",
+            data="domains.relation_extraction.data:RelationExtractionData",
+            predictor="domains.relation_extraction.predict:RelationExtractor",
+            query="domains.relation_extraction.types:ExtractionQuery",
+            result="domains.relation_extraction.types:ExtractionResult",
+        )
+    },
+    verbs={
+        "evaluate": "domains.relation_extraction.evaluate:evaluate",
+        "compare": "domains.relation_extraction.compare:compare",
+        "prepare": "domains.relation_extraction.prepare:prepare",
+        "export": "domains.relation_extraction.export:export",
+        "diff": "domains.relation_extraction.export:diff",
+        "demo": "domains.relation_extraction.demo:demo",
+    },
+)
+
+_PUBLIC = {
+    "RelationExtractor": "predict",
+    "RelationExtractionRecipe": "recipe",
+    "RelationExtractionData": "data",
+    "Triple": "types",
+    "ExtractionQuery": "types",
+    "ExtractionResult": "types",
+    "Schema": "schema",
+}
+
+__all__ = ["DOMAIN", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
