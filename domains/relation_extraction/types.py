@@ -5,8 +5,9 @@ Offsets are Unicode code points of the user's own text: `text[start:end]` is the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 Step = Literal["relation", "subject", "fact"]
 """The three kinds of calls of Relation-Head-Facts; each is also the name of its adapter in the three-adapter layout."""
@@ -41,6 +42,14 @@ class Argument:
     @property
     def end(self) -> int | None:
         return self.mentions[0].end if self.mentions else None
+
+    def to_dict(self) -> dict[str, Any]:
+        mentions = [[span.start, span.end] for span in self.mentions]
+        return {"text": self.text, "start": self.start, "end": self.end, "mentions": mentions}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Argument:
+        return cls(record["text"], tuple(Span(start, end) for start, end in record.get("mentions", ())))
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,50 @@ class Triple:
     def key(self) -> tuple[str, str, str]:
         """What makes two triples of one document the same: `(head text, relation, tail text)`."""
         return (self.head.text, self.relation, self.tail.text)
+
+    def to_dict(self) -> dict[str, Any]:
+        """One line of a triples file, ready for `json.dumps`."""
+        source = self.source
+        return {
+            "doc_id": self.doc_id,
+            "head": self.head.to_dict(),
+            "relation": self.relation,
+            "pid": self.pid,
+            "tail": self.tail.to_dict(),
+            "score": self.score,
+            "score_relation": self.score_relation,
+            "score_head": self.score_head,
+            "evidence": list(self.evidence),
+            "source": source
+            and {
+                "paradigm": source.paradigm,
+                "protocol": source.protocol,
+                "adapter": source.adapter,
+                "chunk": list(source.chunks),
+            },
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Triple:
+        """The inverse of `to_dict`.
+
+        Raises:
+            KeyError, TypeError: `record` is not a line of a triples file.
+        """
+        source = record.get("source")
+        return cls(
+            doc_id=record["doc_id"],
+            head=Argument.from_dict(record["head"]),
+            relation=record["relation"],
+            tail=Argument.from_dict(record["tail"]),
+            pid=record.get("pid"),
+            score=record.get("score"),
+            score_relation=record.get("score_relation"),
+            score_head=record.get("score_head"),
+            evidence=tuple(record.get("evidence", ())),
+            source=source
+            and Source(source["paradigm"], source["protocol"], source["adapter"], tuple(source.get("chunk", (0,)))),
+        )
 
 
 @dataclass(frozen=True)
