@@ -140,6 +140,8 @@ class Call:
     Attributes:
         relation, description: of the H and F steps. `relations`: the list that D_RS_F puts into its F prompt.
         head: of the F step of the paradigms with heads.
+        analysis: the free-text analysis that the answer is based on, in the versions that ask for one first; None
+            asks for the analysis itself.
     """
 
     step: Step
@@ -148,6 +150,7 @@ class Call:
     description: str | None = None
     head: str | None = None
     relations: tuple[str, ...] = field(default=())
+    analysis: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,275 @@
+"""The wording of every call: what is asked at each step, how an answer is written, which adapter a step uses.
+
+Pure functions of strings; no model, no tokenizer. Two families:
+
+- `autore-official/<version>`: the prompts that the released AutoRE adapters were trained with (THUDM/AutoRE,
+  "AutoRE: Document-Level Relation Extraction with Large Language Models", ACL 2024 demos). Their odd punctuation is
+  real: a prompt that differs by one character is another protocol.
+- `suite-v1/<version>`: ours. The passage comes first in every step, in a piece of its own, so that all calls of a step
+  on one document share their longest prefix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from domains.relation_extraction.types import Call, Step
+from suite.errors import InputError
+
+Layout = Literal["single", "three"]
+Scope = Literal["document", "relations", "relation", "head"]
+"""What one fact call covers: the document, a list of relations, one relation, or one relation and head."""
+
+Item = str | Sequence[str]
+"""A relation name or a head, or the `(head, relation, tail)` of a fact."""
+
+OFFICIAL = "autore-official"
+OURS = "suite-v1"
+
+PARADIGMS: tuple[str, ...] = (
+    "D_F",
+    "D_RS_F",
+    "D_R_F",
+    "D_R_H_F",
+    "D_R_H_F_desc",
+    "D_R_H_F_desc_analysis",
+    "D_R_H_F_desc_chinese",
+    "zero-shot",
+)
+
+COMPONENTS: tuple[str, ...] = ("relation", "subject", "facts")
+"""Tests of one step alone: R; H with gold relations; F with gold relations and gold heads."""
+
+_SCOPES: Mapping[str, Scope] = {
+    "D_F": "document",
+    "D_RS_F": "relations",
+    "D_R_F": "relation",
+    "zero-shot": "relations",
+}
+_STEPS: Mapping[str, tuple[Step, ...]] = {
+    "D_F": ("fact",),
+    "D_RS_F": ("relation", "fact"),
+    "D_R_F": ("relation", "fact"),
+    "zero-shot": ("fact",),
+}
+_ALL_STEPS: tuple[Step, ...] = ("relation", "subject", "fact")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How one version asks and answers.
+
+    Attributes:
+        id: `<family>/<version>`; stored in an adapter's metadata and compared when it is loaded.
+        answers: per step, the pieces of the prompt; joined they are the prompt.
+        analyses: per step, the pieces of the prompt for the free-text analysis that precedes the answer; empty for
+            versions without one. A call whose `analysis` is None then asks for the analysis, otherwise for the answer.
+        empty: the answer line that says "nothing"; None where the protocol has no such answer.
+    """
+
+    id: str
+    answers: Mapping[Step, tuple[str, ...]]
+    analyses: Mapping[Step, tuple[str, ...]] = field(default_factory=dict)
+    empty: str | None = None
+
+    @property
+    def family(self) -> str:
+        return self.id.partition("/")[0]
+
+    @property
+    def version(self) -> str:
+        return self.id.partition("/")[2]
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps of a document in order."""
+        return _STEPS.get(self.version, _ALL_STEPS)
+
+    @property
+    def scope(self) -> Scope:
+        return _SCOPES.get(self.version, "head")
+
+    @property
+    def described(self) -> bool:
+        """Whether relation descriptions enter the prompts of H and F."""
+        return "_desc" in self.version
+
+    def pieces(self, call: Call) -> tuple[str, ...]:
+        """The prompt of `call` as the pieces that are tokenised separately; the first holds the passage.
+
+        Raises:
+            InputError: the version has no such step, or the call lacks something that the step is asked about.
+        """
+        asks_analysis = bool(self.analyses) and call.analysis is None
+        templates = (self.analyses if asks_analysis else self.answers).get(call.step)
+        if templates is None:
+            raise InputError(f"protocol {self.id} has no step {call.step!r}; its steps are {', '.join(self.steps)}")
+        if self.family == OURS:
+            return tuple(_fill(template, call, self._task(call)) for template in templates)
+        return tuple(_fill(template, call) for template in templates)
+
+    def prompt(self, call: Call) -> str:
+        """The prompt of `call`, also the `instruction` of a training sample."""
+        return "".join(self.pieces(call))
+
+    def answer(self, step: Step, items: Iterable[Item]) -> str:
+        """The answer of `step` that lists `items`: names or heads as they are, facts as Python's repr of a list.
+
+        No items give the empty marker, or an empty answer where the protocol has none.
+        """
+        lines = [repr(list(item)) if step == "fact" else str(item) for item in items]
+        return "\n".join(lines) if lines else (self.empty or "")
+
+    def adapter(self, step: Step, layout: Layout = "three") -> str:
+        """Name of the adapter that answers `step`: the step itself, or `joint` where one adapter does all."""
+        return step if layout == "three" else "joint"
+
+    def _task(self, call: Call) -> str:
+        description = f" ({call.description})" if self.described and call.description else ""
+        if call.step == "relation":
+            return "relations"
+        if call.step == "subject":
+            return f'heads of "{_given(call, "relation")}"{description}'
+        match self.scope:
+            case "document":
+                return "triples"
+            case "relations":
+                return "triples of " + ", ".join(f'"{name}"' for name in call.relations)
+            case "relation":
+                return f'triples "{_given(call, "relation")}"'
+            case "head":
+                return f'triples "{_given(call, "relation")}" from "{_given(call, "head")}"'
+
+
+def protocol(identifier: str) -> Protocol:
+    """Return the protocol `<family>/<version>`; a version alone means ours.
+
+    Raises:
+        InputError: there is no such protocol; the line lists those there are.
+    """
+    full = identifier if "/" in identifier else f"{OURS}/{identifier}"
+    try:
+        return _PROTOCOLS[full]
+    except KeyError:
+        raise InputError(f"unknown protocol {identifier!r}; choose one of {', '.join(_PROTOCOLS)}") from None
+
+
+def protocols() -> tuple[str, ...]:
+    """The ids of all protocols."""
+    return tuple(_PROTOCOLS)
+
+
+def check_protocol(expected: str, found: str | None, where: str) -> None:
+    """Refuse an adapter that was trained with other prompts than it would be asked with.
+
+    Args:
+        expected: the protocol that the run uses.
+        found: the protocol in the adapter's metadata; None when it states none, which is accepted.
+        where: the adapter, for the message.
+
+    Raises:
+        InputError: the two differ.
+    """
+    if found is not None and found != expected:
+        raise InputError(f"adapter {where} was trained with protocol {found}, not {expected}; use --protocol {found}")
+
+
+def _given(call: Call, name: Literal["relation", "head"]) -> str:
+    value = getattr(call, name)
+    if value is None:
+        raise InputError(f"a {call.step} call needs a {name}, and none was given")
+    return value
+
+
+def _fill(template: str, call: Call, task: str = "") -> str:
+    """Put the call's strings into `template`; braces inside those strings stay what they are."""
+    fields = {"s": call.passage, "task": task, "a": call.analysis, "rs": str(list(call.relations))}
+    if "{r}" in template:
+        fields["r"] = _given(call, "relation")
+    if "{h}" in template:
+        fields["h"] = _given(call, "head")
+    if "{d}" in template:
+        # A relation of a user's schema may have no description; its name is the closest thing to one.
+        fields["d"] = call.description or _given(call, "relation")
+    return template.format_map(fields)
+
+
+_LIST_ANY = 'Given a passage: "{s}"\nList any underlying relations.'
+_LIST_ALL = 'Given a passage: "{s}"\nList all underlying relations.'
+
+# Verbatim, stray characters included: the `n.` of D_RS_F, spaces before colons, the trailing space after an analysis.
+_OFFICIAL: Mapping[str, Mapping[Step, str]] = {
+    "D_F": {"fact": 'Given a passage: "{s}"\nList all underlying facts.'},
+    "D_RS_F": {
+        "relation": _LIST_ALL,
+        "fact": 'Given a passage: "{s}"\nList all triplet facts according to the relation list : "{rs}"n.',
+    },
+    "D_R_F": {
+        "relation": _LIST_ALL,
+        "fact": 'Given a passage: "{s}"\nList all triplet facts that take "{r}" as the relation.',
+    },
+    "D_R_H_F": {
+        "relation": _LIST_ALL,
+        "subject": 'Given a relation : "{r}" and a passage: "{s}"\n'
+        "list the entities that can be serve as suitable subjects for the relation.",
+        "fact": 'Provided a passage: "{s}"\n'
+        'List all triplet facts that take "{r}" as the relation and "{h}" as the subject.',
+    },
+    "D_R_H_F_desc": {
+        "relation": _LIST_ANY,
+        "subject": 'Given a relation "{r}", and its description: "{d}" and a passage: "{s}", '
+        "list entities that can be identified as suitable subjects for the relation.",
+        "fact": 'Given relation "{r}" and relation description: "{d}".\nProvided a passage: "{s}"\n'
+        'List all triplet facts that take "{r}" as the relation and "{h}" as the subject.',
+    },
+    "D_R_H_F_desc_analysis": {
+        "relation": 'Given a passage: "{s}", along with an analysis of the implicit relations present in the passage: '
+        "{a}.\nList the relations that can be derived from the passage.",
+        "subject": 'Given a relation description: "{d}" and a passage: "{s}", along with the analysis of subjects: '
+        "{a}, Based on this analysis, list entities that can be identified as suitable subjects for the relation. ",
+        "fact": 'After analyzing the passage: "{s}", and considering the subject of the relation: "{h}", we have '
+        'conducted an analysis to derive all facts as: "{a}".\nBased on this analysis, list the facts.',
+    },
+    "D_R_H_F_desc_chinese": {
+        "relation": '给定一段文字："{s}"\n列出任何潜在的关系。',
+        "subject": '给定一个关系"{r}"，其描述为："{d}"，以及一段文字："{s}"，列出可以识别为该关系主体的实体。',
+        "fact": '给定关系"{r}"及其描述："{d}"。\n提供一段文字："{s}"\n列出所有三元组事实，以"{r}"为关系，"{h}"为主体。',
+    },
+}
+
+_OFFICIAL_ANALYSES: Mapping[Step, str] = {
+    "relation": 'Given a passage: "{s}", conduct a comprehensive analysis to uncover any underlying relations.',
+    "subject": 'Given a description of a relation: "{d}" and a passage: "{s}", analysis which entities can act as the '
+    "subject of the mentioned relation.",
+    "fact": 'Given relation "{r}" and relation description: "{d}", the passage: "{s}", and a specific subject: "{h}", '
+    "conduct an analysis to identify all facts within the passage.",
+}
+
+_OURS = ("Document:\n{s}\n", "Task: {task}\n")
+_ZERO_SHOT = (
+    "Document:\n{s}\n",
+    "\nExtract every fact that this document states, using only these relations: {rs}\n"
+    "Write one fact a line, as a Python list of three strings: ['head', 'relation', 'tail']. "
+    "Copy head and tail exactly from the document. Write nothing else; if there is no fact, write none.\n",
+)
+
+
+def _build() -> dict[str, Protocol]:
+    built = {}
+    for version, prompts in _OFFICIAL.items():
+        analyses = _OFFICIAL_ANALYSES if version.endswith("_analysis") else {}
+        built[f"{OFFICIAL}/{version}"] = Protocol(
+            f"{OFFICIAL}/{version}",
+            {step: (prompt,) for step, prompt in prompts.items()},
+            {step: (prompt,) for step, prompt in analyses.items()},
+        )
+    for version in ("D_F", "D_RS_F", "D_R_F", "D_R_H_F", "D_R_H_F_desc"):
+        answers = dict.fromkeys(_STEPS.get(version, _ALL_STEPS), _OURS)
+        built[f"{OURS}/{version}"] = Protocol(f"{OURS}/{version}", answers, empty="none")
+    built[f"{OURS}/zero-shot"] = Protocol(f"{OURS}/zero-shot", {"fact": _ZERO_SHOT}, empty="none")
+    return built
+
+
+_PROTOCOLS = _build()
