@@ -7,11 +7,19 @@ its run of the contract test.
 
 from __future__ import annotations
 
+import difflib
+import pkgutil
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
+
+from suite.errors import InputError
+
+ENTRY_POINTS = "suite.domains"
 
 
 @dataclass(frozen=True)
@@ -93,3 +101,43 @@ def load(reference: str) -> Any:
     if not separator:
         raise ValueError(f"{reference!r} is not an import string; write package.module:Name")
     return getattr(import_module(module), name)
+
+
+def discover() -> dict[str, Domain]:
+    """Return every domain by name: those of the package `domains`, then those that other distributions ship.
+
+    A foreign domain that cannot be imported, or that takes a name already given, is left out with a warning: it must
+    not take the command down for all the others.
+    """
+    found: dict[str, Domain] = {}
+    package = import_module("domains")
+    for module in sorted(info.name for info in pkgutil.iter_modules(package.__path__) if info.ispkg):
+        domain: Domain = import_module(f"domains.{module}").DOMAIN
+        found[domain.name] = domain
+    for point in entry_points(group=ENTRY_POINTS):
+        if point.module.partition(".")[0] == "domains":
+            continue
+        try:
+            domain = point.load()
+        except Exception as error:
+            warnings.warn(f"domain {point.name} ({point.value}) cannot be loaded: {error}", stacklevel=2)
+            continue
+        if domain.name in found:
+            warnings.warn(f"domain {domain.name} of {point.value} is left out: the name is taken", stacklevel=2)
+            continue
+        found[domain.name] = domain
+    return found
+
+
+def find(name: str) -> Domain:
+    """Return the domain called `name`.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    found = discover()
+    if name not in found:
+        near = difflib.get_close_matches(name, found, n=1)
+        advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(found)}"
+        raise InputError(f"no domain is called {name!r}; {advice}")
+    return found[name]

@@ -1,0 +1,1 @@
+"""The roof: the `suite` command. It finds the domains and contains none; nothing imports it."""

@@ -1,0 +1,286 @@
+"""From a typed signature to command-line options: the one way in which every verb gets its options.
+
+`jsonargparse` reads configurations, but at the prompt it wants `--flag true` and `--formats '[csv,html]'` and answers
+a typo with ten lines; people expect `--flag`, `--formats csv,html` and one line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import inspect
+import types
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
+
+from suite.errors import InputError
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose every error is one line that says where to look, and exit code 2."""
+
+    def __init__(self, prog: str, description: str = "", **kwargs: Any) -> None:
+        super().__init__(
+            prog=prog,
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            **kwargs,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        unknown = message.removeprefix("unrecognized arguments: ")
+        if unknown != message:
+            word = unknown.split()[0].partition("=")[0]
+            near = difflib.get_close_matches(word, self._option_string_actions, n=1)
+            message = f"{message}; did you mean {near[0]}?" if near else message
+        raise InputError(f"{self.prog}: {message} (see {self.prog} --help)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One parameter of a function or one field of a dataclass, as an option.
+
+    Attributes:
+        name: of the parameter; the option is `--name` with hyphens (underscores are accepted too).
+        kind: its annotation.
+        default: `inspect.Parameter.empty` where it must be given.
+        bare: whether a word before the first option may fill it.
+        help: one paragraph for people.
+    """
+
+    name: str
+    kind: Any
+    default: Any = inspect.Parameter.empty
+    bare: bool = False
+    help: str = ""
+
+    @property
+    def required(self) -> bool:
+        return self.default is inspect.Parameter.empty
+
+    @property
+    def many(self) -> bool:
+        """Whether it takes several values."""
+        return _item(self.kind) is not None
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    def add(self, parser: argparse.ArgumentParser) -> None:
+        """Add it to `parser`; a value that is not given stays absent from the parsed namespace.
+
+        Raises:
+            TypeError: the annotation is of a kind that no option can hold.
+        """
+        names = dict.fromkeys((self.flag, "--" + self.name))
+        common: dict[str, Any] = {"dest": self.name, "default": argparse.SUPPRESS, "help": self._help()}
+        kind = _without_none(self.kind)
+        item = _item(self.kind)
+        if kind is bool:
+            parser.add_argument(*names, action=argparse.BooleanOptionalAction, **common)
+        elif item is not None:
+            convert = _several(_converter(item))
+            metavar = _metavar(item, self.name)
+            parser.add_argument(*names, nargs="+", action=_Extend, type=convert, metavar=metavar, **common)
+        else:
+            parser.add_argument(*names, type=_converter(kind), metavar=_metavar(kind, self.name), **common)
+
+    def _help(self) -> str:
+        text = self.help.replace("%", "%%")
+        if self.required:
+            return f"{text} (required)".strip()
+        if self.default in (None, (), [], "") or isinstance(self.default, bool):
+            return text
+        default = ",".join(map(str, self.default)) if isinstance(self.default, list | tuple) else self.default
+        return f"{text} (default: {default})".replace("%", "%%").strip()
+
+
+class _Extend(argparse.Action):
+    """Collect the values of all its occurrences in one list."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        before = getattr(namespace, self.dest, [])
+        setattr(namespace, self.dest, [*before, *(value for group in values for value in group)])
+
+
+def of_function(function: Callable[..., Any]) -> list[Option]:
+    """Return the options of a typed function; the `Args:` of its docstring are their help."""
+    hints = get_type_hints(function)
+    texts = _texts(function)
+    options = []
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise TypeError(f"{function.__qualname__}: a verb names its parameters; *{parameter.name} gives no options")
+        if parameter.name not in hints:
+            raise TypeError(f"{function.__qualname__}: parameter {parameter.name} has no type")
+        bare = parameter.kind is not parameter.KEYWORD_ONLY and _without_none(hints[parameter.name]) is not bool
+        help_ = texts.get(parameter.name, "")
+        options.append(Option(parameter.name, hints[parameter.name], parameter.default, bare, help_))
+    return options
+
+
+def of_dataclass(kind: type) -> list[Option]:
+    """Return the options of a dataclass's fields; the `Attributes:` of its docstring are their help."""
+    hints = get_type_hints(kind)
+    texts = _texts(kind)
+    options = []
+    for field in dataclasses.fields(kind):
+        if not field.init:
+            continue
+        default = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        if default is dataclasses.MISSING:
+            default = inspect.Parameter.empty
+        options.append(Option(field.name, hints[field.name], default, help=texts.get(field.name, "")))
+    return options
+
+
+def parse(parser: argparse.ArgumentParser, options: Sequence[Option], argv: Sequence[str]) -> dict[str, Any]:
+    """Parse `argv` by `options`; return what was given by name, so that the callee's own defaults hold for the rest.
+
+    Words before the first option fill the options that may be bare, in order; one of many values takes all the rest.
+
+    Raises:
+        InputError: a word or option is not known, a value is missing or of the wrong kind.
+    """
+    for option in options:
+        option.add(parser)
+    bare, rest = split_bare(argv)
+    argv = [*_named(parser, options, bare), *rest]
+    given = vars(parser.parse_args(argv))
+    if missing := [option.flag for option in options if option.required and option.name not in given]:
+        parser.error(f"{' and '.join(missing)} must be given")
+    return {option.name: _collected(option, given[option.name]) for option in options if option.name in given}
+
+
+def split_bare(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split `argv` before its first option; a lone `-` (standard input) is a word."""
+    for place, word in enumerate(argv):
+        if word.startswith("-") and word != "-":
+            return list(argv[:place]), list(argv[place:])
+    return list(argv), []
+
+
+def description(function: Any) -> str:
+    """Return the docstring without its `Args:`, `Attributes:`, `Returns:` and `Raises:` sections."""
+    lines = inspect.cleandoc(function.__doc__ or "").splitlines()
+    sections = ("Args:", "Attributes:", "Returns:", "Raises:", "Yields:")
+    end = next((place for place, line in enumerate(lines) if line in sections), len(lines))
+    return "\n".join(lines[:end]).strip()
+
+
+def usage(options: Sequence[Option]) -> str:
+    """Return the bare words that `options` take, as a usage line shows them."""
+    words = [
+        (option.name.upper() + (" ..." if option.many else ""), option.required) for option in options if option.bare
+    ]
+    return " ".join(word if required else f"[{word}]" for word, required in words)
+
+
+def _named(parser: argparse.ArgumentParser, options: Sequence[Option], words: list[str]) -> list[str]:
+    """Put the names of the options before the bare words that fill them."""
+    argv: list[str] = []
+    for option in options:
+        if not words or not option.bare:
+            continue
+        taken = len(words) if option.many else 1
+        # `--name=word`, so that a word like `-` is never taken for an option
+        argv += [f"{option.flag}={word}" for word in words[:taken]]
+        del words[:taken]
+    if words:
+        parser.error(f"unexpected {' '.join(words)}")
+    return argv
+
+
+def _collected(option: Option, value: Any) -> Any:
+    """Turn the list that was parsed into the collection that the annotation asks for."""
+    origin = get_origin(_without_none(option.kind))
+    return origin(value) if origin in (tuple, set, frozenset) else value
+
+
+def _without_none(kind: Any) -> Any:
+    """`X | None` -> `X`; anything else as it is."""
+    if get_origin(kind) in (Union, types.UnionType):
+        members = [member for member in get_args(kind) if member is not type(None)]
+        if len(members) == 1:
+            return members[0]
+    return kind
+
+
+def _item(kind: Any) -> Any | None:
+    """The kind of one value of a collection, None where `kind` is no collection."""
+    kind = _without_none(kind)
+    if get_origin(kind) in (list, tuple, set, frozenset, Sequence):
+        return get_args(kind)[0]
+    return None
+
+
+def _converter(kind: Any) -> Callable[[str], Any]:
+    kind = _without_none(kind)
+    if get_origin(kind) is Literal:
+        return _choice(get_args(kind))
+    if kind in (int, float, str, Path):
+        return kind
+    if kind is Any:
+        return str
+    members = get_args(kind)
+    if get_origin(kind) in (Union, types.UnionType):  # e.g. Path | str: the first that accepts the text
+        return _first_of([_converter(member) for member in members if member is not type(None)])
+    raise TypeError(f"no command-line option can hold a {kind}")
+
+
+def _choice(values: tuple[Any, ...]) -> Callable[[str], Any]:
+    by_text = {str(value): value for value in values}
+
+    def choose(text: str) -> Any:
+        if text not in by_text:
+            raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(by_text)}")
+        return by_text[text]
+
+    return choose
+
+
+def _first_of(converters: Sequence[Callable[[str], Any]]) -> Callable[[str], Any]:
+    def convert(text: str) -> Any:
+        for converter in converters[:-1]:
+            try:
+                return converter(text)
+            except (ValueError, argparse.ArgumentTypeError):
+                continue
+        return converters[-1](text)
+
+    return convert
+
+
+def _several(convert: Callable[[str], Any]) -> Callable[[str], list[Any]]:
+    def split(text: str) -> list[Any]:
+        # a comma may be part of a file's name
+        return [convert(text)] if convert is Path else [convert(part) for part in text.split(",") if part]
+
+    split.__name__ = getattr(convert, "__name__", "value")
+    return split
+
+
+def _metavar(kind: Any, name: str) -> str:
+    kind = _without_none(kind)
+    if get_origin(kind) is Literal:
+        return "{" + ",".join(map(str, get_args(kind))) + "}"
+    return {int: "N", float: "X", Path: "PATH"}.get(kind, name.upper())
+
+
+def _texts(documented: Any) -> Mapping[str, str]:
+    """What the docstring says of each parameter or attribute."""
+    from docstring_parser import DocstringStyle
+    from docstring_parser import parse as parse_docstring
+
+    parsed = parse_docstring(documented.__doc__ or "", style=DocstringStyle.GOOGLE)
+    texts = {}
+    for parameter in parsed.params:
+        for name in parameter.arg_name.split(","):
+            texts[name.strip()] = " ".join((parameter.description or "").split())
+    return texts

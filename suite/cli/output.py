@@ -1,0 +1,120 @@
+"""What a command answers: text for people, or with `--json` one JSON object and nothing else on standard output."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from enum import Enum
+from pathlib import Path
+from typing import Any, TextIO
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """The outcome of a command.
+
+    Attributes:
+        data: the JSON object.
+        message: what a person reads; where empty, the data themselves are shown.
+        code: the exit code: 0 done, 1 our fault, 2 the input is wrong, 130 interrupted.
+    """
+
+    data: Mapping[str, Any]
+    message: str = ""
+    code: int = 0
+
+    @classmethod
+    def of(cls, value: Any) -> Answer:
+        """Make an answer of what a verb function returned: nothing, an answer, a mapping, or any other value.
+
+        Of a mapping, `message` is the text for people and `exit_code` the exit code.
+        """
+        if isinstance(value, Answer):
+            return value
+        if value is None:
+            return cls({})
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            value = dataclasses.asdict(value)
+        if not isinstance(value, Mapping):
+            return cls({"result": value})
+        data = dict(value)
+        return cls(data, str(data.get("message") or ""), int(data.pop("exit_code", 0)))
+
+    def print(self, stream: TextIO, *, as_json: bool) -> None:
+        if as_json or not self.message:
+            if as_json or self.data:
+                print(to_json(self.data, indent=None if as_json else 2), file=stream)
+        else:
+            print(self.message.rstrip("\n"), file=stream)
+        stream.flush()
+
+
+def to_json(value: Any, *, indent: int | None = None) -> str:
+    """Write `value` as strict JSON: paths as text, dataclasses as objects, numbers that are not finite as null."""
+    return json.dumps(jsonable(value), ensure_ascii=False, allow_nan=False, indent=indent)
+
+
+def jsonable(value: Any) -> Any:
+    """Return `value` made of dicts, lists, strings, finite numbers, booleans and None alone."""
+    if value is None or isinstance(value, bool | int | str):
+        return value.value if isinstance(value, Enum) else value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Enum):
+        return jsonable(value.value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: jsonable(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [jsonable(item) for item in value]
+    for convert in ("tolist", "item", "to_dict"):  # numpy and torch, then results
+        if callable(getattr(value, convert, None)):
+            return jsonable(getattr(value, convert)())
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+@contextmanager
+def answers(as_json: bool) -> Iterator[TextIO]:
+    """Yield the stream that the answer goes to.
+
+    With `as_json` everything else that is printed meanwhile, by libraries and child processes too, goes to standard
+    error, so that standard output holds the one JSON object alone.
+    """
+    if not as_json:
+        yield sys.stdout
+        return
+    real = sys.stdout
+    real.flush()
+    descriptor = _descriptor(real)
+    if descriptor is None:  # captured by a test or embedded: there is no descriptor to turn round
+        with redirect_stdout(sys.stderr):
+            yield real
+        return
+    kept = os.dup(descriptor)
+    os.dup2(_descriptor(sys.stderr) or 2, descriptor)
+    try:
+        with redirect_stdout(sys.stderr), open(kept, "w", encoding="utf-8", closefd=False) as stream:
+            yield stream
+    finally:
+        os.dup2(kept, descriptor)
+        os.close(kept)
+
+
+def _descriptor(stream: TextIO) -> int | None:
+    try:
+        return stream.fileno()
+    except (OSError, AttributeError, ValueError):
+        return None
+
+
+def note(*parts: str | Path) -> None:
+    """Print a line for people that is not the answer: progress, warnings, one failed input of several."""
+    print(*parts, file=sys.stderr, flush=True)
