@@ -1,0 +1,335 @@
+"""Putting adapters on a model, switching them, and taking them off again."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from peft import PeftConfig, PeftModel, get_peft_model, inject_adapter_in_model
+from peft.tuners.tuners_utils import cast_adapter_dtype
+from torch import nn
+
+from suite.adapters.fingerprint import fingerprint
+from suite.adapters.handle import (
+    ATTRIBUTE,
+    Attachment,
+    Handle,
+    Member,
+    adapter_layers,
+    adapters_on,
+    auxiliary_layers,
+    handle_of,
+)
+from suite.adapters.naming import suggest
+from suite.adapters.registry import build_config, method_info, one_line
+from suite.adapters.ties import tie
+from suite.errors import InputError
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """One method to attach: its name, its targets and the settings of its config."""
+
+    method: str
+    targets: list[str] | str | None = None
+    name: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, given: str | Mapping[str, Any] | MethodSpec) -> MethodSpec:
+        """A spec from a method's name or from `dict(method=..., targets=..., name=..., **settings)`."""
+        if isinstance(given, MethodSpec):
+            return given
+        if isinstance(given, str):
+            return cls(given)
+        settings = dict(given)
+        if "method" not in settings:
+            raise InputError(f"adapter settings {settings} name no method: add method=...")
+        return cls(settings.pop("method"), settings.pop("targets", None), settings.pop("name", None), settings)
+
+
+def attach(
+    model: nn.Module,
+    *methods: str | Mapping[str, Any] | MethodSpec,
+    targets: list[str] | str | None = None,
+    train: Sequence[str] = (),
+    buffers: Sequence[str] = (),
+    tie_groups: Sequence[Sequence[str]] = (),
+    name: str = "default",
+    **config: Any,
+) -> nn.Module:
+    """Put one adapter, made of one or several methods, on a model and make it the active, trainable one.
+
+    Every other parameter is frozen. Adapters that were active before stay on the model, switched off and frozen.
+
+    Args:
+        model: any torch module; transformers, diffusers and timm models included.
+        methods: names, or dicts with `method` and its settings, in the order in which they act (first innermost).
+        targets: for methods that name none of their own: endings of module names, or one regular expression.
+        train: globs over parameter names; what they match is trained in place and saved with the adapter.
+        buffers: globs over buffer names (BatchNorm statistics); saved with the adapter.
+        tie_groups: lists of globs over the adapter's saved keys; all parameters of a list become one.
+        name: what the adapter is called on this model.
+        config: settings of the method, where there is exactly one.
+
+    Returns:
+        The model to use from here on: the same object wherever the methods can be injected in place.
+
+    Raises:
+        InputError: the name is taken, or a method, setting, target or pattern fits nothing. The model is unchanged.
+    """
+    specs = [MethodSpec.parse(method) for method in methods]
+    if config and len(specs) != 1:
+        raise InputError(f"settings {sorted(config)} need exactly one method, {len(specs)} given: use dict(method=...)")
+    if config:
+        specs = [MethodSpec(specs[0].method, specs[0].targets, specs[0].name, {**specs[0].config, **config})]
+    if train or buffers:
+        specs.append(MethodSpec("parameters", config={"parameters": list(train), "buffers": list(buffers)}))
+    if not specs:
+        raise InputError("nothing to attach: name a method, or parameters to train")
+    planned = [(spec.method, build_config(spec.method, spec.config, _targets(spec, targets))) for spec in specs]
+    names = [spec.name for spec in specs]
+    return attach_configs(model, planned, name=name, adapter_names=names, tie_groups=tie_groups, trainable=True)
+
+
+def _targets(spec: MethodSpec, common: list[str] | str | None) -> list[str] | str | None:
+    if spec.targets is not None or spec.method == "parameters" or "target_modules" in spec.config:
+        return spec.targets
+    return common
+
+
+def attach_configs(
+    model: nn.Module,
+    planned: Sequence[tuple[str, PeftConfig]],
+    *,
+    name: str,
+    adapter_names: Sequence[str | None] = (),
+    tie_groups: Sequence[Sequence[str]] = (),
+    trainable: bool,
+) -> nn.Module:
+    """Attach methods whose peft configs are built already; see `attach`."""
+    handle = getattr(model, ATTRIBUTE, None)
+    _check_name(name, handle)
+    fresh = handle is None
+    if handle is None:
+        handle = Handle(base_fingerprint=fingerprint(model), base_class=type(model).__name__)
+        setattr(model, ATTRIBUTE, handle)
+    members = _members(name, [method for method, _ in planned], adapter_names)
+    attachment = Attachment(name, members, trainable, [list(group) for group in tie_groups])
+    flags = {parameter: parameter.requires_grad for parameter in model.parameters()}
+    previous = list(handle.active)
+    handle.attachments[name] = attachment
+    result = model
+    try:
+        for member, (_, config) in zip(members, planned, strict=True):
+            config.inference_mode = not trainable
+            result = _inject(result, member, config)
+        tie(result, attachment)
+    except Exception:
+        _remove(result, attachment)
+        handle.active = previous
+        if fresh:
+            delattr(model, ATTRIBUTE)
+        for parameter, flag in flags.items():
+            parameter.requires_grad_(flag)
+        raise
+    activate(result, name)
+    return result
+
+
+def _check_name(name: str, handle: Handle | None) -> None:
+    if not name or "." in name or "/" in name:
+        raise InputError(f"adapter name {name!r} must be non-empty and hold neither '.' nor '/'")
+    if handle is not None and name in handle.attachments:
+        raise InputError(f"adapter {name!r} is already on this model: choose another name= or detach it first")
+
+
+def _members(name: str, methods: Sequence[str], given: Sequence[str | None]) -> list[Member]:
+    """Adapter names: the attachment's own for a single method, else one per method, made unique by a number."""
+    if len(methods) == 1:
+        return [Member(methods[0], (given[0] if given else None) or name)]
+    members: list[Member] = []
+    for position, method in enumerate(methods):
+        own = given[position] if position < len(given) else None
+        label = f"{name}-{own or method}"
+        repeats = sum(member.adapter.split("~")[0] == label for member in members)
+        members.append(Member(method, f"{label}~{repeats + 1}" if repeats else label))
+    return members
+
+
+def _inject(model: nn.Module, member: Member, config: PeftConfig) -> nn.Module:
+    """Add one method's layers to the model under the member's adapter name."""
+    info = method_info(member.method)
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    _check_targets(base, member, config)
+    try:
+        with warnings.catch_warnings():
+            # Several adapters on one model is what we are here for.
+            warnings.filterwarnings("ignore", message="Already found a `peft_config` attribute")
+            if info.in_place:
+                inject_adapter_in_model(config, base, member.adapter)
+            else:
+                model = _wrap(model, member, config)
+    except ValueError as error:
+        raise InputError(f"{member.method}: {one_line(error)}") from error
+    cast_adapter_dtype(base, member.adapter)
+    if hasattr(base, "_hf_peft_config_loaded"):
+        base._hf_peft_config_loaded = True  # transformers then saves and reports the adapter as its own
+    return model
+
+
+def _wrap(model: nn.Module, member: Member, config: PeftConfig) -> PeftModel:
+    if not isinstance(model, PeftModel):
+        return get_peft_model(model, config, adapter_name=member.adapter)
+    if model.peft_type != config.peft_type:
+        raise InputError(
+            f"{member.method}: the model is already wrapped for {str(model.peft_type.value).lower()!r}; "
+            "only one kind of method that needs a wrapper fits on one model"
+        )
+    model.add_adapter(member.adapter, config)
+    return model
+
+
+def _check_targets(model: nn.Module, member: Member, config: PeftConfig) -> None:
+    """Refuse a target that names nothing: peft only complains when all of them do."""
+    targets = getattr(config, "target_modules", None)
+    if not isinstance(targets, (set, list, tuple)):
+        return
+    names = [name for name, _ in model.named_modules()]
+    for target in targets:
+        if not any(name == target or name.endswith(f".{target}") for name in names):
+            raise InputError(f"{member.method}: target {target!r} is no module of the model{suggest(target, names)}")
+
+
+def _remove(model: nn.Module, attachment: Attachment) -> None:
+    """Take an attachment's tensors off every layer, and layers that then hold nothing off the model."""
+    adapters = {member.adapter for member in attachment.members}
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    for name, layer in adapter_layers(base):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Adapter .* was active which is now deleted")
+            for adapter in adapters & adapters_on(layer):
+                layer.delete_adapter(adapter)
+        if not adapters_on(layer):
+            _unwrap(base, name, layer)
+    for auxiliary in auxiliary_layers(base):
+        for adapter in adapters:
+            auxiliary.delete_adapter(adapter, new_active_adapters=None)
+    configs = getattr(base, "peft_config", {})
+    for adapter in adapters:
+        configs.pop(adapter, None)
+    if not configs and hasattr(base, "peft_config"):
+        del base.peft_config
+    handle_of(model).attachments.pop(attachment.name, None)
+
+
+def _unwrap(model: nn.Module, name: str, layer: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    owner = model.get_submodule(parent)
+    setattr(owner, child, layer.base_layer)
+
+
+def attached(model: nn.Module) -> list[str]:
+    """Names of the adapters on the model, in the order in which they were attached."""
+    handle = getattr(model, ATTRIBUTE, None)
+    return list(handle.attachments) if handle else []
+
+
+def active(model: nn.Module) -> list[str]:
+    """Names of the adapters that take part in the forward."""
+    handle = getattr(model, ATTRIBUTE, None)
+    return list(handle.active) if handle else []
+
+
+def activate(model: nn.Module, *names: str, trainable: bool | None = None) -> None:
+    """Switch to the adapters `names`; several act together, in the order in which they were attached.
+
+    Args:
+        model: a model with adapters.
+        names: attachments to switch on; all others are switched off and frozen. None at all: the bare base.
+        trainable: whether they train; None keeps what they were attached or loaded with.
+
+    Raises:
+        InputError: there is no such adapter, or an adapter is merged.
+    """
+    handle = handle_of(model)
+    chosen = [handle.attachment(name) for name in names]
+    merged = sorted({adapter for _, layer in adapter_layers(model) for adapter in layer.merged_adapters})
+    if merged:
+        raise InputError(f"adapters {merged} are merged into the weights: call unmerge before switching")
+    if trainable is not None:
+        for attachment in chosen:
+            attachment.trainable = trainable
+    handle.active = [attachment.name for attachment in handle.attachments.values() if attachment in chosen]
+    apply_active(model)
+
+
+def apply_active(model: nn.Module) -> None:
+    """Make every layer's active adapters and gradient flags agree with the handle."""
+    handle = handle_of(model)
+    order = handle.active_adapters()
+    frozen = {
+        member.adapter
+        for attachment in handle.attachments.values()
+        if not attachment.trainable
+        for member in attachment.members
+    }
+    for _, layer in adapter_layers(model):
+        here = adapters_on(layer)
+        layer.set_adapter([adapter for adapter in order if adapter in here])
+        layer.set_requires_grad([adapter for adapter in here & frozen], False)
+    for auxiliary in auxiliary_layers(model):
+        _activate_auxiliary(auxiliary, order, frozen)
+
+
+def _activate_auxiliary(auxiliary: Any, order: Sequence[str], frozen: set[str]) -> None:
+    here = [adapter for adapter in order if adapter in auxiliary._adapters]
+    auxiliary.enable_adapters(bool(here))
+    if here:
+        auxiliary.set_adapter(here[-1:], inference_mode=here[-1] in frozen)
+
+
+@contextmanager
+def disabled(model: nn.Module) -> Iterator[nn.Module]:
+    """The bare base model inside the block; what was active, merged or trainable before is so again after it."""
+    layers: list[Any] = [layer for _, layer in adapter_layers(model)]
+    layers += auxiliary_layers(model)
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    merged = [(layer, list(layer.merged_adapters)) for _, layer in adapter_layers(model) if layer.merged]
+    for layer, _ in merged:
+        layer.unmerge()
+    for layer in layers:
+        layer.enable_adapters(False)
+    try:
+        yield model
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)
+        for layer, names in reversed(merged):
+            layer.merge(adapter_names=names)
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+
+
+def detach(model: nn.Module, name: str | None = None) -> nn.Module:
+    """Take adapters off: the one called `name`, or all of them.
+
+    Returns:
+        The model to use from here on; with no adapter left, the base model as it was before the first `attach`
+        (parameters stay frozen as they are).
+    """
+    handle = handle_of(model)
+    for attachment in [handle.attachment(name)] if name is not None else list(handle.attachments.values()):
+        _remove(model, attachment)
+        handle.active = [other for other in handle.active if other != attachment.name]
+    if handle.attachments:
+        apply_active(model)
+        return model
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    delattr(base, ATTRIBUTE)
+    if hasattr(base, "_hf_peft_config_loaded"):
+        base._hf_peft_config_loaded = False
+    return base

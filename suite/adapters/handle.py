@@ -1,0 +1,96 @@
+"""What a model knows about the adapters on it: the attachments, which are active, and the base they were made for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import AuxiliaryTrainingWrapper
+from torch import nn
+
+from suite.adapters.naming import suggest
+from suite.errors import InputError
+
+ATTRIBUTE = "_suite_adapters"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One method of an attachment and the name that its tensors carry inside the model."""
+
+    method: str
+    adapter: str
+
+
+@dataclass
+class Attachment:
+    """What one `attach` or `load` put on the model: methods in order, innermost first."""
+
+    name: str
+    members: list[Member]
+    trainable: bool
+    tie_groups: list[list[str]] = field(default_factory=list)
+
+
+@dataclass
+class Handle:
+    """The adapters of one model. Holds names only, so a deepcopy of the model carries a handle of its own."""
+
+    attachments: dict[str, Attachment] = field(default_factory=dict)
+    active: list[str] = field(default_factory=list)
+    base_fingerprint: str | None = None
+    base_class: str = ""
+    context: dict[str, Any] = field(default_factory=dict)
+
+    def attachment(self, name: str | None) -> Attachment:
+        """The attachment called `name`, or the only active one for None.
+
+        Raises:
+            InputError: there is no such attachment, or None while not exactly one is active.
+        """
+        if name is None:
+            if len(self.active) != 1:
+                state = f"{len(self.active)} are active ({', '.join(self.active)})" if self.active else "none is active"
+                raise InputError(f"adapter name missing: {state}; pass name= one of {sorted(self.attachments)}")
+            name = self.active[0]
+        if name not in self.attachments:
+            known = ", ".join(sorted(self.attachments)) or "none"
+            raise InputError(f"no adapter {name!r} on this model{suggest(name, self.attachments)} (attached: {known})")
+        return self.attachments[name]
+
+    def active_adapters(self) -> list[str]:
+        """The tensor-level adapter names that take part in the forward, in attach order."""
+        return [
+            member.adapter
+            for name, attachment in self.attachments.items()
+            if name in self.active
+            for member in attachment.members
+        ]
+
+
+def handle_of(model: nn.Module) -> Handle:
+    """The handle of a model that carries adapters.
+
+    Raises:
+        InputError: nothing was attached to this model.
+    """
+    handle = getattr(model, ATTRIBUTE, None)
+    if handle is None:
+        raise InputError(f"{type(model).__name__} carries no adapters: call suite.adapters.attach or load first")
+    return handle
+
+
+def adapter_layers(model: nn.Module) -> list[tuple[str, BaseTunerLayer]]:
+    """Every peft tuner layer of the model with its dotted name, outermost first."""
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
+
+
+def auxiliary_layers(model: nn.Module) -> list[AuxiliaryTrainingWrapper]:
+    """peft's wrappers for whole trained modules (`modules_to_save`) and trained tokens."""
+    return [module for module in model.modules() if isinstance(module, AuxiliaryTrainingWrapper)]
+
+
+def adapters_on(layer: BaseTunerLayer) -> set[str]:
+    """The adapter names that have tensors on this layer."""
+    return set(layer._get_available_adapters()) | set(layer._all_available_adapter_names())

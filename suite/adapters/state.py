@@ -1,0 +1,151 @@
+"""The tensors of an adapter and their names: in the model, and in a file that knows no adapter name and no nesting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
+from peft.tuners.tuners_utils import (
+    BaseTunerLayer,
+    _filter_state_dict_by_key_prefixes,
+    _get_tuner_state_dict_key_prefixes,
+)
+from torch import Tensor, nn
+
+from suite.adapters.handle import Member, adapters_on, auxiliary_layers, handle_of
+from suite.adapters.registry import method_info
+from suite.errors import InputError
+
+SEGMENT = "base_layer"
+PREFIX = "base_model.model."
+
+
+def carrier_of(model: nn.Module, member: Member) -> nn.Module:
+    """The module that peft's state functions want for this member: the `PeftModel`, or the model injected into."""
+    if method_info(member.method).in_place and isinstance(model, PeftModel):
+        return model.get_base_model()
+    return model
+
+
+def saved_state(model: nn.Module, member: Member) -> dict[str, Tensor]:
+    """One member's tensors under the names that its file holds: peft's own, free of other methods' nesting."""
+    carrier = carrier_of(model, member)
+    config = carrier.peft_config[member.adapter]
+    reference, config.base_model_name_or_path = config.base_model_name_or_path, None  # peft would ask the hub about it
+    try:
+        state = get_peft_model_state_dict(carrier, adapter_name=member.adapter)
+    finally:
+        config.base_model_name_or_path = reference
+    prefix = "" if isinstance(carrier, PeftModel) else PREFIX
+    return {prefix + _without_foreign_layers(carrier, key, member.adapter): value for key, value in state.items()}
+
+
+def load_saved_state(model: nn.Module, member: Member, state: Mapping[str, Tensor], source: str) -> None:
+    """Put a file's tensors into the member's place. Nothing is changed unless every name and shape fits.
+
+    Raises:
+        InputError: names are missing or unexpected, or a shape differs; the first few are listed.
+    """
+    carrier = carrier_of(model, member)
+    prefix = "" if isinstance(carrier, PeftModel) else PREFIX
+    current = saved_state(model, member)
+    _compare(current, state, source)
+    nested = {}
+    for key in _nested_keys(carrier, member):
+        nested[prefix + _without_foreign_layers(carrier, key, member.adapter)] = key
+    remapped = {nested.get(key, key.removeprefix(prefix)): value for key, value in state.items()}
+    set_peft_model_state_dict(carrier, remapped, adapter_name=member.adapter)
+
+
+def _nested_keys(carrier: nn.Module, member: Member) -> list[str]:
+    config = carrier.peft_config[member.adapter]
+    tuner = PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type]
+    return [tuner._remove_adapter_name_from_key(key, member.adapter) for key in _layer_keys(carrier, member.adapter)]
+
+
+def _layer_keys(model: nn.Module, adapter: str) -> list[str]:
+    prefixes = _get_tuner_state_dict_key_prefixes(model, adapter_name=adapter)
+    return list(_filter_state_dict_by_key_prefixes(model.state_dict(), prefixes))
+
+
+def adapter_keys(model: nn.Module, member: Member) -> dict[str, str]:
+    """Saved name -> name in `model.state_dict()` of a member's tensors in tuner layers."""
+    carrier = carrier_of(model, member)
+    tuner = PEFT_TYPE_TO_TUNER_MAPPING[carrier.peft_config[member.adapter].peft_type]
+    keys = {}
+    for key in _layer_keys(carrier, member.adapter):
+        plain = tuner._remove_adapter_name_from_key(key, member.adapter)
+        keys[_without_foreign_layers(carrier, plain, member.adapter)] = key
+    return keys
+
+
+def _compare(current: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str) -> None:
+    problems = [f"missing {key}" for key in current if key not in given]
+    problems += [f"unexpected {key}" for key in given if key not in current]
+    problems += [
+        f"{key} is {tuple(given[key].shape)}, the model's {tuple(current[key].shape)}"
+        for key in current
+        if key in given and given[key].shape != current[key].shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise InputError(f"{source} does not fit the model: {'; '.join(problems[:3])}{more}")
+
+
+def _without_foreign_layers(model: nn.Module, key: str, adapter: str) -> str:
+    """Drop the `base_layer.` segments that come from other adapters' layers around this adapter's own."""
+    kept = []
+    module: nn.Module | None = model
+    for part in key.split("."):
+        foreign = isinstance(module, BaseTunerLayer) and part == SEGMENT and adapter not in adapters_on(module)
+        if not foreign:
+            kept.append(part)
+        module = getattr(module, part, None) if module is not None else None
+        module = module if isinstance(module, nn.Module) else None
+    return ".".join(kept)
+
+
+def adapter_state(model: nn.Module) -> dict[str, Tensor]:
+    """Every tensor of the active adapters that train, by its name in the model: what a trainer's checkpoint holds."""
+    wanted = _trained_names(model)
+    return {name: tensor for name, tensor in model.state_dict().items() if name in wanted}
+
+
+def load_adapter_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Restore what `adapter_state` gave, into a model with the same adapters attached.
+
+    Raises:
+        InputError: names or shapes differ; nothing is loaded then.
+    """
+    _compare(adapter_state(model), state, "the adapter state")
+    model.load_state_dict(state, strict=False)
+
+
+def _trained_names(model: nn.Module) -> set[str]:
+    handle = handle_of(model)
+    names = list(model.state_dict())
+    base_prefix = ""
+    if isinstance(model, PeftModel):
+        base = model.get_base_model()
+        base_prefix = next((f"{name}." for name, module in model.named_modules() if module is base), "")
+    wanted: set[str] = set()
+    for attachment in handle.attachments.values():
+        if not attachment.trainable or attachment.name not in handle.active:
+            continue
+        for member in attachment.members:
+            prefix = base_prefix if carrier_of(model, member) is not model else ""
+            wanted.update(prefix + key for key in _layer_keys(carrier_of(model, member), member.adapter))
+            wanted.update(name for name in names if name.startswith(f"prompt_encoder.{member.adapter}."))
+            wanted.update(_auxiliary_names(model, member.adapter))
+    return wanted
+
+
+def _auxiliary_names(model: nn.Module, adapter: str) -> list[str]:
+    auxiliary = set(map(id, auxiliary_layers(model)))
+    return [
+        f"{name}.{key}"
+        for name, module in model.named_modules()
+        if id(module) in auxiliary and adapter in module._adapters
+        for key in module.adapter_state_dict_load_map(adapter).values()
+    ]

@@ -1,0 +1,256 @@
+"""Adapters on disk: a plain peft folder for one method, a bundle of such folders for several, and `suite.json`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftConfig
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+import suite
+from suite.adapters.attach import activate, attach_configs, detach
+from suite.adapters.fingerprint import fingerprint
+from suite.adapters.handle import ATTRIBUTE, Attachment, Handle, Member, adapter_layers, handle_of
+from suite.adapters.registry import method_info, one_line
+from suite.adapters.state import carrier_of, load_saved_state, saved_state
+from suite.adapters.ties import tie
+from suite.errors import InputError
+from suite.files import atomic_folder
+
+MANIFEST = "suite.json"
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+FORMAT = 1
+
+
+def save(
+    model: nn.Module,
+    folder: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    base: str | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write one adapter of the model as a folder, all or nothing.
+
+    Args:
+        model: a model with adapters.
+        folder: where to; an existing folder is replaced.
+        name: which adapter; the active one by default.
+        base: reference of the base model (`tiny`, `hf:org/name@revision`), never a path of this machine.
+        extra: what the domain needs at prediction; goes into `suite.json` under `domain`.
+
+    Raises:
+        InputError: no such adapter, it is merged, it holds NaN or Inf, or `base` is a path of this machine.
+    """
+    handle = handle_of(model)
+    attachment = handle.attachment(name)
+    _check_saving(model, attachment, base)
+    single = len(attachment.members) == 1
+    entries = []
+    with atomic_folder(folder) as target:
+        for member in attachment.members:
+            part = "." if single else member.adapter.removeprefix(f"{attachment.name}-")
+            entries.append({"folder": part, "method": member.method, "name": member.adapter})
+            _write_member(model, member, target / part, base)
+        manifest = {
+            "format": FORMAT,
+            "suite": suite.__version__,
+            "name": attachment.name,
+            "adapters": entries,
+            "tie_groups": attachment.tie_groups,
+            "base": {"reference": base, "fingerprint": handle.base_fingerprint, "class": handle.base_class},
+            "domain": dict(extra or {}),
+        }
+        (target / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        (target / "README.md").write_text(_card(attachment, base), encoding="utf-8")
+    return Path(folder)
+
+
+def _check_saving(model: nn.Module, attachment: Attachment, base: str | None) -> None:
+    names = {member.adapter for member in attachment.members}
+    for layer_name, layer in adapter_layers(model):
+        if names & set(layer.merged_adapters):
+            raise InputError(f"adapter {attachment.name!r} is merged (in {layer_name}): call unmerge before saving")
+    if base is not None and (Path(base).is_absolute() or base.startswith(("~", "."))):
+        raise InputError(f"base {base!r} is a path of this machine: give a reference such as tiny or hf:org/name")
+
+
+def _write_member(model: nn.Module, member: Member, folder: Path, base: str | None) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {key: _storable(value) for key, value in saved_state(model, member).items()}
+    for key, value in state.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise InputError(f"adapter {member.adapter!r} holds NaN or Inf in {key}: it is not saved")
+    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    config = carrier_of(model, member).peft_config[member.adapter]
+    kept = config.base_model_name_or_path, config.inference_mode
+    config.base_model_name_or_path, config.inference_mode = _hub_name(base), True
+    try:
+        config.save_pretrained(str(folder))
+    finally:
+        config.base_model_name_or_path, config.inference_mode = kept
+
+
+def _storable(tensor: Tensor) -> Tensor:
+    """An own, contiguous CPU copy: safetensors takes no shared storage (tied adapters share it)."""
+    return tensor.detach().to("cpu", copy=True).contiguous()
+
+
+def _hub_name(base: str | None) -> str | None:
+    """What plain peft can resolve: a hub id. Our other references mean nothing to it."""
+    found = re.fullmatch(r"hf:([^@:]+)(@[^:]*)?(:.*)?", base or "")
+    return found.group(1) if found else None
+
+
+def _card(attachment: Attachment, base: str | None) -> str:
+    ours = [member.method for member in attachment.members if method_info(member.method).source == "suite"]
+    needed = "`import suite.adapters` (it registers the method with peft)" if ours else "nothing but `peft`"
+    return (
+        "---\nlibrary_name: peft\ntags:\n- peft-suite\n---\n\n"
+        f"# Adapter `{attachment.name}`\n\n"
+        f"Methods, in order: {', '.join(member.method for member in attachment.members)}.\n"
+        f"Base model: {base or 'not recorded'}.\n\n"
+        f"Loading it with peft needs {needed}.\n\n"
+        '```python\nfrom suite import adapters\n\nmodel = adapters.load(base_model, "this-folder")\n```\n'
+    )
+
+
+def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """What an adapter's folder says about itself; a plain peft folder gives the same shape with what it knows.
+
+    Raises:
+        InputError: the folder holds no adapter, or its `suite.json` is damaged or from a newer format.
+    """
+    folder = Path(folder)
+    file = folder / MANIFEST
+    if not file.is_file():
+        config = _read_json(folder / CONFIG)
+        method = str(config.get("peft_type", "")).lower()
+        return {
+            "format": FORMAT,
+            "name": "default",
+            "adapters": [{"folder": ".", "method": method, "name": "default"}],
+            "tie_groups": [],
+            "base": {"reference": config.get("base_model_name_or_path"), "fingerprint": None, "class": None},
+            "domain": {},
+        }
+    manifest = _read_json(file)
+    if manifest.get("format") != FORMAT:
+        raise InputError(f"{file}: format {manifest.get('format')!r}, this version reads {FORMAT}: update peft-suite")
+    for entry in manifest.get("adapters") or [{}]:
+        part = entry.get("folder")
+        if not isinstance(part, str) or not (part == "." or re.fullmatch(r"[\w~-][\w.~-]*", part)):
+            raise InputError(f"{file}: adapter folder {part!r} is not the name of a folder beside it")
+    return manifest
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise InputError(f"{file.parent}: no {file.name} there, this is no adapter folder")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: not valid JSON ({one_line(error)})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{file}: expected a JSON object")
+    return content
+
+
+def load(
+    model: nn.Module, folder: str | os.PathLike[str], *, name: str = "default", trainable: bool = False
+) -> nn.Module:
+    """Attach the adapter that a folder holds and make it the active one.
+
+    Args:
+        model: the base model the adapter was trained on, possibly with other adapters already attached.
+        folder: what `save` wrote, or any plain peft folder.
+        name: what to call it on this model.
+        trainable: whether it trains on.
+
+    Returns:
+        The model to use from here on.
+
+    Raises:
+        InputError: no adapter there, another base than it was trained on, unknown method, or tensors that do not
+            fit. The model is unchanged then.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    _check_base(model, manifest, folder)
+    parts = [folder / entry["folder"] for entry in manifest["adapters"]]
+    configs = [_read_config(part) for part in parts]
+    states = [_read_weights(part) for part in parts]
+    planned = [(str(getattr(config.peft_type, "value", config.peft_type)).lower(), config) for config in configs]
+    labels = [None if entry["folder"] == "." else entry["folder"] for entry in manifest["adapters"]]
+    previous = list(handle_of(model).active) if getattr(model, ATTRIBUTE, None) else []
+    result = attach_configs(
+        model, planned, name=name, adapter_names=labels, tie_groups=manifest["tie_groups"], trainable=trainable
+    )
+    attachment = handle_of(result).attachment(name)
+    try:
+        for member, state, part in zip(attachment.members, states, parts, strict=True):
+            load_saved_state(result, member, state, str(part))
+    except Exception:
+        detach(result, name)
+        if previous:
+            activate(result, *previous)
+        raise
+    tie(result, attachment)
+    return result
+
+
+def _read_config(folder: Path) -> PeftConfig:
+    settings = _read_json(folder / CONFIG)
+    peft_type = settings.get("peft_type")
+    if peft_type not in PEFT_TYPE_TO_CONFIG_MAPPING:
+        raise InputError(
+            f"{folder / CONFIG}: method {peft_type!r} is unknown to peft and to suite.adapters: "
+            "import the package that registers it, or update"
+        )
+    try:
+        return PeftConfig.from_pretrained(str(folder))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{folder / CONFIG}: {one_line(error)}") from error
+
+
+def _read_weights(folder: Path) -> dict[str, Tensor]:
+    file = folder / WEIGHTS
+    pickled = folder / "adapter_model.bin"
+    if file.is_file():
+        try:
+            return load_file(file)
+        except SafetensorError as error:
+            raise InputError(f"{file}: damaged safetensors file ({one_line(error)})") from error
+    if not pickled.is_file():
+        raise InputError(f"{folder}: no {WEIGHTS} there")
+    try:
+        return torch.load(pickled, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(f"{pickled}: refused, it holds more than tensors ({one_line(error)[:120]})") from error
+
+
+def _check_base(model: nn.Module, manifest: Mapping[str, Any], folder: Path) -> None:
+    wanted = manifest["base"].get("fingerprint")
+    handle: Handle | None = getattr(model, ATTRIBUTE, None)
+    found = handle.base_fingerprint if handle else fingerprint(model)
+    if wanted is None or found is None:
+        warnings.warn(f"{folder}: the base model cannot be checked, no fingerprint is known", stacklevel=3)
+        return
+    if wanted != found:
+        reference = manifest["base"].get("reference") or manifest["base"].get("class") or "another model"
+        own = getattr(model, "name_or_path", "") or type(model).__name__
+        raise InputError(
+            f"{folder} was trained on {reference} (fingerprint {wanted[:12]}), "
+            f"this base is {own} ({found[:12]}): load that base"
+        )

@@ -1,0 +1,50 @@
+"""Parameters that an adapter shares between layers. Ties are configuration: every load or move re-establishes them."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from suite.adapters.handle import Attachment, handle_of
+from suite.adapters.naming import select
+from suite.adapters.state import adapter_keys
+from suite.errors import InputError
+
+
+def tie(model: nn.Module, attachment: Attachment) -> None:
+    """Make all parameters of each of the attachment's tie groups one parameter: the first that matches.
+
+    Raises:
+        InputError: a pattern matches nothing, or the parameters differ in shape.
+    """
+    if not attachment.tie_groups:
+        return
+    keys: dict[str, str] = {}
+    for member in attachment.members:
+        keys.update(adapter_keys(model, member))
+    for group in attachment.tie_groups:
+        source: nn.Parameter | None = None
+        for saved in select(group, keys, "tie_groups"):
+            owner_name, _, attribute = keys[saved].rpartition(".")
+            owner = model.get_submodule(owner_name)
+            parameter = owner._parameters.get(attribute)
+            if parameter is None:
+                raise InputError(f"tie_groups: {saved} is a buffer, only parameters can be tied")
+            if source is None:
+                source = parameter
+            elif source.shape != parameter.shape:
+                raise InputError(f"tie_groups: {saved} is {tuple(parameter.shape)}, the first {tuple(source.shape)}")
+            owner._parameters[attribute] = source
+
+
+def retie(model: nn.Module) -> None:
+    """Re-establish every tie, after anything that replaced parameters (a load, a move, a materialise)."""
+    for attachment in handle_of(model).attachments.values():
+        tie(model, attachment)
+
+
+def materialise(model: nn.Module, device: torch.device | str) -> nn.Module:
+    """Give a model on the meta device storage on `device` (uninitialised), its ties kept."""
+    model.to_empty(device=device)
+    retie(model)
+    return model
