@@ -202,14 +202,14 @@ def shorten(passage: str, fits: Callable[[str], bool]) -> str:
 
     `fits` must hold for every shorter beginning too.
     """
-    for ends in (
-        [match.end() for match in re.finditer(r"[.!?。！？](?=\s|$)|[。！？]", passage)],
-        [match.end() for match in re.finditer(r"\S+", passage)],
-    ):
-        count = _longest(len(ends), lambda number, ends=ends: fits(passage[: ends[number - 1]]))
-        if count:
-            return passage[: ends[count - 1]]
-    return ""
+    sentences = [match.end() for match in re.finditer(r"[.!?](?=\s|$)|[。！？]", passage)]
+    words = [match.end() for match in re.finditer(r"\S+", passage)]
+    return _beginning(passage, sentences, fits) or _beginning(passage, words, fits)
+
+
+def _beginning(passage: str, ends: list[int], fits: Callable[[str], bool]) -> str:
+    count = _longest(len(ends), lambda number: fits(passage[: ends[number - 1]]))
+    return passage[: ends[count - 1]] if count else ""
 
 
 def _longest(most: int, fits: Callable[[int], bool]) -> int:
