@@ -1,0 +1,95 @@
+"""Rows of a batch in the middle of generation: their keys and values, and which columns hold a token of theirs.
+
+Rows have different lengths, so each has columns that hold nothing: left padding, and gaps where a shared prefix was
+padded to the longest one. Masks and explicit position ids make every row compute what it would compute alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+Layers = list[tuple[Tensor, Tensor]]
+
+
+class Rows:
+    """Keys and values of some rows.
+
+    Attributes:
+        mask: (B, T) bool, True where a column holds a token of the row.
+        cache: per layer keys and values (B, heads, T, D); empty before the first forward.
+    """
+
+    def __init__(self, mask: Tensor, layers: Sequence[tuple[Tensor, Tensor]] = ()) -> None:
+        self.mask = mask
+        self.cache = DynamicCache()
+        for place, (keys, values) in enumerate(layers):
+            self.cache.update(keys, values, place)
+
+    @classmethod
+    def empty(cls, count: int, device: torch.device) -> Rows:
+        return cls(torch.zeros(count, 0, dtype=torch.bool, device=device))
+
+    def __len__(self) -> int:
+        return self.mask.shape[0]
+
+    @property
+    def layers(self) -> Layers:
+        return [(layer.keys, layer.values) for layer in self.cache.layers]
+
+    def select(self, rows: Sequence[int]) -> Rows:
+        """Return these rows, in this order, without the columns that none of them uses."""
+        chosen = torch.tensor(rows, device=self.mask.device)
+        mask = self.mask[chosen]
+        columns = mask.any(dim=0)
+        layers = [(keys[chosen][:, :, columns], values[chosen][:, :, columns]) for keys, values in self.layers]
+        return Rows(mask[:, columns], layers)
+
+    def forward(self, model: nn.Module, ids: Tensor, real: Tensor) -> Tensor:
+        """Append tokens to every row and return the logits (B, V) behind the last column, in fp32.
+
+        Args:
+            ids: (B, S) token ids, padded on the left.
+            real: (B, S) bool, False on the padding.
+        """
+        positions = self.mask.sum(dim=1, keepdim=True) + real.cumsum(dim=1) - 1
+        self.mask = torch.cat([self.mask, real], dim=1)
+        outputs: Any = model(
+            input_ids=ids,
+            attention_mask=self.mask.long(),
+            position_ids=positions.clamp(min=0),
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return outputs.logits[:, -1].float()
+
+
+def join(parts: Sequence[Rows]) -> Rows:
+    """Return the rows of all parts, one below the other, each padded on the left to the longest part."""
+    if len(parts) == 1:
+        return parts[0]
+    width = max(part.mask.shape[1] for part in parts)
+    mask = torch.cat([nn.functional.pad(part.mask, (width - part.mask.shape[1], 0)) for part in parts])
+    layers = []
+    for per_part in zip(*(part.layers for part in parts), strict=True):
+        padded = [[_pad(tensor, width) for tensor in pair] for pair in per_part]
+        layers.append((torch.cat([pair[0] for pair in padded]), torch.cat([pair[1] for pair in padded])))
+    return Rows(mask, layers)
+
+
+def _pad(tensor: Tensor, width: int) -> Tensor:
+    """Pad (B, heads, T, D) to `width` columns with zeros on the left."""
+    return nn.functional.pad(tensor, (0, 0, width - tensor.shape[2], 0))
+
+
+def left_pad(sequences: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return ids (B, S) with zeros on the left, and the bool mask (B, S) of the real ones."""
+    width = max(map(len, sequences))
+    ids = torch.tensor([[0] * (width - len(sequence)) + list(sequence) for sequence in sequences], device=device)
+    real = torch.tensor([[False] * (width - len(s)) + [True] * len(s) for s in sequences], device=device)
+    return ids, real
