@@ -1,0 +1,75 @@
+"""From a reference to a verified folder on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from suite.errors import InputError
+from suite.hub import checksums, index, paths, references
+from suite.hub.index import Entry, Kind
+from suite.hub.references import CatalogueName, HubRepository, LocalPath, Reference
+
+
+def resolve(reference: str, domain: str | None = None, *, kind: Kind = "adapter") -> Path:
+    """The verified local folder of a base or an adapter, downloaded and converted first where need be.
+
+    Args:
+        reference: a name in the catalogue, `hf:org/name[@revision][:sub/folder]`, `https://…[#sha256=…]`, or a path
+            that starts with `.`, `/` or `~`.
+        domain: the domain that a name without one belongs to.
+        kind: what it must be. An adapter's folder is a peft folder or a bundle of them; a run folder stands for the
+            adapter in it. A base's folder is what its library's `from_pretrained` reads.
+
+    Returns:
+        A folder without pickles: torch files are converted to safetensors on the way.
+
+    Raises:
+        InputError: it names nothing, cannot be had (offline: with the command to run when online), is damaged, or is
+            not of this kind.
+    """
+    parsed = references.parse(reference, domain)
+    found, entry = fetch(parsed, kind)
+    from suite.hub import ingest
+
+    return ingest.adapter(found, str(parsed), entry) if kind == "adapter" else ingest.base(found, str(parsed))
+
+
+def fetch(reference: Reference, kind: Kind) -> tuple[Path, Entry | None]:
+    """What a reference names as it is, verified but in whatever format: a folder or a file, and its catalogue entry."""
+    if isinstance(reference, LocalPath):
+        if not reference.path.exists():
+            raise InputError(f"{reference.path} does not exist; {_nearby(reference.path)}")
+        return reference.path, None
+    if isinstance(reference, CatalogueName):
+        entry = index.find(reference, kind)
+        return _entry(entry), entry
+    if isinstance(reference, HubRepository):
+        from suite.hub import repository
+
+        return repository.fetch(reference), None
+    from suite.hub import download
+
+    return download.fetch(reference), None
+
+
+def _entry(entry: Entry) -> Path:
+    if entry.embedded:
+        folder = paths.checkpoints() / entry.source
+        remedy = f"take it from the repository again, or rebuild it with python -m domains.{entry.domain}.tiny"
+        if not folder.is_dir():
+            raise InputError(f"the embedded {entry.kind} {entry.reference} is missing from {folder}; {remedy}")
+    else:
+        folder, _ = fetch(references.parse(entry.source), entry.kind)
+        remedy = f"fetch it again with suite adapters pull {entry.reference} --kind {entry.kind}"
+    home = folder.parent if folder.is_file() else folder
+    checksums.check(home, entry.sha256, name=f"{entry.kind} {entry.reference}", remedy=remedy)
+    return folder
+
+
+def _nearby(path: Path) -> str:
+    """What a mistyped path may have meant."""
+    parent = path.parent
+    if not parent.is_dir():
+        return f"{parent} does not exist either; check the path"
+    names = sorted(child.name for child in parent.iterdir() if not child.name.startswith("."))
+    return f"{parent} holds {', '.join(names[:8]) or 'nothing'}{' …' if len(names) > 8 else ''}"

@@ -1,0 +1,59 @@
+"""The look that every picture shares: colours, fonts, line patterns, bare figures."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from matplotlib import font_manager
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+INK = "#1f2933"
+MUTED = "#7b8794"
+GRID = "#e4e7eb"
+PAPER = "#ffffff"
+
+# Hues that stay apart on white in print and for most colour-blind readers: Okabe-Ito, darkened where too pale for text.
+PALETTE = (
+    "#0072b2",
+    "#d55e00",
+    "#008f6b",
+    "#b8559a",
+    "#a87900",
+    "#2f9fd8",
+    "#7a4fb5",
+    "#c0392b",
+    "#5a7d2a",
+    "#5c6b7a",
+)
+# Pale fills for shapes that carry dark text, in the order of their use.
+FILLS = ("#dbeafe", "#fde8d7", "#d6f3e6", "#f6dcef", "#faedc4", "#e3ddf8", "#dfe5ea", "#fadcd9", "#e4efce", "#d2f1f5")
+PATTERNS = ("-", "--", ":", "-.")
+
+# After the default font, those for scripts it lacks: matplotlib falls back glyph by glyph.
+_FONTS = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Noto Sans Arabic", "Noto Sans")
+
+
+@lru_cache(maxsize=1)
+def fonts() -> list[str]:
+    """Those of the wanted font families that this machine has; the first ships with matplotlib."""
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    return [name for name in _FONTS if name in installed]
+
+
+def line(index: int) -> tuple[str, str]:
+    """Colour and line pattern of the series with this index: 40 that can be told apart, then again from the first."""
+    return PALETTE[index % len(PALETTE)], PATTERNS[index // len(PALETTE) % len(PATTERNS)]
+
+
+def figure(width: float, height: float) -> Figure:
+    """A blank figure of `width` by `height` inches with its own canvas, outside pyplot's registry."""
+    made = Figure(figsize=(width, height), facecolor=PAPER)
+    FigureCanvasAgg(made)
+    return made
+
+
+def suffix_of(path: str | Path) -> str:
+    """The picture format that a file name asks for, lower case with its dot."""
+    return Path(path).suffix.lower()
