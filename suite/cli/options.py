@@ -17,18 +17,41 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type
 
 from suite.errors import InputError
 
+_WORDS = "words"  # where argparse collects the bare words
+
+
+class HelpAsked(Exception):
+    """`--help` was given; `text` is the answer."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose every error is one line that says where to look, and exit code 2."""
+    """An argument parser whose every error is one line that says where to look, and exit code 2.
 
-    def __init__(self, prog: str, description: str = "", **kwargs: Any) -> None:
+    Args:
+        prog: the command's words.
+        options: what it takes; they are added.
+        description: what it does.
+        words: how the usage line shows the bare words, where the options do not say so.
+    """
+
+    def __init__(self, prog: str, options: Sequence[Option] = (), description: str = "", words: str = "") -> None:
         super().__init__(
             prog=prog,
-            description=description,
+            usage=" ".join(filter(None, (prog, words or usage(options), "[options]"))),
+            description=description.replace("%", "%%"),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
-            **kwargs,
         )
+        self.add_argument("--json", action="store_true", help="print one JSON object on standard output, nothing else")
+        for option in options:
+            option.add(self)
+
+    def print_help(self, file: Any = None) -> NoReturn:
+        raise HelpAsked(self.format_help())
 
     def error(self, message: str) -> NoReturn:
         unknown = message.removeprefix("unrecognized arguments: ")
@@ -85,9 +108,28 @@ class Option:
         elif item is not None:
             convert = _several(_converter(item))
             metavar = _metavar(item, self.name)
-            parser.add_argument(*names, nargs="+", action=_Extend, type=convert, metavar=metavar, **common)
+            parser.add_argument(*names, action=_Extend, type=convert, metavar=metavar, **common)
         else:
             parser.add_argument(*names, type=_converter(kind), metavar=_metavar(kind, self.name), **common)
+
+    def convert(self, parser: argparse.ArgumentParser, words: Sequence[str]) -> Any:
+        """Turn the bare words that fill it into its value.
+
+        Raises:
+            InputError: one is of the wrong kind.
+        """
+        item = _item(self.kind)
+        convert = _converter(_without_none(self.kind) if item is None else item)
+        try:
+            values = [convert(word) for word in words]
+        except (ValueError, argparse.ArgumentTypeError) as error:
+            parser.error(f"{self.name.upper()}: {error}")
+        return values[0] if item is None else values
+
+    def collected(self, value: Any) -> Any:
+        """Turn the list that was parsed into the collection that the annotation asks for."""
+        origin = get_origin(_without_none(self.kind))
+        return origin(value) if origin in (tuple, set, frozenset) else value
 
     def _help(self) -> str:
         text = self.help.replace("%", "%%")
@@ -103,8 +145,7 @@ class _Extend(argparse.Action):
     """Collect the values of all its occurrences in one list."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        before = getattr(namespace, self.dest, [])
-        setattr(namespace, self.dest, [*before, *(value for group in values for value in group)])
+        setattr(namespace, self.dest, [*getattr(namespace, self.dest, []), *values])
 
 
 def of_function(function: Callable[..., Any]) -> list[Option]:
@@ -140,30 +181,28 @@ def of_dataclass(kind: type) -> list[Option]:
     return options
 
 
-def parse(parser: argparse.ArgumentParser, options: Sequence[Option], argv: Sequence[str]) -> dict[str, Any]:
-    """Parse `argv` by `options`; return what was given by name, so that the callee's own defaults hold for the rest.
+def parse(parser: Parser, options: Sequence[Option], argv: Sequence[str]) -> dict[str, Any]:
+    """Parse `argv` by the parser of `options`; return what was given by name, so that the callee's own defaults hold.
 
-    Words before the first option fill the options that may be bare, in order; one of many values takes all the rest.
+    Bare words, wherever they stand, fill the options that may be bare, in order; one of many values takes all the rest.
 
     Raises:
         InputError: a word or option is not known, a value is missing or of the wrong kind.
     """
+    parser.add_argument(_WORDS, nargs="*", help=argparse.SUPPRESS)
+    given = vars(parser.parse_intermixed_args(list(argv)))
+    words = given.pop(_WORDS)
+    given.pop("json")
     for option in options:
-        option.add(parser)
-    bare, rest = split_bare(argv)
-    argv = [*_named(parser, options, bare), *rest]
-    given = vars(parser.parse_args(argv))
+        if option.bare and words and option.name not in given:
+            taken = words[:] if option.many else words[:1]
+            given[option.name] = option.convert(parser, taken)
+            del words[: len(taken)]
+    if words:
+        parser.error(f"unexpected {' '.join(words)}")
     if missing := [option.flag for option in options if option.required and option.name not in given]:
         parser.error(f"{' and '.join(missing)} must be given")
-    return {option.name: _collected(option, given[option.name]) for option in options if option.name in given}
-
-
-def split_bare(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Split `argv` before its first option; a lone `-` (standard input) is a word."""
-    for place, word in enumerate(argv):
-        if word.startswith("-") and word != "-":
-            return list(argv[:place]), list(argv[place:])
-    return list(argv), []
+    return {option.name: option.collected(given[option.name]) for option in options if option.name in given}
 
 
 def description(function: Any) -> str:
@@ -180,27 +219,6 @@ def usage(options: Sequence[Option]) -> str:
         (option.name.upper() + (" ..." if option.many else ""), option.required) for option in options if option.bare
     ]
     return " ".join(word if required else f"[{word}]" for word, required in words)
-
-
-def _named(parser: argparse.ArgumentParser, options: Sequence[Option], words: list[str]) -> list[str]:
-    """Put the names of the options before the bare words that fill them."""
-    argv: list[str] = []
-    for option in options:
-        if not words or not option.bare:
-            continue
-        taken = len(words) if option.many else 1
-        # `--name=word`, so that a word like `-` is never taken for an option
-        argv += [f"{option.flag}={word}" for word in words[:taken]]
-        del words[:taken]
-    if words:
-        parser.error(f"unexpected {' '.join(words)}")
-    return argv
-
-
-def _collected(option: Option, value: Any) -> Any:
-    """Turn the list that was parsed into the collection that the annotation asks for."""
-    origin = get_origin(_without_none(option.kind))
-    return origin(value) if origin in (tuple, set, frozenset) else value
 
 
 def _without_none(kind: Any) -> Any:

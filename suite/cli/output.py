@@ -22,11 +22,13 @@ class Answer:
         data: the JSON object.
         message: what a person reads; where empty, the data themselves are shown.
         code: the exit code: 0 done, 1 our fault, 2 the input is wrong, 130 interrupted.
+        said: people have read it already, as it went; only `--json` prints it.
     """
 
     data: Mapping[str, Any]
     message: str = ""
     code: int = 0
+    said: bool = False
 
     @classmethod
     def of(cls, value: Any) -> Answer:
@@ -46,11 +48,13 @@ class Answer:
         return cls(data, str(data.get("message") or ""), int(data.pop("exit_code", 0)))
 
     def print(self, stream: TextIO, *, as_json: bool) -> None:
-        if as_json or not self.message:
-            if as_json or self.data:
-                print(to_json(self.data, indent=None if as_json else 2), file=stream)
-        else:
+        """Write it to `stream`."""
+        if as_json:
+            print(to_json(self.data), file=stream)
+        elif self.message:
             print(self.message.rstrip("\n"), file=stream)
+        elif self.data and not self.said:
+            print(to_json(self.data, indent=2), file=stream)
         stream.flush()
 
 

@@ -1,0 +1,189 @@
+"""`suite adapters`: adapters by reference, between the hub, this machine and other formats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from suite.domain import Domain, find
+from suite.errors import InputError
+
+Kind = Literal["adapter", "base"]
+
+
+def list_(domain: str | None = None) -> dict[str, Any]:
+    """List the adapters and bases of the catalogue.
+
+    Args:
+        domain: only those of this domain.
+    """
+    from suite import hub
+
+    if domain is not None:
+        find(domain)
+    entries = [entry.to_dict() for entry in hub.catalogue(domain)]
+    rows = [
+        (f"{entry['domain']}/{entry['name']}", entry["kind"], entry["method"] or "-", _metric(entry))
+        for entry in entries
+    ]
+    return {"entries": entries, "message": _columns(rows) or "the catalogue is empty"}
+
+
+def show(reference: str, *, domain: str | None = None, kind: Kind = "adapter") -> dict[str, Any]:
+    """Show what is known of an adapter, from the catalogue and from its folder; nothing is downloaded.
+
+    Args:
+        reference: a catalogue name, hf:org/name, https://..., or a path that starts with . / ~
+        domain: the domain of a name without one.
+        kind: adapter or base.
+    """
+    from suite import hub
+
+    return _page(hub.show(reference, domain, kind=kind))
+
+
+def pull(
+    reference: str, *, domain: str | None = None, kind: Kind = "adapter", out: Path | None = None
+) -> dict[str, Any]:
+    """Download and verify an adapter.
+
+    Args:
+        reference: a catalogue name, hf:org/name, https://..., or a path that starts with . / ~
+        domain: the domain of a name without one.
+        kind: adapter or base.
+        out: copy it to this folder (default: it stays in the cache).
+    """
+    from suite import hub
+
+    folder = hub.pull(reference, domain, kind=kind, out=out)
+    return {"folder": folder, "message": f"folder  {folder}"}
+
+
+def push(folder: Path, reference: str, *, private: bool = False, message: str | None = None) -> dict[str, Any]:
+    """Upload an adapter folder.
+
+    Args:
+        folder: the adapter.
+        reference: where to: hf:org/name[@branch]
+        private: make a new repository private.
+        message: of the commit.
+    """
+    from suite import hub
+
+    address = hub.push(folder, reference, private=private, message=message)
+    return {"address": address, "message": f"pushed  {address}"}
+
+
+def verify(reference: str, *, domain: str | None = None, kind: Kind = "adapter") -> dict[str, Any]:
+    """Check every file of an adapter against its recorded sha256.
+
+    Args:
+        reference: a catalogue name, hf:org/name, https://..., or a path that starts with . / ~
+        domain: the domain of a name without one.
+        kind: adapter or base.
+    """
+    from suite import hub
+
+    return _page(hub.verify(reference, domain, kind=kind))
+
+
+def convert(reference: str, out: Path, *, domain: str) -> dict[str, Any]:
+    """Make an adapter folder of the checkpoint that a paper's authors released.
+
+    Args:
+        reference: a catalogue name, hf:org/name, https://..., or a path that starts with . / ~
+        out: the folder to write.
+        domain: whose official format it is.
+    """
+    from suite import hub
+
+    folder = hub.convert(reference, out, f"{_official(find(domain))}:convert", domain=domain)
+    return {"folder": folder, "message": f"folder  {folder}"}
+
+
+def export(reference: str, out: Path, *, domain: str | None = None, official: bool = False) -> dict[str, Any]:
+    """Write an adapter for others: one .safetensors file, one .zip archive, or the authors' own layout.
+
+    Args:
+        reference: a catalogue name, hf:org/name, https://..., or a path that starts with . / ~
+        out: what to write; its ending chooses the format.
+        domain: the domain of a name without one.
+        official: write the layout of the paper's authors, a folder.
+    """
+    from suite import hub
+
+    if official and domain is None:
+        raise InputError("--official needs --domain, whose layout is meant")
+    exporter = f"{_official(find(domain))}:export" if official and domain else None
+    written = hub.export(reference, out, exporter, domain=domain)
+    return {"path": written, "message": f"written  {written}"}
+
+
+def merge(
+    reference: str, out: Path, *, name: str | None = None, domain: str | None = None, base: str | None = None
+) -> dict[str, Any]:
+    """Fold an adapter into its base: an ordinary model folder that needs no adapter.
+
+    Args:
+        reference: the adapter.
+        out: the folder to write.
+        name: which one of a bundle of alternatives.
+        domain: the domain of a name without one.
+        base: reference of the base (default: the one that the adapter names).
+    """
+    from suite.cli import merging
+
+    folder = merging.merge(reference, out, name=name, domain=domain, base=base)
+    return {"folder": folder, "message": f"folder  {folder}"}
+
+
+def swap(folder: Path, reference: str, *, name: str | None = None, domain: str | None = None) -> dict[str, Any]:
+    """Put another adapter into a merged model, exactly as if it had been merged into the base at first.
+
+    Args:
+        folder: what `suite adapters merge` wrote.
+        reference: the adapter that takes the other's place.
+        name: which one of a bundle of alternatives.
+        domain: the domain of a name without one.
+    """
+    from suite.cli import merging
+
+    merging.swap(folder, reference, name=name, domain=domain)
+    return {"folder": folder, "message": f"folder  {folder}"}
+
+
+VERBS: dict[str, Callable[..., Any]] = {
+    "list": list_,
+    "show": show,
+    "pull": pull,
+    "push": push,
+    "verify": verify,
+    "merge": merge,
+    "convert": convert,
+    "export": export,
+    "swap": swap,
+}
+
+
+def _official(domain: Domain) -> str:
+    """The module of `domain` that knows the authors' own format."""
+    recipe = next(iter(domain.tasks.values())).recipe
+    return recipe.partition(":")[0].rpartition(".")[0] + ".official"
+
+
+def _metric(entry: dict[str, Any]) -> str:
+    metric = entry.get("metric")
+    return f"{metric['name']} {metric['value']} on {metric['on']}" if metric else "-"
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def _page(facts: dict[str, Any]) -> dict[str, Any]:
+    width = max(map(len, facts), default=0)
+    return {**facts, "message": "\n".join(f"{name:<{width}}  {value}" for name, value in facts.items())}

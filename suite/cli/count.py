@@ -1,0 +1,35 @@
+"""`suite DOMAIN count`: how many parameters a configuration trains; no weights are read or made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from suite.cli.options import Parser
+from suite.cli.output import Answer
+from suite.cli.train import checked
+from suite.domain import Domain
+
+
+def run(domain: Domain, argv: Sequence[str]) -> Answer:
+    """Build the configuration's model on the meta device and count."""
+    parser = Parser(
+        f"suite {domain.name} count",
+        description="Count trainable and all parameters on the meta device: nothing is downloaded or allocated.",
+        words="--config FILE [--section.key VALUE ...]",
+    )
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the configuration")
+    given, overrides = parser.parse_known_args(list(argv))
+
+    import torch
+
+    from suite import adapters, training
+
+    config = checked(training.load_config(given.config, overrides), domain)
+    recipe = training.recipe_of(config)
+    with torch.device("meta"):
+        recipe.configure_model()
+    trainable, total = adapters.count(recipe.model)
+    percent = 100 * trainable / total
+    data = {"config": given.config, "trainable": trainable, "total": total, "percent": percent}
+    return Answer(data, f"trainable  {trainable:,}\ntotal      {total:,}\nshare      {percent:.4f} %")

@@ -1,0 +1,102 @@
+"""`suite demo`: every installed domain on its shipped adapter, and one page with the pictures."""
+
+from __future__ import annotations
+
+import shutil
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from suite.cli.doctor import lacking
+from suite.cli.output import note
+from suite.domain import Domain, discover, find, load
+
+if TYPE_CHECKING:
+    from suite.media.report import Report
+
+TRAINED = "relation_extraction"
+
+
+def demo(domains: list[str] | None = None, *, out: Path = Path("out/demo"), train: bool = False) -> dict[str, Any]:
+    """Show every installed domain on its shipped adapter, in one report.html.
+
+    Args:
+        domains: which; all that are installed when none is named.
+        out: folder for the report and what it shows.
+        train: first train the smoke recipe of relation extraction and show its run.
+    """
+    from suite.media.report import Report
+
+    started = time.perf_counter()
+    chosen = [find(name) for name in domains] if domains else list(discover().values())
+    report = Report("PEFT Suite", "each domain on its shipped adapter")
+    shown: list[dict[str, Any]] = []
+    if train:
+        shown.append(_trained(report, out))
+    shown += [_shown(domain, report, out) for domain in chosen]
+    seconds = time.perf_counter() - started
+    path = report.save(out / "report.html").resolve()
+    failed = [part["domain"] for part in shown if part["error"]]
+    lines = [f"{part['domain']}: {part['error'] or 'shown'} ({part['seconds']:.0f} s)" for part in shown]
+    lines += [f"report  {path}", "next    open it in a browser; suite --help lists what else there is"]
+    return {
+        "report": path,
+        "seconds": seconds,
+        "domains": shown,
+        "message": "\n".join(lines),
+        "exit_code": 1 if failed else 0,
+    }
+
+
+def _shown(domain: Domain, report: Report, out: Path) -> dict[str, Any]:
+    """Run one domain's demo and put it into the report; a domain that fails does not take the others down."""
+    report.section(domain.title)
+    started = time.perf_counter()
+    error = None
+    pictures: list[Path] = []
+    if missing := lacking(domain.extra):
+        error = f"not installed: pip install 'peft-suite[{domain.extra}]' (lacks {', '.join(missing)})"
+    elif "demo" not in domain.verbs:
+        error = "it has no demo"
+    else:
+        note(f"{domain.name} ...")
+        try:
+            outcome = load(domain.verbs["demo"])(out=out / domain.name)
+        except Exception as exception:
+            traceback.print_exc()
+            error = f"{type(exception).__name__}: {exception}"
+        else:
+            pictures = [Path(picture) for picture in outcome["pictures"]]
+            report.text(outcome["text"]).gallery([(picture, _caption(picture)) for picture in pictures])
+    seconds = time.perf_counter() - started
+    report.text(error or f"{seconds:.1f} s")
+    return {"domain": domain.name, "error": error, "seconds": seconds, "pictures": pictures}
+
+
+def _caption(picture: Path) -> str:
+    return picture.stem.replace("_", " ").replace(".", " ")
+
+
+def _trained(report: Report, out: Path) -> dict[str, Any]:
+    """Train the smoke recipe and put its curves into the report."""
+    from suite import training
+    from suite.hub import paths
+
+    started = time.perf_counter()
+    note(f"training {TRAINED}'s smoke recipe ...")
+    config = training.load_config(paths.assets() / "configs" / TRAINED / "smoke.yaml")
+    folder = _fresh(out / "run")
+    run = training.run(config, run_dir=folder)
+    seconds = time.perf_counter() - started
+    pictures = sorted(run.folder.glob("**/plots/*.png"))
+    report.section("Training an adapter").text(f"{config.source}: {seconds:.0f} s on this machine.")
+    report.facts({name: float(value) for name, value in sorted(run.metrics.items())})
+    report.gallery([(picture, _caption(picture)) for picture in pictures])
+    return {"domain": f"{TRAINED} (training)", "error": None, "seconds": seconds, "pictures": pictures}
+
+
+def _fresh(folder: Path) -> Path:
+    """`folder`, without what an earlier demo left there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder

@@ -1,0 +1,36 @@
+"""`suite DOMAIN evaluate`: the recipe's own metrics on its configuration's held-out data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from suite.cli.options import Parser
+from suite.cli.output import Answer
+from suite.cli.train import checked
+from suite.domain import Domain
+
+
+def run(domain: Domain, argv: Sequence[str]) -> Answer:
+    """Score an adapter, or the bare base, on the validation data of a configuration."""
+    parser = Parser(
+        f"suite {domain.name} evaluate",
+        description="Score an adapter on the held-out data of a configuration.",
+        words="[--config FILE] [--adapter REF | --frozen] [--section.key VALUE ...]",
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="the configuration (default: the domain's tiny)")
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument("--adapter", default="tiny", metavar="REF", help="reference of the adapter (default: tiny)")
+    chosen.add_argument("--frozen", action="store_true", help="score the base without any adapter")
+    given, overrides = parser.parse_known_args(list(argv))
+
+    from suite import hub, training
+    from suite.hub import paths
+
+    path = given.config or paths.assets() / "configs" / domain.name / "tiny.yaml"
+    config = checked(training.load_config(path, overrides), domain)
+    adapter = None if given.frozen else hub.resolve(given.adapter, domain.name)
+    metrics = training.evaluate(config, adapter)
+    lines = [f"{name}  {value:.4f}" for name, value in sorted(metrics.items())]
+    data = {"config": path, "adapter": None if given.frozen else given.adapter, "metrics": metrics}
+    return Answer(data, "\n".join(lines))

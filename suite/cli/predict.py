@@ -1,0 +1,172 @@
+"""`suite DOMAIN predict`: files, folders or standard input in, results out; a bad input never stops the good ones."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from suite.cli.options import Option, Parser, of_dataclass, parse
+from suite.cli.output import Answer, note, to_json
+from suite.domain import Domain, Result, Task, load
+from suite.errors import InputError
+
+STDIN = "-"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every `predict` takes beside its task's Query.
+
+    Attributes:
+        adapter: reference of the adapter: a catalogue name, hf:org/name, https://..., or a path that starts with . / ~
+        base: reference of the base; the one that the adapter names where it is left out.
+        device: auto, cpu, cuda or cuda:N.
+        dtype: auto, float32, bfloat16 or float16.
+        out: folder for the results; without it they are only shown.
+        resume: skip what the folder `--out` holds already.
+    """
+
+    adapter: str = "tiny"
+    base: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    out: Path | None = None
+    resume: bool = False
+
+
+def run(domain: Domain, argv: Sequence[str]) -> Answer:
+    """Predict for every input in `argv`.
+
+    Raises:
+        InputError: there is no input, or an option is not known or of the wrong kind.
+    """
+    task, argv = _chosen_task(domain, argv)
+    query = of_dataclass(load(task.query))
+    resumable = any(option.name == "resume" for option in query)
+    own = [option for option in of_dataclass(Settings) if option.name != "resume" or resumable]
+    asked = [option for option in query if option.name not in ("resume", "out")]
+    inputs = Option("inputs", list[str], (), bare=True, help="files, folders, or - for standard input")
+    parser = Parser(f"suite {domain.name} predict", [inputs, *own, *asked], domain.title, words="INPUT ...")
+    given = parse(parser, [inputs, *own, *asked], argv)
+    if not given.get("inputs"):
+        parser.error("no input; name files or folders, or - for standard input")
+    settings = Settings(**{option.name: given[option.name] for option in own if option.name in given})
+    chosen = {option.name: given[option.name] for option in asked if option.name in given}
+    if settings.resume:
+        if settings.out is None:
+            parser.error("--resume needs --out, the folder to go on with")
+        chosen["resume"] = settings.out
+    return _Prediction(domain, settings).run(task, given["inputs"], chosen)
+
+
+def _chosen_task(domain: Domain, argv: Sequence[str]) -> tuple[Task, Sequence[str]]:
+    """Take `--task NAME` out of `argv` where the domain has several tasks; the first is the default."""
+    names = list(domain.tasks)
+    if len(names) == 1:
+        return domain.tasks[names[0]], argv
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--task", default=names[0])
+    given, rest = parser.parse_known_args(list(argv))
+    if given.task not in names:
+        raise InputError(f"{domain.name} has no task {given.task!r}; there is {', '.join(names)}")
+    return domain.tasks[given.task], rest
+
+
+class _Prediction:
+    """One run of the verb: it keeps what was done and what failed as the results come in."""
+
+    def __init__(self, domain: Domain, settings: Settings) -> None:
+        self.domain = domain
+        self.settings = settings
+        self.records: list[dict[str, Any]] = []
+        self.failed = 0
+
+    def run(self, task: Task, inputs: Sequence[str], options: dict[str, Any]) -> Answer:
+        # What is not there is known before a model is loaded, which may take minutes.
+        there = [word for word in inputs if self._exists(word)]
+        steps: list[str] = []
+        if there:
+            kind = load(task.predictor)
+            settings = self.settings
+            predictor = kind.from_pretrained(
+                settings.adapter, base=settings.base, device=settings.device, dtype=settings.dtype
+            )
+            for result in predictor.predict(self._expanded(kind, there), **options):
+                self._take(result)
+            if hasattr(predictor, "next_steps"):
+                steps = predictor.next_steps(settings.out)
+        return self._answer(steps)
+
+    def _exists(self, word: str) -> bool:
+        if word == STDIN or Path(word).expanduser().exists():
+            return True
+        self._fail(word, "no such file or folder; check the path")
+        return False
+
+    def _expanded(self, predictor: Any, words: Sequence[str]) -> list[Path | str]:
+        """Words as the predictor takes them; a folder becomes its files where the predictor names their `suffixes`."""
+        suffixes: tuple[str, ...] | None = getattr(predictor, "suffixes", None)
+        paths: list[Path | str] = []
+        for word in words:
+            path = Path(word).expanduser()
+            if word == STDIN:
+                paths.append(STDIN)
+            elif suffixes is None or not path.is_dir():
+                paths.append(path)
+            else:
+                files = list(_files(path, suffixes))
+                if not files:
+                    self._fail(word, f"the folder holds no file that ends in {', '.join(suffixes)}")
+                paths += files
+        return paths
+
+    def _take(self, result: Result) -> None:
+        if result.error is not None:
+            self._fail(result.source, result.error)
+            return
+        record = {"source": result.source, "error": None, **result.to_dict()}
+        if self.settings.out is not None:
+            record["files"] = result.save(self.settings.out)
+        self.records.append(record)
+        print(_shown(result), flush=True)
+
+    def _fail(self, source: str, error: str) -> None:
+        line = " ".join(error.split())
+        self.failed += 1
+        self.records.append({"source": source, "error": line})
+        note(f"error: {source}: {line}")
+
+    def _answer(self, steps: Sequence[str]) -> Answer:
+        done = len(self.records) - self.failed
+        data = {
+            "domain": self.domain.name,
+            "adapter": self.settings.adapter,
+            "out": self.settings.out,
+            "done": done,
+            "failed": self.failed,
+            "results": self.records,
+            "next": list(steps),
+        }
+        lines = [f"{done} done" + (f", {self.failed} failed" if self.failed else "")]
+        if self.settings.out is not None and done:
+            lines.append(f"results  {self.settings.out}")
+        elif done:
+            lines.append("next     add --out FOLDER to keep the results as files")
+        lines += [f"next     {step}" for step in steps]
+        return Answer(data, "\n".join(lines), code=2 if self.failed else 0)
+
+
+def _files(folder: Path, suffixes: Sequence[str]) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name.lower().endswith(tuple(suffixes)) and not path.name.startswith("."):
+            yield path
+
+
+def _shown(result: Result) -> str:
+    """The result as people read it: its own text where the class has one, else its data."""
+    if type(result).__str__ is not object.__str__:
+        return str(result)
+    return f"{result.source}: {to_json(result.to_dict())}"
