@@ -29,7 +29,7 @@ def convert(reference: str, out: str | Path, converter: str, *, domain: str | No
         InputError: the reference names nothing, or the converter refuses what it found (unknown and missing keys are
             listed).
     """
-    found, _ = fetch(references.parse(reference, domain), "adapter")
+    found, _ = fetch(references.parse(reference, domain), "adapter", pickles=True)
     target = run_converter(converter, archives.unpacked(found), Path(out), **options)
     return ingest.adapter(target, reference)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from suite.errors import InputError
-from suite.hub import checksums, index, paths, references
+from suite.hub import checksums, formats, index, paths, references
 from suite.hub.index import Entry, Kind
 from suite.hub.references import CatalogueName, HubRepository, LocalPath, Reference
 
@@ -34,32 +34,36 @@ def resolve(reference: str, domain: str | None = None, *, kind: Kind = "adapter"
     return ingest.adapter(found, str(parsed), entry) if kind == "adapter" else ingest.base(found, str(parsed))
 
 
-def fetch(reference: Reference, kind: Kind) -> tuple[Path, Entry | None]:
-    """What a reference names as it is, verified but in whatever format: a folder or a file, and its catalogue entry."""
+def fetch(reference: Reference, kind: Kind, *, pickles: bool = False) -> tuple[Path, Entry | None]:
+    """What a reference names as it is, a verified folder or file in whatever format, and its catalogue entry.
+
+    `pickles` asks for torch files even where safetensors are beside them: authors' own files may be either.
+    """
     if isinstance(reference, LocalPath):
         if not reference.path.exists():
             raise InputError(f"{reference.path} does not exist; {_nearby(reference.path)}")
         return reference.path, None
     if isinstance(reference, CatalogueName):
         entry = index.find(reference, kind)
-        return _entry(entry), entry
+        return _entry(entry, pickles), entry
     if isinstance(reference, HubRepository):
         from suite.hub import repository
 
-        return repository.fetch(reference), None
+        return repository.fetch(reference, pickles=pickles), None
     from suite.hub import download
 
     return download.fetch(reference), None
 
 
-def _entry(entry: Entry) -> Path:
+def _entry(entry: Entry, pickles: bool) -> Path:
     if entry.embedded:
         folder = paths.checkpoints() / entry.source
         remedy = f"take it from the repository again, or rebuild it with python -m domains.{entry.domain}.tiny"
         if not folder.is_dir():
             raise InputError(f"the embedded {entry.kind} {entry.reference} is missing from {folder}; {remedy}")
     else:
-        folder, _ = fetch(references.parse(entry.source), entry.kind)
+        source = references.parse(entry.source)
+        folder, _ = fetch(source, entry.kind, pickles=pickles or entry.format == formats.OFFICIAL)
         remedy = f"fetch it again with suite adapters pull {entry.reference} --kind {entry.kind}"
     home = folder.parent if folder.is_file() else folder
     checksums.check(home, entry.sha256, name=f"{entry.kind} {entry.reference}", remedy=remedy)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from suite.hub import paths
+from suite.hub import download, paths
+from tests.hub.server import Site, serving
 
 
 @pytest.fixture(autouse=True)
@@ -40,3 +41,15 @@ def write_adapter() -> Callable[[Path], Path]:
         return folder
 
     return write
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with serving() as site:
+        yield site
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "PAUSE", 0.01)
+    monkeypatch.setattr(download, "TIMEOUT", (1.0, 0.5))

@@ -1,0 +1,220 @@
+"""Fetch repositories of the Hugging Face hub through huggingface_hub; check every file by the hub's checksums."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from suite.errors import InputError
+from suite.files import write_text
+from suite.hub import checksums, formats, paths, trouble
+from suite.hub.references import HubRepository
+
+# Copies of the same weights for other programs.
+_FOREIGN = (
+    ".h5",
+    ".msgpack",
+    ".onnx",
+    ".onnx_data",
+    ".ot",
+    ".gguf",
+    ".tflite",
+    ".mlmodel",
+    ".mlpackage",
+    ".pb",
+    ".rten",
+)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A repository's files at one commit, on this machine.
+
+    Attributes:
+        root: the folder of the snapshot in the Hugging Face cache.
+        commit: the commit that the revision meant.
+        files: path in the repository to its digest: sha256 for large files, git's blob id for the others.
+    """
+
+    root: Path
+    commit: str
+    files: Mapping[str, str]
+
+
+def fetch(reference: HubRepository, *, pickles: bool = False) -> Path:
+    """The folder of a repository at a revision, complete and verified.
+
+    Where safetensors files are, pickles beside them are left out unless `pickles` is true. Without a network, what was
+    complete and verified before is used.
+
+    Raises:
+        InputError: the repository, revision or folder does not exist or is not open to this user; the hub cannot be
+            reached (with the command to run when online); a file arrives damaged twice; the disk is full.
+    """
+    with trouble.disk_full_as_input_error(str(reference), paths.hub_cache()):
+        snapshot = _online(reference, pickles) or _offline(reference, pickles)
+    return snapshot.root / reference.folder
+
+
+def cached(reference: HubRepository, *, pickles: bool = False) -> Path | None:
+    """Where the folder is if it was fetched before; looks at no network and at no content."""
+    snapshot = _remembered(reference, pickles)
+    return snapshot.root / reference.folder if snapshot else None
+
+
+def endpoint_host() -> str:
+    """The hub that is asked, e.g. `huggingface.co`; `HF_ENDPOINT` sets another."""
+    from huggingface_hub import constants
+
+    return constants.ENDPOINT.split("://", 1)[-1]
+
+
+def _online(reference: HubRepository, pickles: bool) -> Snapshot | None:
+    """Ask the hub; None when it cannot be reached."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
+
+    try:
+        with _refusals(reference):
+            info = HfApi().model_info(
+                reference.repository, revision=reference.revision, files_metadata=True, timeout=15
+            )
+            return _complete(reference, info, pickles)
+    except (OfflineModeIsEnabled, ConnectionError):
+        return None
+    except HfHubHTTPError as error:
+        if error.response.status_code >= 500:
+            return None
+        raise InputError(f"{reference}: the hub answers {' '.join(str(error).split())[:200]}") from error
+    except HTTPError:
+        return None
+
+
+def _complete(reference: HubRepository, info: Any, pickles: bool) -> Snapshot:
+    from huggingface_hub import snapshot_download
+
+    files = _wanted(reference, {file.rfilename: file for file in info.siblings}, pickles)
+    trouble.need_space(paths.hub_cache(), _missing_bytes(reference, info.sha, files), str(reference))
+    expected = {name: file.lfs.sha256 if file.lfs else file.blob_id for name, file in files.items()}
+    for again in (False, True):
+        root = Path(
+            snapshot_download(
+                reference.repository,
+                revision=info.sha,
+                allow_patterns=[glob.escape(name) for name in files],
+                cache_dir=paths.hub_cache(),
+            )
+        )
+        try:
+            checksums.check(
+                root, expected, name=str(reference), remedy="the hub sends it so: ask its owner to upload it again"
+            )
+            break
+        except InputError:
+            _drop_damaged(root, expected)
+            if again:
+                raise
+    snapshot = Snapshot(root, info.sha, expected)
+    _remember(reference, pickles, snapshot)
+    return snapshot
+
+
+def _wanted(reference: HubRepository, files: Mapping[str, Any], pickles: bool) -> dict[str, Any]:
+    """The files of the folder that our libraries read."""
+    prefix = f"{reference.folder}/" if reference.folder else ""
+    inside = {name: file for name, file in files.items() if name.startswith(prefix)}
+    if not inside:
+        folders = sorted({name.split("/")[0] for name in files if "/" in name})
+        raise InputError(
+            f"{reference}: the repository has no folder {reference.folder!r}; it has {', '.join(folders) or 'none'}"
+        )
+    safe = {PurePosixPath(name).parent for name in inside if name.endswith(".safetensors")}
+    kept = {}
+    for name, file in inside.items():
+        path = PurePosixPath(name)
+        doubled = path.suffix in formats.PICKLES and path.parent in safe and not pickles
+        if path.suffix not in _FOREIGN and not doubled and ".." not in path.parts:
+            kept[name] = file
+    return kept
+
+
+def _missing_bytes(reference: HubRepository, commit: str, files: Mapping[str, Any]) -> int:
+    folder = f"models--{reference.repository.replace('/', '--')}"
+    root = paths.hub_cache() / folder / "snapshots" / commit
+    return sum(file.size or 0 for name, file in files.items() if not (root / name).exists())
+
+
+def _drop_damaged(root: Path, expected: Mapping[str, str]) -> None:
+    for name, digest in expected.items():
+        path = root / name
+        if path.is_file() and checksums.digest(path, like=digest) != digest:
+            path.resolve().unlink()
+            path.unlink(missing_ok=True)
+
+
+def _offline(reference: HubRepository, pickles: bool) -> Snapshot:
+    snapshot = _remembered(reference, pickles)
+    if snapshot is None:
+        raise trouble.offline(reference, endpoint_host())
+    checksums.check(
+        snapshot.root, snapshot.files, name=str(reference), remedy=f"when online run: suite adapters pull {reference}"
+    )
+    return snapshot
+
+
+def _note(reference: HubRepository, pickles: bool) -> Path:
+    key = f"{endpoint_host()} {reference} {pickles}"
+    return paths.cache() / "repositories" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+
+
+def _remember(reference: HubRepository, pickles: bool, snapshot: Snapshot) -> None:
+    """Note what was complete: the cache itself cannot tell a whole snapshot from the beginning of one."""
+    content = {
+        "reference": str(reference),
+        "root": str(snapshot.root),
+        "commit": snapshot.commit,
+        "files": dict(snapshot.files),
+    }
+    write_text(_note(reference, pickles), json.dumps(content, indent=1))
+
+
+def _remembered(reference: HubRepository, pickles: bool) -> Snapshot | None:
+    try:
+        noted = json.loads(_note(reference, pickles).read_text(encoding="utf-8"))
+        snapshot = Snapshot(Path(noted["root"]), noted["commit"], noted["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return snapshot if all((snapshot.root / name).is_file() for name in snapshot.files) else None
+
+
+@contextmanager
+def _refusals(reference: HubRepository) -> Iterator[None]:
+    """The hub's refusals in one line each."""
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    page = f"https://{endpoint_host()}/{reference.repository}"
+    try:
+        yield
+    except GatedRepoError as error:
+        raise InputError(f"{reference} is gated: accept its terms on {page}, then run hf auth login") from error
+    except RepositoryNotFoundError as error:
+        raise InputError(
+            f"{reference}: there is no such repository, or it is private: check the name, or run hf auth login"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise InputError(
+            f"{reference}: {reference.repository} has no revision {reference.revision!r}; see its branches on {page}"
+        ) from error
+    except HFValidationError as error:
+        raise InputError(f"{reference}: {' '.join(str(error).split())}") from error
