@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from suite.hub.conversion import convert, export
 from suite.hub.index import Entry, Metric, catalogue, record
+from suite.hub.manage import listing, pull, push, show, verify
 from suite.hub.references import CatalogueName, HubRepository, LocalPath, Reference, Url, parse
 from suite.hub.resolution import resolve
 
@@ -25,7 +26,12 @@ __all__ = [
     "catalogue",
     "convert",
     "export",
+    "listing",
     "parse",
+    "pull",
+    "push",
     "record",
     "resolve",
+    "show",
+    "verify",
 ]

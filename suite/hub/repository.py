@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -62,6 +62,41 @@ def fetch(reference: HubRepository, *, pickles: bool = False) -> Path:
     return snapshot.root / reference.folder
 
 
+def upload(
+    folder: Path, names: Sequence[str], target: HubRepository, *, private: bool = False, message: str | None = None
+) -> str:
+    """Upload the named files of a folder as one commit, making the repository if need be; return the commit's address.
+
+    Raises:
+        InputError: the user is not logged in or may not write there; the hub cannot be reached.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError
+
+    api = HfApi()
+    try:
+        with _refusals(target):
+            api.create_repo(target.repository, private=private, exist_ok=True)
+            if target.revision != "main":
+                api.create_branch(target.repository, branch=target.revision, exist_ok=True)
+            commit = api.upload_folder(
+                repo_id=target.repository,
+                folder_path=folder,
+                path_in_repo=target.folder or None,
+                allow_patterns=[glob.escape(name) for name in names],
+                revision=target.revision,
+                commit_message=message or f"Upload {folder.name}",
+            )
+            return str(commit.commit_url)
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        why = "run hf auth login with a token that may write" if status in (401, 403) else _line(error)
+        raise InputError(f"{target} refuses the upload ({status}): {why}") from error
+    except (HTTPError, ConnectionError) as error:
+        host = endpoint_host()
+        raise InputError(f"{host} cannot be reached; when online run: suite adapters push {folder} {target}") from error
+
+
 def cached(reference: HubRepository, *, pickles: bool = False) -> Path | None:
     """Where the folder is if it was fetched before; looks at no network and at no content."""
     snapshot = _remembered(reference, pickles)
@@ -78,7 +113,7 @@ def endpoint_host() -> str:
 def _online(reference: HubRepository, pickles: bool) -> Snapshot | None:
     """Ask the hub; None when it cannot be reached."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     try:
         with _refusals(reference):
@@ -88,11 +123,11 @@ def _online(reference: HubRepository, pickles: bool) -> Snapshot | None:
             return _complete(reference, info, pickles)
     except (OfflineModeIsEnabled, ConnectionError):
         return None
-    except HfHubHTTPError as error:
-        if error.response.status_code >= 500:
-            return None
-        raise InputError(f"{reference}: the hub answers {' '.join(str(error).split())[:200]}") from error
-    except HTTPError:
+    except (HTTPError, LocalEntryNotFoundError) as error:
+        # The client wraps a refused file as a missing local one.
+        refusal = error if isinstance(error, HfHubHTTPError) else error.__cause__
+        if isinstance(refusal, HfHubHTTPError) and refusal.response.status_code < 500:
+            raise InputError(f"{reference}: the hub refuses it: {_line(refusal)}") from error
         return None
 
 
@@ -217,4 +252,8 @@ def _refusals(reference: HubRepository) -> Iterator[None]:
             f"{reference}: {reference.repository} has no revision {reference.revision!r}; see its branches on {page}"
         ) from error
     except HFValidationError as error:
-        raise InputError(f"{reference}: {' '.join(str(error).split())}") from error
+        raise InputError(f"{reference}: {_line(error)}") from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
@@ -50,6 +50,7 @@ class Site:
     repositories: dict[str, dict[str, Served]] = field(default_factory=dict)
     commits: dict[str, list[dict]] = field(default_factory=dict)
     requests: list[tuple[str, str, str]] = field(default_factory=list)  # method, path, Range
+    altered: bytes = b""  # put in place of the beginning of every repository's files
     hits: Counter[str] = field(default_factory=Counter)
 
     def ranges(self, path: str) -> list[str]:
@@ -106,7 +107,10 @@ class _Handler(BaseHTTPRequestHandler):
             served = site.repositories.get(found[1], {}).get(found[3])
             if served:
                 served.etag = f'"{_digest(served, found[3])}"'
-                return self._file(served, path, body, {"X-Repo-Commit": COMMIT})
+                sent = served
+                if site.altered:
+                    sent = replace(served, data=site.altered + served.data[len(site.altered) :])
+                return self._file(sent, path, body, {"X-Repo-Commit": COMMIT})
         if served := site.files.get(path):
             return self._file(served, path, body, {})
         return self._status(404)
