@@ -1,7 +1,8 @@
 """Golden cases: what is on disk, and which runner proves it.
 
 A case's kind is its folder and its stem without any `__suffix`: `point_cloud/pcsa__b.safetensors` is of kind
-`point_cloud/pcsa`. A runner for a kind stands in `tests/golden/kinds/<folder>.py` and registers itself:
+`point_cloud/pcsa`. A runner for a kind stands in `tests/golden/kinds/<folder>.py`, or in a `<folder>_<topic>.py`, and
+registers itself:
 
     @kind("point_cloud/pcsa")
     def pcsa(case: Case) -> None:
@@ -17,7 +18,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,9 +117,10 @@ def kind(name: str) -> Callable[[Runner], Runner]:
 
 def runner(name: str) -> Runner | None:
     """Return the runner of kind `name`, or None when nothing registers one."""
-    module = f"tests.golden.kinds.{name.partition('/')[0]}"
-    if find_spec(module) is not None:
-        import_module(module)
+    folder = name.partition("/")[0]
+    for path in sorted((HERE / "kinds").glob(f"{folder}*.py")):
+        if path.stem == folder or path.stem.startswith(f"{folder}_"):
+            import_module(f"tests.golden.kinds.{path.stem}")
     return _runners.get(name)
 
 

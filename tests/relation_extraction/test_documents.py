@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -44,9 +45,8 @@ def spans(text, places):
 
 def test_tokens_look_as_docred_writes_them():
     text = "Simon-Joseph's U.S. band isn't in For-l'Évêque, (2016–17) St. Louis; a 12-year, 56,000-acre R&B hit."
-    assert spans(text, docred_tokens(text)) == (
-        "Simon - Joseph 's U.S. band is n't in For - l'Évêque , ( 2016–17 ) St. Louis ; a 12-year , 56,000-acre R&B hit ."
-    ).split(" ")
+    tokens = "Simon - Joseph 's U.S. band is n't in For - l'Évêque , ( 2016–17 ) St. Louis ; a 12-year , 56,000-acre"
+    assert " ".join(spans(text, docred_tokens(text))) == f"{tokens} R&B hit ."
 
 
 def test_real_docred_passages_stay_as_they_are():
@@ -145,7 +145,7 @@ def test_blank_lines_and_full_width_stops_end_sentences():
 def test_sentences_hold_every_character_that_is_not_blank(text):
     places = split_sentences(text)
     assert "".join("".join(part.split()) for part in spans(text, places)) == "".join(text.split())
-    assert all(left[1] <= right[0] for left, right in zip(places, places[1:], strict=False))
+    assert all(left[1] <= right[0] for left, right in itertools.pairwise(places))
 
 
 def test_sentence_at():
@@ -169,7 +169,10 @@ def test_half_a_surrogate_pair_is_refused():
 # --- refinement and aliases ---------------------------------------------------------------------------------------
 
 
-def labelled(facts=(Fact(0, 1, "country"),)):
+COUNTRY = Fact(0, 1, "country")
+
+
+def labelled(facts=(COUNTRY,)):
     text = "For - l'Évêque is in Paris . The For stands in Paris ."
     entities = (
         Entity("0", "LOC", (Mention(33, 36, "For", 1), Mention(0, 14, "For-l'Évêque", 0))),
@@ -197,9 +200,8 @@ def test_groups_hold_every_alias_pair_once():
 
 def test_a_triple_of_two_groups_is_given_once_unless_the_official_duplicates_are_wanted():
     text = "A a B"
-    entities = tuple(Entity(str(i), None, (Mention(p, p + 1, text[p]),)) for i, p in enumerate((0, 4))) + (
-        Entity("2", None, (Mention(0, 1, "A"), Mention(2, 3, "a"))),
-    )
+    first, second = Entity("0", None, (Mention(0, 1, "A"),)), Entity("1", None, (Mention(4, 5, "B"),))
+    entities = (first, second, Entity("2", None, (Mention(0, 1, "A"), Mention(2, 3, "a"))))
     document = Document("d", text, ((0, 5),), entities, (Fact(0, 1, "r"), Fact(2, 1, "r")))
     groups = alias_groups(document)
     assert alias_triples(groups) == [("A", "r", "B"), ("a", "r", "B")]
@@ -253,7 +255,7 @@ def test_chunks_keep_the_limit_share_sentences_and_lose_nothing(limit, overlap):
     starts = [piece.start for piece in chunks]
     ends = [piece.end for piece in chunks]
     assert starts == sorted(set(starts)) and ends == sorted(set(ends)), "each chunk brings something new"
-    shared = sum(left.end > right.start for left, right in zip(chunks, chunks[1:], strict=False))
+    shared = sum(left.end > right.start for left, right in itertools.pairwise(chunks))
     assert (shared > 0) == (overlap > 0 and limit > 3)
 
 

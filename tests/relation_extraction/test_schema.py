@@ -45,7 +45,7 @@ def test_find_knows_name_alias_and_property(text):
 def test_find_is_exact_and_require_names_the_nearest():
     schema = Schema.load("redocred")
     assert schema.find("Country") is None
-    with pytest.raises(InputError, match='unknown relation "sibbling".*nearest is "sibling"'):
+    with pytest.raises(InputError, match=r'unknown relation "sibbling".*nearest is "sibling"'):
         schema.require("sibbling")
     with pytest.raises(InputError, match='unknown property id "P999999"'):
         schema.require("P999999")
