@@ -1,0 +1,168 @@
+"""Fine-tuning for relation extraction: one adapter for all steps, or one for each step in turn on the same base."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from domains.relation_extraction.data import RelationExtractionData
+from domains.relation_extraction.encoding import IGNORED
+from domains.relation_extraction.model import Quantize, Wording, build_base, load_base
+from domains.relation_extraction.protocol import Layout
+from domains.relation_extraction.protocol import protocol as find_protocol
+from domains.relation_extraction.schema import Schema
+from domains.relation_extraction.types import Step
+from suite import adapters
+from suite.errors import InputError
+from suite.training import AdapterModule, Outputs, causal_lm_loss
+from suite.training.driver import Driver
+from suite.training.drivers.stages import Stage, Stages
+
+LORA: dict[str, Any] = {
+    "method": "lora",
+    "r": 100,
+    "lora_alpha": 16,
+    "lora_dropout": 0.05,
+    "targets": ["q_proj", "v_proj"],
+}
+"""AutoRE's: a scaling of 16/100, unusually small."""
+
+
+class RelationExtractionRecipe(AdapterModule):
+    """AutoRE's fine-tuning: supervised generation, the loss on the answers only.
+
+    Args:
+        base: reference of the base language model.
+        architecture: its class and configuration, for counting without its weights.
+        protocol: how steps are worded (`suite-v1/...` or `autore-official/...`); the adapter remembers it.
+        template: chat template of the base: suite, mistral, vicuna or chatglm3.
+        schema: the relations: a built-in name or a file.
+        layout: `three` adapters trained in turn, or a `single` one for all steps.
+        adapter: method and settings of the adapter, as `suite.adapters.attach` takes them.
+        quantize: `nf4` trains on a base in 4 bit (QLoRA).
+        stages: trainer settings by step that differ from the run's, e.g. `{subject: {max_epochs: 3}}`.
+        pretokenize: shape in which documents are given at prediction: `docred` (tokens joined by single spaces, as
+            in (Re-)DocRED) or `none`; the adapter remembers it.
+    """
+
+    def __init__(
+        self,
+        base: str = "tiny",
+        architecture: dict[str, Any] | None = None,
+        protocol: str = "suite-v1/D_R_H_F_desc",
+        template: str = "suite",
+        schema: str = "redocred",
+        layout: Layout = "three",
+        adapter: dict[str, Any] = LORA,
+        quantize: Quantize | None = None,
+        stages: dict[str, dict[str, Any]] | None = None,
+        pretokenize: str = "docred",
+    ) -> None:
+        super().__init__(base, architecture)
+        self.protocol, self.template, self.layout = find_protocol(protocol), template, layout
+        self.schema = Schema.load(schema)
+        self.adapter, self.quantize, self.pretokenize = dict(adapter), quantize, pretokenize
+        self.stages = stages or {}
+        if unknown := set(self.stages) - set(self.protocol.steps):
+            steps = ", ".join(self.protocol.steps)
+            raise InputError(
+                f"recipe.stages: {', '.join(sorted(unknown))} is no step of {self.protocol.id}; it has {steps}"
+            )
+        self.adapter_name = "joint" if layout == "single" else None
+
+    @cached_property
+    def backbone(self) -> tuple[nn.Module, Any]:
+        """The base and its tokenizer, loaded once for all stages."""
+        dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
+        return load_base(self.base, dtype=dtype, quantize=self.quantize)
+
+    @property
+    def wording(self) -> Wording:
+        """How calls become token ids; the data are encoded with it."""
+        return Wording.of(self.backbone[1], self.template, self.protocol.id, self.schema, self.layout)
+
+    def prepare(self) -> None:
+        _ = self.backbone
+
+    def build(self) -> nn.Module:
+        """The base with its adapters: all three in the `three` layout, of which the last is the trainable one."""
+        model = build_base(self.architecture) if self.architecture else self.backbone[0]
+        names = self.protocol.steps if self.layout == "three" else ("joint",)
+        for name in names:
+            model = adapters.attach(model, self.adapter, name=name)
+        return model
+
+    def compute(self, batch: dict[str, torch.Tensor]) -> Outputs:
+        """Cross-entropy of the answers.
+
+        Args:
+            batch: `input_ids` and `labels` (batch, length); packed batches add mask and positions.
+        """
+        labels = batch["labels"]
+        # Only columns from the first answer on need logits: most of a batch is prompt, and the vocabulary is wide.
+        answered = (labels != IGNORED).any(dim=0).nonzero()
+        kept = labels.shape[1] - int(answered[0]) + 1 if len(answered) else labels.shape[1]
+        inputs = {key: value for key, value in batch.items() if key != "labels"}
+        logits = self.model(**inputs, logits_to_keep=kept, use_cache=False).logits
+        return causal_lm_loss(logits, labels[:, -kept:])
+
+    def extra(self) -> dict[str, Any]:
+        return {
+            "protocol": self.protocol.id,
+            "template": self.template,
+            "layout": self.layout,
+            "schema": self.schema.to_dict(),
+            "pretokenize": self.pretokenize,
+        }
+
+    def save_adapter(self, folder: Path) -> None:
+        # A base of this machine only has no name that would mean anything elsewhere.
+        base = None if self.base.startswith((".", "/", "~")) else self.base
+        adapters.save(self.model, folder, name=self.adapter_name, base=base, extra=self.extra())
+
+    def driver(self, data: RelationExtractionData) -> Driver | None:
+        if self.layout == "single":
+            return None
+        stages = [
+            Stage(step, _Step(self, step), data.step(step), self.stages.get(step, {})) for step in self.protocol.steps
+        ]
+        return Stages(stages, owner=self)
+
+    def next_steps(self, run: Path) -> list[str]:
+        base = f" --base {self.base}" if self.base.startswith((".", "/", "~")) else ""
+        adapter = run / "adapter"
+        where = adapter if adapter.is_absolute() else f"./{adapter}"
+        return [f"suite relation_extraction predict FILE --adapter {where}{base} --out triples/"]
+
+
+class _Step(RelationExtractionRecipe):
+    """One of the three adapters, on the base that its owner has loaded."""
+
+    def __init__(self, owner: RelationExtractionRecipe, step: Step) -> None:
+        AdapterModule.__init__(self, owner.base, owner.architecture)
+        self.protocol, self.template, self.schema = owner.protocol, owner.template, owner.schema
+        self.layout, self.adapter, self.quantize = owner.layout, owner.adapter, owner.quantize
+        self.pretokenize = owner.pretokenize
+        self.adapter_name = step
+        # In a tuple: a module as an attribute would become a part of this one, and of its checkpoints.
+        self._owner = (owner,)
+
+    @property
+    def backbone(self) -> tuple[nn.Module, Any]:  # type: ignore[override]
+        return self._owner[0].backbone
+
+    def build(self) -> nn.Module:
+        base = self.backbone[0]
+        if self.adapter_name in adapters.attached(base):
+            adapters.detach(base, self.adapter_name)
+        return adapters.attach(base, self.adapter, name=self.adapter_name)
+
+    def driver(self, data: RelationExtractionData) -> None:
+        return None
+
+    def next_steps(self, run: Path) -> list[str]:
+        return []
