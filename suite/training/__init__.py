@@ -1,0 +1,76 @@
+"""One trainer for every domain, on top of Lightning: `AdapterModule`, `Procedure`, `Driver`, `fit` and `run`.
+
+Names load on first use, so that reading a configuration costs no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from suite.training.batching import loader
+    from suite.training.config import ExperimentConfig, load_config
+    from suite.training.driver import Driver, Fit
+    from suite.training.drivers.stages import Stage, Stages
+    from suite.training.experiment import data_of, evaluate, recipe_of, run
+    from suite.training.fitting import Run, fit
+    from suite.training.interruption import Interrupted
+    from suite.training.module import AdapterModule
+    from suite.training.outputs import Outputs, causal_lm_loss
+    from suite.training.procedure import Procedure
+    from suite.training.settings import TrainerConfig
+
+_HOMES = {
+    "AdapterModule": "module",
+    "Driver": "driver",
+    "ExperimentConfig": "config",
+    "Fit": "driver",
+    "Interrupted": "interruption",
+    "Outputs": "outputs",
+    "Procedure": "procedure",
+    "Run": "fitting",
+    "Stage": "drivers.stages",
+    "Stages": "drivers.stages",
+    "TrainerConfig": "settings",
+    "causal_lm_loss": "outputs",
+    "data_of": "experiment",
+    "evaluate": "experiment",
+    "fit": "fitting",
+    "load_config": "config",
+    "loader": "batching",
+    "recipe_of": "experiment",
+    "run": "experiment",
+}
+
+__all__ = [
+    "AdapterModule",
+    "Driver",
+    "ExperimentConfig",
+    "Fit",
+    "Interrupted",
+    "Outputs",
+    "Procedure",
+    "Run",
+    "Stage",
+    "Stages",
+    "TrainerConfig",
+    "causal_lm_loss",
+    "data_of",
+    "evaluate",
+    "fit",
+    "load_config",
+    "loader",
+    "recipe_of",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""Loops around `fit`: several adapters in turn, search, rounds."""

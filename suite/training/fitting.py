@@ -1,0 +1,245 @@
+"""`fit`: one training, from a recipe and data to a finished run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.data import DataLoader
+
+from suite.files import atomic_folder
+from suite.training import folder as run_folders
+from suite.training.batching import resumable
+from suite.training.best import KeepBest
+from suite.training.checkpointing import LastCheckpoint
+from suite.training.ema import MovingAverage
+from suite.training.folder import RunFolder
+from suite.training.interruption import Interrupted, StopRequested, StopSignal, stop_signal
+from suite.training.logs import JsonLines, TrainingLog, final_values
+from suite.training.module import AdapterModule
+from suite.training.procedure import Procedure
+from suite.training.progress import ProgressDisplay
+from suite.training.randomness import BatchSeeds, seed_all
+from suite.training.reporting import write_report
+from suite.training.settings import TrainerConfig
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a training left behind.
+
+    Attributes:
+        folder: the run folder.
+        adapter: the trained adapter.
+        metrics: the last value of everything logged; with `monitor` the best validation's.
+        report: the page that shows the run.
+    """
+
+    folder: Path
+    adapter: Path
+    metrics: dict[str, float]
+    report: Path | None
+
+
+def fit(
+    recipe: AdapterModule,
+    data: L.LightningDataModule | DataLoader | tuple[DataLoader, DataLoader],
+    config: TrainerConfig | None = None,
+    procedures: Sequence[Procedure] = (),
+    resume: str | Path | None = None,
+    *,
+    folder: str | Path | None = None,
+    record: Mapping[str, Any] | None = None,
+    label: str = "training",
+) -> Run:
+    """Train `recipe` on `data` and write the run folder.
+
+    Args:
+        recipe: what to train.
+        data: a data module, a training loader, or a training and a validation loader.
+        config: how to train.
+        procedures: changes of the procedure, outermost first.
+        resume: run folder of a training that was stopped; it continues exactly where it was last saved.
+        folder: where to write; by default `runs/<time>`.
+        record: what `config.yaml` shall say; by default the recipe's class and `config`.
+        label: what the progress display calls the run.
+
+    Raises:
+        InputError: the input is wrong, in one line.
+        Interrupted: the user stopped it; everything is saved.
+    """
+    config = config or TrainerConfig()
+    if resume is not None:
+        run = run_folders.existing(resume)
+        if run.finished:
+            return finished_run(run)
+    else:
+        run = RunFolder(Path(folder)) if folder is not None else run_folders.fresh()
+    recipe.settings = config
+    recipe.procedures = tuple(procedures)
+    recipe.prepare()
+    seed_all(config.seed)
+
+    with stop_signal() as stop, quiet():
+        parts = _Parts.of(config, run, stop, recipe, label)
+        checkpoint = run.checkpoint if resume is not None and run.checkpoint.is_file() else None
+        if parts.trainer.is_global_zero:
+            _open(run, recipe, config, record)
+            parts.lines.forget_after(_saved_step(checkpoint))
+        _train(parts, recipe, data, checkpoint, run)
+        parts.choose_weights(recipe)
+        _close(parts, recipe, run, label)
+        parts.trainer.strategy.barrier("run folder written")
+    return finished_run(run)
+
+
+def finished_run(run: RunFolder) -> Run:
+    """What a finished run folder holds."""
+    report = run.report if run.report.is_file() else None
+    return Run(run.path, run.adapter, run.state().get("metrics", {}), report)
+
+
+@dataclass
+class _Parts:
+    """What one training is put together from."""
+
+    trainer: L.Trainer
+    lines: JsonLines
+    best: KeepBest | None
+    average: MovingAverage | None
+
+    @classmethod
+    def of(cls, config: TrainerConfig, run: RunFolder, stop: StopSignal, recipe: AdapterModule, label: str) -> _Parts:
+        log = TrainingLog(config.log_every)
+        lines = JsonLines(run.metrics)
+        best = KeepBest(config.monitor, config.mode, config.patience) if config.monitor else None
+        average = MovingAverage(config.ema) if config.ema else None
+        callbacks: list[L.Callback | None] = [
+            recipe.mean,
+            BatchSeeds(config.seed),
+            *recipe.procedures,
+            log,
+            ProgressDisplay(label),
+            # The best weights are taken before the average makes room for the live ones again.
+            best,
+            average,
+            LastCheckpoint(run.checkpoint, config.checkpoint_every, stop),
+        ]
+        tensorboard = TensorBoardLogger(run.path, name="", version="", default_hp_metric=False)
+        trainer = _make_trainer(config, [c for c in callbacks if c is not None], [lines, tensorboard], run)
+        return cls(trainer, lines, best, average)
+
+    def choose_weights(self, recipe: AdapterModule) -> None:
+        """Leave in the recipe what is to be kept: the best, the averaged or the last weights."""
+        if self.best is not None and self.best.weights:
+            assert recipe.trained is not None
+            recipe.trained.restore(self.best.weights)
+        elif self.average is not None:
+            self.average.swap_in(recipe)
+
+
+def _make_trainer(config: TrainerConfig, callbacks: list[L.Callback], loggers: list[Any], run: RunFolder) -> L.Trainer:
+    whole_epochs = isinstance(config.val_every, float) and config.val_every >= 1
+    return L.Trainer(
+        max_epochs=config.max_epochs,
+        max_steps=config.max_steps,
+        accelerator=config.accelerator,
+        devices=config.devices,
+        num_nodes=config.num_nodes,
+        strategy=config.strategy,
+        precision=precision_of(config),
+        accumulate_grad_batches=config.accumulate_grad_batches,
+        gradient_clip_val=config.gradient_clip_val,
+        val_check_interval=1.0 if whole_epochs else config.val_every,
+        check_val_every_n_epoch=int(config.val_every) if whole_epochs else 1,
+        limit_val_batches=config.limit_val_batches,
+        num_sanity_val_steps=0,
+        deterministic="warn" if config.deterministic else None,
+        callbacks=callbacks,
+        logger=loggers,
+        log_every_n_steps=config.log_every,
+        # Batches are split over ranks by the sampler, which keeps one order for any number of ranks.
+        use_distributed_sampler=False,
+        enable_checkpointing=True,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=run.path,
+    )
+
+
+def precision_of(config: TrainerConfig) -> Any:
+    if config.precision != "auto":
+        return config.precision
+    on_gpu = config.accelerator != "cpu" and torch.cuda.is_available()
+    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def _train(parts: _Parts, recipe: AdapterModule, data: Any, checkpoint: Path | None, run: RunFolder) -> None:
+    arguments: dict[str, Any]
+    if isinstance(data, L.LightningDataModule):
+        arguments = {"datamodule": data}
+    else:
+        train, validation = data if isinstance(data, tuple) else (data, None)
+        arguments = {"train_dataloaders": resumable(train), "val_dataloaders": validation}
+    try:
+        parts.trainer.fit(recipe, ckpt_path=checkpoint, weights_only=True, **arguments)
+    except (StopRequested, KeyboardInterrupt) as stopped:
+        if parts.trainer.is_global_zero:
+            run.mark("interrupted", step=parts.trainer.global_step)
+            print(f"\nstopped. Go on with --resume {run.path}", file=sys.stderr, flush=True)
+        raise Interrupted(run.path) from stopped
+
+
+def _open(run: RunFolder, recipe: AdapterModule, config: TrainerConfig, record: Mapping[str, Any] | None) -> None:
+    """Write what reproduces the run before anything can go wrong."""
+    run.path.mkdir(parents=True, exist_ok=True)
+    if record is None:
+        settings = dataclasses.asdict(config)
+        seed = settings.pop("seed")
+        name = f"{type(recipe).__module__}:{type(recipe).__qualname__}"
+        record = {"recipe_class": name, "base": recipe.base, "seed": seed, "trainer": settings}
+    run.write_config(dict(record))
+    run.mark("running")
+
+
+def _close(parts: _Parts, recipe: AdapterModule, run: RunFolder, label: str) -> None:
+    """Write the result."""
+    recipe.cpu()
+    if not parts.trainer.is_global_zero:
+        return
+    with atomic_folder(run.adapter) as part:
+        recipe.save_adapter(part)
+    metrics = final_values(run.metrics) | (parts.best.metrics if parts.best else {})
+    write_report(run, metrics, title=label)
+    run.mark("finished", step=parts.trainer.global_step, metrics=metrics)
+
+
+def _saved_step(checkpoint: Path | None) -> int:
+    if checkpoint is None:
+        return -1
+    return int(torch.load(checkpoint, weights_only=True, map_location="cpu", mmap=True)["global_step"])
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Lightning's advice to its developers from users; its errors and our lines remain."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning.*")
+            warnings.filterwarnings("ignore", message=".*set_vital.*")
+            yield
+    finally:
+        logger.setLevel(level)

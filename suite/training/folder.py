@@ -1,0 +1,125 @@
+"""The run folder: what lies where, and how far the run has got. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from suite.errors import InputError
+from suite.files import write_text
+
+Status = Literal["running", "interrupted", "finished"]
+_INHERITED = "SUITE_RUN_FOLDER"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of a run folder, and its state file.
+
+    Attributes:
+        path: the folder.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """Everything that reproduces the run."""
+        return self.path / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line: step, epoch and what was logged."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoint(self) -> Path:
+        """What `--resume` continues from."""
+        return self.path / "last.ckpt"
+
+    @property
+    def adapter(self) -> Path:
+        """The result."""
+        return self.path / "adapter"
+
+    @property
+    def plots(self) -> Path:
+        return self.path / "plots"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def state_file(self) -> Path:
+        return self.path / "run.json"
+
+    def state(self) -> dict[str, Any]:
+        """The state file's content; empty where there is none."""
+        return json.loads(self.state_file.read_text()) if self.state_file.is_file() else {}
+
+    def mark(self, status: Status, **facts: Any) -> None:
+        """Record how far the run has got."""
+        state = {**self.state(), "status": status, **facts}
+        write_text(self.state_file, json.dumps(state, indent=1) + "\n")
+
+    @property
+    def finished(self) -> bool:
+        return self.state().get("status") == "finished"
+
+    def write_config(self, record: dict[str, Any]) -> None:
+        write_text(self.config, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
+
+
+def fresh(parent: str | Path = "runs", name: str = "") -> RunFolder:
+    """A run folder that does not exist yet: `<parent>/<time>[-<name>]`.
+
+    Processes that Lightning starts for further devices run the same command again and take their parent's folder.
+
+    Raises:
+        InputError: an outside launcher started several processes, which cannot agree on a name.
+    """
+    if int(os.environ.get("LOCAL_RANK", 0)) > 0 and _INHERITED in os.environ:
+        return RunFolder(Path(os.environ[_INHERITED]))
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise InputError("several processes were launched without a common run folder; name one with --run-dir")
+    stem = time.strftime("%Y-%m-%d_%H-%M-%S") + (f"-{name}" if name else "")
+    path = Path(parent) / stem
+    count = 1
+    while path.exists():
+        count += 1
+        path = Path(parent) / f"{stem}-{count}"
+    os.environ[_INHERITED] = str(path)
+    return RunFolder(path)
+
+
+def existing(path: str | Path) -> RunFolder:
+    """The run folder to resume.
+
+    Raises:
+        InputError: there is none, or it holds nothing to resume.
+    """
+    folder = RunFolder(Path(path))
+    if not folder.state_file.is_file():
+        raise InputError(f"{folder.path} is not a run folder; give the folder that training named when it started")
+    return folder
+
+
+def latest_unfinished(parent: str | Path) -> RunFolder:
+    """The youngest run below `parent` that did not finish.
+
+    Raises:
+        InputError: there is none.
+    """
+    files = sorted(Path(parent).glob("*/run.json"), key=lambda file: file.stat().st_mtime, reverse=True)
+    for file in files:
+        folder = RunFolder(file.parent)
+        if not folder.finished:
+            return folder
+    raise InputError(f"no unfinished run in {parent}; start one without --resume, or name the folder of a run")

@@ -1,0 +1,80 @@
+"""Parameter groups, the optimiser and the learning rate over time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from suite.errors import InputError
+from suite.training.settings import TrainerConfig
+
+
+def parameter_groups(module: nn.Module, config: TrainerConfig) -> list[dict[str, Any]]:
+    """The trainable parameters, grouped by weight decay and, with LoRA+, by learning rate.
+
+    Tensors of fewer than two dimensions (biases, norms, scales) do not decay. LoRA+ (Hayou et al. 2024, section 5)
+    gives the B matrices `lora_plus_ratio` times the learning rate.
+
+    Raises:
+        InputError: nothing is trainable, or LoRA+ finds no B matrix.
+    """
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            faster = config.lora_plus_ratio is not None and ("lora_B" in name or "lora_embedding_B" in name)
+            groups.setdefault((parameter.ndim >= 2, faster), []).append(parameter)
+    if not groups:
+        raise InputError("the recipe has no trainable parameter; attach an adapter in build(), or name what to train")
+    if config.lora_plus_ratio is not None and not any(faster for _, faster in groups):
+        raise InputError("trainer.lora_plus_ratio is set and the model has no LoRA B matrix; remove it or use lora")
+    return [
+        {
+            "params": parameters,
+            "weight_decay": config.weight_decay if decays else 0.0,
+            "lr": config.lr * (config.lora_plus_ratio or 1.0) if faster else config.lr,
+        }
+        for (decays, faster), parameters in groups.items()
+    ]
+
+
+def build_optimizer(groups: list[dict[str, Any]], config: TrainerConfig) -> Optimizer:
+    """The optimiser that the configuration names, fused on CUDA."""
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.lr, momentum=0.9)
+    on_cuda = all(parameter.is_cuda for group in groups for parameter in group["params"])
+    # The fused kernel unscales gradients by itself, which Lightning's fp16 clipping cannot be combined with.
+    return torch.optim.AdamW(groups, lr=config.lr, fused=on_cuda and config.precision != "16-mixed")
+
+
+def build_scheduler(optimizer: Optimizer, config: TrainerConfig, steps: int) -> LambdaLR:
+    """Warm-up, then the configured shape, per optimiser step.
+
+    Args:
+        optimizer: what it drives.
+        config: `scheduler` and `warmup`.
+        steps: optimiser steps of the whole run.
+    """
+    warmup = round(config.warmup * steps) if config.warmup < 1 else int(config.warmup)
+    return LambdaLR(optimizer, lr_factor(config.scheduler, warmup, steps))
+
+
+def lr_factor(shape: str, warmup: int, steps: int) -> Callable[[int], float]:
+    """The learning rate's factor after a number of optimiser steps; never zero in the first or the last step."""
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        done = min(1.0, (step - warmup) / max(1, steps - warmup))
+        if shape == "linear":
+            return 1.0 - done
+        if shape == "cosine":
+            return 0.5 * (1.0 + math.cos(math.pi * done))
+        return 1.0
+
+    return factor

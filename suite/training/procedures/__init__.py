@@ -1,0 +1,1 @@
+"""Changes of the training procedure, one file each."""

@@ -1,0 +1,57 @@
+"""Which tensors of a recipe are trained, and copies of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor, nn
+
+
+class TrainedState:
+    """The tensors that training changes: trainable parameters, and buffers that have moved since `watch`.
+
+    Buffers are found by watching rather than by a list: batch-norm statistics, rank masks and importance scores are
+    kept, rotary tables and quantised weights are not.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self._versions: dict[str, tuple[int, int]] | None = None
+        self._resumed: set[str] = set()
+
+    def watch(self) -> None:
+        """Start watching the buffers, once they lie on their device; later calls change nothing."""
+        if self._versions is None:
+            self._versions = {name: _version(buffer) for name, buffer in self.module.named_buffers()}
+
+    def resume(self, names: Iterable[str]) -> None:
+        """Count what a checkpoint held as moved."""
+        self._resumed |= set(names)
+
+    def trainable(self) -> set[str]:
+        """Names of the trainable parameters."""
+        return {name for name, parameter in self.module.named_parameters() if parameter.requires_grad}
+
+    def names(self) -> set[str]:
+        """Names of the trainable parameters and of every buffer that has changed."""
+        watched = self._versions or {}
+        moved = {
+            name
+            for name, buffer in self.module.named_buffers()
+            if name in watched and watched[name] != _version(buffer)
+        }
+        return self.trainable() | moved | self._resumed
+
+    def copy(self) -> dict[str, Tensor]:
+        """The trained tensors by name, on the CPU."""
+        names = self.names()
+        return {k: v.detach().to("cpu", copy=True) for k, v in self.module.state_dict().items() if k in names}
+
+    def restore(self, values: Mapping[str, Tensor]) -> None:
+        """Put a copy back into the module."""
+        self.module.load_state_dict(values, strict=False)
+
+
+def _version(tensor: Tensor) -> tuple[int, int]:
+    # Writes in place raise the version counter that autograd keeps; a new tensor has another identity.
+    return id(tensor), tensor._version

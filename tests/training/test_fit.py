@@ -1,0 +1,106 @@
+"""One training from end to end: the folder it leaves, and that it learns."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from suite import adapters
+from suite.errors import InputError
+from suite.training import TrainerConfig, fit
+from tests.training.toys import Language, Rows, tiny_llama
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("fit") / "run"
+    return fit(Language(), Rows(noise=0.0), TrainerConfig(max_epochs=8, lr=3e-2, log_every=3), folder=folder)
+
+
+def test_folder_holds_everything_a_run_promises(run) -> None:
+    names = {path.name for path in run.folder.iterdir()}
+    assert {"config.yaml", "metrics.jsonl", "adapter", "last.ckpt", "plots", "report.html", "run.json"} <= names
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    assert {"loss.png", "validation.png", "learning_rate.png"} == {p.name for p in (run.folder / "plots").iterdir()}
+    assert not [name for name in names if name.endswith(".part")]
+
+
+def test_training_lowers_the_loss_and_counts_steps_from_one(run) -> None:
+    lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    training = [line for line in lines if "train/loss" in line]
+    assert training[0]["step"] == 1 and training[0]["lr"] == pytest.approx(3e-2)
+    assert training[-1]["train/loss"] < training[0]["train/loss"] - 0.15
+    assert [line["step"] for line in lines if "val/loss" in line] == [6 * epoch for epoch in range(1, 9)]
+    assert run.metrics["val/sample_loss"] > 0
+
+
+def test_adapter_reloads_on_a_fresh_base(run) -> None:
+    tokens = torch.arange(1, 9)[None]
+    model = adapters.load(tiny_llama(), run.adapter).eval()
+    again = adapters.load(tiny_llama(), run.adapter).eval()
+    assert torch.equal(model(tokens).logits, again(tokens).logits)
+    assert not torch.allclose(model(tokens).logits, tiny_llama()(tokens).logits)
+    assert adapters.read_manifest(run.adapter)["domain"] == {"r": 2}
+
+
+def test_checkpoint_holds_the_adapter_only_and_loads_as_plain_data(run) -> None:
+    checkpoint = torch.load(run.folder / "last.ckpt", weights_only=True)
+    assert checkpoint["state_dict"] and all("lora_" in name for name in checkpoint["state_dict"])
+    saved = load_file(run.adapter / "adapter_model.safetensors")
+    assert len(saved) == len(checkpoint["state_dict"])
+
+
+def test_same_seed_same_adapter_other_seed_another(tmp_path: Path) -> None:
+    def adapter(name: str, seed: int) -> dict[str, torch.Tensor]:
+        config = TrainerConfig(max_steps=3, lr=1e-2, seed=seed, limit_val_batches=0)
+        return load_file(fit(Language(), Rows(), config, folder=tmp_path / name).adapter / "adapter_model.safetensors")
+
+    first, second, other = adapter("a", 1), adapter("b", 1), adapter("c", 2)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_a_recipe_that_trains_nothing_is_refused(tmp_path: Path) -> None:
+    class Frozen(Language):
+        def build(self) -> torch.nn.Module:
+            return tiny_llama().requires_grad_(False)
+
+    with pytest.raises(InputError, match="no trainable parameter"):
+        fit(Frozen(), Rows(), folder=tmp_path / "run")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
+    class Broken(Language):
+        def compute(self, batch):
+            outputs = super().compute(batch)
+            outputs.loss = outputs.loss * float("nan")
+            return outputs
+
+    with pytest.raises(InputError, match=r"loss is nan at step 1; lower trainer\.lr"):
+        fit(Broken(), Rows(), folder=tmp_path / "run")
+    assert not (tmp_path / "run" / "adapter").exists()
+
+
+def test_eval_modules_stay_in_evaluation_mode_and_must_exist(tmp_path: Path) -> None:
+    modes = []
+
+    class Steady(Language):
+        eval_modules = ("*.layers.0.self_attn", torch.nn.Dropout)
+
+        def compute(self, batch):
+            layers = self.model.model.layers
+            modes.append((self.training, layers[0].self_attn.training, layers[1].self_attn.training))
+            return super().compute(batch)
+
+    fit(Steady(), Rows(), TrainerConfig(max_epochs=2), folder=tmp_path / "run")
+    assert {mode for mode in modes if mode[0]} == {(True, False, True)}
+
+    class Wrong(Language):
+        eval_modules = ("*.nothing",)
+
+    with pytest.raises(InputError, match="eval_modules names"):
+        fit(Wrong(), Rows(), folder=tmp_path / "wrong")
