@@ -85,7 +85,8 @@ def write(state: Mapping[str, Tensor], path: str | Path, metadata: Mapping[str, 
     plain: dict[str, Tensor] = {}
     for name, tensor in state.items():
         storage = tensor.untyped_storage().data_ptr()
-        plain[name] = tensor.detach().clone() if storage in seen else tensor.detach().contiguous()
+        apart = tensor.detach().clone() if storage in seen else tensor.detach()
+        plain[name] = apart.contiguous()
         seen.add(storage)
     with atomic_file(path) as temporary:
         save_file(plain, temporary, metadata={"format": "pt", **(metadata or {})})
