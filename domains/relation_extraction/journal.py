@@ -45,12 +45,14 @@ class Journal(Lines):
     Args:
         folder: where `progress.jsonl` is or will be.
         signature: adapters, protocol, schema and options; a document finished under others is asked again.
+        resume: go on with what is there; otherwise begin anew.
     """
 
-    def __init__(self, folder: Path, signature: Mapping[str, Any]) -> None:
-        super().__init__(folder / FILE, "a")
+    def __init__(self, folder: Path, signature: Mapping[str, Any], *, resume: bool) -> None:
+        super().__init__(folder / FILE, "a" if resume else "w")
         self._signature = json.dumps(signature, sort_keys=True, ensure_ascii=False)
-        self._finished = {record["key"]: record["triples"] for record in _read(self.path)}
+        finished = _read(self.path) if resume else ()
+        self._finished = {record["key"]: record["triples"] for record in finished}
 
     def __enter__(self) -> Self:
         super().__enter__()

@@ -172,6 +172,11 @@ def cache_bytes(config: Any, dtype: torch.dtype) -> int:
     return 2 * config.num_hidden_layers * heads * head_size * dtype.itemsize
 
 
+def gigabytes(size: float) -> str:
+    """A number of bytes for people."""
+    return f"{size / 1e9:.2f} GB"
+
+
 def choose_device(device: str) -> str:
     """`auto` is the GPU where there is one.
 

@@ -208,6 +208,7 @@ class ExtractionQuery:
         batch_size: calls side by side; halved when memory runs out; 0 chooses by free memory.
         dry_run: only tell chunks, calls and memory; nothing is generated.
         trace: JSON lines file for every call with its raw answer and the dropped lines.
+        out: folder of the results; finished documents are noted there (progress.jsonl), so that a run can be resumed.
         resume: folder of an earlier run; documents that it has finished are not asked again.
         formats: files to write: jsonl, csv, neo4j, ntriples, turtle, graphml, html, png and more, or all.
         group_by: one JSON line a triple or a doc.
@@ -244,6 +245,7 @@ class ExtractionQuery:
     batch_size: int = 0
     dry_run: bool = False
     trace: Path | None = None
+    out: Path | None = None
     resume: Path | None = None
     formats: tuple[str, ...] = ("jsonl", "csv", "html", "png")
     group_by: Literal["triple", "doc"] = "triple"

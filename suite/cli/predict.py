@@ -59,6 +59,8 @@ def run(domain: Domain, argv: Sequence[str]) -> Answer:
         if settings.out is None:
             parser.error("--resume needs --out, the folder to go on with")
         chosen["resume"] = settings.out
+    if settings.out is not None and any(option.name == "out" for option in query):
+        chosen["out"] = settings.out
     return _Prediction(domain, settings).run(task, given["inputs"], chosen)
 
 
