@@ -149,6 +149,8 @@ def check_text(text: str, where: str) -> None:
         raise InputError(f"{where}: the document is empty; give a text")
     if not any(character.isalpha() for character in text):
         raise InputError(f"{where}: the document has no letters; give a text in words")
+    if "\0" in text:
+        raise InputError(f"{where}: character {text.index(chr(0))} is NUL; give a text file, or its --encoding")
     if (bad := next((i for i, character in enumerate(text) if "\ud800" <= character <= "\udfff"), None)) is not None:
         raise InputError(f"{where}: character {bad} is half of a surrogate pair; write the whole character")
 

@@ -84,7 +84,7 @@ def read_documents(
         raise InputError(f"format `{format}` is unknown; choose one of {', '.join(FORMATS)}")
     seen: dict[str, int] = {}
     for found in _everything(source, schema, format, per_line, encoding, labelled):
-        item = _unique(found, seen, labelled) if isinstance(found, Document) else found
+        item = _unique(found, seen, labelled, source) if isinstance(found, Document) else found
         if isinstance(item, Document):
             yield item
         elif on_error is None:
@@ -98,8 +98,13 @@ def _everything(
 ) -> Iterator[Found]:
     """Yield the documents of all files; an error ends its file, not the others."""
     for file in _files(source, format, encoding):
+        some = False
         try:
-            yield from _read_file(file, schema, format, per_line, labelled)
+            for found in _read_file(file, schema, format, per_line, labelled):
+                some = True
+                yield found
+            if not some:
+                yield InputError(f"{file.name}: it holds no documents; give at least one")
         except InputError as error:
             yield error
 
@@ -137,7 +142,7 @@ def _is_instructuie_extra(file: Path, format: str) -> bool:
 
 def _read_file(file: Source, schema: Schema | None, format: str, per_line: bool, labelled: bool) -> Iterator[Found]:
     head = file.head
-    kind = _text_kind(file, head) if format == "auto" else format
+    kind = _kind(file, head, per_line) if format == "auto" else format
     if kind == "text":
         if labelled:
             raise InputError(
@@ -157,7 +162,7 @@ def _read_file(file: Source, schema: Schema | None, format: str, per_line: bool,
         yield from _read_records(file, file.records(), kind, schema, labelled)
 
 
-def _text_kind(file: Source, head: str) -> str:
+def _kind(file: Source, head: str, per_line: bool) -> str:
     """Tell the layout of a file that its user did not name; JSON of any kind is `auto`: its first record decides."""
     if not head.strip():
         raise InputError(f"{file.name}: the document is empty; give a text")
@@ -169,6 +174,8 @@ def _text_kind(file: Source, head: str) -> str:
         return "cdr"
     if _SEMEVAL.match(head):
         return "semeval"
+    if per_line:
+        return "text"
     return "auto" if _JSON_START.match(head) else "text"
 
 
@@ -197,7 +204,7 @@ def _read_records(
     for record in records:
         waiting.append(record)
         if not isinstance(record, InputError):
-            kind = _record_kind(*record) if kind == "auto" else kind
+            kind = _record_kind(record[1]) if kind == "auto" else kind
             break
     found = _documents(file, chain(waiting, records), kind, schema, labelled)
     if kind not in _MERGED:
@@ -234,10 +241,10 @@ def _document(value: Any, where: str, id: str, kind: str, schema: Schema | None,
     return annotated_document(value, where, id, schema, labelled)
 
 
-def _record_kind(where: str, value: Any) -> str:
+def _record_kind(value: Any) -> str:
     """Tell the format of a JSON record by its keys."""
     if not isinstance(value, dict):
-        raise InputError(f"{where}: expected JSON objects, not {type(value).__name__}; see the formats in the docs")
+        return "annotations"
     if "sents" in value or "vertexSet" in value:
         return "docred"
     if "vertex_char" in value or "labels_char" in value:
@@ -247,9 +254,8 @@ def _record_kind(where: str, value: Any) -> str:
     if "token" in value or {"h", "t"} <= value.keys():
         return "fewrel"
     triples = value.get("triples")
-    if isinstance(triples, list) and triples and isinstance(triples[0], dict) and "predicate" in triples[0]:
-        return "trex"
-    return "annotations"
+    predicates = isinstance(triples, list) and triples and isinstance(triples[0], dict) and "predicate" in triples[0]
+    return "trex" if predicates or {"docid", "uri"} <= value.keys() else "annotations"
 
 
 def _id(stem: str, where: str, number: int) -> str:
@@ -265,13 +271,13 @@ def _attempt(make: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Iterato
         yield error
 
 
-def _unique(document: Document, seen: dict[str, int], labelled: bool) -> Found:
+def _unique(document: Document, seen: dict[str, int], labelled: bool, source: str | Path) -> Found:
     """Return `document` with an id that no earlier one has; in gold data a repeated title is an error."""
     seen[document.id] = seen.get(document.id, 0) + 1
     if seen[document.id] == 1:
         return document
     if labelled:
-        return InputError(f'duplicate title "{document.id}"; every labelled document needs a title of its own')
+        return InputError(f'{source}: duplicate title "{document.id}"; give every labelled document its own')
     id = f"{document.id}#{seen[document.id]}"
     seen.setdefault(id, 1)
     return replace(document, id=id)

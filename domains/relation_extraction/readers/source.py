@@ -113,14 +113,9 @@ class Source:
             yield self.name, self._parse(self.text(), self.name)
 
     def _is_lines(self) -> bool:
+        """Whether each line is a JSON value: by the file's ending, else by its first line, if there is a second."""
         if self.suffix in (".jsonl", ".ndjson"):
             return True
-        first, _, rest = self.head.partition("\n")
-        if len(self.head) >= _HEAD - 4 and not rest:
-            return self.suffix != ".json" or self._first_line_is_whole()
-        return _is_json(first) and bool(rest.strip())
-
-    def _first_line_is_whole(self) -> bool:
         lines = (line for _, line in self.lines() if line.strip())
         return _is_json(next(lines, "")) and next(lines, None) is not None
 
@@ -137,8 +132,8 @@ class Source:
         """Yield the elements of a top-level array without holding more than one of them and a block of text."""
         decoder = json.JSONDecoder()
         with self._text() as stream:
-            buffer = self._read(stream, _BLOCK).lstrip()
-            position, line, number, ended = 1, 1, 0, False
+            buffer = self._read(stream, _BLOCK)
+            position, line, number, ended = _after_blank(buffer, 0) + 1, 1, 0, False
             while True:
                 position = _after_blank(buffer, position)
                 if position == len(buffer) and not ended:
