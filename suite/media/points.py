@@ -1,0 +1,199 @@
+"""Pictures of point clouds without a display: a z-buffer splatter with eye-dome lighting, in numpy.
+
+Open3D's off-screen renderer is nicer where it works, but without a working EGL or Vulkan driver it ends the whole
+process, so it is tried in a process of its own first; what is drawn here needs nothing.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+Pixels = NDArray[np.uint8]
+
+PALETTE = np.array(
+    [
+        (76, 120, 168), (245, 133, 24), (84, 162, 75), (228, 87, 86), (114, 183, 178), (178, 121, 162),
+        (238, 202, 59), (157, 117, 93), (255, 157, 166), (121, 112, 110), (31, 119, 180), (188, 189, 34),
+        (23, 190, 207), (140, 86, 75), (44, 160, 44), (214, 39, 40),
+    ],
+    dtype=np.uint8,
+)  # fmt: skip
+"""Colours of labels, told apart by people with the common colour-vision deficiencies as far as 16 can be."""
+
+
+def label_colors(labels: NDArray[np.integer]) -> Pixels:
+    """A colour (N, 3) for each label (N,); the palette repeats after 16."""
+    return PALETTE[np.asarray(labels) % len(PALETTE)]
+
+
+def value_colors(values: NDArray[np.floating]) -> Pixels:
+    """A colour (N, 3) for each number (N,), lowest to highest along the viridis map."""
+    from matplotlib import colormaps
+
+    values = np.asarray(values, dtype=float)
+    span = np.ptp(values)
+    scaled = (values - values.min()) / span if span > 0 else np.zeros_like(values)
+    return (colormaps["viridis"](scaled)[:, :3] * 255).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class View:
+    """Where the cloud is seen from: degrees about the vertical y axis and above the horizon."""
+
+    azimuth: float = 35.0
+    elevation: float = 22.0
+
+    def project(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Right, up and away (N, 3) of points (N, 3)."""
+        a, e = np.radians(self.azimuth), np.radians(self.elevation)
+        around = np.array([[np.cos(a), 0, -np.sin(a)], [0, 1, 0], [np.sin(a), 0, np.cos(a)]])
+        above = np.array([[1, 0, 0], [0, np.cos(e), -np.sin(e)], [0, np.sin(e), np.cos(e)]])
+        return np.asarray(points, dtype=float) @ (above @ around).T * np.array([1, 1, -1])
+
+
+def render(
+    points: NDArray[np.floating],
+    colors: Pixels | None = None,
+    *,
+    size: int = 480,
+    view: View | None = None,
+    radius: float | None = None,
+) -> Pixels:
+    """Draw a cloud on white.
+
+    Args:
+        points: (N, 3), any units; the picture is scaled to fit, with equal axes.
+        colors: (N, 3) in 0-255; None colours by height.
+        size: pixels of a side.
+        radius: of a point, in pixels; None suits it to the number of points.
+
+    Returns:
+        (size, size, 3).
+    """
+    points = np.asarray(points, dtype=float)
+    colors = value_colors(points[:, 1]) if colors is None else np.asarray(colors, dtype=np.uint8)
+    middle = (points.min(0) + points.max(0)) / 2
+    reach = np.linalg.norm(points - middle, axis=1).max() or 1.0
+    seen = (view or View()).project((points - middle) / reach)
+    fine = 2 * size
+    radius = 2 * radius if radius else float(np.clip(fine * 0.55 / np.sqrt(len(points)), 2.5, fine / 60))
+    depth, image = _splat(seen, colors, fine, radius)
+    shaded = image * _eye_dome(depth)[..., None]
+    shaded[np.isinf(depth)] = 255
+    return shaded.reshape(size, 2, size, 2, 3).mean((1, 3)).round().astype(np.uint8)
+
+
+def _splat(seen: NDArray[np.float64], colors: Pixels, fine: int, radius: float) -> tuple[NDArray[np.float64], Pixels]:
+    """The depth (inf: nothing) and colour of each pixel when every point is a ball of `radius` pixels."""
+    scale = 0.46 * fine
+    x = fine / 2 + seen[:, 0] * scale
+    y = fine / 2 - seen[:, 1] * scale
+    reach = int(np.ceil(radius))
+    offsets = np.array([(i, j) for i in range(-reach, reach + 1) for j in range(-reach, reach + 1)])
+    offsets = offsets[(offsets**2).sum(1) <= radius**2]
+    bulge = np.sqrt(radius**2 - (offsets**2).sum(1)) / scale
+    columns = (x[:, None] + offsets[:, 0]).astype(int).clip(0, fine - 1)
+    rows = (y[:, None] + offsets[:, 1]).astype(int).clip(0, fine - 1)
+    away = seen[:, 2][:, None] - bulge
+    pixel = (rows * fine + columns).ravel()
+    # Assigned from far to near, the last write of a pixel is its nearest point.
+    order = np.argsort(-away, axis=None, kind="stable")
+    depth = np.full(fine * fine, np.inf)
+    owner = np.zeros(fine * fine, dtype=int)
+    depth[pixel[order]] = away.ravel()[order]
+    owner[pixel[order]] = order // len(offsets)
+    image = colors[owner].reshape(fine, fine, 3)
+    return depth.reshape(fine, fine), image
+
+
+def _eye_dome(depth: NDArray[np.float64], strength: float = 6.0, distance: int = 3) -> NDArray[np.float64]:
+    """Shade (0, 1] of each pixel: darker the more its neighbours lie nearer to the eye (Boucheny, 2009)."""
+    known = np.where(np.isinf(depth), 3.0, depth)
+    shade = np.zeros_like(depth)
+    for rows, columns in ((0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1)):
+        neighbour = np.roll(known, (distance * rows, distance * columns), (0, 1))
+        shade += np.clip(known - neighbour, 0, 0.25)
+    return np.exp(-strength * shade / 8)
+
+
+def caption(image: Pixels, text: str) -> Pixels:
+    """The image with a line of text above it, shortened to its width."""
+    width = image.shape[1]
+    font = ImageFont.load_default(max(11, width // 24))
+    height = int(font.size * 1.7)
+    canvas = Image.new("RGB", (width, image.shape[0] + height), "white")
+    canvas.paste(Image.fromarray(image), (0, height))
+    while text and font.getlength(text) > width - 8:
+        text = text[:-2] + "…" if len(text) > 2 else ""
+    ImageDraw.Draw(canvas).text((width / 2, height / 2), text, fill="black", font=font, anchor="mm")
+    return np.asarray(canvas)
+
+
+def legend(names: Sequence[str], width: int, colors: Pixels | None = None) -> Pixels:
+    """A strip of colour swatches with names, `width` pixels wide and as high as its lines need."""
+    colors = label_colors(np.arange(len(names))) if colors is None else colors
+    font = ImageFont.load_default(max(11, width // 30))
+    step, x, lines = int(font.size * 1.6), 8, [[]]
+    for name, color in zip(names, colors, strict=True):
+        needed = step + int(font.getlength(name)) + 16
+        if x + needed > width and lines[-1]:
+            lines.append([])
+            x = 8
+        lines[-1].append((x, name, tuple(int(value) for value in color)))
+        x += needed
+    canvas = Image.new("RGB", (width, step * len(lines) + 6), "white")
+    pen = ImageDraw.Draw(canvas)
+    for number, line in enumerate(lines):
+        top = 3 + number * step
+        for left, name, color in line:
+            pen.rectangle((left, top + 2, left + step - 6, top + step - 4), fill=color)
+            pen.text((left + step, top + step / 2), name, fill="black", font=font, anchor="lm")
+    return np.asarray(canvas)
+
+
+def sheet(images: Sequence[Pixels], columns: int | None = None) -> Pixels:
+    """Images side by side in rows, on white.
+
+    Raises:
+        ValueError: there are no images.
+    """
+    if not images:
+        raise ValueError("a sheet needs at least one image")
+    columns = columns or int(np.ceil(np.sqrt(len(images))))
+    width, height = max(i.shape[1] for i in images), max(i.shape[0] for i in images)
+    rows = -(-len(images) // columns)
+    canvas = np.full((rows * height, min(columns, len(images)) * width, 3), 255, dtype=np.uint8)
+    for number, image in enumerate(images):
+        top, left = number // columns * height, number % columns * width
+        canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return canvas
+
+
+_PROBE = """
+import numpy, open3d
+from open3d.visualization import rendering
+renderer = rendering.OffscreenRenderer(32, 32)
+cloud = open3d.geometry.PointCloud(open3d.utility.Vector3dVector(numpy.zeros((1, 3))))
+material = rendering.MaterialRecord()
+material.shader = "defaultUnlit"
+renderer.scene.add_geometry("cloud", cloud, material)
+assert numpy.asarray(renderer.render_to_image()).shape == (32, 32, 3)
+"""
+
+
+@cache
+def open3d_renders(timeout: float = 60.0) -> bool:
+    """Whether Open3D's off-screen renderer works here, found out in a process that it may end."""
+    try:
+        done = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, timeout=timeout, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
