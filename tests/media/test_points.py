@@ -10,8 +10,8 @@ def test_nearer_points_hide_farther_ones_and_nothing_is_white():
     front = points.render(cloud, colors, size=64, view=points.View(0, 0), radius=6)
     back = points.render(cloud, colors, size=64, view=points.View(180, 0), radius=6)
     middle = (slice(31, 33), slice(44, 46))  # the pair stands right of the middle of the bounding box
-    assert (front[middle] == [255, 0, 0]).all()
-    assert (back[31:33, 18:20] == [0, 255, 0]).all()
+    assert np.abs(front[middle] - np.array([255, 0, 0])).max() < 8
+    assert np.abs(back[31:33, 18:20] - np.array([0, 255, 0])).max() < 8
     assert (front[0, 0] == 255).all()
 
 
