@@ -24,6 +24,7 @@ _COLUMNS = {"prompt": "instruction", "query": "input", "response": "output", "hi
 def prepare(
     source: str,
     out: Path,
+    *,
     protocol: str = "suite-v1/D_R_H_F_desc",
     schema: str = "redocred",
     relation_descriptions: Path | None = None,
