@@ -9,6 +9,7 @@ from suite.adapters.attach import MethodSpec, activate, active, attach, attached
 from suite.adapters.count import ParameterCount, count
 from suite.adapters.fingerprint import fingerprint
 from suite.adapters.merge import merge, unmerge
+from suite.adapters.methods import import_all
 from suite.adapters.peft_methods import declare_peft_methods
 from suite.adapters.registry import MethodInfo, methods, register_tuner
 from suite.adapters.state import adapter_state, load_adapter_state
@@ -16,6 +17,7 @@ from suite.adapters.storage import load, read_manifest, save
 from suite.adapters.ties import materialise, retie
 
 declare_peft_methods()
+import_all()
 
 __all__ = [
     "MethodInfo",

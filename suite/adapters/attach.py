@@ -12,6 +12,7 @@ from peft import PeftConfig, PeftModel, get_peft_model, inject_adapter_in_model
 from peft.tuners.tuners_utils import cast_adapter_dtype
 from torch import nn
 
+from suite.adapters.carriers.child import ChildLayer
 from suite.adapters.fingerprint import fingerprint
 from suite.adapters.handle import (
     ATTRIBUTE,
@@ -208,7 +209,7 @@ def _remove(model: nn.Module, attachment: Attachment) -> None:
     """Take an attachment's tensors off every layer, and layers that then hold nothing off the model."""
     adapters = {member.adapter for member in attachment.members}
     base = model.get_base_model() if isinstance(model, PeftModel) else model
-    for name, layer in adapter_layers(base):
+    for name, layer in reversed(adapter_layers(base)):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Adapter .* was active which is now deleted")
             for adapter in adapters & adapters_on(layer):
@@ -227,6 +228,9 @@ def _remove(model: nn.Module, attachment: Attachment) -> None:
 
 
 def _unwrap(model: nn.Module, name: str, layer: nn.Module) -> None:
+    if isinstance(layer, ChildLayer):
+        layer.uninstall()
+        return
     parent, _, child = name.rpartition(".")
     owner = model.get_submodule(parent)
     setattr(owner, child, layer.base_layer)

@@ -1,0 +1,132 @@
+"""Tuner layers that sit inside their host as a child, so that the host keeps its class, its place and its name."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import nn
+
+from suite.adapters.carriers.base import CarrierTuner, TunerConfig, TunerLayer
+from suite.adapters.registry import method_info
+from suite.errors import InputError
+
+# A child of one of these would be called, or iterated, as one of their elements.
+CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+
+
+class ChildLayer(TunerLayer):
+    """A tuner layer that is a child module of the module it adapts."""
+
+    def __init__(self, host: nn.Module, adapter_name: str, config: TunerConfig, target: str = "") -> None:
+        super().__init__()
+        if isinstance(host, CONTAINERS):
+            raise InputError(f"{target}: a {type(host).__name__} only holds modules; target one of its elements")
+        self._prepare(target)
+        self._host = (host,)  # in a tuple: a module attribute would make the host a child of its child
+        self._active_adapter = [adapter_name]
+        self.install()
+        self.update_layer(adapter_name, config)
+
+    @property
+    def host(self) -> nn.Module:
+        """The module this layer adapts and lives in."""
+        return self._host[0]
+
+    def get_base_layer(self) -> nn.Module:
+        return self.host
+
+    def install(self) -> None:
+        """Connect to the host; bound methods only, so that a deepcopy of the model calls the copied layer."""
+
+    def uninstall(self) -> None:
+        """Disconnect from the host and leave it."""
+        delattr(self.host, child_name(self.method))
+
+    def update_layer(self, adapter_name: str, config: TunerConfig, **_: Any) -> None:
+        """Add an adapter to this layer."""
+        raise TypeError(f"{type(self).__name__} must define update_layer")
+
+    def forward(self) -> None:
+        raise RuntimeError("this layer acts through its host and is never called itself")
+
+
+def child_name(method: str) -> str:
+    """Attribute of the host that holds the layer. Must not contain `<method>_`: peft skips names that do."""
+    return f"suite_{method}"
+
+
+class ChildTuner(CarrierTuner):
+    """The peft tuner of child layers: adds to the target instead of replacing it."""
+
+    tuner_layer_cls: ClassVar[type[ChildLayer]]
+
+    def _create_and_replace(
+        self,
+        peft_config: TunerConfig,
+        adapter_name: str,
+        target: nn.Module,
+        target_name: str,
+        parent: nn.Module,
+        current_key: str,
+        parameter_name: str | None = None,
+    ) -> None:
+        self.add_to(target, adapter_name, peft_config, current_key)
+
+    def add_to(self, target: nn.Module, adapter: str, config: TunerConfig, key: str) -> None:
+        """Add the adapter to the module itself, inside whatever weight changes are around it."""
+        while isinstance(target, BaseTunerLayer) and hasattr(target, "base_layer"):
+            target = target.base_layer
+        name = child_name(self.tuner_layer_cls.method)
+        existing = getattr(target, name, None)
+        if existing is not None:
+            existing.update_layer(adapter, config)
+            return
+        layer = self.tuner_layer_cls(target, adapter, config, key)
+        target.add_module(name, layer)
+        if adapter not in self.active_adapters:
+            layer.set_adapter([])
+
+    def _mark_only_adapters_as_trainable(self, model: nn.Module) -> None:
+        super()._mark_only_adapters_as_trainable(model)
+        # A selected tensor is the host's own parameter as well, and was just frozen under that name.
+        for layer in model.modules():
+            if isinstance(layer, self.tuner_layer_cls):
+                trained = [name for name in layer.active_adapters if name in layer.settings]
+                for name in trained:
+                    layer.set_requires_grad(name, not layer.settings[name].inference_mode)
+
+    def _cast_adapter_dtype(self, adapter_name: str, autocast_adapter_dtype: bool = True) -> None:
+        super()._cast_adapter_dtype(adapter_name, autocast_adapter_dtype)
+        for layer in self.model.modules():
+            if isinstance(layer, self.tuner_layer_cls):
+                layer.set_adapter(layer.active_adapters)
+
+    def _unload_and_optionally_merge(
+        self,
+        merge: bool = True,
+        progressbar: bool = False,
+        safe_merge: bool = False,
+        adapter_names: list[str] | None = None,
+    ) -> nn.Module:
+        layers = [layer for layer in self.model.modules() if isinstance(layer, self.tuner_layer_cls)]
+        if merge:
+            self._check_merge_allowed()
+            for layer in layers:
+                layer.merge(safe_merge=safe_merge, adapter_names=adapter_names)
+        for layer in layers:
+            layer.uninstall()
+        if hasattr(self.model, "peft_config"):
+            del self.model.peft_config
+        return self.model
+
+    def _check_merge_allowed(self) -> None:
+        super()._check_merge_allowed()
+        if not method_info(self.tuner_layer_cls.method).mergeable:
+            raise InputError(f"{self.tuner_layer_cls.method} cannot be merged: it is no change of the weights")
+
+    @classmethod
+    def _remove_adapter_name_from_key(cls, key: str, adapter_name: str) -> str:
+        key = super()._remove_adapter_name_from_key(key, adapter_name)
+        segment = f"{child_name(cls.tuner_layer_cls.method)}."
+        return key.replace(f".{segment}", ".").removeprefix(segment)

@@ -1,0 +1,174 @@
+"""One view of every layer that has a weight: (out, in, ...) in float32, whatever the layer stores."""
+
+from __future__ import annotations
+
+import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers.pytorch_utils import Conv1D
+
+from suite.adapters.nf4 import NF4Linear
+
+NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
+CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def kind_of(layer: nn.Module) -> str | None:
+    """The name under which methods declare a layer type, or None for a type that no method adapts."""
+    if isinstance(layer, nn.modules.linear.NonDynamicallyQuantizableLinear):
+        return None  # nn.MultiheadAttention reads this weight without calling the layer
+    if isinstance(layer, nn.Linear) and hasattr(getattr(layer, "weight", None), "quant_state"):
+        return "Linear4bit"
+    if isinstance(layer, NF4Linear):
+        return "Linear4bit"
+    if isinstance(layer, nn.Linear):
+        return "Linear"
+    if isinstance(layer, Conv1D):
+        return "Conv1D"
+    for kind in (*CONVS, nn.LayerNorm, nn.GroupNorm):
+        if isinstance(layer, kind):
+            return kind.__name__
+    return "BatchNorm" if isinstance(layer, nn.modules.batchnorm._BatchNorm) else None
+
+
+def sizes(layer: nn.Module) -> tuple[int, int]:
+    """(in, out) features or channels of a layer that `kind_of` knows."""
+    if isinstance(layer, CONVS):
+        return layer.in_channels, layer.out_channels
+    if isinstance(layer, Conv1D):
+        return layer.weight.shape[0], layer.weight.shape[1]
+    if isinstance(layer, nn.LayerNorm):
+        return layer.normalized_shape[-1], layer.normalized_shape[-1]
+    if isinstance(layer, nn.GroupNorm):
+        return layer.num_channels, layer.num_channels
+    if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+        return layer.num_features, layer.num_features
+    return layer.in_features, layer.out_features
+
+
+def channel_axis(layer: nn.Module) -> int:
+    """The axis of the output that holds the channels; decided by layer type, never by matching sizes."""
+    if isinstance(layer, (*CONVS, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)):
+        return 1
+    return 1 if isinstance(layer, nn.LayerNorm) and type(layer).__name__.endswith("2d") else -1
+
+
+def read_weight(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias in float32, the weight as (out, in, ...). A norm without an affine part reads as 1 and 0."""
+    if isinstance(layer, NF4Linear):
+        return layer.dequantize().float(), None if layer.bias is None else layer.bias.float()
+    weight, bias = getattr(layer, "weight", None), getattr(layer, "bias", None)
+    if weight is None:
+        reference = next(layer.buffers(), torch.empty(0))
+        weight = torch.ones(sizes(layer)[1], device=reference.device)
+    elif hasattr(weight, "quant_state"):
+        from peft.utils.integrations import dequantize_bnb_weight
+
+        weight = dequantize_bnb_weight(weight, state=weight.quant_state)
+    weight = weight.detach().float()
+    return (weight.T if isinstance(layer, Conv1D) else weight), None if bias is None else bias.detach().float()
+
+
+def write_weight(layer: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
+    """Store what `read_weight` gave, changed, in the layer's own dtype and layout; missing parts are created."""
+    if isinstance(layer, NF4Linear):
+        layer.requantize(weight)
+    elif hasattr(getattr(layer, "weight", None), "quant_state"):
+        _requantize_bnb(layer, weight)
+    else:
+        _put(layer, "weight", weight.T if isinstance(layer, Conv1D) else weight)
+    if bias is not None:
+        _put(layer, "bias", bias)
+
+
+def _put(layer: nn.Module, name: str, value: Tensor) -> None:
+    stored = getattr(layer, name, None)
+    if stored is None:
+        reference = getattr(layer, "weight", None)
+        dtype = reference.dtype if reference is not None and reference.is_floating_point() else value.dtype
+        setattr(layer, name, nn.Parameter(value.to(dtype), requires_grad=False))
+        return
+    with torch.no_grad():
+        stored.data.copy_(value)
+
+
+def _requantize_bnb(layer: nn.Module, weight: Tensor) -> None:
+    from peft.utils.quantization_utils import Bnb4bitBackend
+
+    class _Owner:
+        def get_base_layer(self) -> nn.Module:
+            return layer
+
+    Bnb4bitBackend().set_base_weight(_Owner(), weight)
+
+
+def snapshot(layer: nn.Module) -> dict[str, object]:
+    """Everything a merge may change, copied, so that `restore` is exact to the bit."""
+    if isinstance(layer, NF4Linear):
+        return {"packed": layer.packed_state(), "bias": _copy(layer.bias)}
+    weight = getattr(layer, "weight", None)
+    if hasattr(weight, "quant_state"):
+        return {"parameter": weight, "bias": _copy(layer.bias)}
+    return {"weight": _copy(weight), "bias": _copy(getattr(layer, "bias", None))}
+
+
+def restore(layer: nn.Module, kept: dict[str, object]) -> None:
+    """Undo `write_weight`."""
+    if "packed" in kept:
+        layer.load_packed_state(kept["packed"])
+    if "parameter" in kept:
+        layer.weight = kept["parameter"]
+    for name in ("weight", "bias"):
+        if name not in kept or not hasattr(layer, name):
+            continue
+        value = kept[name]
+        if value is None:
+            setattr(layer, name, None)
+        else:
+            with torch.no_grad():
+                getattr(layer, name).data.copy_(value)
+
+
+def _copy(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.detach().clone()
+
+
+def run(layer: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The layer's own operation with another weight, (out, in, ...), and bias.
+
+    Raises:
+        ValueError: the layer's operation needs more than its weight (BatchNorm statistics).
+    """
+    weight = weight.to(x.dtype)
+    bias = None if bias is None else bias.to(x.dtype)
+    if isinstance(layer, CONVS):
+        return layer._conv_forward(x, weight, bias)
+    if isinstance(layer, nn.LayerNorm) and channel_axis(layer) == -1:
+        return functional.layer_norm(x, layer.normalized_shape, weight, bias, layer.eps)
+    if isinstance(layer, nn.GroupNorm):
+        return functional.group_norm(x, layer.num_groups, weight, bias, layer.eps)
+    if kind_of(layer) in ("Linear", "Conv1D", "Linear4bit"):
+        return functional.linear(x, weight, bias)
+    raise ValueError(f"{type(layer).__name__}: a changed weight cannot be applied live")
+
+
+def effective_weight(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """The weight and bias that a layer computes with, adapters on it included.
+
+    Raises:
+        ValueError: a layer below changes no weight, so there is no such thing.
+    """
+    if not isinstance(layer, BaseTunerLayer):
+        return read_weight(layer)
+    weight, bias = effective_weight(layer.base_layer)
+    if layer.disable_adapters or layer.merged:
+        return weight, bias
+    for adapter in layer.active_adapters:
+        if hasattr(layer, "change"):
+            weight, bias = layer.change(weight, bias, adapter)
+        elif hasattr(layer, "get_delta_weight"):
+            weight = weight + layer.get_delta_weight(adapter).float()
+        else:
+            raise ValueError(f"{type(layer).__module__}.{type(layer).__name__} below it changes no weight")
+    return weight, bias

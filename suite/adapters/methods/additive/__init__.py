@@ -1,0 +1,1 @@
+"""Methods that add modules beside or inside the model's own."""

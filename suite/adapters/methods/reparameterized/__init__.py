@@ -1,0 +1,1 @@
+"""Methods that turn a weight into another one."""

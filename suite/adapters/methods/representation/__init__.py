@@ -1,0 +1,1 @@
+"""Methods that act on hidden states."""

@@ -1,0 +1,126 @@
+"""PaCA: r randomly chosen input columns of a weight train in place; the forward stays one product.
+
+Woo et al., PaCA: Partial Connection Adaptation, arXiv 2503.01905, section 3:
+
+    W[:, idx] = s * w,   s = alpha / r         dL/dw = s * g^T x[..., idx]
+
+so the backward needs only r of the input's columns, not all of them as LoRA's first product does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import torch
+from peft.utils.other import get_pattern_key
+from torch import Tensor, nn
+from torch.nn import functional
+
+from suite.adapters.carriers import Selected, TunerConfig, tuner
+from suite.adapters.registry import MethodInfo
+from suite.errors import InputError
+
+
+@dataclass
+class PacaConfig(TunerConfig):
+    """Settings of PaCA.
+
+    Attributes:
+        r: number of columns.
+        alpha: the values are stored divided by alpha / r, which scales their learning rate.
+        select: `random`, or columns of `largest` or `smallest` norm.
+        rank_pattern: other r for modules whose name ends in, or matches, the key.
+        alpha_pattern: other alpha, likewise.
+    """
+
+    r: int = 8
+    alpha: float = 8
+    select: Literal["random", "largest", "smallest"] = "random"
+    rank_pattern: dict[str, int] = field(default_factory=dict)
+    alpha_pattern: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.r < 1:
+            raise ValueError(f"r={self.r} must be at least 1")
+        if self.alpha == 0:
+            raise ValueError("alpha=0 leaves nothing to train")
+        if self.select not in ("random", "largest", "smallest"):
+            raise ValueError(f"select {self.select!r} must be 'random', 'largest' or 'smallest'")
+
+
+@tuner(MethodInfo("paca", "selective", "2503.01905", "suite", layers=("Linear",)), PacaConfig)
+class Paca(Selected):
+    """The columns `indices` of the host's weight."""
+
+    parameter_names: ClassVar = ("w",)
+    buffer_names: ClassVar = ("indices",)
+
+    def create(self, adapter: str, config: PacaConfig) -> dict[str, Tensor]:
+        weight = getattr(self.host, "weight", None)
+        if not isinstance(self.host, nn.Linear) or not weight.is_floating_point():
+            raise InputError(
+                f"{self.target}: paca trains columns of an unquantized Linear, not {type(self.host).__name__}"
+            )
+        rank = config.rank_pattern.get(get_pattern_key(config.rank_pattern.keys(), self.target), config.r)
+        if rank > self.host.in_features:
+            raise InputError(f"{self.target}: r={rank} is more than its {self.host.in_features} input columns")
+        indices = self._columns(weight.detach(), rank, config.select)
+        values = weight.detach()[:, indices].float() / self._scale(adapter, config, rank)
+        if not config.init_weights:
+            values += 0.1 * torch.randn_like(values)
+        return {"w": values, "indices": indices}
+
+    @staticmethod
+    def _columns(weight: Tensor, rank: int, select: str) -> Tensor:
+        if select == "random":
+            return torch.randperm(weight.shape[1], device=weight.device)[:rank]
+        return weight.float().norm(dim=0).argsort(descending=select == "largest")[:rank]
+
+    def _scale(self, adapter: str, config: PacaConfig, rank: int) -> float:
+        return config.alpha_pattern.get(get_pattern_key(config.alpha_pattern.keys(), self.target), config.alpha) / rank
+
+    def scale(self, adapter: str) -> float:
+        """alpha / r of an adapter on this layer."""
+        return self._scale(adapter, self.settings[adapter], self.tensor("indices", adapter).numel())
+
+    def entries(self, adapter: str) -> tuple[Tensor, Tensor]:
+        return self.tensor("indices", adapter), self.scale(adapter) * self.tensor("w", adapter).detach()
+
+    def read(self, adapter: str) -> Tensor:
+        return self.host.weight.detach()[:, self.tensor("indices", adapter)].clone()
+
+    def write(self, adapter: str, values: Tensor) -> None:
+        with torch.no_grad():
+            self.host.weight[:, self.tensor("indices", adapter)] = values.to(self.host.weight.dtype)
+
+    def product(self, x: Tensor, adapters: Sequence[str]) -> Tensor:
+        flat: list[Any] = []
+        for adapter in adapters:
+            flat += [self.scale(adapter), self.tensor("indices", adapter), self.tensor("w", adapter)]
+        return _PartialProduct.apply(x, self.host.weight, self.host.bias, *flat)
+
+
+class _PartialProduct(torch.autograd.Function):
+    """F.linear that keeps, of its input, only the columns whose weights train."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *groups: Any) -> Tensor:
+        scales, indices = groups[0::3], groups[1::3]
+        ctx.save_for_backward(weight, *indices, *[x[..., index] for index in indices])
+        ctx.scales, ctx.bias = scales, bias is not None
+        return functional.linear(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+        weight, *saved = ctx.saved_tensors
+        count = len(ctx.scales)
+        rows = gradient.reshape(-1, gradient.shape[-1])
+        grad_x = gradient @ weight.to(gradient.dtype) if ctx.needs_input_grad[0] else None
+        grad_bias = rows.sum(0) if ctx.bias and ctx.needs_input_grad[2] else None
+        groups: list[Any] = []
+        for scale, columns in zip(ctx.scales, saved[count:], strict=True):
+            groups += [None, None, scale * (rows.T @ columns.reshape(-1, columns.shape[-1]).to(rows.dtype)).float()]
+        return grad_x, None, grad_bias, *groups

@@ -1,0 +1,86 @@
+"""Named parameters and buffers, trained as they are: heads, class tokens, BatchNorm statistics.
+
+This is what `attach(train=..., buffers=...)` attaches. A pattern that matches nothing is an error: peft's
+`modules_to_save=["cls_token"]` silently trains nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.constants import DUMMY_TARGET_MODULES
+from torch import nn
+
+from suite.adapters.carriers import Selected, TunerConfig, tuner
+from suite.adapters.carriers.child import ChildTuner
+from suite.adapters.naming import matches, select
+from suite.adapters.registry import MethodInfo
+from suite.errors import InputError
+
+
+@dataclass
+class ParametersConfig(TunerConfig):
+    """Which parameters and buffers train.
+
+    Attributes:
+        parameters: globs over parameter names; a module's name means all it has.
+        buffers: globs over buffer names.
+    """
+
+    parameters: list[str] = field(default_factory=list)
+    buffers: list[str] = field(default_factory=list)
+
+
+class _ParametersTuner(ChildTuner):
+    def _prepare_adapter_config(self, peft_config: ParametersConfig, model_config: dict[str, Any]) -> ParametersConfig:
+        peft_config.target_modules = DUMMY_TARGET_MODULES
+        return peft_config
+
+    def _prepare_model(self, peft_config: ParametersConfig, model: nn.Module) -> None:
+        """Add the children here: peft's own loop never reaches the tensors of the outermost module."""
+        adapter = next(name for name, config in self.peft_config.items() if config is peft_config)
+        if not any(isinstance(module, BaseTunerLayer) for module in model.modules()):
+            model.requires_grad_(False)
+        for host in hosts(model, peft_config):
+            self.add_to(model.get_submodule(host), adapter, peft_config, host)
+
+
+def hosts(model: nn.Module, config: ParametersConfig) -> list[str]:
+    """Names of the modules that own what the patterns match.
+
+    Raises:
+        InputError: nothing is named, or a pattern matches nothing.
+    """
+    if not config.parameters and not config.buffers:
+        raise InputError("parameters: name what to train")
+    inside = {
+        f"{layer}.{name}" if layer else name
+        for layer, module in model.named_modules()
+        if isinstance(module, BaseTunerLayer)
+        for name, _ in [*module.named_parameters(), *module.named_buffers()]
+        if not name.startswith("base_layer.")
+    }
+    parameters = [name for name, _ in model.named_parameters(remove_duplicate=False) if name not in inside]
+    buffers = [name for name, _ in model.named_buffers() if name not in inside]
+    names = select(config.parameters, parameters, "train") + select(config.buffers, buffers, "buffers")
+    return list(dict.fromkeys(name.rpartition(".")[0] for name in names))
+
+
+@tuner(
+    MethodInfo("parameters", "selective", "", "suite", quantizable=True, layers=("*",)),
+    ParametersConfig,
+)
+class Parameters(Selected):
+    """The host's tensors that the patterns match, whole."""
+
+    tuner_base = _ParametersTuner
+
+    def whole(self, config: ParametersConfig) -> Sequence[str]:
+        def chosen(patterns: list[str], tensors: dict[str, Any]) -> list[str]:
+            own = {f"{self.target}.{name}".lstrip("."): name for name, value in tensors.items() if value is not None}
+            return [own[full] for full in own if any(matches(full, pattern) for pattern in patterns)]
+
+        return chosen(config.parameters, self.host._parameters) + chosen(config.buffers, self.host._buffers)

@@ -1,0 +1,208 @@
+"""NF4: 4-bit weights as bitsandbytes stores them, in plain torch, so that quantized bases run and are tested anywhere.
+
+Dettmers et al., QLoRA, arXiv 2305.14314, section 3: blocks of 64 values, each scaled by its largest magnitude and
+rounded to the 16 quantiles of a normal distribution; double quantization stores the scales in 8 bits, in blocks of 256.
+Where bitsandbytes runs, transformers' own `BitsAndBytesConfig` is the faster way to such a base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+BLOCK = 64
+NESTED_BLOCK = 256
+# The 16 levels, as bitsandbytes defines them (functional.get_4bit_type("nf4")).
+LEVELS = (
+    -1.0,
+    -0.6961928009986877,
+    -0.5250730514526367,
+    -0.39491748809814453,
+    -0.28444138169288635,
+    -0.18477343022823334,
+    -0.09105003625154495,
+    0.0,
+    0.07958029955625534,
+    0.16093020141124725,
+    0.24611230194568634,
+    0.33791524171829224,
+    0.44070982933044434,
+    0.5626170039176941,
+    0.7229568362236023,
+    1.0,
+)
+
+
+@cache
+def _dynamic_map() -> Tensor:
+    """The 256 levels for nested scales: signed, 7 exponent steps of ten, linear inside a step, plus 0 and 1."""
+    values: list[float] = [0.0, 1.0]
+    for exponent in range(7):
+        edges = torch.linspace(0.1, 1, 2**exponent + 1, dtype=torch.float32)
+        means = (10.0 ** (exponent - 6)) * ((edges[:-1] + edges[1:]) / 2)
+        values += means.tolist() + (-means).tolist()
+    return torch.tensor(sorted(values), dtype=torch.float32)
+
+
+@dataclass(frozen=True)
+class NF4Weight:
+    """A weight in 4 bits.
+
+    Attributes:
+        packed: codes, two per byte, the first in the high nibble, (ceil(n / 2), 1) uint8.
+        scales: per block of 64: float32 magnitudes, or uint8 codes of them when `nested_scales` is there, (blocks,).
+        shape: shape of the weight.
+        nested_scales: per 256 scales, float32; None without double quantization.
+        offset: mean of the scales, taken off before their quantization, (1,).
+    """
+
+    packed: Tensor
+    scales: Tensor
+    shape: torch.Size
+    nested_scales: Tensor | None = None
+    offset: Tensor | None = None
+
+    def magnitudes(self) -> Tensor:
+        """The float32 scale of every block, (blocks,)."""
+        if self.nested_scales is None or self.offset is None:
+            return self.scales
+        levels = _dynamic_map().to(self.scales.device)[self.scales.long()]
+        return levels * self.nested_scales.repeat_interleave(NESTED_BLOCK)[: levels.numel()] + self.offset
+
+
+def quantize_nf4(weight: Tensor, *, double: bool = True) -> NF4Weight:
+    """Quantize a floating-point weight of any shape.
+
+    Args:
+        weight: the values.
+        double: quantize the scales as well (0.37 bits a parameter less).
+    """
+    scaled, scales = _scale(weight.detach().reshape(-1).float(), BLOCK)
+    levels = torch.tensor(LEVELS, device=weight.device)
+    codes = torch.bucketize(scaled, (levels[:-1] + levels[1:]) / 2).to(torch.uint8)
+    codes = functional.pad(codes, (0, codes.numel() % 2))
+    quantized = NF4Weight(((codes[::2] << 4) | codes[1::2]).unsqueeze(1), scales, weight.shape)
+    if not double:
+        return quantized
+    offset = scales.mean()
+    scaled, nested = _scale(scales - offset, NESTED_BLOCK)
+    levels = _dynamic_map().to(weight.device)
+    codes = torch.bucketize(scaled, (levels[:-1] + levels[1:]) / 2).to(torch.uint8)
+    return replace(quantized, scales=codes, nested_scales=nested, offset=offset.reshape(1))
+
+
+def dequantize_nf4(weight: NF4Weight, dtype: torch.dtype = torch.float32) -> Tensor:
+    """The values that a 4-bit weight stands for, in its shape."""
+    packed = weight.packed.reshape(-1)
+    codes = torch.stack((packed >> 4, packed & 0xF), dim=1).reshape(-1)[: weight.shape.numel()]
+    values = torch.tensor(LEVELS, device=packed.device)[codes.long()]
+    scales = weight.magnitudes().repeat_interleave(BLOCK)[: values.numel()]
+    return (values * scales).reshape(weight.shape).to(dtype)
+
+
+def _scale(values: Tensor, block: int) -> tuple[Tensor, Tensor]:
+    """Divide each block by its largest magnitude; gives the values in [-1, 1] and the magnitudes."""
+    rest = -values.numel() % block
+    blocks = functional.pad(values, (0, rest)).reshape(-1, block)
+    scales = blocks.abs().amax(dim=1)
+    scaled = (blocks * (1.0 / scales.clamp(min=1e-38)).unsqueeze(1)).clamp(-1, 1)
+    return scaled.reshape(-1)[: values.numel()], scales
+
+
+class _Product(torch.autograd.Function):
+    """x W^T that dequantizes W again in the backward instead of keeping it."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: NF4Weight) -> Tensor:
+        ctx.weight, ctx.dtype = weight, x.dtype
+        return functional.linear(x, dequantize_nf4(weight, x.dtype))
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient @ dequantize_nf4(ctx.weight, gradient.dtype), None
+
+
+class NF4Linear(nn.Module):
+    """A frozen linear layer with a 4-bit weight; gradients reach its input. Drop-in for `nn.Linear`.
+
+    Attributes:
+        compute_dtype: dtype of the products and of adapters around it.
+        packed_parameters: how many values the codes stand for (a parameter count includes them).
+    """
+
+    def __init__(self, linear: nn.Linear, *, double: bool = True, compute_dtype: torch.dtype | None = None) -> None:
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.compute_dtype = compute_dtype or linear.weight.dtype
+        self.double = double
+        self.bias = None if linear.bias is None else nn.Parameter(linear.bias.detach().clone(), requires_grad=False)
+        self._store(quantize_nf4(linear.weight, double=double))
+
+    @property
+    def packed_parameters(self) -> int:
+        return self.in_features * self.out_features
+
+    def _store(self, quantized: NF4Weight) -> None:
+        self.register_buffer("weight", quantized.packed)
+        self.register_buffer("scales", quantized.scales)
+        self.register_buffer("nested_scales", quantized.nested_scales)
+        self.register_buffer("offset", quantized.offset)
+
+    def quantized(self) -> NF4Weight:
+        """The packed weight, (out, in) when dequantized."""
+        shape = torch.Size((self.out_features, self.in_features))
+        return NF4Weight(self.weight, self.scales, shape, self.nested_scales, self.offset)
+
+    def dequantize(self) -> Tensor:
+        """The weight in the compute dtype, (out, in)."""
+        return dequantize_nf4(self.quantized(), self.compute_dtype)
+
+    def requantize(self, weight: Tensor) -> None:
+        """Replace the weight; what 4 bits cannot hold is lost."""
+        self._store(quantize_nf4(weight, double=self.double))
+
+    def packed_state(self) -> NF4Weight:
+        """The packed weight as it is now: nothing later changes it."""
+        return self.quantized()
+
+    def load_packed_state(self, state: NF4Weight) -> None:
+        """Put back what `packed_state` gave, exact to the bit."""
+        self._store(state)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = _Product.apply(x.to(self.compute_dtype), self.quantized())
+        if self.bias is not None:
+            y = y + self.bias.to(y.dtype)
+        return y.to(x.dtype)
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.in_features}, out_features={self.out_features}, double={self.double}"
+
+
+def quantize_model(
+    model: nn.Module,
+    *,
+    skip: Callable[[str, nn.Linear], bool] = lambda name, _: name.endswith("lm_head"),
+    double: bool = True,
+    compute_dtype: torch.dtype | None = None,
+) -> nn.Module:
+    """Replace every linear layer of a model by its 4-bit form, in place.
+
+    Args:
+        model: the base model, before any adapter is attached.
+        skip: which layers to leave (called with name and layer); the output head by default.
+        double: quantize the scales as well.
+        compute_dtype: dtype of the products; the layer's own by default.
+    """
+    chosen = [
+        (name, module) for name, module in model.named_modules() if type(module) is nn.Linear and not skip(name, module)
+    ]
+    for name, module in chosen:
+        parent, _, child = name.rpartition(".")
+        setattr(model.get_submodule(parent), child, NF4Linear(module, double=double, compute_dtype=compute_dtype))
+    return model
