@@ -14,6 +14,7 @@ from domains.relation_extraction.protocol import protocol as find_protocol
 from domains.relation_extraction.readers import read_documents
 from domains.relation_extraction.samples import Split, build_samples
 from domains.relation_extraction.schema import Schema
+from domains.relation_extraction.sources import labelled_documents
 from suite.errors import InputError
 from suite.files import atomic_file, write_text
 
@@ -42,7 +43,8 @@ def prepare(
     """Write a labelled data set as training samples (JSON lines, alpaca layout) and list them in dataset_info.json.
 
     Args:
-        source: a labelled file or folder of any format that the suite reads, or `-` for standard input.
+        source: a labelled file or folder of any format that the suite reads, a part of a file (`dev.json[:400]`), a
+            split of the made world (`tiny:train`), or `-` for standard input.
         out: folder for `<name>_<adapter>_<split>.jsonl`, one file an adapter; a `dataset_info.json` that is there
             already is kept and gets the new entries.
         protocol: the wording of the prompts, `suite-v1/VERSION` or `autore-official/VERSION`.
@@ -73,7 +75,10 @@ def prepare(
     how = ("docred" if chosen.family == OFFICIAL else "none") if pretokenize == "auto" else pretokenize
     title = _title(name or ("stdin" if source == "-" else Path(source).stem))
     info = _read_info(out / _INFO)
-    documents = read_documents(source, schema=relations, format=format, encoding=encoding, labelled=True)
+    if source == "-":
+        documents = read_documents(source, schema=relations, format=format, encoding=encoding, labelled=True)
+    else:
+        documents = labelled_documents(source, relations, format=format, encoding=encoding)
     samples = build_samples(
         (bring_into_shape(document, how) for document in documents),
         chosen,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import sys
 
 import pytest
@@ -627,6 +628,77 @@ def test_a_corpus_without_any_relation_of_the_schema_says_so(tmp_path):
     assert [triples(d) for d in read(path, schema=None)] == [
         [("Ann Lee", "sport", "Oslo"), ("Ann Lee", "league of legends", "Oslo")]
     ]
+
+
+# --- anything at all ------------------------------------------------------------------------------------------------
+
+JUNK = [
+    None,
+    True,
+    -1,
+    1.5,
+    "",
+    " ",
+    "x",
+    "\ud800",
+    [],
+    [[]],
+    {},
+    {"a": 1},
+    [None],
+    [1, 2],
+    {"text": "a"},
+    "P17",
+    "Lyon",
+]
+TREX = {
+    "docid": "Q1",
+    "uri": "x",
+    "text": "Lyon lies in France.",
+    "triples": [{"subject": {"surfaceform": "Lyon"}, "predicate": {"uri": "P17"}, "object": {"surfaceform": "France"}}],
+}
+ANNOTATION = annotate((["Marie Curie", "Curie"], "P19", {"text": "Warsaw", "aliases": ["Warsaw"]}))
+
+
+def places(value, path=()):
+    """Yield the path of every value inside `value`."""
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        yield (*path, key)
+        if isinstance(inner, dict | list):
+            yield from places(inner, (*path, key))
+
+
+def mutated(record, generator):
+    record = json.loads(json.dumps(record))
+    *inner, last = generator.choice(list(places(record)))
+    place = record
+    for key in inner:
+        place = place[key]
+    if generator.random() < 0.25:
+        del place[last]
+    else:
+        place[last] = generator.choice(JUNK)
+    return record
+
+
+def test_whatever_a_record_holds_the_outcome_is_a_sound_document_or_one_line(tmp_path):
+    generator = random.Random(0)
+    records = [DOCRED, HACRED, relation("P19"), ANNOTATION, TREX]
+    good = bad = 0
+    for _ in range(1_500):
+        path = write(tmp_path, "a.json", json.dumps(mutated(generator.choice(records), generator)))
+        try:
+            documents = read(path, generator.choice([None, REDOCRED]), labelled=generator.random() < 0.3)
+        except InputError as caught:
+            assert "\n" not in str(caught)
+            bad += 1
+            continue
+        good += 1
+        for document in documents:
+            json.dumps(repr(document), ensure_ascii=False).encode()
+            for entity in document.entities:
+                assert all(0 <= m.start < m.end <= len(document.text) for m in entity.mentions)
+    assert good > 100 and bad > 100
 
 
 # --- real files -------------------------------------------------------------------------------------------------------

@@ -123,6 +123,8 @@ def _mention(
             "correct it"
         )
     start, end = starts[number][first], starts[number][last] - 1
+    if not text[start:end].strip():
+        raise InputError(f"{where}: the tokens at `pos` [{first}, {last}) are blank; correct it")
     name = value.get("name", text[start:end])
     if not isinstance(name, str) or not name:
         raise InputError(f"{where}: `name` must be a non-empty string, not {name!r}")

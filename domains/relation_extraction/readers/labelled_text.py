@@ -95,7 +95,8 @@ def annotated_document(record: Any, where: str, id: str, schema: Schema | None, 
 def _names(triple: dict[str, Any], key: str, where: str) -> list[str]:
     value = triple.get(key)
     if isinstance(value, dict):
-        value = [value.get("text"), *value.get("aliases", [])]
+        aliases = value.get("aliases", [])
+        value = [value.get("text"), *aliases] if isinstance(aliases, list) else None
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name.strip() for name in names):
         raise InputError(f"{where}: `{key}` must be a string of the text or a list of such strings, not {value!r}")

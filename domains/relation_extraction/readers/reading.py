@@ -46,6 +46,7 @@ _SUFFIXES = frozenset(
 _PUBTATOR = re.compile(r"[^|\t\n]+\|t\|")
 _CDR = re.compile(r"[^\t\n]+\t[^\t\n]+\t\d+:\w+:\d+\t")
 _SEMEVAL = re.compile(r'\d+\t"?.*<e1>')
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _JSON_START = re.compile(r'\{\s*"|\[\s*(\{\s*"|\])')
 
 Found = Document | InputError
@@ -272,7 +273,10 @@ def _attempt(make: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Iterato
 
 
 def _unique(document: Document, seen: dict[str, int], labelled: bool, source: str | Path) -> Found:
-    """Return `document` with an id that no earlier one has; in gold data a repeated title is an error."""
+    """Return `document` with an id that no earlier one has; an error if it is gold, or a name cannot be written."""
+    names = (name for entity in document.entities for name in entity.names)
+    if any(_SURROGATE.search(text) for text in (document.id, *names, *(fact.relation for fact in document.facts))):
+        return InputError(f"{source}: document {document.id!r} has half a surrogate pair in a name; write it whole")
     seen[document.id] = seen.get(document.id, 0) + 1
     if seen[document.id] == 1:
         return document
