@@ -40,7 +40,7 @@ class Bundle:
         parts: the folder of each adapter by the adapter's name: the three steps, or `joint`.
         base: reference or hub id of the base; None where the bundle does not say.
         settings: what the adapters were trained with: `protocol`, `template`, `schema`, `pretokenize`.
-        official: whether it is AutoRE's own, without our `suite.json`.
+        official: whether the weights are AutoRE's own, which know no fingerprint of their base.
     """
 
     root: Path
@@ -118,7 +118,8 @@ def _described(root: Path, layout: Layout, parts: Mapping[str, Path]) -> Bundle:
     settings = manifest.get("domain") or {}
     base = (manifest.get("base") or {}).get("reference")
     if settings.get("protocol"):
-        return Bundle(root, layout, parts, base, settings)
+        known = (manifest.get("base") or {}).get("fingerprint") is not None
+        return Bundle(root, layout, parts, base, settings, official=not known and _is_official(settings["protocol"]))
     trained_on = {read_config(part).get("base_model_name_or_path") for part in parts.values()} - {None, ""}
     if len(trained_on) > 1:
         raise InputError(f"{root}: its adapters belong to several bases ({', '.join(sorted(trained_on))}); use one")
@@ -126,6 +127,10 @@ def _described(root: Path, layout: Layout, parts: Mapping[str, Path]) -> Bundle:
     template = next((template for key, (template, _) in FAMILIES.items() if key in (name or "").lower()), None)
     settings = {"protocol": OFFICIAL_PROTOCOL, "template": template, "schema": "redocred", "pretokenize": "docred"}
     return Bundle(root, layout, parts, base or name, settings, official=True)
+
+
+def _is_official(protocol: str) -> bool:
+    return protocol.startswith("autore-official/")
 
 
 def _read(file: Path) -> dict[str, Any]:
