@@ -95,8 +95,10 @@ class Alignment:
 
     def slice(self, start: int, end: int) -> Alignment:
         """Return the alignment of `model[start:end]` with the whole raw text."""
+        model_starts = self._starts[1]
+        first = max(bisect_right(model_starts, start) - 1, 0)
         pieces = []
-        for raw_start, model_start, length in self.pieces:
+        for raw_start, model_start, length in self.pieces[first : bisect_left(model_starts, end)]:
             left, right = max(start, model_start), min(end, model_start + length)
             if left < right:
                 pieces.append((raw_start + left - model_start, left - start, right - left))

@@ -107,9 +107,14 @@ def _units(document: Document, budget: Callable[[str], int], limit: int) -> list
 
 def _fitting_end(text: str, start: int, end: int, budget: Callable[[str], int], limit: int) -> int:
     """Return the last place up to `end` to which `text[start:]` fits, between words where there is such a place."""
-    if budget(text[start:end]) <= limit:
+    fits, over, step = start, start, 64
+    while over < end:
+        over = min(start + step, end)
+        if budget(text[start:over]) > limit:
+            break
+        fits, step = over, 2 * step
+    if fits == end:
         return end
-    fits, over = start, end
     while over - fits > 1:
         middle = (fits + over) // 2
         if budget(text[start:middle]) <= limit:

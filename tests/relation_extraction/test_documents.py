@@ -291,6 +291,20 @@ def test_a_word_over_the_limit_is_cut_and_no_room_at_all_is_an_error():
         chunk(document, len, 7, -1)
 
 
+def test_long_texts_are_cut_in_time_that_grows_with_their_length():
+    def cost(text):
+        spent.append(len(text))
+        return len(text)
+
+    spent: list[int] = []
+    sentences = plain_document("A sentence of words. " * 5_000)
+    endless = plain_document("word " * 20_000)
+    for document in (sentences, endless):
+        spent.clear()
+        pieces = chunk(document, cost, 500)
+        assert len(pieces) > 150 and sum(spent) < 30 * len(document.text)
+
+
 def triple(head, tail, chunk=0, score=None, start=0):
     return Triple(
         "d",

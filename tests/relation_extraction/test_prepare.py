@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from domains.relation_extraction.prepare import prepare
+from suite.cli.main import main
 from suite.errors import InputError
 from tests.real_data import CHECKOUT, real_data
 
@@ -110,6 +111,27 @@ def test_no_labelled_fact_and_a_spoilt_dataset_info_are_refused(tmp_path):
         (tmp_path / "dataset_info.json").write_text(content, encoding="utf-8")
         with pytest.raises(InputError, match=r"dataset_info\.json"):
             prepare(str(empty), tmp_path)
+
+
+OUT_OF_RANGE = [
+    {"title": "T", "sents": [["A", "b"]], "vertexSet": [[{"name": "A", "sent_id": 1, "pos": [0, 1]}]], "labels": []}
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.json", json.dumps(OUT_OF_RANGE), 'document 1 "T": entity 0 mention 0: `sent_id` 1 is out of range'),
+        ("a.jsonl", json.dumps(LINES[0]) + '\n{"text": "x"', "a.jsonl line 2: not JSON"),
+        ("a.txt", "", "a.txt: the document is empty"),
+    ],
+)
+def test_acceptance_13_12_wrong_data_is_one_line_and_exit_code_2(tmp_path, capsys, name, content, message):
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    code = main(["relation_extraction", "prepare", str(tmp_path / name), "--out", str(tmp_path / "out")])
+    error = capsys.readouterr().err
+    assert code == 2 and message in error
+    assert error.count("\n") == 1 and "Traceback" not in error
 
 
 @pytest.mark.slow

@@ -100,7 +100,7 @@ def test_a_cut_character_at_the_end_is_named_too(tmp_path):
         ("a\0b", "character 1 is NUL"),
     ],
 )
-def test_a_text_without_text_is_refused(tmp_path, content, message):
+def test_acceptance_13_12_a_text_without_text_is_refused(tmp_path, content, message):
     assert message in error(write(tmp_path, "a.txt", content))
     if content.strip("\ufeff \n"):
         assert "line 2" in error(write(tmp_path, "b.txt", f"Good.\n{content}\n"), per_line=True)
@@ -198,7 +198,7 @@ def test_missing_and_empty_sources(tmp_path):
         (lines({"text": "One."}, "7"), "line 2: expected a JSON object, not int"),
     ],
 )
-def test_wrong_json_lines(tmp_path, content, message):
+def test_acceptance_13_12_wrong_json_lines_are_named(tmp_path, content, message):
     assert message in error(write(tmp_path, "a.jsonl", content))
 
 
@@ -351,6 +351,15 @@ def test_docred(tmp_path):
         assert document.facts[0].evidence == (0,) and document.facts[0].pid == "P17"
 
 
+def test_a_sentence_without_tokens_keeps_its_number(tmp_path):
+    record = {**DOCRED, "sents": [["Lyon", "is", "in", "France", "."], [], DOCRED["sents"][1]], "labels": []}
+    record["vertexSet"] = [[{"name": "It", "sent_id": 2, "pos": [0, 1]}]]
+    (document,) = read(write(tmp_path, "a.json", [record]))
+    assert document.sentences == ((0, 19), (20, 20), (20, 45))
+    mention = document.entities[0].mentions[0]
+    assert mention.sentence == document.sentence_at(mention.start) == 2
+
+
 def test_docred_without_labels_is_for_prediction_only(tmp_path):
     path = write(tmp_path, "a.json", [spoilt("labels", value=...)])
     assert read(path)[0].facts == ()
@@ -436,7 +445,7 @@ PUBTATOR = """7|t|Ethanol and acetate.
 """
 
 
-def test_pubtator(tmp_path):
+def test_acceptance_13_11_pubtator(tmp_path):
     chr = Schema.load("chr")
     for text in (
         PUBTATOR + "\n" + PUBTATOR.replace("7|", "8|").replace("7\t", "8\t", 5),
@@ -478,7 +487,7 @@ def cdr_line():
     return "\t".join(("42", "Aspirin caused rash .|aspirin pain .", *rash, *pain))
 
 
-def test_cdr(tmp_path):
+def test_acceptance_13_11_cdr(tmp_path):
     (document,) = read(write(tmp_path, "dev.data", cdr_line() + "\n"), Schema.load("cdr"), labelled=True)
     assert document.id == "42" and document.text == "Aspirin caused rash . aspirin pain ."
     assert triples(document) == [

@@ -52,7 +52,8 @@ def docred_document(record: Any, where: str, schema: Schema | None = None, label
         _fact(label, f"{where}: label {number}", schema, len(entities), len(sentences))
         for number, label in enumerate(labels)
     )
-    spans = tuple((row[0], row[-1] - 1) for row in starts if row[-1] > row[0])
+    # A sentence without tokens keeps its place: mentions and evidence count sentences.
+    spans = tuple((row[0], max(row[-1] - 1, row[0])) for row in starts)
     return Document(title, text, spans, entities, _distinct(facts), tokenized=True)
 
 
