@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from domains.relation_extraction.documents import Document, plain_document
-from domains.relation_extraction.readers.biomedical import parse_cdr, pubtator_blocks, pubtator_document
+from domains.relation_extraction.readers.annotations import annotated_document
+from domains.relation_extraction.readers.cdr import parse_cdr
 from domains.relation_extraction.readers.docred import docred_document, hacred_document
-from domains.relation_extraction.readers.labelled_text import (
-    annotated_document,
+from domains.relation_extraction.readers.pubtator import pubtator_blocks, pubtator_document
+from domains.relation_extraction.readers.sentence_level import (
     merged,
     semeval_records,
     sentence_document,

@@ -1,4 +1,4 @@
-"""Texts with triples of strings: users' own annotations, and the sentence-level corpora.
+"""The sentence-level corpora: one or a few labelled triples of strings a text.
 
 FewRel, wiki80, wiki20m and SemEval-2010 task 8 are JSON lines with `token`; NYT10 with `text`; InstructUIE's folders
 hold JSON arrays with `sentence`; T-REx holds documents with surface forms. Their common rules are AutoRE's (spec
@@ -11,18 +11,9 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from rapidfuzz import fuzz
-
-from domains.relation_extraction.documents import (
-    Document,
-    Entity,
-    Fact,
-    Mention,
-    check_text,
-    joined,
-    occurrences,
-)
-from domains.relation_extraction.readers.fields import field, mapping, relation_of, strings
+from domains.relation_extraction.documents import Document, Fact, check_text, joined
+from domains.relation_extraction.readers.fields import field, mapping, strings
+from domains.relation_extraction.readers.named import NamedEntities
 from domains.relation_extraction.schema import Schema
 from domains.relation_extraction.sentences import split_sentences
 from suite.errors import InputError
@@ -55,105 +46,6 @@ _SEMEVAL_TAG = re.compile(r"</?e[12]>")
 
 Labelled = tuple[str, str, str]
 """(head, relation, tail) as strings."""
-
-
-# --- users' own annotations -------------------------------------------------------------------------------------------
-
-
-def annotated_document(record: Any, where: str, id: str, schema: Schema | None, labelled: bool) -> Document:
-    """Make a document of `{"text": ..., "triples": [{"head": ..., "relation": ..., "tail": ...}]}`.
-
-    Head and tail are a string, a list of strings (aliases of one entity), or an object with `text` (and `aliases`).
-    Each must occur in the text. `id` may be given in the record; `triples` may be missing unless `labelled`.
-
-    Raises:
-        InputError: something is missing, unknown or not in the text; the message names the nearest match.
-    """
-    record = mapping(record, where)
-    text = field(record, "text", str, where)
-    check_text(text, where)
-    given = record.get("id", id)
-    if not isinstance(given, str | int) or isinstance(given, bool) or not str(given):
-        raise InputError(f"{where}: `id` must be a string or a number, not {given!r}")
-    if labelled and "triples" not in record:
-        raise InputError(f'{where}: no `triples`; add "triples": [{{"head": ..., "relation": ..., "tail": ...}}]')
-    triples = record.get("triples", [])
-    if not isinstance(triples, list):
-        raise InputError(f"{where}: `triples` must be a list, not {type(triples).__name__}")
-    entities = _Entities(text)
-    facts = []
-    for number, triple in enumerate(triples, 1):
-        place = f"{where}: triple {number}"
-        triple = mapping(triple, place)
-        head = entities.add(_names(triple, "head", place), f"{place}: head")
-        name, pid = relation_of(field(triple, "relation", str, place), schema, place)
-        tail = entities.add(_names(triple, "tail", place), f"{place}: tail")
-        facts.append(Fact(head, tail, name, pid))
-    return Document(str(given), text, tuple(split_sentences(text)), entities.all(), tuple(dict.fromkeys(facts)))
-
-
-def _names(triple: dict[str, Any], key: str, where: str) -> list[str]:
-    value = triple.get(key)
-    if isinstance(value, dict):
-        aliases = value.get("aliases", [])
-        value = [value.get("text"), *aliases] if isinstance(aliases, list) else None
-    names = [value] if isinstance(value, str) else value
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name.strip() for name in names):
-        raise InputError(f"{where}: `{key}` must be a string of the text or a list of such strings, not {value!r}")
-    return names
-
-
-class _Entities:
-    """The entities of one text, found by their names."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._names: list[list[str]] = []
-        self._index: dict[str, int] = {}
-
-    def add(self, names: list[str], where: str) -> int:
-        """Return the index of the entity that has one of `names`; all of them become its names.
-
-        Raises:
-            InputError: a name does not occur in the text.
-        """
-        for name in names:
-            if name not in self._text:
-                near = _nearest(name, self._text)
-                hint = f'; nearest match is "{near}"' if near else ""
-                raise InputError(f'{where} "{name}" does not occur in the text{hint}; write it as the text does')
-        known = next((self._index[name] for name in names if name in self._index), None)
-        number = len(self._names) if known is None else known
-        if known is None:
-            self._names.append([])
-        for name in names:
-            if self._index.setdefault(name, number) == number and name not in self._names[number]:
-                self._names[number].append(name)
-        return number
-
-    def all(self) -> tuple[Entity, ...]:
-        entities = []
-        for number, names in enumerate(self._names):
-            places = sorted((start, end, name) for name in names for start, end in occurrences(self._text, name))
-            entities.append(Entity(str(number), None, tuple(Mention(*place) for place in places)))
-        return tuple(entities)
-
-
-def _nearest(name: str, text: str) -> str | None:
-    """Return the words of `text` that are most like `name`, or None where nothing is."""
-    found = fuzz.partial_ratio_alignment(name.lower(), text.lower(), score_cutoff=50)
-    # Lower-casing can change lengths ("İ"): then offsets into the lower-cased text are no offsets into the text.
-    if found is None or len(text.lower()) != len(text):
-        return None
-    start, end = found.dest_start, found.dest_end
-    while start > 0 and text[start - 1].isalnum():
-        start -= 1
-    while end < len(text) and text[end].isalnum():
-        end += 1
-    return " ".join(text[start:end].split()) or None
-
-
-# --- sentence-level corpora -------------------------------------------------------------------------------------------
 
 
 def sentence_document(record: Any, where: str, id: str, schema: Schema | None) -> Document | None:
@@ -241,7 +133,7 @@ def _together(first: Document, second: Document) -> Document:
         for document in (first, second)
         for fact in document.facts
     ]
-    entities = _Entities(first.text)
+    entities = NamedEntities(first.text)
     facts = []
     for head, fact, tail in triples:
         facts.append(Fact(entities.add([head], ""), entities.add([tail], ""), fact.relation, fact.pid))
@@ -308,7 +200,7 @@ def _sentence_document(
 ) -> Document | None:
     """Make the document of usable triples, inverse facts added; None where the schema has none of the relations."""
     known = Schema.load("redocred") if schema is None else schema
-    entities = _Entities(text)
+    entities = NamedEntities(text)
     facts: dict[Fact, None] = {}
     for head, spelling, tail in triples:
         relation = known.find(spelling) or known.find(_SPELLINGS.get(spelling, spelling))
