@@ -105,9 +105,9 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
             if not (member.isreg() or member.isdir()):
                 raise InputError(refusal.format(member.name, "a link or device"))
             if member.isreg():
-                source = stream.extractfile(member)
-                assert source is not None  # a regular member always has content
-                yield member.name, source
+                content = stream.extractfile(member)
+                assert content is not None  # a regular member always has content
+                yield member.name, content
 
 
 def _safe(name: str, archive: Path) -> PurePosixPath:

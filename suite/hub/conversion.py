@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from suite.errors import InputError
 from suite.files import atomic_file, atomic_folder
@@ -94,4 +94,4 @@ def _function(reference: str) -> Callable[..., None]:
         if error.name is None or not module.startswith(error.name):
             raise
         raise InputError(f"there is no converter {reference}: this domain reads no other format") from error
-    return function  # type: ignore[no-any-return]  # import strings are typed by their documentation
+    return cast("Callable[..., None]", function)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, cast
 
 from suite.errors import InputError
 from suite.files import write_text
@@ -71,7 +71,7 @@ def upload(
         InputError: the user is not logged in or may not write there; the hub cannot be reached.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError
+    from huggingface_hub.errors import HfHubHTTPError
 
     api = HfApi()
     try:
@@ -92,7 +92,7 @@ def upload(
         status = error.response.status_code
         why = "run hf auth login with a token that may write" if status in (401, 403) else _line(error)
         raise InputError(f"{target} refuses the upload ({status}): {why}") from error
-    except (HTTPError, ConnectionError) as error:
+    except (_transport_error(), ConnectionError) as error:
         host = endpoint_host()
         raise InputError(f"{host} cannot be reached; when online run: suite adapters push {folder} {target}") from error
 
@@ -113,7 +113,7 @@ def endpoint_host() -> str:
 def _online(reference: HubRepository, pickles: bool) -> Snapshot | None:
     """Ask the hub; None when it cannot be reached."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     try:
         with _refusals(reference):
@@ -123,7 +123,7 @@ def _online(reference: HubRepository, pickles: bool) -> Snapshot | None:
             return _complete(reference, info, pickles)
     except (OfflineModeIsEnabled, ConnectionError):
         return None
-    except (HTTPError, LocalEntryNotFoundError) as error:
+    except (_transport_error(), LocalEntryNotFoundError) as error:
         # The client wraps a refused file as a missing local one.
         refusal = error if isinstance(error, HfHubHTTPError) else error.__cause__
         if isinstance(refusal, HfHubHTTPError) and refusal.response.status_code < 500:
@@ -253,6 +253,13 @@ def _refusals(reference: HubRepository) -> Iterator[None]:
         ) from error
     except HFValidationError as error:
         raise InputError(f"{reference}: {_line(error)}") from error
+
+
+def _transport_error() -> type[Exception]:
+    """The base of all errors of the client library below huggingface_hub, which is httpx or httpx2 by its version."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return cast("type[Exception]", HfHubHTTPError.__bases__[0])
 
 
 def _line(error: Exception) -> str:

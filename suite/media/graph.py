@@ -24,7 +24,12 @@ _MARGIN = 0.25
 _HEADLINE = 0.38
 _LEGEND_ROW = 0.185
 _LEGEND_ROWS = 40
-# How much an arrow may bend (control point's distance from the chord, in chords), the first that hits no box is taken.
+_ARROW = "-|>,head_length=5,head_width=2.4"
+# Where along an arrow its label may stand, from the best place on.
+_PLACES = np.array([0.5, 0.45, 0.55, 0.4, 0.6, 0.35, 0.65, 0.3, 0.7])
+# How much an arrow may bend (control point's distance from the chord, in chords); the first that hits no box is taken.
+# Arrows that join the same two boxes differ by at least _APART.
+_APART = 0.2
 _BENDS = (0.06, -0.06, 0.18, -0.18, 0.32, -0.32, 0.5, -0.5)
 
 
@@ -74,7 +79,7 @@ def draw(
     kinds = dict.fromkeys(groups.get(node, "other") for node in shown) if groups else {}
     fills = {kind: style.FILLS[index % len(style.FILLS)] for index, kind in enumerate(kinds)}
 
-    axes = _canvas(placed, title, _note(left_out, len(wanted) - len(kept), bool(shown)), _legend(looks, fills))
+    figure, axes = _canvas(placed, title, _note(left_out, len(wanted) - len(kept), bool(shown)), _legend(looks, fills))
     frames = {}
     for node in shown:
         fill = fills[groups.get(node, "other")] if groups else style.FILLS[0]
@@ -82,7 +87,7 @@ def draw(
     scene = _Scene(axes, placed.positions, boxes, frames)
     for edge, rank in _ranked(kept):
         scene.arrow(edge, rank, *looks[edge.relation])
-    return axes.figure
+    return figure
 
 
 class _Scene:
@@ -102,45 +107,38 @@ class _Scene:
         self.taken: list[np.ndarray] = []  # (centre x, centre y, width, height) of the labels
         self.bends: dict[frozenset[str], set[float]] = {}
 
-    def arrow(self, edge: Edge, rank: int, color: str, pattern: str) -> None:
+    def arrow(self, edge: Edge, rank: int, color: str, pattern: style.Pattern) -> None:
         """Draw `edge`; `rank` counts the loops at its node."""
-        look = {
-            "arrowstyle": "-|>,head_length=5,head_width=2.4",
-            "color": color,
-            "linestyle": pattern,
-            "linewidth": 1.2,
-            "zorder": 2,
-        }
         if edge.head == edge.tail:
-            outline = self._loop(edge.head, rank)
-            self.axes.add_patch(FancyArrowPatch(path=outline, **look))
-            curve = _bezier(outline.vertices, 0.5 + np.array([0.0, 0.08, -0.08]))
+            corners = self._loop(edge.head, rank)
+            curves = [Outline.MOVETO, Outline.CURVE4, Outline.CURVE4, Outline.CURVE4]
+            arrow = FancyArrowPatch(path=Outline(corners, curves), arrowstyle=_ARROW)
+            places = _bezier(corners, np.array([0.5, 0.42, 0.58]))
         else:
             start, end = self.centres[edge.head], self.centres[edge.tail]
             bend = self._free_bend(edge, start, end)
-            self.axes.add_patch(
-                FancyArrowPatch(
-                    start,
-                    end,
-                    connectionstyle=f"arc3,rad={bend}",
-                    patchA=self.frames[edge.head],
-                    patchB=self.frames[edge.tail],
-                    shrinkA=0,
-                    shrinkB=1,
-                    **look,
-                )
+            arrow = FancyArrowPatch(
+                _xy(start),
+                _xy(end),
+                arrowstyle=_ARROW,
+                connectionstyle=f"arc3,rad={bend}",
+                patchA=self.frames[edge.head],
+                patchB=self.frames[edge.tail],
+                shrinkA=0,
+                shrinkB=1,
             )
-            curve = _bezier(_arc(start, end, bend), np.array([0.5, 0.44, 0.56, 0.38, 0.62, 0.32, 0.68]))
-        self._label(edge.relation, curve, color)
+            places = _bezier(_arc(start, end, bend), _PLACES)
+        arrow.set(color=color, linestyle=pattern, linewidth=1.2, zorder=2)
+        self.axes.add_patch(arrow)
+        self._label(edge.relation, places, color)
 
     def _free_bend(self, edge: Edge, start: np.ndarray, end: np.ndarray) -> float:
         """The gentlest bend that no parallel arrow has and that crosses the fewest other boxes."""
         used = self.bends.setdefault(frozenset((edge.head, edge.tail)), set())
         # An arc's side is relative to its direction: the same bend on the way back lies on the other side.
         sense = 1.0 if edge.head < edge.tail else -1.0
-        free = [bend for bend in _BENDS if bend * sense not in used] or [0.5 + 0.14 * len(used)]
-        if used:
-            free = [bend for bend in free if abs(bend) > 0.1] or free
+        free = [bend for bend in _BENDS if all(abs(bend * sense - other) >= _APART for other in used)]
+        free = free or [sense * (max(used) + _APART)]
         others = [name for name in self.boxes if name not in (edge.head, edge.tail)]
         bend = min(
             free, key=lambda bend: self._hits(_bezier(_arc(start, end, bend), np.linspace(0.1, 0.9, 25)), others)
@@ -158,13 +156,16 @@ class _Scene:
 
     def _label(self, text: str, places: np.ndarray, color: str) -> None:
         """Write `text` at the first of `places` ((n, 2)) that is free, else at the least crowded."""
-        short = wrap(text, 28, 2)
+        short = wrap(text, 30, 2)
         size = np.array(measure(short, _EDGE_TEXT, padding=0.02))
         solid = [np.concatenate([self.centres[name], self.boxes[name]]) for name in self.boxes]
-        place = min(places, key=lambda point: _overlap(point, size, solid + self.taken))
+        # Hiding a node's name is worse than touching another label.
+        place = min(places, key=lambda point: 3 * _overlap(point, size, solid) + _overlap(point, size, self.taken))
         self.taken.append(np.concatenate([place, size]))
+        x, y = _xy(place)
         self.axes.text(
-            *place,
+            x,
+            y,
             short,
             fontsize=_EDGE_TEXT,
             color=color,
@@ -175,13 +176,13 @@ class _Scene:
             bbox={"boxstyle": "round,pad=0.12", "facecolor": style.PAPER, "edgecolor": "none", "alpha": 0.88},
         )
 
-    def _loop(self, node: str, rank: int) -> Outline:
+    def _loop(self, node: str, rank: int) -> np.ndarray:
+        """Control points (4, 2) of a cubic curve above the node, wider for each loop there already is."""
         x, y = self.centres[node]
         height = self.boxes[node][1]
         reach, spread = 0.55 + 0.28 * rank, 0.22 + 0.08 * rank
         top = y + height / 2
-        corners = [(x + 0.1, top), (x + spread, top + reach), (x - spread, top + reach), (x - 0.1, top)]
-        return Outline(corners, [Outline.MOVETO, Outline.CURVE4, Outline.CURVE4, Outline.CURVE4])
+        return np.array([(x + 0.1, top), (x + spread, top + reach), (x - spread, top + reach), (x - 0.1, top)])
 
 
 def _busiest(edges: Sequence[Edge], limit: int) -> tuple[list[str], int]:
@@ -211,12 +212,12 @@ def _note(nodes: int, edges: int, any_shown: bool) -> str:
     return f"not drawn: {nodes:,} nodes with fewer edges, and the {edges:,} edges that touch them"
 
 
-def _legend(looks: Mapping[str, tuple[str, str]], fills: Mapping[str, str]) -> list[Artist]:
+def _legend(looks: Mapping[str, tuple[str, style.Pattern]], fills: Mapping[str, str]) -> list[Artist]:
     handles: list[Artist] = [
         Patch(facecolor=fill, edgecolor=style.MUTED, label=_plain(kind)) for kind, fill in fills.items()
     ]
     lines = [
-        Line2D([], [], color=color, linestyle=pattern, linewidth=2, label=_plain(wrap(name, 34, 1)))
+        Line2D([], [], color=color, linestyle=pattern, linewidth=2, label=_plain(wrap(name, 52, 1)))
         for name, (color, pattern) in looks.items()
     ]
     room = max(_LEGEND_ROWS - len(handles), 1)
@@ -226,7 +227,7 @@ def _legend(looks: Mapping[str, tuple[str, str]], fills: Mapping[str, str]) -> l
     return handles + lines
 
 
-def _canvas(placed: Placed, title: str, note: str, legend: Sequence[Artist]) -> Axes:
+def _canvas(placed: Placed, title: str, note: str, legend: Sequence[Artist]) -> tuple[Figure, Axes]:
     """A figure just large enough, with axes whose units are inches, the legend beside and the texts around them."""
     labels = [str(handle.get_label()) for handle in legend]
     column = max((measure(label, 8)[0] for label in labels), default=-0.6) + 0.6
@@ -256,14 +257,15 @@ def _canvas(placed: Placed, title: str, note: str, legend: Sequence[Artist]) -> 
             labelspacing=0.45,
             handlelength=1.8,
         )
-    return axes
+    return figure, axes
 
 
 def _box(axes: Axes, centre: np.ndarray, size: Size, label: str, fill: str) -> FancyBboxPatch:
-    corner = centre - np.array(size) / 2
+    width, height = size
     frame = FancyBboxPatch(
-        corner,
-        *size,
+        _xy(centre - np.array(size) / 2),
+        width,
+        height,
         boxstyle="round,pad=0,rounding_size=0.08",
         facecolor=fill,
         edgecolor=style.MUTED,
@@ -271,8 +273,10 @@ def _box(axes: Axes, centre: np.ndarray, size: Size, label: str, fill: str) -> F
         zorder=3,
     )
     axes.add_patch(frame)
+    x, y = _xy(centre)
     axes.text(
-        *centre,
+        x,
+        y,
         label,
         fontsize=_NODE_TEXT,
         fontfamily=style.fonts(),
@@ -298,6 +302,10 @@ def _bezier(controls: np.ndarray, at: np.ndarray) -> np.ndarray:
     while level.shape[1] > 1:
         level = level[:, :-1] + at[:, None, None] * (level[:, 1:] - level[:, :-1])
     return level[:, 0]
+
+
+def _xy(point: np.ndarray) -> tuple[float, float]:
+    return float(point[0]), float(point[1])
 
 
 def _overlap(centre: np.ndarray, size: np.ndarray, taken: Sequence[np.ndarray]) -> float:

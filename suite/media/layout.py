@@ -6,6 +6,7 @@ import math
 import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import networkx as nx
 import numpy as np
@@ -15,6 +16,11 @@ from matplotlib.textpath import TextPath
 from suite.media import style
 
 _MARGIN = 0.18
+# Free room between boxes, beside and above one another, so that an arrow between neighbours can be seen.
+_ROOM = (0.42, 0.34)
+# An edge's label takes at most this much room; and layouts are stretched sideways, as texts are wide.
+_LABEL = 1.6
+_STRETCH = 1.3
 _LINE_SPACING = 1.25
 Size = tuple[float, float]
 
@@ -35,6 +41,7 @@ def wrap(text: str, width: int, lines: int) -> str:
     return "\n".join(parts)
 
 
+@lru_cache(maxsize=4096)
 def measure(text: str, size: float, padding: float = 0.0) -> Size:
     """Width and height of `text` of `size` points, with `padding` on every side."""
     font = FontProperties(family=style.fonts(), size=size)
@@ -60,7 +67,7 @@ def arrange(boxes: Mapping[str, Size], pairs: Iterable[tuple[str, str]], *, gap:
     """
     if not boxes:
         return Placed({}, 0.0, 0.0)
-    graph = nx.Graph()
+    graph: nx.Graph[str] = nx.Graph()
     graph.add_nodes_from(boxes)
     graph.add_edges_from((a, b) for a, b in pairs if a != b)
     order = {name: index for index, name in enumerate(boxes)}
@@ -69,24 +76,29 @@ def arrange(boxes: Mapping[str, Size], pairs: Iterable[tuple[str, str]], *, gap:
     return _pack(sheets)
 
 
-def _part(graph: nx.Graph, boxes: Mapping[str, Size], gap: float, seed: int) -> Placed:
+def _part(graph: nx.Graph[str], boxes: Mapping[str, Size], gap: float, seed: int) -> Placed:
     names = list(graph)
+    place = {name: index for index, name in enumerate(names)}
     sizes = np.array([boxes[name] for name in names])  # (n, 2)
     if len(names) == 1:
         return _sheet(names, np.zeros((1, 2)), sizes)
     # A subgraph view forgets the order of its nodes; a rebuilt one keeps it, and with it the picture.
-    ordered = nx.Graph()
+    ordered: nx.Graph[str] = nx.Graph()
     ordered.add_nodes_from(names)
-    ordered.add_edges_from(sorted(graph.edges, key=lambda edge: sorted(map(names.index, edge))))
+    ordered.add_edges_from(sorted(graph.edges, key=lambda edge: sorted(place[node] for node in edge)))
     start = nx.spring_layout(ordered, seed=seed, iterations=60)
     found = nx.kamada_kawai_layout(ordered, pos=start)
     points = np.array([found[name] for name in names])
     points = _lie_down(points - points.mean(0))
-    ends = np.array([[names.index(a), names.index(b)] for a, b in ordered.edges])
+    ends = np.array([[place[a], place[b]] for a, b in ordered.edges])
     typical = float(np.median(np.linalg.norm(points[ends[:, 0]] - points[ends[:, 1]], axis=1)))
-    wanted = min(gap, 1.4) + 0.75 * float(sizes[:, 0].mean())
-    points *= wanted / max(typical, 1e-9)
-    return _sheet(names, _spread(points, sizes), sizes)
+    crowding = 1 + 0.3 * max(len(ends) / len(names) - 1, 0)
+    label = min(gap, _LABEL)
+    wanted = crowding * (label + 0.6 * float(sizes[:, 0].mean()))
+    points *= wanted / max(typical, 1e-9) * np.array([_STRETCH, 1.0])
+    room = np.tile(np.array(_ROOM), (len(names), len(names), 1))  # (n, n, 2)
+    room[ends[:, 0], ends[:, 1], 0] = room[ends[:, 1], ends[:, 0], 0] = label + 0.4
+    return _sheet(names, _spread(points, sizes, room), sizes)
 
 
 def _lie_down(points: np.ndarray) -> np.ndarray:
@@ -94,13 +106,13 @@ def _lie_down(points: np.ndarray) -> np.ndarray:
     _, _, axes = np.linalg.svd(points, full_matrices=False)
     # The signs of singular vectors are arbitrary; fixing them keeps the picture the same everywhere.
     axes = axes * np.sign(axes[np.arange(2), np.abs(axes).argmax(1)])[:, None]
-    return points @ axes.T
+    return np.asarray(points @ axes.T)
 
 
-def _spread(points: np.ndarray, sizes: np.ndarray, rounds: int = 400) -> np.ndarray:
-    """Push overlapping boxes apart, each pair along the direction that needs the least movement."""
+def _spread(points: np.ndarray, sizes: np.ndarray, room: np.ndarray, rounds: int = 400) -> np.ndarray:
+    """Push boxes apart that have less than `room` (n, n, 2) between them, each pair along its shortest way out."""
     points = points.copy()
-    room = (sizes[:, None] + sizes[None]) / 2 + _MARGIN  # (n, n, 2): how far apart two centres must be
+    room = room + (sizes[:, None] + sizes[None]) / 2  # how far apart two centres must be
     above = np.triu(np.ones(room.shape[:2], dtype=bool), 1)
     for _ in range(rounds):
         away = points[:, None] - points[None]

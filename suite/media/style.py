@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -29,7 +30,8 @@ PALETTE = (
 )
 # Pale fills for shapes that carry dark text, in the order of their use.
 FILLS = ("#dbeafe", "#fde8d7", "#d6f3e6", "#f6dcef", "#faedc4", "#e3ddf8", "#dfe5ea", "#fadcd9", "#e4efce", "#d2f1f5")
-PATTERNS = ("-", "--", ":", "-.")
+Pattern = Literal["-", "--", ":", "-."]
+PATTERNS: tuple[Pattern, ...] = ("-", "--", ":", "-.")
 
 # After the default font, those for scripts it lacks: matplotlib falls back glyph by glyph.
 _FONTS = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Noto Sans Arabic", "Noto Sans")
@@ -42,7 +44,7 @@ def fonts() -> list[str]:
     return [name for name in _FONTS if name in installed]
 
 
-def line(index: int) -> tuple[str, str]:
+def line(index: int) -> tuple[str, Pattern]:
     """Colour and line pattern of the series with this index: 40 that can be told apart, then again from the first."""
     return PALETTE[index % len(PALETTE)], PATTERNS[index // len(PALETTE) % len(PATTERNS)]
 
