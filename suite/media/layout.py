@@ -72,25 +72,24 @@ def arrange(boxes: Mapping[str, Size], pairs: Iterable[tuple[str, str]], *, gap:
     graph.add_edges_from((a, b) for a, b in pairs if a != b)
     order = {name: index for index, name in enumerate(boxes)}
     parts = sorted(nx.connected_components(graph), key=lambda part: (-len(part), min(order[name] for name in part)))
-    sheets = [_part(graph.subgraph(sorted(part, key=order.__getitem__)), boxes, gap, seed) for part in parts]
+    sheets = [_part(graph, sorted(part, key=order.__getitem__), boxes, gap, seed) for part in parts]
     return _pack(sheets)
 
 
-def _part(graph: nx.Graph[str], boxes: Mapping[str, Size], gap: float, seed: int) -> Placed:
-    names = list(graph)
+def _part(graph: nx.Graph[str], names: list[str], boxes: Mapping[str, Size], gap: float, seed: int) -> Placed:
     place = {name: index for index, name in enumerate(names)}
     sizes = np.array([boxes[name] for name in names])  # (n, 2)
     if len(names) == 1:
         return _sheet(names, np.zeros((1, 2)), sizes)
-    # A subgraph view forgets the order of its nodes; a rebuilt one keeps it, and with it the picture.
+    # The nodes of networkx's own subgraphs come in the order of a set, which differs from process to process.
     ordered: nx.Graph[str] = nx.Graph()
     ordered.add_nodes_from(names)
-    ordered.add_edges_from(sorted(graph.edges, key=lambda edge: sorted(place[node] for node in edge)))
+    ends = np.array(sorted(sorted((place[a], place[b])) for a, b in graph.edges(names)))  # (m, 2)
+    ordered.add_edges_from((names[a], names[b]) for a, b in ends)
     start = nx.spring_layout(ordered, seed=seed, iterations=60)
     found = nx.kamada_kawai_layout(ordered, pos=start)
     points = np.array([found[name] for name in names])
     points = _lie_down(points - points.mean(0))
-    ends = np.array([[place[a], place[b]] for a, b in ordered.edges])
     typical = float(np.median(np.linalg.norm(points[ends[:, 0]] - points[ends[:, 1]], axis=1)))
     crowding = 1 + 0.3 * max(len(ends) / len(names) - 1, 0)
     label = min(gap, _LABEL)

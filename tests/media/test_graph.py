@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -90,6 +93,25 @@ def test_another_seed_may_differ_and_the_same_does_not() -> None:
     pairs = list(itertools.pairwise("abcdefgh"))
     one, two = (arrange(boxes, pairs, gap=0.5, seed=1) for _ in range(2))
     assert all(np.array_equal(one.positions[name], two.positions[name]) for name in boxes)
+
+
+def test_the_picture_is_the_same_in_every_process() -> None:
+    code = (
+        "from suite.media import graph, plots; import hashlib; "
+        "edges = [(f'n{i}', 'r', f'n{i // 3}') for i in range(9)];"
+        "print(hashlib.sha256(plots.to_bytes(graph.draw(edges, groups={'n1': 'x'}))).hexdigest())"
+    )
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        for seed in ("1", "2")
+    ]
+    assert runs[0].stdout == runs[1].stdout != ""
 
 
 def test_texts_are_wrapped_and_measured() -> None:
