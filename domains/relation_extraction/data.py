@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from domains.relation_extraction.documents import pretokenize
 from domains.relation_extraction.encoding import IGNORED, Truncation
 from domains.relation_extraction.model import Wording
 from domains.relation_extraction.samples import Sample, build_samples
@@ -127,7 +128,7 @@ class RelationExtractionData(L.LightningDataModule):
                 source, wording.schema, format=self.format, encoding=self.encoding, seed=self.seed
             )
             for sample in build_samples(
-                documents,
+                (pretokenize(document, wording.pretokenize) for document in documents),
                 wording.protocol,
                 wording.schema,
                 layout=wording.layout,

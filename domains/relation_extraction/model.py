@@ -20,6 +20,7 @@ from domains.relation_extraction.protocol import Protocol as PromptProtocol
 from domains.relation_extraction.protocol import protocol as find_protocol
 from domains.relation_extraction.schema import Schema
 from suite import adapters, hub
+from suite.adapters.nf4 import quantize_model
 from suite.domain import load
 from suite.errors import InputError
 
@@ -29,22 +30,29 @@ Quantize = Literal["nf4"]
 
 @dataclass(frozen=True)
 class Wording:
-    """How a base is asked: everything between a call and its token ids."""
+    """How a base is asked: everything between a document and token ids.
+
+    Attributes:
+        pretokenize: the shape of the passages: `docred` (tokens joined by single spaces) or `none`.
+    """
 
     tokenizer: Any
     template: ChatTemplate
     protocol: PromptProtocol
     schema: Schema
     layout: Layout = "three"
+    pretokenize: str = "docred"
 
     @classmethod
-    def of(cls, tokenizer: Any, template: str, protocol: str, schema: Schema, layout: Layout) -> Wording:
+    def of(
+        cls, tokenizer: Any, template: str, protocol: str, schema: Schema, layout: Layout, pretokenize: str = "docred"
+    ) -> Wording:
         """Look the names up.
 
         Raises:
             InputError: there is no such template or protocol.
         """
-        return cls(tokenizer, chat_template(template), find_protocol(protocol), schema, layout)
+        return cls(tokenizer, chat_template(template), find_protocol(protocol), schema, layout, pretokenize)
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -79,9 +87,7 @@ def load_base(
     tokenizer = load_tokenizer(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
     if quantize == "nf4":
-        from suite.adapters.nf4 import quantize_model
-
-        quantize_model(model, skip=["lm_head"])
+        quantize_model(model)
     return model.requires_grad_(False).to(device).eval(), tokenizer
 
 

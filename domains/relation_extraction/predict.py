@@ -89,7 +89,8 @@ class RelationExtractor:
             )
         schema = settings.get("schema", "redocred")
         schema = Schema.load(schema) if isinstance(schema, str) else Schema.from_dict(schema)
-        wording = Wording.of(tokenizer, settings["template"], settings["protocol"], schema, bundle.layout)
+        how = settings.get("pretokenize", "docred")
+        wording = Wording.of(tokenizer, settings["template"], settings["protocol"], schema, bundle.layout, how)
         return cls(wording, bundle, adapter=adapter, base=reference, device=device, dtype=dtype)
 
     @cached_property

@@ -173,7 +173,7 @@ def check_protocol(expected: str, found: str | None, where: str) -> None:
         InputError: the two differ.
     """
     if found is not None and found != expected:
-        raise InputError(f"adapter {where} was trained with protocol {found}, not {expected}; use --protocol {found}")
+        raise InputError(f"adapter {where} was trained with protocol {found}, not {expected}; use --paradigm {found}")
 
 
 def _given(call: Call, name: Literal["relation", "head"]) -> str:

@@ -45,8 +45,8 @@ class RelationExtractionRecipe(AdapterModule):
         adapter: method and settings of the adapter, as `suite.adapters.attach` takes them.
         quantize: `nf4` trains on a base in 4 bit (QLoRA).
         stages: trainer settings by step that differ from the run's, e.g. `{subject: {max_epochs: 3}}`.
-        pretokenize: shape in which documents are given at prediction: `docred` (tokens joined by single spaces, as
-            in (Re-)DocRED) or `none`; the adapter remembers it.
+        pretokenize: shape of the passages, also at prediction: `docred` (tokens joined by single spaces, as in
+            (Re-)DocRED) or `none` (as the user wrote them).
     """
 
     def __init__(
@@ -83,7 +83,8 @@ class RelationExtractionRecipe(AdapterModule):
     @property
     def wording(self) -> Wording:
         """How calls become token ids; the data are encoded with it."""
-        return Wording.of(self.backbone[1], self.template, self.protocol.id, self.schema, self.layout)
+        tokenizer = self.backbone[1]
+        return Wording.of(tokenizer, self.template, self.protocol.id, self.schema, self.layout, self.pretokenize)
 
     def prepare(self) -> None:
         _ = self.backbone

@@ -142,14 +142,18 @@ class Running(AbstractContextManager["Running"]):
             documents = read_documents(
                 one, format=query.format, per_line=query.per_line, encoding=query.encoding, on_error=errors.append
             )
-        for document in documents:
-            if len(document.source_text) > query.max_characters:
-                size, most = len(document.source_text), query.max_characters
-                errors.append(
-                    InputError(f"{document.id}: {size} characters, more than --max-characters {most}; split it")
-                )
-                continue
-            yield document
+        try:
+            for document in documents:
+                size = len(document.source_text)
+                if size <= query.max_characters:
+                    yield document
+                else:
+                    most = query.max_characters
+                    errors.append(
+                        InputError(f"{document.id}: {size} characters, more than --max-characters {most}; split it")
+                    )
+        except InputError as error:
+            errors.append(error)
 
     def _text(self, text: str, errors: list[InputError]) -> Iterator[Document]:
         try:
@@ -159,9 +163,7 @@ class Running(AbstractContextManager["Running"]):
 
     def _shape(self, document: Document) -> Document:
         how = self.query.pretokenize
-        if how == "auto":
-            how = self.extractor.bundle.settings.get("pretokenize", "docred")
-        return pretokenize(document, how)
+        return pretokenize(document, self.wording.pretokenize if how == "auto" else how)
 
     def _chunks(self, document: Document) -> list[Chunk]:
         limit, _ = self.extractor.window(self.query)

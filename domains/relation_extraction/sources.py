@@ -1,8 +1,8 @@
 """What a configuration may write where documents are expected: a file, a part of it, or a split of the made world.
 
-redocred/train_revised.json      every document
-redocred/dev_revised.json[:400]  a slice of them, as Python counts
-tiny:train                       the made world (`world.SPLITS`), optionally with a count: tiny:train:200
+- `redocred/train_revised.json`: every document;
+- `redocred/dev_revised.json[:400]`: a slice of them, as Python counts;
+- `tiny:train`: the made world (`world.SPLITS`), optionally with a count: `tiny:train:200`.
 """
 
 from __future__ import annotations
