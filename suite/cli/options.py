@@ -242,7 +242,9 @@ def _converter(kind: Any) -> Callable[[str], Any]:
     kind = _without_none(kind)
     if get_origin(kind) is Literal:
         return _choice(get_args(kind))
-    if kind in (int, float, str, Path):
+    if kind in (int, float):
+        return _number(kind)
+    if kind in (str, Path):
         return kind
     if kind is Any:
         return str
@@ -250,6 +252,17 @@ def _converter(kind: Any) -> Callable[[str], Any]:
     if get_origin(kind) in (Union, types.UnionType):  # e.g. Path | str: the first that accepts the text
         return _first_of([_converter(member) for member in members if member is not type(None)])
     raise TypeError(f"no command-line option can hold a {kind}")
+
+
+def _number(kind: type[int] | type[float]) -> Callable[[str], int | float]:
+    def convert(text: str) -> int | float:
+        try:
+            return kind(text)
+        except ValueError:
+            wanted = "whole number" if kind is int else "number"
+            raise argparse.ArgumentTypeError(f"{text!r} is no {wanted}") from None
+
+    return convert
 
 
 def _choice(values: tuple[Any, ...]) -> Callable[[str], Any]:
@@ -280,7 +293,6 @@ def _several(convert: Callable[[str], Any]) -> Callable[[str], list[Any]]:
         # a comma may be part of a file's name
         return [convert(text)] if convert is Path else [convert(part) for part in text.split(",") if part]
 
-    split.__name__ = getattr(convert, "__name__", "value")
     return split
 
 

@@ -13,6 +13,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TextIO
 
+_STDOUT, _STDERR = 1, 2
+
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
@@ -97,18 +99,14 @@ def answers(as_json: bool) -> Iterator[TextIO]:
         return
     real = sys.stdout
     real.flush()
-    descriptor = _descriptor(real)
-    if descriptor is None:  # captured by a test or embedded: there is no descriptor to turn round
-        with redirect_stdout(sys.stderr):
-            yield real
-        return
-    kept = os.dup(descriptor)
-    os.dup2(_descriptor(sys.stderr) or 2, descriptor)
+    kept = os.dup(_STDOUT)
+    os.dup2(_STDERR, _STDOUT)
     try:
-        with redirect_stdout(sys.stderr), open(kept, "w", encoding="utf-8", closefd=False) as stream:
-            yield stream
+        with redirect_stdout(sys.stderr), open(kept, "w", encoding="utf-8", closefd=False) as own:
+            # Where a test or a notebook has put another stream in its place, the answer belongs there.
+            yield own if _descriptor(real) == _STDOUT else real
     finally:
-        os.dup2(kept, descriptor)
+        os.dup2(kept, _STDOUT)
         os.close(kept)
 
 

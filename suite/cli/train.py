@@ -32,7 +32,7 @@ def run(domain: Domain, argv: Sequence[str]) -> Answer:
     data = {"run": done.folder, "adapter": done.adapter, "report": done.report, "metrics": metrics}
     # The trainer has said where everything is and what to run next, on standard error.
     return Answer(
-        data, "\n".join([f"run  {done.folder}", *(f"{name}  {value:.4f}" for name, value in metrics.items())])
+        data, "\n".join([f"run  {done.folder}", *(f"{name}  {value:.4g}" for name, value in metrics.items())])
     )
 
 
