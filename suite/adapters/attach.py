@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,9 @@ from peft import PeftConfig, PeftModel, get_peft_model, inject_adapter_in_model
 from peft.tuners.tuners_utils import cast_adapter_dtype
 from torch import nn
 
+from suite.adapters.carriers.base import TunerLayer
 from suite.adapters.carriers.child import ChildLayer
+from suite.adapters.carriers.selected import Selected
 from suite.adapters.fingerprint import fingerprint
 from suite.adapters.handle import (
     ATTRIBUTE,
@@ -22,11 +24,13 @@ from suite.adapters.handle import (
     adapter_layers,
     adapters_on,
     auxiliary_layers,
+    base_of,
     handle_of,
 )
 from suite.adapters.naming import suggest
 from suite.adapters.registry import build_config, method_info, one_line
 from suite.adapters.ties import tie
+from suite.adapters.wrapper import forget, switch_wrapper, wrapped_members, wrapper_disabled
 from suite.errors import InputError
 
 
@@ -126,7 +130,8 @@ def attach_configs(
     result = model
     try:
         for member, (_, config) in zip(members, planned, strict=True):
-            config.inference_mode = not trainable
+            # peft's adaption prompts refuse inference_mode; apply_active freezes all others as well.
+            config.inference_mode = not trainable and member.method != "adaption_prompt"
             result = _inject(result, member, config)
         tie(result, attachment)
     except Exception:
@@ -164,8 +169,9 @@ def _members(name: str, methods: Sequence[str], given: Sequence[str | None]) -> 
 def _inject(model: nn.Module, member: Member, config: PeftConfig) -> nn.Module:
     """Add one method's layers to the model under the member's adapter name."""
     info = method_info(member.method)
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    base = base_of(model)
     _check_targets(base, member, config)
+    _check_alone(base, member)
     try:
         with warnings.catch_warnings():
             # Several adapters on one model is what we are here for.
@@ -174,12 +180,23 @@ def _inject(model: nn.Module, member: Member, config: PeftConfig) -> nn.Module:
                 inject_adapter_in_model(config, base, member.adapter)
             else:
                 model = _wrap(model, member, config)
-    except ValueError as error:
+    except (ValueError, ImportError) as error:
         raise InputError(f"{member.method}: {one_line(error)}") from error
     cast_adapter_dtype(base, member.adapter)
     if hasattr(base, "_hf_peft_config_loaded"):
         base._hf_peft_config_loaded = True  # transformers then saves and reports the adapter as its own
     return model
+
+
+def _check_alone(model: nn.Module, member: Member) -> None:
+    """Refuse a second adapter of a method that cannot have one."""
+    if method_info(member.method).multi_adapter:
+        return
+    handle: Handle = getattr(model, ATTRIBUTE)
+    for attachment in handle.attachments.values():
+        for other in attachment.members:
+            if other.method == member.method and other.adapter != member.adapter:
+                raise InputError(f"{member.method}: only one adapter of it fits on a model; {other.adapter!r} is there")
 
 
 def _wrap(model: nn.Module, member: Member, config: PeftConfig) -> PeftModel:
@@ -208,23 +225,35 @@ def _check_targets(model: nn.Module, member: Member, config: PeftConfig) -> None
 def _remove(model: nn.Module, attachment: Attachment) -> None:
     """Take an attachment's tensors off every layer, and layers that then hold nothing off the model."""
     adapters = {member.adapter for member in attachment.members}
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    base = base_of(model)
+    handle: Handle = getattr(base, ATTRIBUTE)
+    staying = {member.adapter for other in handle.attachments.values() for member in other.members} - adapters
     for name, layer in reversed(adapter_layers(base)):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Adapter .* was active which is now deleted")
             for adapter in adapters & adapters_on(layer):
                 layer.delete_adapter(adapter)
-        if not adapters_on(layer):
+        if not adapters_on(layer) & staying:
             _unwrap(base, name, layer)
     for auxiliary in auxiliary_layers(base):
         for adapter in adapters:
             auxiliary.delete_adapter(adapter, new_active_adapters=None)
+    if isinstance(model, PeftModel):
+        for member in attachment.members:
+            if not method_info(member.method).in_place:
+                forget(model, member)
     configs = getattr(base, "peft_config", {})
     for adapter in adapters:
         configs.pop(adapter, None)
     if not configs and hasattr(base, "peft_config"):
         del base.peft_config
-    handle_of(model).attachments.pop(attachment.name, None)
+    handle.attachments.pop(attachment.name, None)
+
+
+def _check_not_merged(model: nn.Module, attachment: Attachment) -> None:
+    adapters = {member.adapter for member in attachment.members}
+    if any(adapters & set(layer.merged_adapters) for _, layer in adapter_layers(model)):
+        raise InputError(f"adapter {attachment.name!r} is merged into the weights: call unmerge before detaching")
 
 
 def _unwrap(model: nn.Module, name: str, layer: nn.Module) -> None:
@@ -281,8 +310,12 @@ def apply_active(model: nn.Module) -> None:
         if not attachment.trainable
         for member in attachment.members
     }
+    if isinstance(model, PeftModel) and wrapped_members(handle):
+        switch_wrapper(model, handle)
     for _, layer in adapter_layers(model):
         here = adapters_on(layer)
+        if isinstance(layer, TunerLayer):
+            layer.context = handle.context
         layer.set_adapter([adapter for adapter in order if adapter in here])
         layer.set_requires_grad([adapter for adapter in here & frozen], False)
     for auxiliary in auxiliary_layers(model):
@@ -307,8 +340,11 @@ def disabled(model: nn.Module) -> Iterator[nn.Module]:
         layer.unmerge()
     for layer in layers:
         layer.enable_adapters(False)
+    handle = getattr(model, ATTRIBUTE, None)
+    wrapped = handle is not None and isinstance(model, PeftModel) and bool(wrapped_members(handle))
     try:
-        yield model
+        with wrapper_disabled(model, handle) if wrapped else nullcontext():
+            yield model
     finally:
         for layer in layers:
             layer.enable_adapters(True)
@@ -318,6 +354,13 @@ def disabled(model: nn.Module) -> Iterator[nn.Module]:
             parameter.requires_grad_(flag)
 
 
+def refresh(model: nn.Module) -> None:
+    """Write selected values that an optimizer step changed into the base. Forwards do so themselves unless compiled."""
+    for _, layer in adapter_layers(model):
+        if isinstance(layer, Selected):
+            layer.refresh()
+
+
 def detach(model: nn.Module, name: str | None = None) -> nn.Module:
     """Take adapters off: the one called `name`, or all of them.
 
@@ -325,14 +368,15 @@ def detach(model: nn.Module, name: str | None = None) -> nn.Module:
         The model to use from here on; with no adapter left, the base model as it was before the first `attach`
         (parameters stay frozen as they are).
     """
-    handle = handle_of(model)
+    handle, base = handle_of(model), base_of(model)
     for attachment in [handle.attachment(name)] if name is not None else list(handle.attachments.values()):
+        _check_not_merged(model, attachment)
         _remove(model, attachment)
         handle.active = [other for other in handle.active if other != attachment.name]
     if handle.attachments:
-        apply_active(model)
-        return model
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
+        result = model if wrapped_members(handle) else base
+        apply_active(result)
+        return result
     delattr(base, ATTRIBUTE)
     if hasattr(base, "_hf_peft_config_loaded"):
         base._hf_peft_config_loaded = False

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
+import torch
+from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
@@ -13,6 +17,38 @@ from suite.adapters.naming import suggest
 from suite.errors import InputError
 
 ATTRIBUTE = "_suite_adapters"
+
+
+DERIVED = "suite:derived"
+
+
+class Context:
+    """Side information for one forward (point centres, token types, spatial size), shared by all layers of a model."""
+
+    def __init__(self) -> None:
+        self.values: Mapping[str, Any] = MappingProxyType({})
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.values:
+            raise KeyError(f"this forward needs {name!r}: run it inside suite.adapters.context(model, {name}=...)")
+        return self.values[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value called `name`, or `default`."""
+        return self.values.get(name, default)
+
+    def derived(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What `make` gives, without gradient, made once for all layers of this forward: bases, neighbourhoods."""
+        cache = self.values.get(DERIVED, {})
+        if key not in cache:
+            with torch.no_grad():
+                cache[key] = make()
+        return cache[key]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Context:
+        # The values belong to a forward that is running on the original; a read-only mapping has no copy anyway.
+        memo[id(self)] = twin = Context()
+        return twin
 
 
 @dataclass(frozen=True)
@@ -41,7 +77,7 @@ class Handle:
     active: list[str] = field(default_factory=list)
     base_fingerprint: str | None = None
     base_class: str = ""
-    context: dict[str, Any] = field(default_factory=dict)
+    context: Context = field(default_factory=Context)
 
     def attachment(self, name: str | None) -> Attachment:
         """The attachment called `name`, or the only active one for None.
@@ -79,6 +115,13 @@ def handle_of(model: nn.Module) -> Handle:
     if handle is None:
         raise InputError(f"{type(model).__name__} carries no adapters: call suite.adapters.attach or load first")
     return handle
+
+
+def base_of(model: nn.Module) -> nn.Module:
+    """The model inside peft's wrapper, or the model itself."""
+    if not isinstance(model, PeftModel):
+        return model
+    return model.base_model if model._is_prompt_learning else model.base_model.model
 
 
 def adapter_layers(model: nn.Module) -> list[tuple[str, BaseTunerLayer]]:

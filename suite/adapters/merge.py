@@ -33,7 +33,7 @@ def merge(model: nn.Module, *, safe: bool = True) -> None:
             continue
         try:
             layer.merge(safe_merge=safe, adapter_names=waiting)
-        except ValueError as error:
+        except (ValueError, NotImplementedError) as error:
             for earlier in reversed(done):
                 earlier.unmerge()
             raise InputError(f"{layer_name}: {one_line(error)}") from error

@@ -1,15 +1,95 @@
-"""What each method of the installed peft declares. A method that a newer peft adds is reachable with cautious words."""
+"""What each method of the installed peft declares, as the contract test found it.
+
+A method that a newer peft adds is reachable at once, with the properties that its classes show.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 from peft import PromptLearningConfig
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 from peft.utils import PeftType
 
-from suite.adapters.registry import MethodInfo, declare
+from suite.adapters.registry import Kind, MethodInfo, declare
 
-# peft injects these only through a PeftModel of its own: the adapter's state is not in the adapted layers.
-WRAPPED = {"adaption_prompt", "shadow"}
+# Beside prompts and shared state: these need the forward of a PeftModel (task ids, scalings, cached modules).
+WRAPPED = {"adaption_prompt", "poly", "shadow", "xlora"}
+CONV = ("Linear", "Conv1D", "Conv2d")
+LINEAR = ("Linear", "Conv1D")
+
+# As peft's own sources cite them; methods not listed have no citation there.
+PAPERS = {
+    "adalora": "2303.10512",
+    "adaption_prompt": "2303.16199",
+    "boft": "2311.06243",
+    "c3a": "2407.19342",
+    "cartridge": "2506.06266",
+    "cpt": "2410.17222",
+    "delora": "2503.18225",
+    "fourierft": "2405.03003",
+    "glora": "2306.07967",
+    "gralora": "2505.20355",
+    "hira": "HiRA, ICLR 2025",
+    "hra": "2405.17484",
+    "ia3": "2205.05638",
+    "ln_tuning": "2312.11420",
+    "loha": "2108.06098",
+    "lokr": "2309.14859",
+    "lily": "2407.09946",
+    "lora": "2106.09685",
+    "miss": "2409.15371",
+    "multitask_prompt_tuning": "2303.02861",
+    "oft": "2306.07280",
+    "osf": "2504.07097",
+    "p_tuning": "2103.10385",
+    "peanut": "2410.01870",
+    "poly": "2202.13914",
+    "prefix_tuning": "2101.00190",
+    "prompt_tuning": "2104.08691",
+    "pvera": "2512.07703",
+    "randlora": "2502.00987",
+    "road": "2409.00119",
+    "shira": "2406.13175",
+    "supertuning": "2607.09287",
+    "tinylora": "2602.04118",
+    "unilora": "2506.00799",
+    "vblora": "2405.15179",
+    "vera": "2310.11454",
+    "waveft": "2505.12532",
+    "xlora": "2402.07148",
+}
+
+KINDS: dict[str, Kind] = {
+    "adaption_prompt": "prompt",
+    "beft": "selective",
+    "ia3": "reparameterized",
+    "ln_tuning": "selective",
+    "peanut": "additive",
+    "shadow": "additive",
+    "shira": "selective",
+    "supertuning": "selective",
+    "trainable_tokens": "selective",
+}
+
+# Where a method differs from what its classes show.
+EXCEPTIONS: dict[str, dict[str, Any]] = {
+    "adaption_prompt": {"mergeable": False, "layers": ("Attention",)},
+    "c3a": {"identity_at_start": False},
+    "fourierft": {"identity_at_start": False},
+    "lily": {"mergeable": False},
+    "ln_tuning": {"layers": ("LayerNorm", "RMSNorm")},
+    "osf": {"mergeable": False, "multi_adapter": False},
+    "poly": {"mergeable": False},
+    "randlora": {"multi_adapter": False},
+    "shadow": {"mergeable": False, "layers": ("Attention",)},
+    "trainable_tokens": {"layers": ("Embedding",)},
+    "unilora": {"identity_at_start": False},
+    "vblora": {"identity_at_start": False},
+    "xlora": {"mergeable": False, "multi_adapter": False, "identity_at_start": False},
+}
+QUANTIZABLE = {"adalora", "boft", "gralora", "hira", "ia3", "lora", "oft", "randlora", "road", "vera"}
+CONVOLUTIONS = {"adalora", "hira", "ia3", "loha", "lokr", "lora"}
 
 
 def declare_peft_methods() -> None:
@@ -20,16 +100,13 @@ def declare_peft_methods() -> None:
         name = PeftType(peft_type).value.lower()
         tuner = PEFT_TYPE_TO_TUNER_MAPPING[peft_type]
         prompt = issubclass(config_class, PromptLearningConfig)
-        in_place = not (prompt or name in WRAPPED or getattr(tuner, "uses_shared_state", False))
-        declare(
-            MethodInfo(
-                name,
-                "prompt" if prompt or name == "adaption_prompt" else "reparameterized",
-                "",
-                "peft",
-                in_place=in_place,
-                identity_at_start=not prompt,
-                mergeable=not prompt and hasattr(tuner, "merge_and_unload"),
-                layers=() if prompt else ("Linear",),
-            )
-        )
+        properties: dict[str, Any] = {
+            "in_place": not (prompt or name in WRAPPED or getattr(tuner, "uses_shared_state", False)),
+            "identity_at_start": not prompt,
+            "mergeable": not prompt,
+            "quantizable": prompt or name in QUANTIZABLE,
+            "layers": ("TransformerModel",) if prompt else CONV if name in CONVOLUTIONS else LINEAR,
+            **EXCEPTIONS.get(name, {}),
+        }
+        kind: Kind = "prompt" if prompt else KINDS.get(name, "reparameterized")
+        declare(MethodInfo(name, kind, PAPERS.get(name, ""), "peft", **properties))

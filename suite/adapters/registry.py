@@ -35,7 +35,7 @@ class MethodInfo:
     Attributes:
         name: the name that `attach` takes.
         kind: the family it belongs to.
-        paper: where it is described (arXiv number or a title).
+        paper: where it is described (arXiv number or a title); empty where nothing is cited.
         source: who implements it, `suite` or `peft`.
         in_place: `attach` returns the very model it was given; False: a `PeftModel` around it.
         identity_at_start: a fresh adapter changes no output.
@@ -174,7 +174,7 @@ def build_config(method: str, fields: Mapping[str, Any], targets: list[str] | st
             raise InputError(f"{method}: unknown setting {key!r}{suggest(key, allowed)}")
     try:
         return config_class(**values)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ImportError) as error:
         raise InputError(f"{method}: {one_line(error)}") from error
 
 

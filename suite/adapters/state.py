@@ -13,7 +13,7 @@ from peft.tuners.tuners_utils import (
 )
 from torch import Tensor, nn
 
-from suite.adapters.handle import Member, adapters_on, auxiliary_layers, handle_of
+from suite.adapters.handle import Member, adapters_on, auxiliary_layers, base_of, handle_of
 from suite.adapters.registry import method_info
 from suite.errors import InputError
 
@@ -24,7 +24,7 @@ PREFIX = "base_model.model."
 def carrier_of(model: nn.Module, member: Member) -> nn.Module:
     """The module that peft's state functions want for this member: the `PeftModel`, or the model injected into."""
     if method_info(member.method).in_place and isinstance(model, PeftModel):
-        return model.get_base_model()
+        return base_of(model)
     return model
 
 
@@ -50,7 +50,7 @@ def load_saved_state(model: nn.Module, member: Member, state: Mapping[str, Tenso
     carrier = carrier_of(model, member)
     prefix = "" if isinstance(carrier, PeftModel) else PREFIX
     current = saved_state(model, member)
-    _compare(current, state, source)
+    compare(current, state, source)
     nested = {}
     for key in _nested_keys(carrier, member):
         nested[prefix + _without_foreign_layers(carrier, key, member.adapter)] = key
@@ -80,7 +80,12 @@ def adapter_keys(model: nn.Module, member: Member) -> dict[str, str]:
     return keys
 
 
-def _compare(current: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str) -> None:
+def compare(current: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str) -> None:
+    """Check that two sets of tensors have the same names and shapes.
+
+    Raises:
+        InputError: they differ; the first three differences are listed.
+    """
     problems = [f"missing {key}" for key in current if key not in given]
     problems += [f"unexpected {key}" for key in given if key not in current]
     problems += [
@@ -118,7 +123,7 @@ def load_adapter_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     Raises:
         InputError: names or shapes differ; nothing is loaded then.
     """
-    _compare(adapter_state(model), state, "the adapter state")
+    compare(adapter_state(model), state, "the adapter state")
     model.load_state_dict(state, strict=False)
 
 
@@ -127,7 +132,7 @@ def _trained_names(model: nn.Module) -> set[str]:
     names = list(model.state_dict())
     base_prefix = ""
     if isinstance(model, PeftModel):
-        base = model.get_base_model()
+        base = base_of(model)
         base_prefix = next((f"{name}." for name, module in model.named_modules() if module is base), "")
     wanted: set[str] = set()
     for attachment in handle.attachments.values():
@@ -137,6 +142,8 @@ def _trained_names(model: nn.Module) -> set[str]:
             prefix = base_prefix if carrier_of(model, member) is not model else ""
             wanted.update(prefix + key for key in _layer_keys(carrier_of(model, member), member.adapter))
             wanted.update(name for name in names if name.startswith(f"prompt_encoder.{member.adapter}."))
+            if member.method == "adaption_prompt":  # peft keeps these in its attention, in no tuner layer
+                wanted.update(name for name in names if ".adaption_" in name)
             wanted.update(_auxiliary_names(model, member.adapter))
     return wanted
 

@@ -187,10 +187,10 @@ def load(
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
-    _check_base(model, manifest, folder)
-    parts = [folder / entry["folder"] for entry in manifest["adapters"]]
-    configs = [_read_config(part) for part in parts]
-    states = [_read_weights(part) for part in parts]
+    check_base(model, manifest, folder)
+    parts = member_parts(folder, manifest)
+    configs = [read_config(part) for part in parts]
+    states = [read_weights(part) for part in parts]
     planned = [(str(getattr(config.peft_type, "value", config.peft_type)).lower(), config) for config in configs]
     labels = [None if entry["folder"] == "." else entry["folder"] for entry in manifest["adapters"]]
     previous = list(handle_of(model).active) if getattr(model, ATTRIBUTE, None) else []
@@ -210,7 +210,17 @@ def load(
     return result
 
 
-def _read_config(folder: Path) -> PeftConfig:
+def member_parts(folder: Path, manifest: Mapping[str, Any]) -> list[Path]:
+    """The peft folders of an adapter, in attach order."""
+    return [folder / entry["folder"] for entry in manifest["adapters"]]
+
+
+def read_config(folder: Path) -> PeftConfig:
+    """The peft config in a folder.
+
+    Raises:
+        InputError: there is none, it is damaged, or its method is unknown.
+    """
     settings = _read_json(folder / CONFIG)
     peft_type = settings.get("peft_type")
     if peft_type not in PEFT_TYPE_TO_CONFIG_MAPPING:
@@ -224,7 +234,12 @@ def _read_config(folder: Path) -> PeftConfig:
         raise InputError(f"{folder / CONFIG}: {one_line(error)}") from error
 
 
-def _read_weights(folder: Path) -> dict[str, Tensor]:
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """The tensors in a folder. A pickle is read only if it holds nothing but tensors.
+
+    Raises:
+        InputError: there are none, or the file is damaged or holds more.
+    """
     file = folder / WEIGHTS
     pickled = folder / "adapter_model.bin"
     if file.is_file():
@@ -240,7 +255,12 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
         raise InputError(f"{pickled}: refused, it holds more than tensors ({one_line(error)[:120]})") from error
 
 
-def _check_base(model: nn.Module, manifest: Mapping[str, Any], folder: Path) -> None:
+def check_base(model: nn.Module, manifest: Mapping[str, Any], folder: Path) -> None:
+    """Refuse a base that the adapter was not trained on; warn where neither side can tell.
+
+    Raises:
+        InputError: the fingerprints differ.
+    """
     wanted = manifest["base"].get("fingerprint")
     handle: Handle | None = getattr(model, ATTRIBUTE, None)
     found = handle.base_fingerprint if handle else fingerprint(model)

@@ -11,6 +11,7 @@ from peft.tuners._buffer_dict import BufferDict
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from torch import Tensor, nn
 
+from suite.adapters.handle import Context
 from suite.adapters.registry import MethodInfo, peft_type_of, register_tuner
 
 CORE_VERSION = 1
@@ -117,22 +118,6 @@ class TunerLayer(nn.Module, BaseTunerLayer):
 
     def __repr__(self) -> str:
         return f"{self.method}.{super().__repr__()}"
-
-
-class Context:
-    """Side information for one forward (point centres, token types, spatial size), shared by all layers of a model."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, Any] = {}
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in self.values:
-            raise KeyError(f"this forward needs {name!r}: run it inside suite.adapters.context(model, {name}=...)")
-        return self.values[name]
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """The value called `name`, or `default`."""
-        return self.values.get(name, default)
 
 
 class CarrierTuner(BaseTuner):

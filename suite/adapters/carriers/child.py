@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -49,6 +51,11 @@ class ChildLayer(TunerLayer):
 
     def forward(self) -> None:
         raise RuntimeError("this layer acts through its host and is never called itself")
+
+
+def exactly(names: Iterable[str]) -> str:
+    """A `target_modules` that means these modules and no others: peft reads lists as endings of names."""
+    return "|".join(re.escape(name) for name in names)
 
 
 def child_name(method: str) -> str:

@@ -24,6 +24,20 @@ from suite.adapters.carriers.child import ChildLayer, ChildTuner
 from suite.errors import InputError
 
 
+class _Mark:
+    """Which tensor was written, at which version. A copy marks nothing: copies of tensors start counting anew."""
+
+    def __init__(self, tensor: Tensor | None = None, version: int = -1) -> None:
+        self.tensor, self.version = tensor, version
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Mark:
+        return _Mark()
+
+    def holds(self, tensor: Tensor) -> bool:
+        """Whether `tensor` is unchanged since."""
+        return self.tensor is tensor and self.version == tensor._version
+
+
 class Selected(ChildLayer):
     """A child of its host that owns the trained values of some of the host's entries."""
 
@@ -56,7 +70,7 @@ class Selected(ChildLayer):
     def install(self) -> None:
         self._taken: dict[str, Tensor | None] = {}
         self._originals: dict[str, Tensor] = {}
-        self._written: dict[str, tuple[Tensor, int]] = {}
+        self._written: dict[str, _Mark] = {}
         self.register_load_state_dict_post_hook(_reload)
         if self.parameter_names:
             self.host.forward = self._host_forward
@@ -77,7 +91,7 @@ class Selected(ChildLayer):
             values = self.tensor(self.parameter_names[0], adapter_name)
             if config.init_weights:
                 self._originals[adapter_name] = self.read(adapter_name)
-                self._written[adapter_name] = (values, values._version)
+                self._written[adapter_name] = _Mark(values, values._version)
         self.finish_update(adapter_name, config)
 
     def _take(self, name: str, adapter: str, config: TunerConfig) -> None:
@@ -193,11 +207,10 @@ class Selected(ChildLayer):
         """Write values that changed since they were last written. Cheap when none did."""
         for adapter in self._originals:
             values = self.tensor(self.parameter_names[0], adapter)
-            tensor, version = self._written.get(adapter, (None, -1))
-            if values.is_meta or (tensor is values and version == values._version):
+            if values.is_meta or self._written.get(adapter, _Mark()).holds(values):
                 continue
             self.write(adapter, self.entries(adapter)[1])
-            self._written[adapter] = (values, values._version)
+            self._written[adapter] = _Mark(values, values._version)
 
     def _host_forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         active = [] if self.disable_adapters else self.present()
@@ -206,6 +219,11 @@ class Selected(ChildLayer):
         if not torch.compiler.is_compiling():
             self.refresh()
         return self.product(x, active)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        # Other indices may come in: what stands at the present ones goes back first.
+        self._switch_entries([])
+        super()._load_from_state_dict(*args, **kwargs)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         result = super()._apply(fn, recurse)

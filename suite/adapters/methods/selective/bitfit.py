@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from suite.adapters.carriers import Selected, TunerConfig, tuner
-from suite.adapters.carriers.child import ChildTuner
+from suite.adapters.carriers.child import ChildTuner, exactly
 from suite.adapters.registry import MethodInfo
 from suite.errors import InputError
 
@@ -38,12 +38,12 @@ class BitfitConfig(TunerConfig):
 class _BitfitTuner(ChildTuner):
     def _prepare_adapter_config(self, peft_config: BitfitConfig, model_config: dict[str, Any]) -> BitfitConfig:
         if peft_config.target_modules is None:
-            found = {name for name, module in self.model.named_modules() if name and _biases(module, peft_config)}
+            found = [name for name, module in self.model.named_modules() if name and _biases(module, peft_config)]
             if peft_config.subset:
-                found = {name for name in found if re.fullmatch(SUBSET, name)}
+                found = [name for name in found if re.fullmatch(SUBSET, name)]
             if not found:
                 raise InputError("bitfit: no module has a bias to train; add_missing=True creates them")
-            peft_config.target_modules = found
+            peft_config.target_modules = exactly(found)
         return peft_config
 
 

@@ -9,7 +9,7 @@ so the backward needs only r of the input's columns, not all of them as LoRA's f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from suite.adapters.carriers import Selected, TunerConfig, tuner
+from suite.adapters.naming import select
+from suite.adapters.plan import mean_gradients, planner
 from suite.adapters.registry import MethodInfo
 from suite.errors import InputError
 
@@ -31,6 +33,7 @@ class PacaConfig(TunerConfig):
         r: number of columns.
         alpha: the values are stored divided by alpha / r, which scales their learning rate.
         select: `random`, or columns of `largest` or `smallest` norm.
+        columns: the columns themselves by module name, as `plan` chooses them from gradients; wins over `select`.
         rank_pattern: other r for modules whose name ends in, or matches, the key.
         alpha_pattern: other alpha, likewise.
     """
@@ -38,6 +41,7 @@ class PacaConfig(TunerConfig):
     r: int = 8
     alpha: float = 8
     select: Literal["random", "largest", "smallest"] = "random"
+    columns: dict[str, list[int]] = field(default_factory=dict)
     rank_pattern: dict[str, int] = field(default_factory=dict)
     alpha_pattern: dict[str, float] = field(default_factory=dict)
 
@@ -67,7 +71,11 @@ class Paca(Selected):
         rank = config.rank_pattern.get(get_pattern_key(config.rank_pattern.keys(), self.target), config.r)
         if rank > self.host.in_features:
             raise InputError(f"{self.target}: r={rank} is more than its {self.host.in_features} input columns")
-        indices = self._columns(weight.detach(), rank, config.select)
+        if self.target in config.columns:
+            indices = torch.tensor(config.columns[self.target], device=weight.device)
+            rank = indices.numel()
+        else:
+            indices = self._columns(weight.detach(), rank, config.select)
         values = weight.detach()[:, indices].float() / self._scale(adapter, config, rank)
         if not config.init_weights:
             values += 0.1 * torch.randn_like(values)
@@ -124,3 +132,23 @@ class _PartialProduct(torch.autograd.Function):
         for scale, columns in zip(ctx.scales, saved[count:], strict=True):
             groups += [None, None, scale * (rows.T @ columns.reshape(-1, columns.shape[-1]).to(rows.dtype)).float()]
         return grad_x, None, grad_bias, *groups
+
+
+@planner("paca")
+def columns_by_gradient(
+    model: nn.Module,
+    batches: Iterable[Any],
+    *,
+    loss: Callable[[nn.Module, Any], Tensor],
+    targets: Sequence[str],
+    r: int = 8,
+) -> dict[str, Any]:
+    """The `columns` setting: in every target the r columns with the largest mean gradient."""
+    names = [name for name, _ in model.named_modules()]
+    chosen = [
+        name for name in select(list(targets), names, "targets") if isinstance(model.get_submodule(name), nn.Linear)
+    ]
+    weights = {name: model.get_submodule(name).weight for name in chosen}
+    gradients = mean_gradients(model, batches, loss, weights)
+    columns = {name: gradient.norm(dim=0).argsort(descending=True)[:r].tolist() for name, gradient in gradients.items()}
+    return {"targets": chosen, "r": r, "columns": columns}

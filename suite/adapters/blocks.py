@@ -1,0 +1,28 @@
+"""Where a model's repeated blocks are."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from suite.errors import InputError
+
+
+def block_names(model: nn.Module) -> list[str]:
+    """Dotted names of the model's blocks: the elements of its largest list of equal modules, in order.
+
+    Raises:
+        InputError: the model has no such list.
+    """
+    best: tuple[int, list[str]] = (0, [])
+    for name, module in model.named_modules():
+        if not isinstance(module, (nn.ModuleList, nn.Sequential)) or len(module) < 2:
+            continue
+        if len({type(child) for child in module}) > 1:
+            continue
+        size = sum(parameter.numel() for parameter in module.parameters())
+        if size > best[0]:
+            prefix = f"{name}." if name else ""
+            best = size, [f"{prefix}{child}" for child, _ in module.named_children()]
+    if not best[1]:
+        raise InputError(f"{type(model).__name__} has no list of equal blocks: name the blocks yourself")
+    return best[1]

@@ -1,0 +1,88 @@
+"""Side information for one forward, and checkpointing that gives the recomputation the same side information."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint as torch_checkpoint
+
+from suite.adapters.blocks import block_names
+from suite.adapters.handle import DERIVED, Context, base_of, handle_of
+
+
+@contextmanager
+def context(model: nn.Module, **values: Any) -> Iterator[None]:
+    """Give the adapters of a model side information for the forwards inside the block.
+
+    Values of an enclosing block stay visible unless they are given again. They cannot be changed inside.
+    """
+    holder = handle_of(model).context
+    with _holding(holder, MappingProxyType({**holder.values, **values, DERIVED: {}})):
+        yield
+
+
+@contextmanager
+def _holding(holder: Context, values: MappingProxyType[str, Any]) -> Iterator[None]:
+    previous, holder.values = holder.values, values
+    try:
+        yield
+    finally:
+        holder.values = previous
+
+
+class _Snapshot:
+    """torch's `context_fn`: the recomputation runs under the values of its own forward, not of the latest one."""
+
+    def __init__(self, holder: Context) -> None:
+        self.holder = holder
+
+    def __call__(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), _holding(self.holder, self.holder.values)
+
+
+class Checkpoint:
+    """Activation checkpointing, bound to one model's context; a deepcopied model carries a copy bound to its own."""
+
+    def __init__(self, holder: Context) -> None:
+        self.snapshot = _Snapshot(holder)
+
+    def __call__(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return torch_checkpoint(function, *args, use_reentrant=False, context_fn=self.snapshot, **kwargs)
+
+
+class _CheckpointedForward:
+    """A block's forward that keeps its inputs only, while the block trains."""
+
+    def __init__(self, block: nn.Module, checkpoint: Checkpoint) -> None:
+        self.block, self.checkpoint = block, checkpoint
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        forward = type(self.block).forward.__get__(self.block)
+        if not (self.block.training and torch.is_grad_enabled()):
+            return forward(*args, **kwargs)
+        return self.checkpoint(forward, *args, **kwargs)
+
+
+def enable_checkpointing(model: nn.Module, blocks: Sequence[str] | None = None) -> None:
+    """Recompute blocks in the backward instead of keeping their activations; adapters see the right context.
+
+    Args:
+        model: a model with adapters.
+        blocks: names of modules to recompute; by default what the library of the model does (transformers,
+            diffusers), else every block of its largest block list.
+    """
+    checkpoint = Checkpoint(handle_of(model).context)
+    base = base_of(model)
+    if blocks is None and hasattr(base, "gradient_checkpointing_enable"):
+        base.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": checkpoint.snapshot})
+    elif blocks is None and hasattr(base, "enable_gradient_checkpointing"):
+        base.enable_gradient_checkpointing(checkpoint)
+    else:
+        for name in blocks if blocks is not None else block_names(base):
+            block = base.get_submodule(name)
+            block.forward = _CheckpointedForward(block, checkpoint)

@@ -1,0 +1,122 @@
+"""Visual prompt tuning: trained tokens join the sequence of a vision transformer.
+
+Jia et al., Visual Prompt Tuning, arXiv 2203.12119, equations 4 to 9. Deep: every block gets prompts of its own, and
+what it makes of them is dropped. Shallow: one set enters before the first block and leaves after the last.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from suite.adapters.blocks import block_names
+from suite.adapters.carriers import Site, TunerConfig, tuner
+from suite.adapters.carriers.child import ChildTuner, exactly
+from suite.adapters.registry import MethodInfo
+from suite.errors import InputError
+
+
+@dataclass
+class VisualPromptConfig(TunerConfig):
+    """Settings of visual prompts. Without `target_modules` the model's largest block list is meant.
+
+    Attributes:
+        tokens: number of prompts.
+        deep: prompts in every block, not only before the first.
+        dropout: on the prompts.
+        prefix_tokens: after how many tokens the prompts stand (class and register tokens); None asks the model.
+        width: channels of a token; None asks the model.
+        blocks: the blocks in order; filled in when it is attached.
+    """
+
+    tokens: int = 10
+    deep: bool = True
+    dropout: float = 0.0
+    prefix_tokens: int | None = None
+    width: int | None = None
+    blocks: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tokens < 1:
+            raise ValueError(f"tokens={self.tokens} must be at least 1")
+
+
+class _VisualPromptTuner(ChildTuner):
+    def _prepare_adapter_config(self, peft_config: VisualPromptConfig, model_config: dict) -> VisualPromptConfig:
+        model = self.model
+        if not peft_config.blocks:
+            peft_config.blocks = _chosen_blocks(model, peft_config.target_modules)
+        if peft_config.prefix_tokens is None:
+            default = 1 if any(name.endswith("cls_token") for name, _ in model.named_parameters()) else 0
+            peft_config.prefix_tokens = getattr(model, "num_prefix_tokens", default)
+        if peft_config.width is None:
+            width = getattr(model, "embed_dim", None) or model_config.get("hidden_size")
+            if not isinstance(width, int):
+                raise InputError(f"visual_prompt: {type(model).__name__} does not tell its token width; pass width=")
+            peft_config.width = width
+        ends = dict.fromkeys((peft_config.blocks[0], peft_config.blocks[-1]))
+        peft_config.target_modules = exactly(peft_config.blocks if peft_config.deep else ends)
+        return peft_config
+
+
+def _chosen_blocks(model: nn.Module, targets: Any) -> list[str]:
+    if targets is None:
+        return block_names(model)
+    names = [name for name, _ in model.named_modules()]
+    if isinstance(targets, str):
+        return [name for name in names if re.fullmatch(targets, name)]
+    return [name for name in names if any(name == target or name.endswith(f".{target}") for target in targets)]
+
+
+@tuner(
+    MethodInfo(
+        "visual_prompt",
+        "prompt",
+        "2203.12119",
+        "suite",
+        identity_at_start=False,
+        mergeable=False,
+        quantizable=True,
+        layers=("TransformerBlock",),
+    ),
+    VisualPromptConfig,
+)
+class VisualPrompt(Site):
+    """Prompts that enter at a block and leave after it (deep) or after the last (shallow)."""
+
+    tuner_base = _VisualPromptTuner
+    parameter_names: ClassVar = ("tokens",)
+
+    def create(self, adapter: str, config: VisualPromptConfig) -> dict[str, Tensor]:
+        if not config.deep and self.target != config.blocks[0]:
+            return {}
+        bound = math.sqrt(6 / (config.width + config.tokens))
+        return {"tokens": torch.empty(config.tokens, config.width).uniform_(-bound, bound)}
+
+    def before(self, args: tuple[Any, ...], kwargs: dict[str, Any], adapter: str) -> tuple[tuple[Any, ...], dict]:
+        config = self.settings[adapter]
+        if not config.deep and self.target != config.blocks[0]:
+            return args, kwargs
+        x, *rest = args
+        if x.dim() != 3:
+            raise InputError(f"{self.target}: prompts join sequences (batch, tokens, width), not {tuple(x.shape)}")
+        prompts = functional.dropout(self.tensor("tokens", adapter), config.dropout, self.training).to(x.dtype)
+        prompts = prompts.expand(x.shape[0], -1, -1)
+        start = config.prefix_tokens
+        return (torch.cat((x[:, :start], prompts, x[:, start:]), dim=1), *rest), kwargs
+
+    def after(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any, adapter: str) -> Any:
+        config = self.settings[adapter]
+        if not config.deep and self.target != config.blocks[-1]:
+            return output
+        x, *rest = output if isinstance(output, tuple) else (output,)
+        start = config.prefix_tokens
+        x = torch.cat((x[:, :start], x[:, start + config.tokens :]), dim=1)
+        return (x, *rest) if isinstance(output, tuple) else x

@@ -1,0 +1,91 @@
+"""Exchanging an attached adapter's tensors for another file's, in place, so that compiled graphs stay valid."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+from peft import PeftConfig
+from torch import nn
+
+from suite.adapters.carriers.base import TunerLayer
+from suite.adapters.handle import Member, adapter_layers, adapters_on, handle_of
+from suite.adapters.state import carrier_of, compare, load_saved_state, saved_state
+from suite.adapters.storage import check_base, member_parts, read_config, read_manifest, read_weights
+from suite.adapters.ties import tie
+from suite.errors import InputError
+
+# What may differ between two adapters of one architecture: bookkeeping, and numbers that are no shapes.
+FREE = {
+    "auto_mapping",
+    "base_model_name_or_path",
+    "exclude_modules",
+    "inference_mode",
+    "init_lora_weights",
+    "init_weights",
+    "lora_alpha",
+    "peft_version",
+    "revision",
+    "target_modules",
+    "task_type",
+    "use_rslora",
+}
+FREE_OURS = FREE | {"alpha", "alpha_pattern", "dropout", "init", "scaling", "select"}
+
+
+def swap(model: nn.Module, folder: str | os.PathLike[str], *, name: str | None = None) -> None:
+    """Put the tensors of the adapter in `folder` in the place of an attached one, in place.
+
+    Args:
+        model: a model with an adapter of the same methods and shapes.
+        folder: an adapter that `save` or peft wrote.
+        name: which attached adapter; the active one by default.
+
+    Raises:
+        InputError: the adapter is merged, or methods, settings, names or shapes differ. The old one stays then.
+    """
+    folder = Path(folder)
+    attachment = handle_of(model).attachment(name)
+    names = {member.adapter for member in attachment.members}
+    if any(names & set(layer.merged_adapters) for _, layer in adapter_layers(model)):
+        raise InputError(f"adapter {attachment.name!r} is merged into the weights: call unmerge before swapping")
+    manifest = read_manifest(folder)
+    check_base(model, manifest, folder)
+    parts = member_parts(folder, manifest)
+    configs = [read_config(part) for part in parts]
+    states = [read_weights(part) for part in parts]
+    if len(parts) != len(attachment.members):
+        raise InputError(f"{folder} holds {len(parts)} methods, adapter {attachment.name!r} {len(attachment.members)}")
+    for member, config, state, part in zip(attachment.members, configs, states, parts, strict=True):
+        _check_config(carrier_of(model, member).peft_config[member.adapter], config, part)
+        compare(saved_state(model, member), state, str(part))
+    for member, config, state, part in zip(attachment.members, configs, states, parts, strict=True):
+        _take_settings(model, member, config)
+        load_saved_state(model, member, state, str(part))
+    tie(model, attachment)
+
+
+def _check_config(current: PeftConfig, given: PeftConfig, part: Path) -> None:
+    if type(current) is not type(given):
+        raise InputError(f"{part} is of method {given.peft_type}, the attached adapter of {current.peft_type}")
+    free = FREE_OURS if hasattr(current, "core_version") else FREE
+    for field in dataclasses.fields(current):
+        if field.name not in free and getattr(current, field.name) != getattr(given, field.name):
+            old, new = getattr(current, field.name), getattr(given, field.name)
+            raise InputError(f"{part}: {field.name} is {new!r}, the attached adapter's is {old!r}: load it instead")
+
+
+def _take_settings(model: nn.Module, member: Member, config: PeftConfig) -> None:
+    """Numbers that a forward reads from the config, not from a tensor."""
+    carrier = carrier_of(model, member)
+    config.inference_mode = carrier.peft_config[member.adapter].inference_mode
+    carrier.peft_config[member.adapter] = config
+    for _, layer in adapter_layers(model):
+        if member.adapter not in adapters_on(layer):
+            continue
+        if isinstance(layer, TunerLayer):
+            layer.settings[member.adapter] = config
+        elif hasattr(config, "lora_alpha") and member.adapter in getattr(layer, "scaling", {}):
+            rank = layer.r[member.adapter]
+            layer.scaling[member.adapter] = config.lora_alpha / (rank**0.5 if config.use_rslora else rank)

@@ -1,0 +1,223 @@
+"""Every method keeps what it declares, on every kind of model that it declares to fit."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from suite import adapters
+from suite.errors import InputError
+from tests.adapters.cases import SUBJECTS, UNEXERCISED, arguments, forward, fresh, ours, pairs, randomise, sample
+
+OURS = ours()
+# peft leaves parts of these without a gradient: unused tokens, masks, low-rank halves that start switched off.
+PARTLY_UNUSED = {"adalora", "cpt", "multitask_prompt_tuning", "shadow", "trainable_tokens", "unilora", "vblora"}
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(0)
+        yield
+
+
+def attached(method: str, subject: str, name: str = "default", model: nn.Module | None = None) -> nn.Module:
+    model = fresh(subject) if model is None else model
+    try:
+        return adapters.attach(model, method, name=name, **arguments(method, subject)).eval()
+    except InputError as error:
+        if "is required for" in str(error):
+            pytest.skip(f"{method}: an optional package is not installed")
+        raise
+
+
+@pytest.mark.parametrize(("method", "subject"), pairs())
+def test_contract(method: str, subject: str, tmp_path: Any) -> None:
+    info = adapters.methods()[method]
+    x, base_model = sample(subject), fresh(subject)
+    base = SUBJECTS[subject].run(base_model, x)
+    target = fresh(subject)
+    model = attached(method, subject, model=target)
+    assert (model is target) == info.in_place
+
+    # Identity at the start, exactly as declared.
+    start = forward(method, subject, model, x)
+    same = start.shape == base.shape and torch.allclose(start, base, atol=1e-6)
+    assert same == info.identity_at_start
+
+    # Gradients only where something trains, and there always.
+    randomise(model)
+    output = forward(method, subject, model, x).detach()
+    assert output.shape != base.shape or not torch.allclose(output, base, atol=1e-6)
+    forward(method, subject, model, x).square().mean().backward()
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    moved = [name for name, parameter in model.named_parameters() if parameter.grad is not None]
+    assert set(moved) <= set(trained)
+    assert trained
+    assert method in PARTLY_UNUSED or moved == trained
+    assert adapters.count(model).trainable <= sum(tensor.numel() for tensor in adapters.adapter_state(model).values())
+
+    # Saved and loaded: the same to the bit, and frozen. Plain keys.
+    adapters.save(model, tmp_path / "a", base="tiny")
+    loaded = adapters.load(fresh(subject), tmp_path / "a").eval()
+    again = forward(method, subject, loaded, x)
+    assert torch.equal(again, output) or (method == "cpt" and torch.allclose(again, output, atol=1e-6))
+    assert adapters.count(loaded).trainable == 0
+
+    # Disabled: the base to the bit; afterwards as before.
+    with adapters.disabled(model):
+        assert torch.equal(SUBJECTS[subject].run(model, x), base)
+    torch.testing.assert_close(forward(method, subject, model, x), output, atol=1e-6, rtol=0)
+
+    _merges(info, method, subject, loaded, x, output)
+    _switches(info, method, subject, tmp_path / "a", x, output)
+
+    # A deepcopy computes with its own tensors (peft's shadow keeps activations, which cannot be copied).
+    if method != "shadow":
+        twin = copy.deepcopy(model)
+        randomise(twin, seed=8)
+        assert not torch.equal(forward(method, subject, twin, x), output)
+        torch.testing.assert_close(forward(method, subject, model, x), output, atol=1e-6, rtol=0)
+
+    # Taken off: the base, under its own names.
+    bare = adapters.detach(model)
+    assert torch.equal(SUBJECTS[subject].run(bare, x), base)
+    assert list(bare.state_dict()) == list(base_model.state_dict())
+
+
+def _merges(info: adapters.MethodInfo, method: str, subject: str, model: nn.Module, x: Any, output: Tensor) -> None:
+    """Merging keeps the output and unmerging the weights, or is refused with a reason."""
+    if not info.mergeable:
+        with pytest.raises(InputError):
+            adapters.merge(model)
+        return
+    if method == "beft":
+        return  # peft merges it into a bias, which the subject's layers lack
+    weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    adapters.merge(model)
+    torch.testing.assert_close(forward(method, subject, model, x), output, atol=1e-5, rtol=1e-5)
+    adapters.unmerge(model)
+    torch.testing.assert_close(forward(method, subject, model, x), output, atol=1e-5, rtol=1e-5)
+    if info.source == "suite":
+        assert all(torch.equal(tensor, weights[name]) for name, tensor in model.state_dict().items())
+
+
+def _switches(info: adapters.MethodInfo, method: str, subject: str, folder: Any, x: Any, output: Tensor) -> None:
+    """Two adapters of the method on one model, switched both ways; or the second is refused."""
+    model = adapters.load(fresh(subject), folder, name="one")
+    if not info.multi_adapter:
+        with pytest.raises(InputError, match="only one adapter"):
+            attached(method, subject, "two", model)
+        return
+    model = attached(method, subject, "two", model)
+    randomise(model, seed=9)
+    second = forward(method, subject, model, x)
+    assert not torch.equal(second, output)
+    for name, expected in (("one", output), ("two", second), ("one", output)):
+        adapters.activate(model, name)
+        torch.testing.assert_close(forward(method, subject, model, x), expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("method", sorted(UNEXERCISED))
+def test_unexercised_methods_are_reachable(method: str) -> None:
+    assert not adapters.methods()[method].in_place
+
+
+@pytest.mark.parametrize("other", ["lora", "ia3"])
+@pytest.mark.parametrize("method", [name for name in OURS if name != "visual_prompt"])
+def test_two_methods_at_once(method: str, other: str, tmp_path: Any) -> None:
+    """In both orders: saved, loaded, and merged where both can be."""
+    subject = "mlp"
+    x = sample(subject)
+    mine = {"method": method, **arguments(method, subject)}
+    theirs = {"method": other, **arguments(other, subject)}
+    for order, specs in enumerate(((mine, theirs), (theirs, mine))):
+        model = adapters.attach(fresh(subject), *specs)
+        randomise(model)
+        output = SUBJECTS[subject].run(model, x)
+        output.square().mean().backward()
+        assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+        adapters.save(model, tmp_path / str(order))
+        loaded = adapters.load(fresh(subject), tmp_path / str(order))
+        assert torch.equal(SUBJECTS[subject].run(loaded, x), output)
+        if adapters.methods()[method].mergeable:
+            adapters.merge(loaded)
+            torch.testing.assert_close(SUBJECTS[subject].run(loaded, x), output, atol=1e-5, rtol=1e-5)
+            adapters.unmerge(loaded)
+            torch.testing.assert_close(SUBJECTS[subject].run(loaded, x), output, atol=1e-5, rtol=1e-5)
+        bare = adapters.detach(loaded)
+        assert torch.allclose(SUBJECTS[subject].run(bare, x), SUBJECTS[subject].run(fresh(subject), x), atol=1e-5)
+
+
+@pytest.mark.parametrize("method", OURS)
+def test_half_precision_base(method: str) -> None:
+    """A bf16 base gives bf16 outputs; what trains beside it stays float32, what trains inside it bf16."""
+    subject = "vit"
+    model = attached(method, subject, model=fresh(subject).to(torch.bfloat16))
+    randomise(model)
+    x = sample(subject).to(torch.bfloat16)
+    output = SUBJECTS[subject].run(model, x)
+    assert output.dtype == torch.bfloat16
+    output.float().square().mean().backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+    inside = method in ("bitfit", "parameters")
+    dtypes = {p.dtype for p in model.parameters() if p.requires_grad}
+    assert dtypes == {torch.bfloat16 if inside else torch.float32}
+    if adapters.methods()[method].mergeable:
+        adapters.merge(model)
+        torch.testing.assert_close(SUBJECTS[subject].run(model, x).float(), output.float(), atol=5e-2, rtol=5e-2)
+
+
+@pytest.mark.parametrize("method", OURS)
+def test_checkpointing_gives_the_same_gradients(method: str) -> None:
+    """Two forwards before one checkpointed backward."""
+    subject = "vit"
+
+    def gradients(checkpointed: bool) -> list[Tensor]:
+        torch.manual_seed(3)
+        model = attached(method, subject)
+        randomise(model)
+        model.train()
+        if checkpointed:
+            adapters.enable_checkpointing(model, ["blocks.0", "blocks.1"])
+        x = sample(subject)
+        loss = SUBJECTS[subject].run(model, x).square().mean() + SUBJECTS[subject].run(model, 2 * x).square().mean()
+        loss.backward()
+        return [p.grad for p in model.parameters() if p.requires_grad]
+
+    for plain, recomputed in zip(gradients(False), gradients(True), strict=True):
+        torch.testing.assert_close(recomputed, plain, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", sorted(name for name in OURS if adapters.methods()[name].quantizable))
+def test_four_bit_bases(method: str, tmp_path: Any) -> None:
+    from suite.adapters.nf4 import NF4Linear, quantize_model
+
+    subject = "vit"
+    x = sample(subject)
+
+    def quantized() -> nn.Module:
+        return quantize_model(fresh(subject), skip=lambda name, _: name == "head")
+
+    model = attached(method, subject, model=quantized())
+    randomise(model)
+    output = SUBJECTS[subject].run(model, x)
+    output.square().mean().backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+    assert any(isinstance(module, NF4Linear) for module in model.modules())
+    adapters.save(model, tmp_path / "a")
+    assert torch.equal(SUBJECTS[subject].run(adapters.load(quantized(), tmp_path / "a").eval(), x), output)
+
+
+def test_a_method_that_edits_weights_refuses_a_four_bit_base() -> None:
+    from suite.adapters.nf4 import quantize_model
+
+    with pytest.raises(InputError, match="unquantized"):
+        adapters.attach(quantize_model(fresh("mlp")), "paca", targets=["fc1"])
