@@ -22,7 +22,7 @@ def list_(domain: str | None = None) -> dict[str, Any]:
 
     if domain is not None:
         find(domain)
-    entries = [entry.to_dict() for entry in hub.catalogue(domain)]
+    entries = hub.listing(domain)
     rows = [
         (f"{entry['domain']}/{entry['name']}", entry["kind"], entry["method"] or "-", _metric(entry))
         for entry in entries

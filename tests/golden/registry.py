@@ -116,11 +116,14 @@ def kind(name: str) -> Callable[[Runner], Runner]:
 
 
 def runner(name: str) -> Runner | None:
-    """Return the runner of kind `name`, or None when nothing registers one."""
+    """Return the runner of kind `name`, or None when nothing registers one.
+
+    The runners of a folder stand in `kinds/<folder>.py`, or by topic in `kinds/<folder>_<topic>.py`.
+    """
     folder = name.partition("/")[0]
-    for path in sorted((HERE / "kinds").glob(f"{folder}*.py")):
-        if path.stem == folder or path.stem.startswith(f"{folder}_"):
-            import_module(f"tests.golden.kinds.{path.stem}")
+    for file in sorted((HERE / "kinds").glob(f"{folder}*.py")):
+        if file.stem == folder or file.stem.startswith(f"{folder}_"):
+            import_module(f"tests.golden.kinds.{file.stem}")
     return _runners.get(name)
 
 
