@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from domains.relation_extraction.parsing import Dropped, Mode, Parsed, parse_facts, parse_heads, parse_relations
 from domains.relation_extraction.protocol import OFFICIAL, Layout, Protocol
@@ -43,6 +43,7 @@ class PipelineOptions:
         keep_other_relations: keep triples of another relation than the queried one (strict always does).
         replace_head: put the queried head into every triple; default: in strict mode with a single adapter.
         max_retries: how often an answer without a single good line is asked for again.
+        stop_after: the last step, for tests of one step alone; default: the fact step.
         group: documents whose calls go to the engine together.
     """
 
@@ -58,6 +59,7 @@ class PipelineOptions:
     keep_other_relations: bool = False
     replace_head: bool | None = None
     max_retries: int = 0
+    stop_after: Literal["relation", "subject"] | None = None
     group: int = 16
 
 
@@ -163,9 +165,10 @@ def extract(
     stream = iter(documents)
     while group := [_Progress(document) for document in islice(stream, options.group)]:
         asking.relations(group)
-        if "subject" in protocol.steps:
+        if "subject" in protocol.steps and options.stop_after != "relation":
             asking.heads(group)
-        asking.facts(group)
+        if options.stop_after is None:
+            asking.facts(group)
         for progress in group:
             yield progress.extraction()
 
