@@ -17,6 +17,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
+from suite.errors import InputError
 from suite.files import atomic_folder
 from suite.training import folder as run_folders
 from suite.training.batching import resumable
@@ -198,6 +199,11 @@ def _train(parts: _Parts, recipe: AdapterModule, data: Any, checkpoint: Path | N
             run.mark("interrupted", step=parts.trainer.global_step)
             print(f"\nstopped. Go on with --resume {run.path}", file=sys.stderr, flush=True)
         raise Interrupted(run.path) from stopped
+    except RuntimeError as error:
+        # Lightning's clean-up after a loader that refuses its saved position fails in its turn and hides why.
+        if isinstance(error.__context__, InputError):
+            raise error.__context__ from None
+        raise
 
 
 def _open(run: RunFolder, recipe: AdapterModule, config: TrainerConfig, record: Mapping[str, Any] | None) -> None:

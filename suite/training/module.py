@@ -161,6 +161,10 @@ class AdapterModule(L.LightningModule):
         if optimizer is None:
             optimizer = build_optimizer(groups, self.settings)
         steps = int(self.trainer.estimated_stepping_batches)
+        if self.trainer.ckpt_path is not None:
+            # Counting the steps made the training loader before the checkpoint was read, and Lightning 2.6 gives a
+            # loader its saved position only when it makes it: have it made again.
+            self.trainer.fit_loop._combined_loader = None
         scheduler = build_scheduler(optimizer, self.settings, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +16,7 @@ from torchmetrics import MeanMetric, MetricCollection
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from suite import adapters
-from suite.training import AdapterModule, Outputs, Stage, Stages, causal_lm_loss, loader
+from suite.training import AdapterModule, Outputs, Stage, Stages, TrainerConfig, causal_lm_loss, fit, loader
 
 VOCABULARY = 48
 
@@ -156,3 +159,65 @@ class TwoVoices(AdapterModule):
 
     def driver(self, data: Any) -> Stages:
         return Stages([Stage(name, Voice(self, name)) for name in ("first", "second")], owner=self)
+
+
+class Mortal(Language):
+    """Dies in the middle of its `fatal`-th training batch: by SIGKILL, or by an exception inside one process."""
+
+    def __init__(self, fatal: int, by_signal: bool = False) -> None:
+        super().__init__()
+        self.fatal, self.by_signal, self.seen = fatal, by_signal, 0
+
+    def compute(self, batch: dict[str, Tensor]) -> Outputs:
+        self.seen += self.training
+        if self.training and self.seen == self.fatal:
+            if self.by_signal:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise Dead
+        return super().compute(batch)
+
+
+class Dead(BaseException):
+    """Nothing of ours may catch it, as nothing can catch SIGKILL."""
+
+
+HARD = TrainerConfig(
+    max_epochs=3,
+    lr=1e-2,
+    warmup=3,
+    accumulate_grad_batches=2,
+    ema=0.9,
+    val_every=4,
+    monitor="val/loss",
+    mode="min",
+    checkpoint_every=1,
+    log_every=2,
+)
+"""Everything that keeps state at once; 22 rows in batches of 4 make epochs of 6 batches and 3 steps."""
+
+
+def double_precision(devices: int) -> TrainerConfig:
+    """Five steps on ragged batches, four samples over all devices, accumulated in pairs; the last is not full."""
+    return TrainerConfig(
+        max_epochs=-1,
+        max_steps=5,
+        lr=1e-2,
+        accumulate_grad_batches=2,
+        precision="64-true",
+        accelerator="cpu",
+        devices=devices,
+        strategy="auto" if devices == 1 else "ddp",
+        limit_val_batches=0,
+    )
+
+
+def rows_over(devices: int) -> Rows:
+    """17 rows: the fifth batch of an epoch has one sample, so that one of two ranks has none."""
+    return Rows(size=17, batch_size=4 // devices)
+
+
+if __name__ == "__main__":
+    if sys.argv[2] == "ddp":
+        fit(Language(dropout=0.0), rows_over(2), double_precision(2), folder=sys.argv[1])
+    else:
+        fit(Mortal(int(sys.argv[2]), by_signal=True), Rows(), HARD, folder=sys.argv[1])
