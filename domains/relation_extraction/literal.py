@@ -30,11 +30,8 @@ def literal(line: str) -> Any:
     """
     if len(line) > LONGEST_LINE:
         raise ValueError(f"longer than {LONGEST_LINE} characters")
-    depth = 0
-    for match in _STRING_OR_BRACKET.finditer(line):
-        depth += {"[": 1, "(": 1, "{": 1, "]": -1, ")": -1, "}": -1}.get(match[0], 0)
-        if depth > DEEPEST_NESTING:
-            raise ValueError(f"nested deeper than {DEEPEST_NESTING}")
+    if sum(map(line.count, "[({")) > DEEPEST_NESTING and _depth(line) > DEEPEST_NESTING:
+        raise ValueError(f"nested deeper than {DEEPEST_NESTING}")
     try:
         with warnings.catch_warnings():
             # `'\d'` is valid but warned about; a run that turns warnings into errors must read it all the same.
@@ -42,6 +39,15 @@ def literal(line: str) -> Any:
             return ast.literal_eval(line)
     except (SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise ValueError(f"not a literal: {error}") from None
+
+
+def _depth(line: str) -> int:
+    """How deep brackets outside of strings are nested in `line`."""
+    depth = deepest = 0
+    for match in _STRING_OR_BRACKET.finditer(line):
+        depth += {"[": 1, "(": 1, "{": 1, "]": -1, ")": -1, "}": -1}.get(match[0], 0)
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def unnumbered(line: str) -> str:
