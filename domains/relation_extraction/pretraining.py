@@ -31,6 +31,27 @@ _MOST_CALLS = 14  # of one row; more are drawn at random, so that long rows stay
 
 
 @dataclass(frozen=True)
+class Phase:
+    """A part of pretraining.
+
+    Attributes:
+        steps: optimiser steps.
+        seed: of the documents.
+        short: share of passages with one fact or two.
+        filler: share of frames made of random words.
+        choice_weight: loss weight of the tokens that choose a name rather than go on copying it.
+        decay: part of the phase, at its end, over which the learning rate falls linearly to zero.
+    """
+
+    steps: int
+    seed: int
+    short: float = 0.0
+    filler: float = 0.0
+    choice_weight: float = 1.0
+    decay: float = 0.0
+
+
+@dataclass(frozen=True)
 class Row:
     """One document with calls on it.
 
@@ -39,12 +60,14 @@ class Row:
         labels: `IGNORED` on the prompts.
         blocks: 0 for the passage, 1, 2, … for the calls.
         positions: each call starts at the passage's end.
+        weights: of the loss of each label.
     """
 
     ids: list[int]
     labels: list[int]
     blocks: list[int]
     positions: list[int]
+    weights: list[float]
 
 
 @dataclass(frozen=True)
@@ -55,13 +78,19 @@ class Passage:
     facts: tuple[tuple[str, str, str], ...]
 
 
-def passages(seed: int) -> Iterator[Passage]:
-    """Endless pretraining passages; some are several documents long, some in the space-joined shape of DocRED."""
+def passages(seed: int, short: float = 0.0, filler: float = 0.0) -> Iterator[Passage]:
+    """Endless pretraining passages; some are several documents long, some in the space-joined shape of DocRED.
+
+    Args:
+        short: share of passages with one fact or two: they teach soonest which phrase states which relation.
+        filler: share of frames made of random words.
+    """
     rng = random.Random(f"passages/{seed}")
     number = 0
     while True:
         joined = rng.choice((2, 3, 4)) if rng.random() < 0.1 else 1
-        parts = world.documents("pretraining", seed=seed * 1_000_000 + number, count=joined)
+        sizes = {"facts": (1, 1, 2)} if short and joined == 1 and rng.random() < short else {}
+        parts = world.documents("pretraining", seed=seed * 1_000_000 + number, count=joined, filler=filler, **sizes)
         number += 1
         text = " ".join(part.text for part in parts)
         if rng.random() < 0.15:
@@ -91,20 +120,40 @@ def calls(passage: Passage, spoken: Protocol, rng: random.Random) -> list[tuple[
     return found if len(found) <= _MOST_CALLS else [found[0], *rng.sample(found[1:], _MOST_CALLS - 1)]
 
 
-def encode(tokenizer: Any, passage: Passage, rng: random.Random) -> Row:
-    """Encode a passage and its calls as one row."""
+def encode(tokenizer: Any, passage: Passage, rng: random.Random, choice_weight: float = 1.0) -> Row:
+    """Encode a passage and its calls as one row.
+
+    Args:
+        choice_weight: loss weight of the tokens that choose (see `chooses`); most others only go on copying.
+    """
     spoken, template = protocol(PROTOCOL), chat_template("suite")
     shared = [tokenizer.bos_token_id, *template.encode(tokenizer, spoken.pieces(Call("relation", passage.text))[:1])]
-    row = Row(list(shared), list(shared), [0] * len(shared), list(range(len(shared))))
+    size = len(shared)
+    row = Row(list(shared), list(shared), [0] * size, list(range(size)), [_PASSAGE_WEIGHT] * size)
+    names_choose = choice_weight != 1.0
     for block, (call, answer) in enumerate(calls(passage, spoken, rng), 1):
         prompt = template.encode(tokenizer, spoken.pieces(call)[1:])
         response = [*template.encode(tokenizer, (answer,)), tokenizer.eos_token_id]
         size = len(prompt) + len(response)
+        chosen = chooses(tokenizer, response)
+        step_weight = 2.0 if names_choose and call.step == "relation" else 1.0
+        row.weights.extend([0.0] * len(prompt))
+        row.weights.extend(step_weight * (choice_weight if choice else 1.0) for choice in chosen)
         row.ids.extend(prompt + response)
         row.labels.extend([IGNORED] * len(prompt) + response)
         row.blocks.extend([block] * size)
         row.positions.extend(range(len(shared), len(shared) + size))
     return row
+
+
+def chooses(tokenizer: Any, response: Sequence[int]) -> list[bool]:
+    """Whether each token of an answer opens a line or a quoted string, ends a line, or ends the answer."""
+    texts = [tokenizer.decode([index]) for index in response]
+    before = ["\n", *texts[:-1]]
+    return [
+        previous.endswith(("\n", "'")) or text == "\n" or index == tokenizer.eos_token_id
+        for previous, text, index in zip(before, texts, response, strict=True)
+    ]
 
 
 def collate(rows: Sequence[Row]) -> dict[str, Tensor]:
@@ -125,17 +174,22 @@ def collate(rows: Sequence[Row]) -> dict[str, Tensor]:
     shifted[:, :-1] = labels[:, 1:].masked_fill(blocks[:, 1:] != blocks[:, :-1], IGNORED)
     own, key = blocks[:, :, None], blocks[:, None, :]
     visible = ((own == key) | (key == 0)) & torch.ones(length, length, dtype=torch.bool).tril()
-    weights = torch.where(blocks == 0, _PASSAGE_WEIGHT, 1.0) * (shifted != IGNORED)
+    weights = torch.zeros(labels.shape)
+    weights[:, :-1] = torch.tensor([row.weights + [0.0] * (length - len(row.weights)) for row in rows])[:, 1:]
+    weights *= shifted != IGNORED
     return dict(input_ids=ids, position_ids=positions, labels=shifted, weights=weights, attention_mask=visible[:, None])
 
 
-def batches(tokenizer: Any, tokens: int, seed: int, pool: int = 256) -> Iterator[dict[str, Tensor]]:
+def batches(tokenizer: Any, tokens: int, phase: Phase, pool: int = 256) -> Iterator[dict[str, Tensor]]:
     """Endless batches of about `tokens` tokens, rows of similar length together; made one pool ahead in a thread."""
-    rng = random.Random(f"batches/{seed}")
-    source = passages(seed)
+    rng = random.Random(f"batches/{phase.seed}")
+    source = passages(phase.seed, phase.short, phase.filler)
 
     def fill() -> list[dict[str, Tensor]]:
-        rows = sorted((encode(tokenizer, next(source), rng) for _ in range(pool)), key=lambda row: len(row.ids))
+        rows = sorted(
+            (encode(tokenizer, next(source), rng, phase.choice_weight) for _ in range(pool)),
+            key=lambda row: len(row.ids),
+        )
         groups: list[list[Row]] = [[]]
         for row in rows:
             if groups[-1] and len(row.ids) * (len(groups[-1]) + 1) > tokens:
@@ -202,18 +256,16 @@ def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
 def pretrain(
     model: LlamaForCausalLM,
     tokenizer: Any,
-    steps: int,
+    phase: Phase,
     *,
     tokens: int = 3072,
     lr: float = 3e-3,
     embedding_lr: float = 1e-3,
-    seed: int = 1,
     notify: Callable[[str], None] = print,
 ) -> None:
-    """Train all weights for `steps` optimiser steps of about `tokens` tokens.
+    """Train all weights through one phase, in steps of about `tokens` tokens.
 
-    Matrices are trained by `Muon`, embeddings and norms by AdamW; the learning rate warms up over 40 steps and falls
-    linearly over the last 35 %.
+    Matrices are trained by `Muon`, embeddings and norms by AdamW; the learning rate warms up over 40 steps.
     """
     embeddings = {id(model.get_input_embeddings().weight), id(model.get_output_embeddings().weight)}
     matrices = [p for p in model.parameters() if p.ndim == 2 and id(p) not in embeddings]
@@ -224,8 +276,9 @@ def pretrain(
     }
     model.train()
     started, seen, smooth = time.perf_counter(), 0, None
-    for step, batch in zip(range(steps), batches(tokenizer, tokens, seed), strict=False):
-        factor = min(1.0, (step + 1) / 40) * min(1.0, (steps - step) / (0.35 * steps))
+    for step, batch in zip(range(phase.steps), batches(tokenizer, tokens, phase), strict=False):
+        falling = (phase.steps - step) / (phase.decay * phase.steps) if phase.decay else 1.0
+        factor = min(1.0, (step + 1) / 40, falling)
         for optimizer, peak in optimizers.items():
             for group in optimizer.param_groups:
                 group["lr"] = peak * factor
@@ -237,7 +290,7 @@ def pretrain(
         model.zero_grad()
         seen += batch["input_ids"].numel()
         smooth = current.item() if smooth is None else 0.95 * smooth + 0.05 * current.item()
-        if step % 20 == 0 or step == steps - 1:
+        if step % 20 == 0 or step == phase.steps - 1:
             rate = seen / (time.perf_counter() - started)
-            notify(f"step {step + 1}/{steps}: loss {smooth:.3f}, {rate:,.0f} tokens/s")
+            notify(f"step {step + 1}/{phase.steps}: loss {smooth:.3f}, {rate:,.0f} tokens/s")
     model.eval()

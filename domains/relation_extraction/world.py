@@ -28,6 +28,7 @@ SPLITS: tuple[Split, ...] = ("pretraining", "pretraining-test", "train", "val", 
 
 _ONSETS = ("b", "br", "c", "d", "dr", "f", "g", "h", "j", "k", "kl", "l", "m", "n", "p", "r", "s")
 _ONSETS += ("sh", "st", "t", "th", "tr", "v", "w", "y", "z")
+_WAYS = ("forward", "backward")
 _VOWELS = "aeiou"
 _CODAS = ("", "", "", "", "l", "n", "r", "s", "m")
 
@@ -56,6 +57,15 @@ def grammar() -> dict[str, Any]:
     return yaml.safe_load(Path(__file__).with_name("world.yaml").read_text(encoding="utf-8"))
 
 
+@cache
+def ordinary_words() -> tuple[str, ...]:
+    """English words that no phrase of a relation has."""
+    english = Path(__file__).with_name("english.txt").read_text(encoding="utf-8")
+    phrases = [entry[way] for part in ("pretraining", "downstream") for entry in grammar()[part] for way in _WAYS]
+    stating = {word for several in phrases for phrase in several for word in phrase.split()}
+    return tuple(sorted({word for word in english.split() if word.isalpha() and word.islower()} - stating))
+
+
 def relations(part: Literal["pretraining", "downstream"]) -> tuple[WorldRelation, ...]:
     """The relations that the base is pretrained on, or the ones held out for the adapters."""
     return tuple(
@@ -64,11 +74,19 @@ def relations(part: Literal["pretraining", "downstream"]) -> tuple[WorldRelation
     )
 
 
-def documents(split: str, seed: int = 0, count: int | None = None) -> list[Document]:
+def documents(
+    split: str,
+    seed: int = 0,
+    count: int | None = None,
+    facts: Sequence[int] = (2, 3, 3, 4, 5),
+    filler: float = 0.0,
+) -> list[Document]:
     """Make the documents of a split; equal arguments give equal documents.
 
     Args:
         count: how many; by default 400 (`train`), 60 (`val`) or 120 (the others).
+        facts: numbers of facts, one of which is drawn for each document.
+        filler: share of frames that say nothing: ordinary words in random order.
 
     Returns:
         documents whose facts are in the order of the text, with ids `<split>-<seed>-<n>`.
@@ -82,7 +100,7 @@ def documents(split: str, seed: int = 0, count: int | None = None) -> list[Docum
         count = {"train": 400, "val": 60}.get(split, 120)
     # A string seeds `random.Random` through SHA-512: the same on every machine and Python.
     return [
-        _Writer(random.Random(f"{split}/{seed}/{number}"), split).document(f"{split}-{seed}-{number}")
+        _Writer(random.Random(f"{split}/{seed}/{number}"), split, filler).document(f"{split}-{seed}-{number}", facts)
         for number in range(count)
     ]
 
@@ -114,8 +132,8 @@ class _Name:
 class _Writer:
     """Writes one document: threads of facts about one entity each, with distractors between them."""
 
-    def __init__(self, rng: random.Random, split: str) -> None:
-        self.rng = rng
+    def __init__(self, rng: random.Random, split: str, filler: float) -> None:
+        self.rng, self.filler = rng, filler
         self.unseen = split in ("pretraining-test", "test")
         self.frames = {key: value["test" if self.unseen else "train"] for key, value in grammar()["frames"].items()}
         pretraining = split.startswith("pretraining")
@@ -127,8 +145,8 @@ class _Writer:
         self.text = ""
         self.sentences: list[tuple[int, int]] = []
 
-    def document(self, identifier: str) -> Document:
-        labelled = self.rng.choice((2, 3, 3, 4, 5))
+    def document(self, identifier: str, facts: Sequence[int]) -> Document:
+        labelled = self.rng.choice(facts)
         while len(self.facts) < labelled:
             if self.rng.random() < 0.25:
                 self._distract()
@@ -260,7 +278,12 @@ class _Writer:
 
     def _frame(self, part: str) -> str:
         frames = self.frames[part]
-        return self.rng.choice(frames) if len(frames) > 1 else frames[0]
+        if self.filler and self.rng.random() < self.filler:
+            frames = grammar()["filler"][part]
+        frame = self.rng.choice(frames) if len(frames) > 1 else frames[0]
+        while "{f}" in frame:
+            frame = frame.replace("{f}", self.rng.choice(ordinary_words()), 1)
+        return frame
 
     def _fill(self, frame: str) -> list[str | _Name]:
         """Put years and bystanders into a frame."""

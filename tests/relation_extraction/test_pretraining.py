@@ -64,6 +64,14 @@ def test_a_row_trains_what_separate_samples_train(tokenizer) -> None:
             assert shifted == targets
 
 
+def test_what_chooses_is_what_opens_or_ends_a_line(tokenizer) -> None:
+    ids = tokenizer.encode("['Upper Karo', 'located in', 'Telor']\nnone", add_special_tokens=False)
+    chosen = pretraining.chooses(tokenizer, [*ids, tokenizer.eos_token_id])
+    opened = [tokenizer.decode([index]) for index, choice in zip(ids, chosen, strict=False) if choice]
+    assert opened[0] == "['" and "Upper" in opened and "located" in opened and "\n" in opened and chosen[-1]
+    assert "Karo" not in opened and sum(chosen) <= 9
+
+
 def test_padding_changes_nothing(tokenizer) -> None:
     source = pretraining.passages(2)
     rows = [pretraining.encode(tokenizer, next(source), random.Random(0)) for _ in range(3)]
@@ -114,11 +122,13 @@ def test_orthogonalised_keeps_directions_and_levels_singular_values(shape: tuple
 
 def test_pretraining_lowers_the_loss(tokenizer) -> None:
     model = small_llama(len(tokenizer))
-    batch = next(pretraining.batches(tokenizer, tokens=1024, seed=9, pool=8))
+    batch = next(pretraining.batches(tokenizer, 1024, pretraining.Phase(1, seed=9), pool=8))
     with torch.no_grad():
         before = pretraining.loss(model, batch)
     lines: list[str] = []
-    pretraining.pretrain(model, tokenizer, 12, tokens=1024, embedding_lr=2e-2, notify=lines.append)
+    pretraining.pretrain(
+        model, tokenizer, pretraining.Phase(12, seed=1), tokens=1024, embedding_lr=2e-2, notify=lines.append
+    )
     with torch.no_grad():
         after = pretraining.loss(model, batch)
     assert after < before - 0.3
