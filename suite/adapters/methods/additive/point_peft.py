@@ -1,0 +1,271 @@
+"""Point-PEFT: prompts with a geometric place and a prior, and bottlenecks that pool and spread over neighbourhoods.
+
+Tang et al., Point-PEFT, arXiv 2310.03059: Point-prior Prompt (section 3.1) and Geometry-aware Adapter (section 3.2).
+In a block, with x its tokens, y the state after attention and m the MLP's branch:
+
+    x = [class, P, T]        P = dropout(prompts) + bottleneck_8(prior)        (the first `prompted` blocks)
+    z = y + m + 0.7 bottleneck(m) = [class, P, T]
+    V = GELU(BN(max over neighbours of (N + attention(norm N)))) + 0.3 C       N, C: tokens of neighbours and centres
+    T = T + 0.3 * (V interpolated to the tokens)
+    out = [class, T] of (z + bottleneck'(z))
+
+Constants 0.7 and 0.3 are those of the released code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from suite.adapters.carriers import Site, TunerConfig, tuner
+from suite.adapters.pointsets import farthest_point_sample, gather, interpolate, nearest_neighbours
+from suite.adapters.registry import MethodInfo
+from suite.errors import InputError
+
+Indexing = Literal["fixed", "released"]
+
+
+class Neighbourhoods(NamedTuple):
+    """Which tokens are pooled, and where among the places (B, P, 3) they and the tokens lie.
+
+    Attributes:
+        members: rows of the flattened tokens, (B * G / 2 * M / 2).
+        middles: rows of the centres among them, (B * G / 2).
+        coarse: places of the centres, (B, G / 2).
+        tokens: places of the tokens, (B, G).
+    """
+
+    members: Tensor
+    middles: Tensor
+    coarse: Tensor
+    tokens: Tensor
+
+
+class Bottleneck(nn.Module):
+    """Linear, QuickGELU, dropout, linear; the caller adds the residual where there is one."""
+
+    def __init__(self, width: int, inner: int, dropout: float) -> None:
+        super().__init__()
+        self.ln1 = nn.Linear(width, inner)
+        self.ln2 = nn.Linear(inner, width)
+        self.dropout = nn.Dropout(dropout)
+        for layer in (self.ln1, self.ln2):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.normal_(layer.bias, std=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.ln1(x)
+        return self.ln2(self.dropout(hidden * torch.sigmoid(1.702 * hidden)))
+
+
+class PooledAttention(nn.Module):
+    """Attention among the tokens of one neighbourhood, (R, M, width), in `inner` dimensions over `heads` heads."""
+
+    def __init__(self, width: int, heads: int, inner: int) -> None:
+        super().__init__()
+        self.heads, self.inner = heads, inner
+        self.qkv = nn.Linear(width, 3 * inner, bias=False)
+        self.proj = nn.Linear(inner, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, members, _ = x.shape
+        q, k, v = self.qkv(x).view(rows, members, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        # Scaled by the whole inner width, not the head's, as released.
+        mixed = functional.scaled_dot_product_attention(q, k, v, scale=self.inner**-0.5)
+        return self.proj(mixed.transpose(1, 2).flatten(2))
+
+
+class BlockAdapters(nn.Module):
+    """What one block gets. Blocks without prompts hold theirs too, as the released checkpoints do."""
+
+    def __init__(self, width: int, config: PointPeftConfig) -> None:
+        super().__init__()
+        self.ad_gate = nn.Parameter(torch.zeros(1))
+        self.prompt_embeddings = nn.Parameter(torch.empty(config.prompts, width))
+        nn.init.trunc_normal_(self.prompt_embeddings, std=0.02)
+        self.cp_adapter = Bottleneck(width, config.prior_width, config.dropout)
+        self.adapter = Bottleneck(width, config.adapter_dim, config.dropout)
+        self.adapter1 = Bottleneck(width, config.adapter_dim, config.dropout)
+        self.out_transform = nn.Sequential(nn.BatchNorm1d(width), nn.GELU())
+
+
+class PointPeftModules(nn.Module):
+    """Everything that Point-PEFT adds to an encoder of `depth` blocks; attention and norm are shared by all blocks."""
+
+    def __init__(self, width: int, depth: int, config: PointPeftConfig) -> None:
+        super().__init__()
+        self.prompt_cor = nn.Parameter(torch.empty(config.prompts, 3))
+        nn.init.trunc_normal_(self.prompt_cor, std=0.02)
+        self.blocks = nn.ModuleList(BlockAdapters(width, config) for _ in range(depth))
+        self.attn1 = PooledAttention(width, config.heads, config.inner_dim)
+        self.norm3 = nn.LayerNorm(width)
+
+
+@dataclass
+class PointPeftConfig(TunerConfig):
+    """Settings of Point-PEFT.
+
+    Attributes:
+        prompts: number of prompts; with a prior, two of them hold the cloud's own feature and the weighted mean.
+        prompted: blocks, from the first, that have prompts.
+        adapter_dim, prior_width: widths inside the bottlenecks of tokens and of the prior.
+        inner_dim, heads: of the attention within neighbourhoods; `heads` divides `inner_dim`.
+        group_size: M of the backbone's patches; neighbourhoods hold half as many tokens.
+        dropout, prompt_dropout: inside the bottlenecks, and on the prompts.
+        indexing: `fixed`, or `released` for the authors' checkpoints: their indices read tokens of neighbouring
+            clouds and pair tokens with other tokens' coordinates.
+    """
+
+    prompts: int = 10
+    prompted: int = 6
+    adapter_dim: int = 16
+    prior_width: int = 8
+    inner_dim: int = 18
+    heads: int = 6
+    group_size: int = 32
+    dropout: float = 0.1
+    prompt_dropout: float = 0.1
+    indexing: Indexing = "fixed"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.inner_dim % self.heads:
+            raise ValueError(f"inner_dim={self.inner_dim} must be divisible by heads={self.heads}")
+        if self.prompts < 3:
+            raise ValueError(f"prompts={self.prompts} must be at least 3: two of them hold the prior's summary")
+        if self.indexing not in ("fixed", "released"):
+            raise ValueError(f"indexing {self.indexing!r} must be 'fixed' or 'released'")
+
+
+@tuner(
+    MethodInfo(
+        "point_peft", "additive", "2310.03059", "suite",
+        identity_at_start=False, mergeable=False, layers=("transformer encoder",),
+    ),
+    PointPeftConfig,
+)  # fmt: skip
+class PointPeft(Site):
+    """Sits on the encoder, a module with `blocks`.
+
+    Context: centers (B, G, 3); points (B, N, 3) with released indexing; prior (B, prompts, C) where there is one.
+    """
+
+    module_names: ClassVar = ("modules",)
+
+    def create(self, adapter: str, config: PointPeftConfig) -> dict[str, Tensor | nn.Module]:
+        blocks = getattr(self.host, "blocks", None)
+        if not isinstance(blocks, nn.ModuleList) or not all(hasattr(block, "drop_path2") for block in blocks):
+            raise InputError(
+                f"{self.target}: {type(self.host).__name__} has no `blocks` of transformer blocks with `drop_path2`; "
+                "target the encoder"
+            )
+        if config.prompted > len(blocks):
+            raise InputError(f"{self.target}: prompted={config.prompted}, and the encoder has {len(blocks)} blocks")
+        if not hasattr(self, "_inside"):
+            self._inside: list[_BlockHooks] = [_BlockHooks(self, index) for index in range(len(blocks))]
+            for block, hooks in zip(blocks, self._inside, strict=True):
+                self._hooks.append(block.register_forward_pre_hook(hooks.enter))
+                self._hooks.append(block.drop_path2.register_forward_hook(hooks.branch))
+                self._hooks.append(block.register_forward_hook(hooks.leave))
+        width = blocks[0].norm2.normalized_shape[0]
+        return {"modules": PointPeftModules(width, len(blocks), config)}
+
+    def acting(self) -> tuple[PointPeftModules, PointPeftConfig] | None:
+        """The one active adapter and its config; None while switched off."""
+        adapters = [] if self.disable_adapters else self.present()
+        if len(adapters) > 1:
+            raise InputError(f"point_peft adapters {adapters} cannot act together: activate one of them")
+        return (self.tensor("modules", adapters[0]), self.settings[adapters[0]]) if adapters else None
+
+    def geometry(
+        self, modules: PointPeftModules, config: PointPeftConfig, prompted: bool
+    ) -> tuple[Tensor, Neighbourhoods]:
+        """The places (B, P, 3) of a block's tokens and their neighbourhoods, which are found once a forward."""
+        centers = self.context["centers"]
+        batch, groups, _ = centers.shape
+        size = config.group_size // 2
+        if not prompted:
+            return centers, self.context.derived("point_peft", lambda: pooling(centers, None, groups, size))
+        prompts = modules.prompt_cor.to(centers.dtype).expand(batch, -1, -1)
+        if config.indexing == "fixed":
+            places = torch.cat([prompts, centers], 1)
+            tokens = torch.arange(config.prompts, places.shape[1], device=places.device).expand(batch, -1)
+            return places, self.context.derived(
+                "point_peft prompts", lambda: pooling(places, None, groups, size)._replace(tokens=tokens)
+            )
+        places = torch.cat([prompts, self.context["points"]], 1)
+        return places, self.context.derived(
+            "point_peft released", lambda: pooling(places, farthest_point_sample(places, groups), groups, size)
+        )
+
+
+class _BlockHooks:
+    """The three places of one block where Point-PEFT acts; its methods are bound, so a deepcopy keeps to its own."""
+
+    def __init__(self, site: PointPeft, index: int) -> None:
+        self.site, self.index = site, index
+
+    def enter(self, _block: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        """Put the prompts after the class token."""
+        acting = self.site.acting()
+        if acting is None or self.index >= acting[1].prompted:
+            return None
+        modules, config = acting
+        own, (x, *rest) = modules.blocks[self.index], args
+        prompts = functional.dropout(own.prompt_embeddings, config.prompt_dropout, self.site.training)
+        prompts = prompts.expand(x.shape[0], -1, -1)
+        prior = self.site.context.get("prior")
+        if prior is not None:
+            prompts = prompts + prior + own.cp_adapter(prior)
+        return (torch.cat([x[:, :1], prompts.to(x.dtype), x[:, 1:]], 1), *rest)
+
+    def branch(self, _module: nn.Module, _args: tuple[Tensor, ...], m: Tensor) -> Tensor | None:
+        """Add the bottleneck to the MLP's branch."""
+        acting = self.site.acting()
+        return None if acting is None else m + 0.7 * acting[0].blocks[self.index].adapter(m)
+
+    def leave(self, _block: nn.Module, _args: tuple[Tensor, ...], z: Tensor) -> Tensor | None:
+        """Pool over neighbourhoods, spread, adapt, and take the prompts out again."""
+        acting = self.site.acting()
+        if acting is None:
+            return None
+        modules, config = acting
+        own, prompted = modules.blocks[self.index], self.index < config.prompted
+        skipped = config.prompts if prompted else 0
+        head, tokens = z[:, : 1 + skipped], z[:, 1 + skipped :]
+        places, near = self.site.geometry(modules, config, prompted)
+        pooled = pool(z[:, 1:].flatten(0, 1), near, modules, own.out_transform).to(places.dtype)
+        spread = interpolate(gather(places, near.tokens), gather(places, near.coarse), pooled, None)
+        tokens = tokens + 0.3 * spread.to(z.dtype)
+        x = torch.cat([head, tokens], 1)
+        x = x + own.adapter1(x)
+        return torch.cat([x[:, :1], x[:, 1 + skipped :]], 1) if prompted else x
+
+
+def pooling(places: Tensor, chosen: Tensor | None, groups: int, size: int) -> Neighbourhoods:
+    """Half as many centres as `groups` and the `size` nearest of each, among the `chosen` places (B, Q) or all of them.
+
+    Rows are numbered among the chosen ones, cloud after cloud.
+    """
+    batch = places.shape[0]
+    if chosen is None:
+        chosen = torch.arange(places.shape[1], device=places.device).expand(batch, -1)
+    candidates = gather(places, chosen)
+    middles = farthest_point_sample(candidates, groups // 2)
+    _, members = nearest_neighbours(gather(candidates, middles), candidates, size)
+    offset = torch.arange(batch, device=places.device)[:, None] * chosen.shape[1]
+    rows = (members + offset[..., None]).flatten(), (middles + offset).flatten()
+    return Neighbourhoods(*rows, chosen.gather(1, middles), chosen)
+
+
+def pool(rows: Tensor, near: Neighbourhoods, modules: PointPeftModules, transform: nn.Module) -> Tensor:
+    """V of the module's equation, (B, G / 2, C), from the flattened tokens."""
+    batch, centers = near.coarse.shape
+    members = rows[near.members].view(batch * centers, -1, rows.shape[-1])
+    members = members + modules.attn1(modules.norm3(members))
+    pooled = transform(members.max(1).values)
+    return (pooled + 0.3 * rows[near.middles]).view(batch, centers, -1)
