@@ -72,7 +72,7 @@ def find_bundle(root: str | Path, checkpoint: int | None = None) -> Bundle:
         raise InputError(
             f"{root}: no adapter there; expected {CONFIG}, or the folders {', '.join(STEPS)} with one each"
         )
-    parts = {step: _chosen(root / step, checkpoint) for step in STEPS}
+    parts: dict[str, Path] = {step: _chosen(root / step, checkpoint) for step in STEPS}
     for step, part in parts.items():
         if not _holds_adapter(part):
             raise InputError(_missing(root, step, part))
@@ -120,7 +120,7 @@ def _described(root: Path, layout: Layout, parts: Mapping[str, Path]) -> Bundle:
     if settings.get("protocol"):
         known = (manifest.get("base") or {}).get("fingerprint") is not None
         return Bundle(root, layout, parts, base, settings, official=not known and _is_official(settings["protocol"]))
-    trained_on = {read_config(part).get("base_model_name_or_path") for part in parts.values()} - {None, ""}
+    trained_on = {str(read_config(part).get("base_model_name_or_path") or "") for part in parts.values()} - {""}
     if len(trained_on) > 1:
         raise InputError(f"{root}: its adapters belong to several bases ({', '.join(sorted(trained_on))}); use one")
     name = next(iter(trained_on), None)

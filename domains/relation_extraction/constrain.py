@@ -335,8 +335,8 @@ class Lines:
             found = {byte: (target, None) for byte, target in self._line_moves(place).items()}
         if written is not None and self.empty is not None and written < len(self.empty):
             byte = self.empty[written]
-            target, _ = found.get(byte, (None, None))
-            found[byte] = (target, written + 1)
+            in_lines = self._line_moves(place).get(byte) if place is not None else None
+            found[byte] = (in_lines, written + 1)
         return found
 
     def _line_moves(self, place: _Place) -> dict[int, _Place]:

@@ -7,6 +7,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from copy import copy
+from typing import cast
 
 import lightning as L
 import torch
@@ -21,6 +22,8 @@ from domains.relation_extraction.sources import labelled_documents
 from domains.relation_extraction.types import STEPS, Step
 from suite.errors import InputError
 from suite.training import loader
+from suite.training.packing import PackedDataset
+from suite.training.packing import collate as collate_packed
 
 _MULTIPLE = 8
 """Batches are padded to a multiple of this many tokens, as the official code does (tensor cores like it)."""
@@ -144,7 +147,7 @@ class RelationExtractionData(L.LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Encode with the tokenizer and the wording of the recipe that the trainer runs."""
         assert self.trainer is not None
-        wording: Wording = self.trainer.lightning_module.wording
+        wording = cast(Wording, self.trainer.lightning_module.wording)
         for split in ("train", "val"):
             if self.sources[split] and split not in self.encoded:
                 encoded = EncodedSamples.of(self.samples(split, wording), wording, self.cutoff, self.truncation)
@@ -164,10 +167,7 @@ class RelationExtractionData(L.LightningDataModule):
                 f"data: {split} ({', '.join(self.sources[split])}) gives no sample of {', '.join(self.steps)}"
             )
         if self.packing:
-            from suite.training.packing import PackedDataset
-            from suite.training.packing import collate as collate_packed
-
-            packed = PackedDataset(encoded, self.cutoff)
+            packed = PackedDataset(cast("Sequence[dict[str, Tensor]]", encoded), self.cutoff)
             return loader(packed, self.batch_size, shuffle=shuffle, collate_fn=collate_packed)
         return loader(
             encoded,

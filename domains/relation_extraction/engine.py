@@ -201,7 +201,9 @@ class ModelEngine:
             request.restart()
         prefill = _Prefill(self.model, self.device, self._plan(requests), self.counters)
         queue = deque(prefill.order)
-        rows, logits, active = None, None, []
+        rows: Rows | None = None
+        logits: Tensor | None = None
+        active: list[_Request] = []
         while queue or active:
             free = self.batch_size - len(active)
             if queue and free >= (self.batch_size + 1) // 2:
@@ -210,13 +212,14 @@ class ModelEngine:
                 rows = new_rows if rows is None else join([rows, new_rows])
                 logits = new_logits if logits is None else torch.cat([logits, new_logits])
                 active += admitted
+            assert rows is not None and logits is not None
             going_on = self._append(active, logits, warpers, answers)
             if len(going_on) < len(active):
                 active = [active[place] for place in going_on]
-                rows = rows.select(going_on) if active else None
-            if rows is None:
-                logits = None
-                continue
+                if not active:
+                    rows, logits = None, None
+                    continue
+                rows = rows.select(going_on)
             ids, real = left_pad([[request.tokens[-1]] for request in active], self.device)
             logits = rows.forward(self.model, ids, real)
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import IO, Any, Self
 
 from domains.relation_extraction.pipeline import Extraction
 from domains.relation_extraction.types import Triple
@@ -20,7 +20,7 @@ class Lines:
 
     def __init__(self, path: Path, mode: str) -> None:
         self.path, self._mode = path, mode
-        self._file: TextIO | None = None
+        self._file: IO[str] | None = None
 
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ from domains.relation_extraction.engine import ModelEngine
 from domains.relation_extraction.model import (
     DOMAIN,
     MemoryEstimate,
+    Quantize,
     Wording,
     base_config,
     cache_bytes,
@@ -101,7 +102,7 @@ class RelationExtractor:
             InputError: they do not belong together, or the GPU has no room for them.
         """
         self._check_room()
-        quantize = "nf4" if self.dtype == "nf4" else None
+        quantize: Quantize | None = "nf4" if self.dtype == "nf4" else None
         model, _ = load_base(self.base, dtype=self._torch_dtype, device=self.device, quantize=quantize)
         return load_bundle(model, self.bundle)
 

@@ -31,7 +31,7 @@ def share_prefixes(prompts: Sequence[Sequence[int]]) -> list[Group]:
     Each prompt keeps at least its last token, whose logits start the answer. Prompts with a common prefix are
     neighbours in sorted order, so the best partition is one of contiguous runs and dynamic programming finds it.
     """
-    order = sorted(range(len(prompts)), key=lambda row: prompts[row])
+    order = sorted(range(len(prompts)), key=lambda row: list(prompts[row]))
     common = [_common(prompts[a], prompts[b]) for a, b in pairwise(order)]
     # saved[end]: most tokens saved among the first `end` prompts; cut[end]: where their last group begins.
     saved, cut = [0] * (len(order) + 1), list(range(-1, len(order)))

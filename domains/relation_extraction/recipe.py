@@ -153,11 +153,12 @@ class _Step(RelationExtractionRecipe):
         self._owner = (owner,)
 
     @property
-    def backbone(self) -> tuple[nn.Module, Any]:  # type: ignore[override]
+    def backbone(self) -> tuple[nn.Module, Any]:
         return self._owner[0].backbone
 
     def build(self) -> nn.Module:
         base = self.backbone[0]
+        assert self.adapter_name is not None
         if self.adapter_name in adapters.attached(base):
             adapters.detach(base, self.adapter_name)
         return adapters.attach(base, self.adapter, name=self.adapter_name)

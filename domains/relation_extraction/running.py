@@ -80,7 +80,8 @@ class Running(AbstractContextManager["Running"]):
 
     def input(self, one: str | Path) -> Iterator[ExtractionResult]:
         """Read one input and yield its result, then its errors."""
-        name, errors = _name(one), []
+        name = _name(one)
+        errors: list[InputError] = []
         documents = self._read(one, errors)
         if self.query.dry_run:
             rows = [self._plan(document) for document in documents]
@@ -120,7 +121,10 @@ class Running(AbstractContextManager["Running"]):
 
     def _result(self, name: str, documents: Iterable[Document]) -> ExtractionResult:
         triples: list[Triple] = []
-        texts, entities, dropped, notices = {}, {}, Counter(), []
+        texts: dict[str, str] = {}
+        entities: dict[str, tuple[tuple[str, ...], ...]] = {}
+        dropped: Counter[str] = Counter()
+        notices: list[str] = []
         before = self._cost()
         for document, found, extractions in self.documents(documents):
             triples += found

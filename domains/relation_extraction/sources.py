@@ -47,7 +47,7 @@ def _made(source: str, seed: int) -> Iterable[Document]:
     _, split, *count = source.split(":")
     if split not in world.SPLITS or len(count) > 1 or not all(part.isdecimal() for part in count):
         raise InputError(f"data {source}: write tiny:SPLIT or tiny:SPLIT:COUNT with one of {', '.join(world.SPLITS)}")
-    return world.documents(split, seed, *map(int, count))
+    return world.documents(split, seed, count=int(count[0]) if count else None)
 
 
 def _part(documents: Iterator[Document], start: int, stop: int | None) -> Iterator[Document]:

@@ -96,7 +96,6 @@ def test_truncated_samples_are_reported(annotations, capsys):
 
 
 def test_packed_rows_hold_every_answer(annotations):
-    pytest.importorskip("suite.training.packing")
     data = prepared(
         RelationExtractionData(train=annotations, val=None, cutoff=1024, packing=True, batch_size=1), wording()
     )
