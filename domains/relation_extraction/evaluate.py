@@ -80,6 +80,11 @@ def gold_documents(
     return gold
 
 
+def default_schema(data: str) -> str:
+    """The schema that `data` is labelled with where nothing else is said."""
+    return "tiny" if data.startswith("tiny:") else "redocred"
+
+
 def gold_plan(component: str) -> Callable[[Document], Plan]:
     """What the test of one step is asked: gold relations (`subject`), or gold relations with gold heads (`facts`)."""
 
@@ -209,7 +214,7 @@ def evaluate(
         paradigm: with --oracle the version to bound (D_R_H_F_desc by default); else `zero-shot` or the adapter's own.
         component: test one step alone: relation; subject with gold relations; facts with gold relations and heads.
         frozen: ask the base without its adapters, with the same prompts.
-        schema: relations of the data; the adapter's by default (redocred with --oracle).
+        schema: relations of the data; the adapter's by default (with --oracle redocred, or tiny for the made world).
         relation_descriptions: JSON file `{relation: description}` in place of the schema's.
         mode: how answers are read; auto is strict (AutoRE's parser) for its own protocols, lenient for ours.
         constrained: allow well-formed answers only; by default for our protocols.
@@ -273,7 +278,7 @@ def _oracle(
 ) -> tuple[Evaluation, dict[str, Any]]:
     asked = paradigm or "D_R_H_F_desc"
     chosen = find_protocol(asked if "/" in asked else f"{OFFICIAL}/{asked}")
-    relations = Schema.load(schema or "redocred")
+    relations = Schema.load(schema or default_schema(data))
     gold = gold_documents(data, relations, format=format, encoding=encoding)
     evaluation = Evaluation(relations)
     for one, extraction in zip(gold, oracle(gold, chosen, relations), strict=True):

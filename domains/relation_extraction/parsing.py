@@ -107,7 +107,7 @@ def parse_relations(
     for line, span in _lines(text, complete or strict, reader, empty):
         name = (line.lower() if fold else line).strip()
         if not strict:
-            name = _relation_name(name, schema)
+            name = relation_name(name, schema)
         if name not in schema:
             reader.drop(line, "unknown_relation")
             continue
@@ -247,7 +247,7 @@ def _lenient_triple(
     head, tail = value[0].strip(), value[2].strip()
     if not head or not tail:
         return "empty"
-    name = _relation_name(value[1], schema)
+    name = relation_name(value[1], schema)
     if name not in schema:
         return "unknown_relation"
     if queried is not None and name != queried:
@@ -262,8 +262,8 @@ def _lenient_triple(
     return "reflexive" if head == tail else (head, name, tail)
 
 
-def _relation_name(text: str, schema: Schema) -> str:
-    """The name of the relation that a line means, or the line itself."""
+def relation_name(text: str, schema: Schema) -> str:
+    """Return the name of the relation that `text` means (alias, property id, other case), or `text` itself."""
     for form in _forms(text):
         if relation := schema.find(form) or schema.find(form.lower()):
             return relation.name
