@@ -1,0 +1,45 @@
+"""The embedded default: what is shipped loads anywhere, and training it reaches what its card says."""
+
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from domains.relation_extraction import tiny
+from suite.hub import paths
+
+BASE = paths.checkpoints() / "tiny" / "relation_extraction" / "base"
+EIGHT_MEGABYTES = 8 * 2**20
+
+
+def size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def test_base_is_an_ordinary_folder_and_small() -> None:
+    model = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32)
+    assert type(model).__name__ == "LlamaForCausalLM"
+    assert model.config.max_position_embeddings >= 2048
+    assert size(BASE.parent) < EIGHT_MEGABYTES
+
+
+def test_shipped_tokenizer_is_the_one_that_is_rebuilt() -> None:
+    shipped, rebuilt = AutoTokenizer.from_pretrained(BASE), tiny.tokenizer()
+    assert shipped.get_vocab() == rebuilt.get_vocab()
+    text = "Port Karo was besieged by Ünï Telor in 1921.\n"
+    assert shipped.encode(text) == rebuilt.encode(text)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("seed", [42, 43, 44])
+def test_adapters_learn_relations_that_the_base_does_not_know(seed: int, tmp_path: Path, record_property) -> None:
+    started = time.perf_counter()
+    tiny.write_adapters(tmp_path / "adapter", tmp_path / "run", seed=seed)
+    record_property("seconds", time.perf_counter() - started)
+    figures = tiny.measure(str(tmp_path / "adapter"))
+    record_property("micro_f1", figures)
+    assert figures["adapted"] >= 0.60
+    assert figures["frozen"] < 0.15
