@@ -77,7 +77,17 @@ def read(path: str | Path, *, samples: int = SAMPLES, seed: int = 0, strict: boo
 
 def seed_of(path: str | Path) -> int:
     """A seed from the file's content, so that a prediction depends on nothing else."""
-    return int.from_bytes(hashlib.sha256(Path(path).read_bytes()).digest()[:4], "little")
+    with Path(path).open("rb") as stream:
+        return int.from_bytes(hashlib.file_digest(stream, "sha256").digest()[:4], "little")
+
+
+def from_array(array: NDArray[Any], source: str, *, strict: bool = False, up: str = "y") -> Cloud:
+    """A cloud from an array (N, 3 or more): x y z first, further columns become its fields.
+
+    Raises:
+        InputError: the array is of another shape, or `strict` and it holds NaN or infinite coordinates.
+    """
+    return _turned(_checked(_from_array(Path(source), np.asarray(array), {}), strict), up)
 
 
 def _checked(cloud: Cloud, strict: bool) -> Cloud:

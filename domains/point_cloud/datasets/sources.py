@@ -1,0 +1,69 @@
+"""From a source, `shapes:train:400` or `./path:split`, to its clouds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from domains.point_cloud.datasets import made, own_folder
+from domains.point_cloud.datasets.cloud_set import SPLITS, CloudSet, Options, Split
+from suite.errors import InputError
+
+WORLDS = ("shapes", "assemblies")
+
+Reader = Callable[[Path, str, Options], CloudSet]
+
+FORMATS: Mapping[str, tuple[Callable[[Path], bool], Reader]] = {
+    "table": (own_folder.is_table, own_folder.read_table),
+    "folder": (own_folder.is_folder, own_folder.read_folder),
+}
+"""Formats by name: whether a path is in it, and its reader. The first that fits is taken."""
+
+
+def split_of(source: str) -> tuple[str, Split | None]:
+    """A source without its split, and the split.
+
+    >>> split_of("./modelnet40:test")
+    ('./modelnet40', 'test')
+    """
+    where, _, last = source.rpartition(":")
+    return (where, last) if where and last in SPLITS else (source, None)
+
+
+def open_set(source: str, options: Options | None = None, *, format: str = "auto", split: Split = "train") -> CloudSet:
+    """The clouds of a source.
+
+    Args:
+        source: `shapes:SPLIT[:COUNT]`, `assemblies:SPLIT[:COUNT]`, or `PATH[:SPLIT]`.
+        format: a key of `FORMATS`, or `auto` to find it by what is on disk.
+        split: which one, where the source does not say.
+
+    Raises:
+        InputError: the source does not exist or is in no known format.
+    """
+    options = options or Options()
+    world, *rest = source.split(":")
+    if world in WORLDS:
+        return _made(source, world, rest, options, split)
+    where, named = split_of(source)
+    path = Path(where).expanduser()
+    if not path.exists():
+        raise InputError(f"{where}: no such file or folder (made data are called {' and '.join(WORLDS)})")
+    if format != "auto" and format not in FORMATS:
+        raise InputError(f"unknown data format {format!r}; choose auto, {', '.join(FORMATS)}")
+    candidates = FORMATS if format == "auto" else {format: FORMATS[format]}
+    for fits, reader in candidates.values():
+        if fits(path):
+            found = reader(path, named or split, options)
+            if not len(found):
+                raise InputError(f"{where}: no cloud in its split {named or split!r}; use another split")
+            return found
+    raise InputError(
+        f"{where}: not a known data set ({', '.join(candidates)}); see docs/point_cloud.md for the layouts"
+    )
+
+
+def _made(source: str, world: str, rest: list[str], options: Options, split: Split) -> CloudSet:
+    if len(rest) > 2 or (len(rest) == 2 and not rest[1].isdigit()):
+        raise InputError(f"source {source!r}: write {world}:SPLIT or {world}:SPLIT:COUNT")
+    return made.read(world, rest[0] if rest else split, options, int(rest[1]) if len(rest) == 2 else None)

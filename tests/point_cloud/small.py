@@ -1,0 +1,23 @@
+"""A model small enough for every test: random weights, PointGST attached."""
+
+from __future__ import annotations
+
+import torch
+
+from domains.point_cloud import model, shapes
+from domains.point_cloud.predict import PointCloudClassifier, Settings
+
+CLASSES = tuple(shapes.CATEGORIES)
+ARCHITECTURE = {
+    "trans_dim": 24, "depth": 2, "num_heads": 6, "num_group": 32, "group_size": 16, "encoder_dims": 24,
+    "cls_dim": len(CLASSES),
+}  # fmt: skip
+
+
+def classifier(**options: str) -> PointCloudClassifier:
+    torch.manual_seed(0)
+    net = model.attach(model.build(ARCHITECTURE), "pointgst", rank=8, local=16, **options)
+    for parameter in net.parameters():  # untrained, an adapter adds nothing: give it something to add
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.2)
+    return PointCloudClassifier(net, Settings(CLASSES, 256))
