@@ -74,9 +74,9 @@ def compare(
 
     Args:
         data: a labelled file, a part of one (`dev.json[:100]`), or a split of the made world (`tiny:test`).
-        runs: what to compare, each `KIND:WHAT` or `NAME=KIND:WHAT`. Kinds: adapter, frozen (its base without it, same
-            prompts) and zero-shot (its base, a plain prompt), each with an adapter's reference; oracle with a paradigm;
-            docred, rebel, glirel, langextract or triples with a file.
+        runs: what to compare (after --runs separated by commas), each `KIND:WHAT` or `NAME=KIND:WHAT`. Kinds: adapter,
+            frozen (its base without it, same prompts) and zero-shot (its base, a plain prompt), each with an adapter's
+            reference; oracle with a paradigm; docred, rebel, glirel, langextract or triples with a file.
         schema: relations of the data; redocred by default, tiny for the made world.
         base: reference of the base of all adapters; the one that each names by default.
         device: auto, cpu, cuda or cuda:N.
