@@ -26,6 +26,7 @@ class BackboneConfig:
 
     Attributes:
         trans_dim: width C. encoder_dims: output width of the patch encoder (equal to `trans_dim` here).
+        encoder_width: width of the patch encoder's first layer; the others are two and four times as wide.
         num_group, group_size: G patches of M points.
         cls_dim: classes. drop_path_rate: at the last block, growing linearly from 0.
     """
@@ -38,6 +39,7 @@ class BackboneConfig:
     encoder_dims: int = 384
     cls_dim: int = 40
     drop_path_rate: float = 0.1
+    encoder_width: int = 128
 
     def __post_init__(self) -> None:
         if self.trans_dim % self.num_heads:
@@ -53,10 +55,10 @@ class BackboneConfig:
 class PatchEncoder(nn.Module):
     """Mini-PointNet of a patch, (B, G, M, 3) to (B, G, width); `large` is PointGPT's for widths of 768 and more."""
 
-    def __init__(self, width: int, large: bool = False) -> None:
+    def __init__(self, width: int, large: bool = False, narrow: int = 128) -> None:
         super().__init__()
-        first = (256, 512, 1024) if large else (128, 256)
-        second = 2048 if large else 512
+        first = (256, 512, 1024) if large else (narrow, 2 * narrow)
+        second = 2 * first[-1]
         layers: list[nn.Module] = []
         for inside, outside in zip((3, *first[:-2]), first[:-1], strict=True):
             layers += [nn.Conv1d(inside, outside, 1), nn.BatchNorm1d(outside), nn.ReLU(inplace=True)]
@@ -70,9 +72,33 @@ class PatchEncoder(nn.Module):
 
     def forward(self, patches: Tensor) -> Tensor:
         batch, groups, size, _ = patches.shape
-        points = self.first_conv(patches.reshape(batch * groups, size, 3).transpose(1, 2))
-        whole = points.max(2, keepdim=True).values.expand(-1, -1, size)
-        return self.second_conv(torch.cat([whole, points], 1)).max(2).values.view(batch, groups, -1)
+        points = patches.reshape(-1, 3)
+        for layer in self.first_conv:
+            points = _pointwise(layer, points)
+        whole = points.view(batch * groups, size, -1).max(1).values
+        mix, *rest = self.second_conv
+        if _is_plain(mix):
+            # The patch's own feature is the same for all its points: its half of the product is taken once a patch.
+            left, right = mix.weight.squeeze(-1).split(whole.shape[-1], 1)
+            shared = functional.linear(whole, left, mix.bias)
+            x = (functional.linear(points, right).view(batch * groups, size, -1) + shared[:, None]).flatten(0, 1)
+        else:
+            x = _pointwise(mix, torch.cat([whole.repeat_interleave(size, 0), points], 1))
+        for layer in rest:
+            x = _pointwise(layer, x)
+        return x.view(batch, groups, size, -1).max(2).values
+
+
+def _pointwise(layer: nn.Module, x: Tensor) -> Tensor:
+    """A layer of the patch encoder on points (P, width): a convolution of width 1 is a matrix product, and faster so."""
+    if _is_plain(layer):
+        return functional.linear(x, layer.weight.squeeze(-1), layer.bias)
+    return layer(x) if isinstance(layer, (nn.BatchNorm1d, nn.ReLU)) else layer(x[..., None]).squeeze(-1)
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    """Whether nothing acts on the layer: an adapter wraps it or hooks into it, and must be asked then."""
+    return type(layer) is nn.Conv1d and not layer._forward_hooks and not layer._forward_pre_hooks
 
 
 class Attention(nn.Module):
@@ -172,7 +198,7 @@ class PointTransformer(nn.Module):
         super().__init__()
         self.config = config
         width = config.trans_dim
-        self.encoder = PatchEncoder(config.encoder_dims)
+        self.encoder = PatchEncoder(config.encoder_dims, narrow=config.encoder_width)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.cls_pos = nn.Parameter(torch.randn(1, 1, width))
         self.pos_embed = position_mlp(width)
@@ -251,7 +277,7 @@ class PointGPT(nn.Module):
         super().__init__()
         self.config = config
         width = config.trans_dim
-        self.encoder = PatchEncoder(config.encoder_dims, large=width in (768, 1024))
+        self.encoder = PatchEncoder(config.encoder_dims, width in (768, 1024), config.encoder_width)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.cls_pos = nn.Parameter(torch.randn(1, 1, width))
         self.sos_pos = nn.Parameter(torch.zeros(1, 1, width))

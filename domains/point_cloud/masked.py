@@ -18,7 +18,7 @@ class MaskedEncoder(nn.Module):
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
-        self.encoder = PatchEncoder(config.encoder_dims)
+        self.encoder = PatchEncoder(config.encoder_dims, narrow=config.encoder_width)
         self.pos_embed = position_mlp(config.trans_dim)
         self.blocks = Blocks(config)
         self.norm = nn.LayerNorm(config.trans_dim)

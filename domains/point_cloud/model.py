@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from domains.point_cloud import geometry
 from domains.point_cloud.backbone import BackboneConfig, PointGPT, PointTransformer
+from domains.point_cloud.masked import PointMAE
 from domains.point_cloud.segmentation import PartSegmenter, SegmentationConfig
 from suite import adapters
 from suite.errors import InputError
+from suite.files import atomic_folder
+from suite.hub import weights
 
 BACKBONES: Mapping[str, type[nn.Module]] = {
     "point_mae": PointTransformer,
@@ -44,6 +50,61 @@ def build(architecture: Mapping[str, Any]) -> nn.Module:
     except TypeError as error:
         raise InputError(f"architecture of {name}: {str(error).split(') ', 1)[-1]}") from None
     return BACKBONES[name](config)
+
+
+def save_base(model: nn.Module, folder: str | Path, card: str = "") -> Path:
+    """Write a pre-trained backbone as a base folder: `config.json`, `model.safetensors`, `README.md`.
+
+    The state is that of a Point-MAE backbone without class token and head, which every adapter brings itself.
+    """
+    encoder = model.MAE_encoder if isinstance(model, PointMAE) else model
+    kind = "point_gpt" if isinstance(model, PointGPT) else "point_mae"
+    state = {key: value for key, value in encoder.state_dict().items() if "cls_" not in key and ".suite_" not in key}
+    with atomic_folder(folder) as target:
+        architecture = {"class": kind, **dataclasses.asdict(model.config)}
+        (target / "config.json").write_text(json.dumps(architecture, indent=2) + "\n", encoding="utf-8")
+        weights.write(state, target / "model.safetensors")
+        if card:
+            (target / "README.md").write_text(card, encoding="utf-8")
+    return Path(folder)
+
+
+def load_base_folder(folder: str | Path, **changes: Any) -> nn.Module:
+    """The backbone of a base folder.
+
+    Args:
+        changes: fields of the architecture that the task decides: `cls_dim`, `drop_path_rate`, `num_group`,
+            `class` and `head` for part segmentation.
+
+    Raises:
+        InputError: the folder holds no base of this family.
+    """
+    folder = Path(folder)
+    model = build({**read_architecture(folder), **changes})
+    # Imported here: the checkpoints' names are a topic of their own, which builds on this one.
+    from domains.point_cloud import official
+
+    official.load_base(model, weights.read(folder / "model.safetensors"), where=str(folder))
+    # The base is known by its files: class token and head start at random and are no part of it.
+    model.name_or_path = str(folder)
+    return model
+
+
+def read_architecture(folder: str | Path) -> dict[str, Any]:
+    """The architecture that a base folder states.
+
+    Raises:
+        InputError: there is none.
+    """
+    file = Path(folder) / "config.json"
+    try:
+        architecture = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = type(error).__name__
+        raise InputError(f"{folder} is no base of point clouds: no readable config.json ({reason})") from None
+    if architecture.get("class") not in BACKBONES:
+        raise InputError(f"{file}: class {architecture.get('class')!r} is none of {', '.join(BACKBONES)}")
+    return architecture
 
 
 @dataclass(frozen=True)
@@ -129,14 +190,8 @@ def attach(
     kept = head if freeze_bn and method != "full" else ("*",)
     buffers = tuple(f"{pattern}{statistic}" for pattern in kept for statistic in STATISTICS)
     present = [n for n, _ in model.named_buffers()]
-    buffers = tuple(pattern for pattern in buffers if any(_matches(n, pattern) for n in present))
+    buffers = tuple(pattern for pattern in buffers if any(fnmatchcase(n, pattern) for n in present))
     return adapters.attach(model, *recipe.methods, train=list(train), buffers=list(buffers), name=name)
-
-
-def _matches(name: str, pattern: str) -> bool:
-    from fnmatch import fnmatchcase
-
-    return fnmatchcase(name, pattern)
 
 
 @dataclass(frozen=True)
@@ -158,9 +213,15 @@ def clouds_context(model: nn.Module, side: SideInformation) -> Iterator[None]:
 @torch.no_grad()
 def cloud_feature(model: nn.Module, patches: Tensor, centers: Tensor) -> Tensor:
     """The frozen backbone's feature of each cloud, (B, C): maximum over its normed patch tokens, no class token."""
-    with adapters.disabled(model):
-        x = model.blocks(model.encoder(patches), model.pos_embed(centers))
-        return model.norm(x).max(1).values
+    training = model.training
+    # Stochastic depth would make another feature of the same cloud at every step.
+    model.eval()
+    try:
+        with adapters.disabled(model):
+            x = model.blocks(model.encoder(patches), model.pos_embed(centers))
+            return model.norm(x).max(1).values
+    finally:
+        model.train(training)
 
 
 class PointPrior:
@@ -185,9 +246,50 @@ class PointPrior:
         return torch.cat([feature[:, None], mean, found], 1)
 
 
-def group(model: nn.Module, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Neighbourhoods and centres of points (B, N, 3), as the backbone cuts them."""
-    config = model.config
-    if isinstance(model, PointGPT):
-        return model.group(points)
-    return geometry.group(points, config.num_group, config.group_size)
+def build_bank(model: nn.Module, clouds: Iterable[Tensor], batch: int = 64) -> Tensor:
+    """Point-PEFT's bank (C, M): one normalised feature of the frozen backbone for each cloud (N, 3)."""
+    columns, waiting = [], []
+    device = next(model.parameters()).device
+
+    def flush() -> None:
+        if waiting:
+            feature = cloud_feature(model, *model.group(torch.stack(waiting).to(device)))
+            columns.append(nn.functional.normalize(feature, dim=-1).T)
+            waiting.clear()
+
+    for cloud in clouds:
+        waiting.append(cloud)
+        if len(waiting) == batch:
+            flush()
+    flush()
+    return torch.cat(columns, 1)
+
+
+def predict_logits(
+    model: nn.Module, points: Tensor, category: Tensor | None = None, prior: PointPrior | None = None
+) -> Tensor:
+    """Points (B, N, 3) through a backbone and its adapters: logits (B, classes), or log-probabilities (B, N, parts).
+
+    Args:
+        category: one-hot (B, categories), for part segmentation.
+        prior: of a Point-PEFT adapter that was trained with one.
+    """
+    patches, centers = model.group(points)
+    extra = {} if prior is None else {"prior": prior.prompt(cloud_feature(model, patches, centers))}
+    with clouds_context(model, SideInformation(points, centers, extra)):
+        if isinstance(model, PartSegmenter):
+            return model(points, category, groups=(patches, centers))
+        return model(points, groups=(patches, centers))
+
+
+def from_manifest(adapter: str | Path, base: str | Path) -> nn.Module:
+    """The model of a saved adapter on its base, in evaluation mode.
+
+    Raises:
+        InputError: the adapter is of another domain or of another base.
+    """
+    stated = adapters.read_manifest(adapter)["domain"]
+    if "backbone" not in stated:
+        raise InputError(f"{adapter} says nothing of a point-cloud backbone; it is an adapter of something else")
+    model = load_base_folder(base, **stated["backbone"])
+    return adapters.load(model, adapter).eval()

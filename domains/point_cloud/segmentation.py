@@ -61,7 +61,7 @@ class PartSegmenter(nn.Module):
         head = head or SegmentationConfig()
         self.config, self.head_config = config, head
         width = config.trans_dim
-        self.encoder = PatchEncoder(config.encoder_dims)
+        self.encoder = PatchEncoder(config.encoder_dims, narrow=config.encoder_width)
         self.pos_embed = position_mlp(width)
         self.blocks = Blocks(config)
         self.norm = nn.LayerNorm(width)

@@ -1,0 +1,284 @@
+"""The recipes: adapt a frozen point-cloud backbone to classes, or to the parts of shapes.
+
+PointGST (arXiv 2410.08114) and Point-PEFT (arXiv 2310.03059) with the baselines they are compared with; what each
+puts on the backbone is in `model.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy
+
+from domains.point_cloud import model as backbones
+from domains.point_cloud.model import PointPrior
+from domains.point_cloud.part_metrics import PartIoU
+from domains.point_cloud.schedule import learning_rate
+from suite import adapters, hub
+from suite.errors import InputError
+from suite.hub import weights
+from suite.training import AdapterModule, Driver, Outputs
+
+Rates = Literal["trainer", "published"]
+Method = Literal["pointgst", "point_peft", "lora", "bottleneck", "bitfit", "linear", "full"]
+BANK = "bank.safetensors"
+DOMAIN = "point_cloud"
+
+
+class _PointCloudRecipe(AdapterModule):
+    """What both tasks share: the backbone, the method on it, the published rates, what prediction needs."""
+
+    task: str
+
+    def __init__(
+        self,
+        base: str,
+        architecture: Mapping[str, Any] | None,
+        method: Method,
+        options: Mapping[str, Any] | None,
+        freeze_bn: bool,
+        rates: Rates,
+        warmup_epochs: int,
+    ) -> None:
+        super().__init__(base, architecture)
+        if method not in backbones.METHODS:
+            raise InputError(f"recipe.method: unknown {method!r}; choose from {', '.join(backbones.METHODS)}")
+        self.method, self.options, self.freeze_bn = method, dict(options or {}), freeze_bn
+        self.rates, self.warmup_epochs = rates, warmup_epochs
+        self.classes: list[str] = []
+        self.preprocessing: dict[str, Any] = {}
+        self.eval_modules = ("encoder",) if freeze_bn and method != "full" else ()
+
+    @abstractmethod
+    def changes(self) -> dict[str, Any]:
+        """Fields of the architecture that the task and its data decide."""
+
+    def backbone(self) -> nn.Module:
+        """The base with the task's head; on the meta device its shape alone."""
+        changes = {**(self.architecture or {}), **self.changes()}
+        if torch.get_default_device().type != "meta":
+            return backbones.load_base_folder(hub.resolve(self.base, DOMAIN, kind="base"), **changes)
+        known = {} if self.architecture else backbones.read_architecture(hub.resolve(self.base, DOMAIN, kind="base"))
+        return backbones.build({**known, **changes})
+
+    def build(self) -> nn.Module:
+        return backbones.attach(self.backbone(), self.method, freeze_bn=self.freeze_bn, **self.options)
+
+    def driver(self, data: Any) -> Driver | None:
+        """No loop of its own; the head is as wide as the data have classes."""
+        self.learn_names(data)
+        return None
+
+    def setup(self, stage: str) -> None:
+        data = getattr(self.trainer, "datamodule", None)
+        if data is not None and not hasattr(self, "model"):
+            self.learn_names(data)
+
+    def learn_names(self, data: Any) -> None:
+        """Take over the names of the classes, and how the clouds are prepared."""
+        data.setup("fit")
+        self.classes = list(data.classes)
+        self.preprocessing = {
+            "npoints": data.npoints,
+            "normalise": data.samples("train").normalise,
+            "up": "y",
+            "selected_on": data.selected_on,
+        }
+
+    def extra(self) -> dict[str, Any]:
+        kind = next(name for name, cls in backbones.BACKBONES.items() if type(self.model) is cls)
+        return {
+            "task": self.task,
+            "backbone": {"class": kind, **dataclasses.asdict(self.model.config)},
+            "method": self.method,
+            "freeze_bn": self.freeze_bn,
+            "classes": self.classes,
+            **self.preprocessing,
+        }
+
+    def next_steps(self, run: Path) -> list[str]:
+        base = f" --base {self.base}" if self.base.startswith((".", "/", "~")) else ""
+        adapter = run / "adapter"
+        where = adapter if adapter.is_absolute() else f"./{adapter}"
+        task = "" if self.task == "classification" else f" --task {self.task}"
+        return [f"suite point_cloud predict FILE{task} --adapter {where}{base} --out out/"]
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        configured: dict[str, Any] = super().configure_optimizers()
+        optimizer = configured["optimizer"]
+        spare_tokens(self, optimizer)
+        if self.rates == "published":
+            peak, epochs = self.settings.lr, self.settings.max_epochs - 1
+            factor = lambda epoch: learning_rate(epoch, peak, epochs, self.warmup_epochs) / peak  # noqa: E731
+            configured["lr_scheduler"] = {"scheduler": LambdaLR(optimizer, factor), "interval": "epoch"}
+        return configured
+
+
+class PointCloudRecipe(_PointCloudRecipe):
+    """Classification: cross-entropy of the class, the backbone frozen but for what the method trains.
+
+    Args:
+        base: reference of the pre-trained backbone.
+        architecture: fields of its architecture, for counting without weights and to change what a task may change
+            (`num_group`, `drop_path_rate`).
+        method: pointgst, point_peft, lora, bottleneck, bitfit, linear (the head alone) or full.
+        options: settings of the method, e.g. `{rank: 36, local: 32}` of pointgst.
+        freeze_bn: keep the statistics of the frozen patch encoder's batch norms. The released code lets them drift.
+        prior: point_peft only: prompts also hold features of the training clouds nearest to each cloud.
+        label_smoothing: of the cross-entropy; the papers use none.
+        rates: `published` sets the learning rate per epoch as the papers' code does (cosine, `warmup_epochs`, epochs 0
+            and 1 both at 1e-6), for `max_epochs` of one more than the paper's; `trainer` leaves it to the trainer.
+        warmup_epochs: of the published rates.
+    """
+
+    task = "classification"
+
+    def __init__(
+        self,
+        base: str = "tiny",
+        architecture: dict[str, Any] | None = None,
+        method: Method = "pointgst",
+        options: dict[str, Any] | None = None,
+        freeze_bn: bool = True,
+        prior: bool = False,
+        label_smoothing: float = 0.0,
+        rates: Rates = "trainer",
+        warmup_epochs: int = 10,
+    ) -> None:
+        super().__init__(base, architecture, method, options, freeze_bn, rates, warmup_epochs)
+        if prior and method != "point_peft":
+            raise InputError(f"recipe.prior belongs to point_peft, and the method is {method}; remove one of them")
+        self.prior, self.label_smoothing = prior, label_smoothing
+        self.bank: Tensor | None = None
+
+    def changes(self) -> dict[str, Any]:
+        return {"cls_dim": len(self.classes)} if self.classes else {}
+
+    def on_fit_start(self) -> None:
+        if self.prior and self.bank is None:
+            self.bank = backbones.build_bank(self.model, self.trainer.datamodule.clouds("train"))
+
+    def compute(self, batch: dict[str, Tensor]) -> Outputs:
+        prior = None if self.bank is None else PointPrior(self.bank.to(self.device), self.options.get("prompts", 10))
+        logits = backbones.predict_logits(self.model, batch["points"], prior=prior)
+        losses = functional.cross_entropy(
+            logits.float(), batch["label"], reduction="none", label_smoothing=self.label_smoothing
+        )
+        return Outputs(losses.mean(), losses, logits, batch["label"])
+
+    def metrics(self) -> MetricCollection:
+        classes = self.model.config.cls_dim
+        return MetricCollection(
+            {
+                "accuracy": MulticlassAccuracy(classes, average="micro"),
+                "mean_class_accuracy": MulticlassAccuracy(classes, average="macro"),
+            }
+        )
+
+    def extra(self) -> dict[str, Any]:
+        return {**super().extra(), "prior": self.prior}
+
+    def save_adapter(self, folder: Path) -> None:
+        super().save_adapter(folder)
+        if self.bank is not None:
+            weights.write({"bank": self.bank.cpu()}, folder / BANK)
+
+    def load_adapter(self, folder: Path) -> None:
+        super().load_adapter(folder)
+        if (folder / BANK).is_file():
+            self.bank = weights.read(folder / BANK)["bank"]
+
+
+class PartSegmentationRecipe(_PointCloudRecipe):
+    """Part segmentation: the negative log-likelihood of each point's part; the head trains from scratch.
+
+    Args:
+        base: reference of the pre-trained backbone.
+        architecture: fields of its architecture.
+        method: as for classification, but point_peft, which is defined on the classifier.
+        options: settings of the method.
+        head: fields of the segmentation head (`fetch`, `propagation`, `head`); the number of parts and categories
+            comes from the data.
+        freeze_bn: keep the statistics of the frozen patch encoder's batch norms.
+        rates: learning rates of the `trainer`, or `published`.
+        warmup_epochs: of the published rates.
+    """
+
+    task = "segmentation"
+
+    def __init__(
+        self,
+        base: str = "tiny",
+        architecture: dict[str, Any] | None = None,
+        method: Method = "pointgst",
+        options: dict[str, Any] | None = None,
+        head: dict[str, Any] | None = None,
+        freeze_bn: bool = True,
+        rates: Rates = "trainer",
+        warmup_epochs: int = 10,
+    ) -> None:
+        super().__init__(base, architecture, method, options, freeze_bn, rates, warmup_epochs)
+        self.head = dict(head or {})
+        self.parts: dict[str, list[str]] = {}
+
+    def learn_names(self, data: Any) -> None:
+        super().learn_names(data)
+        self.parts = {name: list(parts) for name, parts in data.parts.items()}
+
+    def changes(self) -> dict[str, Any]:
+        counted = {"parts": sum(map(len, self.parts.values())), "categories": len(self.parts)} if self.parts else {}
+        known = dict((self.architecture or {}).get("head") or {})
+        return {"class": "part_segmenter", "head": {**known, **self.head, **counted}}
+
+    def compute(self, batch: dict[str, Tensor]) -> Outputs:
+        categories = self.model.head_config.categories
+        category = functional.one_hot(batch["category"], categories) if categories else None
+        scores = backbones.predict_logits(self.model, batch["points"], category)
+        losses = functional.nll_loss(scores.float().transpose(1, 2), batch["parts"], reduction="none").mean(1)
+        return Outputs(losses.mean(), losses, scores, batch["parts"])
+
+    def metrics(self) -> MetricCollection:
+        if not self.parts:
+            return MetricCollection({})
+        names = {name: len(parts) for name, parts in self.parts.items()}
+        return MetricCollection(
+            {"instance_miou": PartIoU(names, over="instances"), "class_miou": PartIoU(names, over="classes")}
+        )
+
+    def update(self, metrics: MetricCollection, outputs: Outputs, batch: dict[str, Tensor]) -> None:
+        metrics.update(outputs.logits, outputs.target, batch["category"])
+
+    def extra(self) -> dict[str, Any]:
+        stated = super().extra()
+        stated["backbone"] |= {"class": "part_segmenter", "head": dataclasses.asdict(self.model.head_config)}
+        return {**stated, "parts": self.parts}
+
+
+def spare_tokens(module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Take weight decay off the parameters with `token` in their names, as the published recipes do.
+
+    Positions of the class token and prompts do decay.
+    """
+    tokens = {id(p) for name, p in module.named_parameters() if "token" in name and p.requires_grad}
+    free = [group for group in optimizer.param_groups if not group["weight_decay"]]
+    for group in optimizer.param_groups:
+        moved = [p for p in group["params"] if id(p) in tokens]
+        if group["weight_decay"] and moved and free:
+            group["params"] = [p for p in group["params"] if id(p) not in tokens]
+            free[0]["params"].extend(moved)
+
+
+def count_trained(method: Method, architecture: Mapping[str, Any], **options: Any) -> adapters.ParameterCount:
+    """Trainable and all parameters of a method on an architecture, without memory for them."""
+    with torch.device("meta"):
+        return adapters.count(backbones.attach(backbones.build(architecture), method, **options))
