@@ -72,17 +72,17 @@ def mean_gradients(
             parameter.grad = None
         for count, batch in enumerate(batches, start=1):  # noqa: B007 - the count is what we want
             loss(model, batch).backward()
+        if count == 0:
+            raise InputError("planning: there are no batches")
         for name, parameter in parameters.items():
             gradient = parameter.grad
             if gradient is None or not gradient.isfinite().all():
                 raise InputError(
                     f"planning: the gradient of {name} is {'missing' if gradient is None else 'not finite'}"
                 )
-            sums[name] = gradient / max(count, 1)
+            sums[name] = gradient / count
     finally:
         for parameter, flag, gradient in flags:
             parameter.requires_grad_(flag)
             parameter.grad = gradient
-    if count == 0:
-        raise InputError("planning: there are no batches")
     return sums

@@ -117,15 +117,7 @@ def _extend_peft_types(name: str) -> PeftType | str:
     if value in PeftType.__members__:
         return PeftType[value]
     try:
-        member = str.__new__(PeftType, value)
-        member._name_ = value
-        member._value_ = value
-        member._sort_order_ = len(PeftType._member_names_)
-        member.__objclass__ = PeftType
-        PeftType._member_map_[value] = member
-        PeftType._value2member_map_[value] = member
-        PeftType._member_names_.append(value)
-        type.__setattr__(PeftType, value, member)
+        return _new_member(value)
     except (AttributeError, TypeError) as error:
         for table in (PeftType._member_map_, PeftType._value2member_map_):
             table.pop(value, None)
@@ -136,6 +128,19 @@ def _extend_peft_types(name: str) -> PeftType | str:
             stacklevel=3,
         )
         return value
+
+
+def _new_member(value: str) -> PeftType:
+    """Add a real member to peft's enum; `Enum` has no public way to."""
+    member = str.__new__(PeftType, value)
+    member._name_ = value
+    member._value_ = value
+    member._sort_order_ = len(PeftType._member_names_)
+    member.__objclass__ = PeftType
+    PeftType._member_map_[value] = member
+    PeftType._value2member_map_[value] = member
+    PeftType._member_names_.append(value)
+    type.__setattr__(PeftType, value, member)
     return member
 
 

@@ -10,6 +10,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from suite.adapters.carriers.base import CarrierTuner, TunerConfig, TunerLayer
+from suite.adapters.carriers.weights import kind_of, sizes
 from suite.adapters.registry import method_info
 from suite.errors import InputError
 
@@ -26,6 +27,8 @@ class ChildLayer(TunerLayer):
             raise InputError(f"{target}: a {type(host).__name__} only holds modules; target one of its elements")
         self._prepare(target)
         self._host = (host,)  # in a tuple: a module attribute would make the host a child of its child
+        if kind_of(host) is not None:
+            self.in_features, self.out_features = sizes(host)
         self._active_adapter = [adapter_name]
         self.install()
         self.update_layer(adapter_name, config)
@@ -40,6 +43,9 @@ class ChildLayer(TunerLayer):
 
     def install(self) -> None:
         """Connect to the host; bound methods only, so that a deepcopy of the model calls the copied layer."""
+
+    def bake(self) -> None:
+        """Let what a merge did to the host stay when the layer leaves."""
 
     def uninstall(self) -> None:
         """Disconnect from the host and leave it."""
@@ -122,6 +128,8 @@ class ChildTuner(CarrierTuner):
             for layer in layers:
                 layer.merge(safe_merge=safe_merge, adapter_names=adapter_names)
         for layer in layers:
+            if merge:
+                layer.bake()
             layer.uninstall()
         if hasattr(self.model, "peft_config"):
             del self.model.peft_config
@@ -131,9 +139,3 @@ class ChildTuner(CarrierTuner):
         super()._check_merge_allowed()
         if not method_info(self.tuner_layer_cls.method).mergeable:
             raise InputError(f"{self.tuner_layer_cls.method} cannot be merged: it is no change of the weights")
-
-    @classmethod
-    def _remove_adapter_name_from_key(cls, key: str, adapter_name: str) -> str:
-        key = super()._remove_adapter_name_from_key(key, adapter_name)
-        segment = f"{child_name(cls.tuner_layer_cls.method)}."
-        return key.replace(f".{segment}", ".").removeprefix(segment)

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from peft.tuners._buffer_dict import BufferDict
+from peft.tuners.tuners_utils import check_adapters_to_merge
 from torch import Tensor, nn
 
 from suite.adapters.carriers.base import TunerConfig
@@ -55,12 +56,12 @@ class Selected(ChildLayer):
         """Where the values belong, as integers that differ between entries, and what is to stand there."""
         raise TypeError(f"{type(self).__name__} must define entries")
 
-    def read(self, adapter: str) -> Tensor:
-        """A copy of the host's entries at the adapter's places."""
+    def read(self, places: Tensor) -> Tensor:
+        """A copy of the host's entries at the given places."""
         raise TypeError(f"{type(self).__name__} must define read")
 
-    def write(self, adapter: str, values: Tensor) -> None:
-        """Put values at the adapter's places of the host's weight."""
+    def write(self, places: Tensor, values: Tensor) -> None:
+        """Put values at the given places of the host's weight."""
         raise TypeError(f"{type(self).__name__} must define write")
 
     def product(self, x: Tensor, adapters: Sequence[str]) -> Tensor:
@@ -69,20 +70,33 @@ class Selected(ChildLayer):
 
     def install(self) -> None:
         self._taken: dict[str, Tensor | None] = {}
-        self._originals: dict[str, Tensor] = {}
+        self._originals: dict[str, tuple[Tensor, Tensor]] = {}
         self._written: dict[str, _Mark] = {}
         self.register_load_state_dict_post_hook(_reload)
+        self._hook = self.host.register_forward_pre_hook(self._before_host)
         if self.parameter_names:
             self.host.forward = self._host_forward
 
     def uninstall(self) -> None:
+        self._hook.remove()
         self._switch_entries([])
         self._switch_whole({})
         if self.parameter_names:
             del self.host.forward
         super().uninstall()
 
+    def bake(self) -> None:
+        """Let the values that stand in the host stay there for good."""
+        self.refresh()
+        self._originals.clear()
+        for name in [*self._taken]:
+            value = self._slot(name)[name]
+            if isinstance(value, nn.Parameter):
+                self._slot(name)[name] = nn.Parameter(value.detach().clone(), requires_grad=False)
+            del self._taken[name]
+
     def update_layer(self, adapter_name: str, config: TunerConfig, **_: Any) -> None:
+        self.settings[adapter_name] = config
         for name in self.whole(config):
             self._take(name, adapter_name, config)
         tensors = self.create(adapter_name, config)
@@ -90,7 +104,7 @@ class Selected(ChildLayer):
         if tensors:
             values = self.tensor(self.parameter_names[0], adapter_name)
             if config.init_weights:
-                self._originals[adapter_name] = self.read(adapter_name)
+                self._keep(adapter_name)
                 self._written[adapter_name] = _Mark(values, values._version)
         self.finish_update(adapter_name, config)
 
@@ -130,8 +144,8 @@ class Selected(ChildLayer):
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
         """Nothing moves: the values are in the base already. Marks them, after the check that `safe_merge` asks for."""
-        for adapter in adapter_names if adapter_names is not None else self.active_adapters:
-            if adapter not in self.settings or adapter in self.merged_adapters:
+        for adapter in check_adapters_to_merge(self, adapter_names):
+            if adapter not in self.settings:
                 continue
             for name in self._tensor_names():
                 container = getattr(self, self.prefix + name)
@@ -148,7 +162,11 @@ class Selected(ChildLayer):
         self.sync()
 
     def _tensor_names(self) -> list[str]:
-        return [name.removeprefix(self.prefix) for name in (*self.adapter_layer_names, *self.other_param_names[:-1])]
+        return [
+            name.removeprefix(self.prefix)
+            for name in (*self.adapter_layer_names, *self.other_param_names)
+            if name != "settings"
+        ]
 
     def sync(self) -> None:
         """Make the host hold what it should: the active adapter's values, or the originals."""
@@ -189,13 +207,18 @@ class Selected(ChildLayer):
 
     def _switch_entries(self, adapters: Sequence[str]) -> None:
         for adapter in [name for name in self._originals if name not in adapters]:
-            self.write(adapter, self._originals.pop(adapter))
+            self.write(*self._originals.pop(adapter))
             self._written.pop(adapter, None)
         for adapter in adapters:
             if adapter not in self._originals:
                 self._check_disjoint(adapter, adapters)
-                self._originals[adapter] = self.read(adapter)
+                self._keep(adapter)
         self.refresh()
+
+    def _keep(self, adapter: str) -> None:
+        """Remember what stands at the adapter's places before its values go there."""
+        places = self.entries(adapter)[0]
+        self._originals[adapter] = places, self.read(places)
 
     def _check_disjoint(self, adapter: str, adapters: Sequence[str]) -> None:
         mine = set(self.entries(adapter)[0].tolist())
@@ -205,12 +228,38 @@ class Selected(ChildLayer):
 
     def refresh(self) -> None:
         """Write values that changed since they were last written. Cheap when none did."""
-        for adapter in self._originals:
+        for adapter in [*self._originals]:
             values = self.tensor(self.parameter_names[0], adapter)
-            if values.is_meta or self._written.get(adapter, _Mark()).holds(values):
+            if values.is_meta:
                 continue
-            self.write(adapter, self.entries(adapter)[1])
+            places, wanted = self.entries(adapter)
+            self._follow(adapter, places)
+            if self._written.get(adapter, _Mark()).holds(values):
+                continue
+            self.write(places, wanted)
             self._written[adapter] = _Mark(values, values._version)
+
+    def _follow(self, adapter: str, places: Tensor) -> None:
+        """Take over other places, which a loader may have put here without a word."""
+        known, values = self._originals[adapter]
+        if known is places:
+            return
+        if known.shape == places.shape and torch.equal(known, places):
+            self._originals[adapter] = places, values
+            return
+        self.write(known, values)
+        self._keep(adapter)
+        self._written.pop(adapter, None)
+
+    def _before_host(self, _host: nn.Module, _args: tuple[Any, ...]) -> None:
+        """Loaders that replace parameters (transformers') leave the host with the old ones."""
+        if torch.compiler.is_compiling():
+            return
+        for name in self._taken:
+            container = getattr(self, self.prefix + name)
+            if not any(self._slot(name)[name] is container[adapter] for adapter in container):
+                self.sync()
+                return
 
     def _host_forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         active = [] if self.disable_adapters else self.present()
@@ -232,7 +281,7 @@ class Selected(ChildLayer):
                 if value is not None:
                     moved = fn(value.detach())
                     self._taken[name] = nn.Parameter(moved, False) if isinstance(value, nn.Parameter) else moved
-            self._originals = {name: fn(value) for name, value in self._originals.items()}
+            self._originals = {name: (fn(places), fn(kept)) for name, (places, kept) in self._originals.items()}
         self._written.clear()
         for name in self._taken:
             adapter = next((a for a in self.active_adapters if a in getattr(self, self.prefix + name)), None)

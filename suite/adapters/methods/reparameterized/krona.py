@@ -75,10 +75,14 @@ class Krona(WeightChange):
     def _divisor(self, factor: int, size: int, name: str, config: KronaConfig) -> int:
         if factor >= 1 and size % factor == 0:
             return factor
-        divisors = sorted((d for d in range(1, size + 1) if size % d == 0), key=lambda d: abs(d - factor))
+        divisors = [d for d in range(1, size + 1) if size % d == 0]
         if config.on_indivisible == "nearest":
-            return divisors[0]
-        near = " or ".join(map(str, sorted(divisors[:2])))
+            return min(divisors, key=lambda d: abs(d - factor))
+        around = {
+            max((d for d in divisors if d <= factor), default=1),
+            min((d for d in divisors if d >= factor), default=size),
+        }
+        near = " or ".join(map(str, sorted(around)))
         sizes = f"{self.in_features} in, {self.out_features} out"
         raise ValueError(f"{name}={factor} does not divide {size} in {self.target} ({sizes}): use {near}")
 

@@ -97,12 +97,12 @@ class Paca(Selected):
     def entries(self, adapter: str) -> tuple[Tensor, Tensor]:
         return self.tensor("indices", adapter), self.scale(adapter) * self.tensor("w", adapter).detach()
 
-    def read(self, adapter: str) -> Tensor:
-        return self.host.weight.detach()[:, self.tensor("indices", adapter)].clone()
+    def read(self, places: Tensor) -> Tensor:
+        return self.host.weight.detach()[:, places].clone()
 
-    def write(self, adapter: str, values: Tensor) -> None:
+    def write(self, places: Tensor, values: Tensor) -> None:
         with torch.no_grad():
-            self.host.weight[:, self.tensor("indices", adapter)] = values.to(self.host.weight.dtype)
+            self.host.weight[:, places] = values.to(self.host.weight.dtype)
 
     def product(self, x: Tensor, adapters: Sequence[str]) -> Tensor:
         flat: list[Any] = []
