@@ -20,7 +20,7 @@ def _uniform(shape: tuple[int, ...], low: float, high: float, like: Tensor, rng:
 def scale_translate(
     points: Tensor, rng: torch.Generator | None = None, low: float = 2 / 3, high: float = 3 / 2, shift: float = 0.2
 ) -> Tensor:
-    """A scale and a shift of each axis of each cloud: U(low, high) and U(-shift, shift). The default of both methods."""
+    """A scale U(low, high) and a shift U(-shift, shift) of each axis of each cloud: the default of both methods."""
     shape = (len(points), 1, 3)
     scale = _uniform(shape, low, high, points, rng)
     return points * scale + _uniform(shape, -shift, shift, points, rng)

@@ -159,6 +159,7 @@ class PointCloudData(L.LightningDataModule):
             noise=noise,
             occluded=occluded,
             npoints=npoints,
+            parts=task == "segmentation",
             seed=seed,
         )
         self.sets: dict[str, CloudSet] = {}
@@ -197,6 +198,8 @@ class PointCloudData(L.LightningDataModule):
                 f"data: training has the classes {', '.join(train.classes)} and validation {', '.join(val.classes)}; "
                 "use the same, e.g. through data.categories"
             )
+        if val is not None and self.task == "segmentation" and val.parts != train.parts:
+            raise InputError("data: training and validation have other parts; name them in parts.json beside the clouds")
         if self.task == "segmentation" and not train.parts:
             raise InputError(f"data: {self.sources['train']} has no parts; segmentation needs a set with part labels")
         if self.selected_on == "test":

@@ -119,7 +119,7 @@ class ClassificationResult:
 
 @dataclass(frozen=True)
 class SegmentationQuery:
-    """What one segmentation is asked for; the fields are the options of `suite point_cloud predict --task segmentation`.
+    """What one segmentation is asked for: the options of `suite point_cloud predict --task segmentation`.
 
     Attributes:
         category: of the shapes, which decides the parts to choose from; `auto` takes the category whose parts are

@@ -136,7 +136,7 @@ def test_augmentations_move_clouds_as_stated(name):
     if name == "none":
         assert torch.equal(moved, points)
     if name == "scale_translate":
-        assert 0.66 < extent.min() and extent.max() < 1.51 and extent.std() > 0.1
+        assert extent.min() > 0.66 and extent.max() < 1.51 and extent.std() > 0.1
     if name == "part":
         assert torch.allclose(extent[:, 0], extent[:, 2], atol=1e-4) and 0.79 < extent.min() < extent.max() < 1.26
     if name == "rotate":
@@ -144,4 +144,4 @@ def test_augmentations_move_clouds_as_stated(name):
         assert torch.equal(moved[..., 1], points[..., 1]) and not torch.allclose(moved, points)
     if name == "scale_rotate":
         ratio = moved[..., 1] / points[..., 1]
-        assert 0.89 < ratio.min() and ratio.max() < 1.11 and ratio.std(1).max() < 1e-4
+        assert ratio.min() > 0.89 and ratio.max() < 1.11 and ratio.std(1).max() < 1e-4

@@ -30,6 +30,7 @@ class Options:
         up: `y`, or `z` to turn clouds whose z axis points up.
         noise, occluded: of the made world's shapes (see `shapes.make`).
         npoints: points of a made shape.
+        parts: whether parts are wanted: a folder of one's own must then be read to know how many there are.
         seed: of held-out shares and of drawing from meshes.
     """
 
@@ -41,6 +42,7 @@ class Options:
     noise: float = 0.01
     occluded: float = 0.3
     npoints: int = 1024
+    parts: bool = False
     seed: int = 0
 
 
@@ -71,7 +73,7 @@ class CloudSet:
     def __post_init__(self) -> None:
         if len(self.labels) != len(self.names):
             raise InputError(f"{len(self.names)} clouds and {len(self.labels)} labels; give one label a cloud")
-        if len(self.labels) and not (0 <= self.labels.min() and self.labels.max() < len(self.classes)):
+        if len(self.labels) and not (self.labels.min() >= 0 and self.labels.max() < len(self.classes)):
             wrong = int(self.labels[(self.labels < 0) | (self.labels >= len(self.classes))][0])
             raise InputError(f"label {wrong} is outside the {len(self.classes)} classes; check the labels")
 

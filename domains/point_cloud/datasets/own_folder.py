@@ -1,15 +1,21 @@
-"""A user's own clouds: `folder/<split>/<class>/*`, `folder/<class>/*`, or a table of paths and labels."""
+"""A user's own clouds: `folder/<split>/<class>/*`, `folder/<class>/*`, or a table of paths and labels.
+
+For segmentation each cloud carries its parts in a field (see `PART_FIELDS`, or the last column of a text file or
+array), counted from 0 within its category; `parts.json` beside the class folders, `{category: [names]}`, names them.
+"""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from domains.point_cloud import clouds
-from domains.point_cloud.datasets.cloud_set import SPLITS, CloudSet, Loaded, Options, hold_out
+from domains.point_cloud.datasets.cloud_set import SPLITS, CloudSet, Loaded, Options, hold_out, part_ids
 from suite.errors import InputError
 
 PART_FIELDS = ("part", "parts", "label", "labels", "class", "classification", "scalar_label", "seg")
@@ -80,7 +86,14 @@ def read_table(path: Path, split: str, options: Options) -> CloudSet:
         if not row[label]:
             raise InputError(f"{path}, line {number}: no label")
     files = [path.parent / row[where] for row in rows]
-    whole = _set(files, classes, [classes.index(row[label]) for row in rows], options, "rows of the table")
+    whole = _set(
+        files,
+        classes,
+        [classes.index(row[label]) for row in rows],
+        options,
+        "rows of the table",
+        _part_names(path.parent),
+    )
     splits = [row.get("split", "") for row in rows]
     if not any(splits):
         return _split(whole, split, options)
@@ -104,24 +117,76 @@ def _split(whole: CloudSet, split: str, options: Options) -> CloudSet:
 def _listed(root: Path, classes: list[str], tops: Sequence[Path], options: Options) -> CloudSet:
     files = [(file, folder.name) for top in tops for folder in _folders(top) for file in _files(folder)]
     labels = [classes.index(name) for _, name in files]
-    return _set([file for file, _ in files], classes, labels, options, f"folders of {root.name}")
+    return _set([file for file, _ in files], classes, labels, options, f"folders of {root.name}", _part_names(root))
 
 
 def _set(
-    files: Sequence[Path], classes: Sequence[str], labels: Sequence[int], options: Options, protocol: str
+    files: Sequence[Path],
+    classes: Sequence[str],
+    labels: Sequence[int],
+    options: Options,
+    protocol: str,
+    named: Mapping[str, Sequence[str]],
 ) -> CloudSet:
     def load(number: int) -> Loaded:
         cloud = clouds.read(files[number], samples=options.samples, seed=options.seed, up=options.up)
         return cloud.points.astype(np.float32), parts_of(cloud)
 
     names = [str(file) for file in files]
-    return CloudSet(tuple(classes), np.array(labels, dtype=np.int64), names, load, protocol=protocol)
+    found = CloudSet(tuple(classes), np.array(labels, dtype=np.int64), names, load, protocol=protocol)
+    return _with_parts(found, named) if options.parts else found
+
+
+def _with_parts(clouds_: CloudSet, named: Mapping[str, Sequence[str]]) -> CloudSet:
+    """The set with the parts of its categories; their number is the largest label found where no file names them."""
+    sizes = dict.fromkeys(clouds_.classes, 1)
+    for number, label in enumerate(clouds_.labels):
+        own = clouds_.load(number)[1]
+        if own is None:
+            raise InputError(f"{clouds_.names[number]}: no part of each point (a field {', '.join(PART_FIELDS[:4])})")
+        category = clouds_.classes[label]
+        known = len(named[category]) if category in named else own.max() + 1
+        if own.min() < 0 or own.max() >= known:
+            raise InputError(
+                f"{clouds_.names[number]}: part {own.max()}, and {category} has {known} parts in parts.json"
+            )
+        sizes[category] = max(sizes[category], int(known))
+    parts = {
+        name: tuple(named.get(name, [f"part {number}" for number in range(count)])) for name, count in sizes.items()
+    }
+    first = part_ids(parts)
+
+    def load(number: int) -> Loaded:
+        points, own = clouds_.load(number)
+        assert own is not None
+        return points, own + first[clouds_.classes[clouds_.labels[number]]][0]
+
+    return replace(clouds_, parts=parts, load=load)
+
+
+def _part_names(folder: Path) -> Mapping[str, Sequence[str]]:
+    """What `parts.json` in a folder says.
+
+    Raises:
+        InputError: it is damaged or holds something else.
+    """
+    file = folder / "parts.json"
+    if not file.is_file():
+        return {}
+    try:
+        named = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{file}: not valid JSON ({error})") from None
+    if not isinstance(named, dict) or not all(isinstance(own, list) and own for own in named.values()):
+        raise InputError(f"{file}: {{category: [names of its parts]}} was expected")
+    return {str(name): [str(part) for part in own] for name, own in named.items()}
 
 
 def parts_of(cloud: clouds.Cloud) -> np.ndarray | None:
-    """The part of each point, where a field of the cloud holds whole numbers under a name that says so."""
+    """The part of each point: a field of whole numbers under a name that says so, or the last unnamed column."""
     known = {name.lower(): values for name, values in cloud.fields.items()}
-    for name in PART_FIELDS:
+    columns = [name for name in known if name.startswith("column")]
+    for name in (*PART_FIELDS, *columns[-1:]):
         values = known.get(name)
         if values is not None and values.ndim == 1 and np.array_equal(values, np.round(values)):
             return values.astype(np.int64)

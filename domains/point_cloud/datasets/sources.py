@@ -5,15 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from domains.point_cloud.datasets import made, own_folder
+from domains.point_cloud.datasets import (
+    fewshot,
+    made,
+    modelnet,
+    own_folder,
+    s3dis,
+    scanobjectnn,
+    shapenetpart,
+    stacks,
+)
 from domains.point_cloud.datasets.cloud_set import SPLITS, CloudSet, Options, Split
 from suite.errors import InputError
+from suite.hub import archives
 
 WORLDS = ("shapes", "assemblies")
 
 Reader = Callable[[Path, str, Options], CloudSet]
 
 FORMATS: Mapping[str, tuple[Callable[[Path], bool], Reader]] = {
+    "shapenetpart": (shapenetpart.fits, shapenetpart.read),
+    "s3dis": (s3dis.fits, s3dis.read),
+    "scanobjectnn": (scanobjectnn.fits, scanobjectnn.read),
+    "modelnet": (modelnet.is_resampled, modelnet.read_resampled),
+    "modelnet-h5": (modelnet.is_hdf5, modelnet.read_hdf5),
+    "modelnet-off": (modelnet.is_meshes, modelnet.read_meshes),
+    "fewshot": (fewshot.fits, fewshot.read),
+    "h5": (stacks.is_h5, stacks.read_single),
     "table": (own_folder.is_table, own_folder.read_table),
     "folder": (own_folder.is_folder, own_folder.read_folder),
 }
@@ -46,11 +64,12 @@ def open_set(source: str, options: Options | None = None, *, format: str = "auto
     if world in WORLDS:
         return _made(source, world, rest, options, split)
     where, named = split_of(source)
-    path = Path(where).expanduser()
+    path = fewshot.spelled(Path(where).expanduser())
     if not path.exists():
         raise InputError(f"{where}: no such file or folder (made data are called {' and '.join(WORLDS)})")
     if format != "auto" and format not in FORMATS:
         raise InputError(f"unknown data format {format!r}; choose auto, {', '.join(FORMATS)}")
+    path = archives.unpacked(path)
     candidates = FORMATS if format == "auto" else {format: FORMATS[format]}
     for fits, reader in candidates.values():
         if fits(path):
