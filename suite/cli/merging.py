@@ -28,10 +28,12 @@ def merge(reference: str, out: Path, *, name: str | None, domain: str | None, ba
     folder = _chosen(hub.resolve(reference, domain), name)
     base = base or _recorded_base(hub.resolve(reference, domain), folder)
     source = hub.resolve(base, domain, kind="base")
-    model = _load(source)
-    carrier = adapters.load(model, folder)
+    carrier = adapters.load(_load(source), folder)
     adapters.merge(carrier)
-    adapters.detach(carrier)
+    model = _load(source)
+    merged = {key.replace(".base_layer.", "."): value for key, value in carrier.state_dict().items()}
+    model.load_state_dict({key: merged[key] for key in model.state_dict()}, assign=True)
+    model.tie_weights()
     with atomic_folder(out) as target:
         _copy_companions(source, target)
         model.save_pretrained(target)
