@@ -8,7 +8,9 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
+from torch.utils._pytree import tree_leaves
 
+from suite.errors import InputError
 from suite.training.interruption import StopRequested, StopSignal
 
 
@@ -25,6 +27,19 @@ class LastCheckpoint(Checkpoint):
 
     def __init__(self, path: Path, every: int, stop: StopSignal) -> None:
         self.path, self.every, self.stop = path, every, stop
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Refuse training data whose order a checkpoint cannot hold.
+
+        Raises:
+            InputError: a training loader keeps no state.
+        """
+        for batches in tree_leaves(trainer.train_dataloader, is_leaf=lambda part: hasattr(part, "dataset")):
+            if not hasattr(batches, "state_dict"):
+                raise InputError(
+                    f"train_dataloader() gives a {type(batches).__name__}, which cannot resume where a run was "
+                    "stopped; return suite.training.loader(...) of the same data set"
+                )
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int

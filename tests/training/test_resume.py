@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from suite.errors import InputError
 from suite.training import Interrupted, TrainerConfig, fit
-from tests.training.toys import HARD, Dead, Language, Mortal, Rows
+from tests.training.toys import HARD, Dead, Language, Mortal, Noisy, Rows, pad
 
 
 def trained(folder: Path) -> dict[str, torch.Tensor]:
@@ -41,6 +41,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fit(Language(), Rows(), HARD, folder=folder).folder
 
 
+@pytest.mark.timeout(900)
 def test_sigkill_in_the_middle_of_a_run(whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "tests.training.toys", str(folder), "10"]
@@ -116,3 +117,20 @@ def test_a_loader_that_cannot_resume_is_refused(tmp_path: Path) -> None:
     data = torch.utils.data.DataLoader(list(range(8)), sampler=sampler)
     with pytest.raises(InputError, match="cannot resume"):
         fit(Language(), data, TrainerConfig(), folder=tmp_path / "run")
+
+    class Plain(Rows):
+        def train_dataloader(self) -> torch.utils.data.DataLoader:
+            return torch.utils.data.DataLoader(Noisy(8), 4, shuffle=True, collate_fn=pad)
+
+    with pytest.raises(InputError, match=r"gives a DataLoader, which cannot resume .* suite\.training\.loader"):
+        fit(Language(), Plain(), TrainerConfig(), folder=tmp_path / "plain")
+
+
+def test_a_plain_loader_given_to_fit_is_rebuilt_so_that_it_resumes(tmp_path: Path) -> None:
+    config = dataclasses.replace(HARD, monitor=None, limit_val_batches=0)
+    data = torch.utils.data.DataLoader(Noisy(22), 4, shuffle=True, collate_fn=pad)
+    plain = fit(Language(), data, config, folder=tmp_path / "plain").folder
+    with pytest.raises(Dead):
+        fit(Mortal(9), data, config, folder=tmp_path / "killed")
+    fit(Language(), data, config, resume=tmp_path / "killed")
+    assert_equal(tmp_path / "killed", plain)
