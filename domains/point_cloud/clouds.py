@@ -54,9 +54,16 @@ def read(path: str | Path, *, samples: int = SAMPLES, seed: int = 0, strict: boo
     Raises:
         InputError: the file is missing, empty, damaged, or of no supported format; one line says which and why.
     """
+    return usable(raw(path, samples=samples, seed=seed), strict=strict, up=up)
+
+
+def raw(path: str | Path, *, samples: int = SAMPLES, seed: int = 0) -> Cloud:
+    """Read one file as it is: every point in its place, also those without one.
+
+    Raises:
+        InputError: as for `read`.
+    """
     path = Path(path)
-    if up not in ("y", "z"):
-        raise InputError(f"up axis {up!r}: choose y or z")
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     if path.stat().st_size == 0:
@@ -65,13 +72,23 @@ def read(path: str | Path, *, samples: int = SAMPLES, seed: int = 0, strict: boo
     if reader is None:
         raise InputError(f"{path}: unknown format {path.suffix or 'without ending'!r}; known are {' '.join(READERS)}")
     try:
-        cloud = reader(path, samples, seed)
+        return reader(path, samples, seed)
     except InputError:
         raise
     # The readers of half a dozen libraries raise whatever their parser met; to the user each means one thing.
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{path}: damaged or not {path.suffix} at all ({reason})") from error
+
+
+def usable(cloud: Cloud, *, strict: bool = False, up: str = "y") -> Cloud:
+    """The points of a raw cloud that have a place, y up.
+
+    Raises:
+        InputError: there are none, `strict` and one has no place, or the axis is unknown.
+    """
+    if up not in ("y", "z"):
+        raise InputError(f"up axis {up!r}: choose y or z")
     return _turned(_checked(cloud, strict), up)
 
 
@@ -81,13 +98,13 @@ def seed_of(path: str | Path) -> int:
         return int.from_bytes(hashlib.file_digest(stream, "sha256").digest()[:4], "little")
 
 
-def from_array(array: NDArray[Any], source: str, *, strict: bool = False, up: str = "y") -> Cloud:
-    """A cloud from an array (N, 3 or more): x y z first, further columns become its fields.
+def from_array(array: NDArray[Any], source: str) -> Cloud:
+    """A raw cloud from an array (N, 3 or more): x y z first, further columns become its fields.
 
     Raises:
-        InputError: the array is of another shape, or `strict` and it holds NaN or infinite coordinates.
+        InputError: the array is of another shape or no array of numbers.
     """
-    return _turned(_checked(_from_array(Path(source), np.asarray(array), {}), strict), up)
+    return _from_array(Path(source), np.asarray(array), {})
 
 
 def _checked(cloud: Cloud, strict: bool) -> Cloud:

@@ -199,7 +199,7 @@ class PointCloudData(L.LightningDataModule):
                 "use the same, e.g. through data.categories"
             )
         if val is not None and self.task == "segmentation" and val.parts != train.parts:
-            raise InputError("data: training and validation have other parts; name them in parts.json beside the clouds")
+            raise InputError("data: training and validation differ in their parts; name them in parts.json")
         if self.task == "segmentation" and not train.parts:
             raise InputError(f"data: {self.sources['train']} has no parts; segmentation needs a set with part labels")
         if self.selected_on == "test":

@@ -35,13 +35,18 @@ _SIGNATURES = {
 
 @dataclass(frozen=True)
 class Opened:
-    """One input: its cloud, or why it cannot be read, and the seed that follows from its content."""
+    """One input: its cloud, or why it cannot be read.
+
+    Attributes:
+        cloud: the points that can be used, y up. raw: every point in the file's own coordinates and order.
+        seed: given, or from the content.
+    """
 
     source: str
     cloud: Cloud | None = None
+    raw: Cloud | None = None
     error: str | None = None
     seed: int = 0
-    path: Path | None = None
 
 
 def open_all(inputs: Any, *, samples: int, seed: int | None, strict: bool, up: str) -> Iterator[Opened]:
@@ -79,30 +84,29 @@ def _name(one: Any, number: int) -> str:
 
 
 def _open(one: Any, source: str, *, samples: int, seed: int | None, strict: bool, up: str) -> Opened:
-    if isinstance(one, Cloud):
-        return Opened(source, one, seed=_seed_of(one.points) if seed is None else seed)
-    if isinstance(one, np.ndarray):
-        cloud = clouds.from_array(one, source, strict=strict, up=up)
-        return Opened(source, cloud, seed=_seed_of(one) if seed is None else seed)
-    if one == STDIN:
-        return _open_stdin(samples=samples, seed=seed, strict=strict, up=up)
-    path = Path(one)
-    own = clouds.seed_of(path) if seed is None and path.is_file() else seed or 0
-    return Opened(source, clouds.read(path, samples=samples, seed=own, strict=strict, up=up), seed=own, path=path)
+    if isinstance(one, Cloud | np.ndarray):
+        raw = one if isinstance(one, Cloud) else clouds.from_array(one, source)
+        own = _seed_of(raw.points) if seed is None else seed
+    elif one == STDIN:
+        raw, own = _read_stdin(samples, seed)
+    else:
+        path = Path(one)
+        own = seed if seed is not None else clouds.seed_of(path) if path.is_file() else 0
+        raw = clouds.raw(path, samples=samples, seed=own)
+    return Opened(source, clouds.usable(raw, strict=strict, up=up), raw, seed=own)
 
 
-def _open_stdin(*, samples: int, seed: int | None, strict: bool, up: str) -> Opened:
+def _read_stdin(samples: int, seed: int | None) -> tuple[Cloud, int]:
     content = sys.stdin.buffer.read()
     ending = next((ending for start, ending in _SIGNATURES.items() if content.startswith(start)), ".xyz")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"stdin{ending}"
         path.write_bytes(content)
+        own = clouds.seed_of(path) if seed is None else seed
         try:
-            opened = _open(path, str(path), samples=samples, seed=seed, strict=strict, up=up)
+            return replace(clouds.raw(path, samples=samples, seed=own), source="stdin"), own
         except InputError as error:
             raise InputError(str(error).replace(str(path), "stdin")) from None
-    assert opened.cloud is not None
-    return replace(opened, source="stdin", cloud=replace(opened.cloud, source="stdin"), path=None)
 
 
 def _seed_of(points: np.ndarray) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from domains.point_cloud.types import ClassificationResult, Drawing, SegmentationResult
@@ -18,6 +19,9 @@ Pixels = drawing.Pixels
 
 SIZE = 480
 """Pixels of a side of a picture; on the contact sheet half of it."""
+
+UNLABELLED = (160, 160, 160)
+"""Colour of points without a part."""
 
 DRAWN = 20_000
 """Points that a picture of 480 pixels can tell apart; larger clouds are thinned evenly for it."""
@@ -38,6 +42,29 @@ def picture(shown: Drawing, caption: str) -> Pixels:
     return np.concatenate([image, drawing.legend(shown.legend, SIZE)])
 
 
+def part_colors(labels: NDArray[np.integer], parts: Mapping[int, str]) -> Pixels:
+    """A colour (N, 3) for the part of each point, the same for a part in every picture and file; grey for -1."""
+    colors = drawing.label_colors(np.searchsorted(list(parts), labels))
+    colors[labels < 0] = UNLABELLED
+    return colors
+
+
+def comparison(result: SegmentationResult) -> Pixels:
+    """Ground truth, prediction and error side by side."""
+    assert result.labels is not None and result.truth is not None and result.drawing is not None
+    kept = result.labels >= 0
+    wrong = result.labels[kept] != result.truth[kept]
+    errors = np.where(wrong[:, None], np.uint8((214, 39, 40)), np.uint8((200, 200, 200)))
+    shown = result.drawing
+    panels = {
+        "ground truth": render(Drawing(shown.points, part_colors(result.truth[kept], result.parts))),
+        "prediction": shown.image,
+        f"error: {wrong.mean():.1%} of the points": render(Drawing(shown.points, errors)),
+    }
+    image = drawing.sheet([drawing.caption(panel, title) for title, panel in panels.items()], columns=3)
+    return np.concatenate([image, drawing.legend(shown.legend, image.shape[1])])
+
+
 def save_image(image: Pixels, path: Path) -> Path:
     """Write a PNG, all or nothing."""
     with atomic_file(path) as temporary:
@@ -53,7 +80,9 @@ def save_result(result: Result, folder: Path, caption: str) -> list[Path]:
         return files
     if result.query.picture:
         title = f"{Path(result.source).name}: {caption}"
-        files.append(save_image(picture(result.drawing, title), folder / f"{result.name}.png"))
+        compared = isinstance(result, SegmentationResult) and result.truth is not None
+        image = comparison(result) if compared else picture(result.drawing, title)
+        files.append(save_image(image, folder / f"{result.name}.png"))
     if result.query.turntable:
         files.append(turntable(result.drawing, folder / f"{result.name}.gif"))
     return files

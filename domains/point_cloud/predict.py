@@ -63,10 +63,17 @@ class Settings:
 
 @dataclass(frozen=True)
 class Ready:
-    """A cloud as the model takes it: points (n, 3) float32, which of the input's points they are, and notices."""
+    """A cloud as the model takes it.
+
+    Attributes:
+        points: (n, 3) float32, thinned and normalised. places: the same points where the input has them, y up.
+        whole: whether they are all of the input's points, in its order.
+    """
 
     opened: Opened
     points: Tensor
+    places: NDArray[np.float64]
+    whole: bool
     notices: tuple[str, ...]
 
 
@@ -142,16 +149,16 @@ class CloudPredictor:
             InputError: it has too few distinct points, or cannot be normalised.
         """
         assert opened.cloud is not None
-        points = sampling.check_size(opened.cloud.points, self.needed, upsample)
-        notices = [*opened.cloud.notes, *sampling.place_notes(points, self.settings.normalise)]
-        if self.settings.normalise:
-            points = sampling.unit_sphere(points)
+        places = sampling.check_size(opened.cloud.points, self.needed, upsample)
+        notices = [*opened.cloud.notes, *sampling.place_notes(places, self.settings.normalise)]
+        points = sampling.unit_sphere(places) if self.settings.normalise else places
         kept = sampling.thin(points, sampling.MOST, opened.seed)
         if len(kept) < len(points):
             notices.append(f"{len(kept)} of {len(points)} points drawn at random before sampling")
         if len(kept) < self.settings.npoints:
             notices.append(f"{len(kept)} points, the model was trained with {self.settings.npoints}")
-        return Ready(opened, torch.from_numpy(points[kept].astype(np.float32)), tuple(notices))
+        whole = places is opened.cloud.points and len(kept) == len(places)
+        return Ready(opened, torch.from_numpy(points[kept].astype(np.float32)), places[kept], whole, tuple(notices))
 
     def logits(self, points: Tensor, category: Tensor | None = None) -> Tensor:
         """Logits of points (B, N, 3) on the CPU, in float32."""

@@ -24,10 +24,14 @@ def pool_size(npoints: int) -> int:
     return POOLS.get(npoints, round(npoints * 1200 / 1024))
 
 
+def farthest_index(points: Tensor, count: int) -> Tensor:
+    """Indices of the `count` farthest points of a cloud (N, 3), in the order in which they are found."""
+    return geometry.farthest_point_sample(points[None], min(count, len(points)))[0]
+
+
 def farthest(points: Tensor, count: int) -> Tensor:
     """The `count` farthest points of a cloud (N, 3), in the order in which they are found; all when there are fewer."""
-    index = geometry.farthest_point_sample(points[None], min(count, len(points)))[0]
-    return points[index]
+    return points[farthest_index(points, count)]
 
 
 def thin(points: NDArray[np.floating], most: int, seed: int) -> NDArray[np.int64]:

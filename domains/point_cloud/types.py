@@ -159,7 +159,8 @@ class SegmentationResult:
 
     Attributes:
         category: given, or found.
-        labels: (N,) ids of parts, global ids as the model was trained with.
+        labels: (N,) ids of parts, one for every point of the file; -1 where its coordinates are NaN. Ids count
+            through all categories, as in the data that the model was trained with.
         parts: names of the category's parts by id.
         counts: points of each part by name.
         scores: accuracy and mean IoU where the file holds true labels.
@@ -207,7 +208,6 @@ class SegmentationResult:
         from domains.point_cloud import pictures, writing
 
         assert self.cloud is not None and self.labels is not None
-        labelled = writing.write_labelled(
-            self.cloud, self.labels, Path(folder), self.name, self.query.format, self.query.up
-        )
+        colors = pictures.part_colors(self.labels, self.parts)
+        labelled = writing.write_labelled(self.cloud, self.labels, Path(folder), self.name, self.query.format, colors)
         return [labelled, *pictures.save_result(self, Path(folder), self.category)]

@@ -6,6 +6,7 @@ import torch
 
 from domains.point_cloud import model, shapes
 from domains.point_cloud.predict import PointCloudClassifier, Settings
+from domains.point_cloud.segment import PointCloudSegmenter
 
 CLASSES = tuple(shapes.CATEGORIES)
 ARCHITECTURE = {
@@ -21,3 +22,16 @@ def classifier(**options: str) -> PointCloudClassifier:
         if parameter.requires_grad:
             torch.nn.init.normal_(parameter, std=0.2)
     return PointCloudClassifier(net, Settings(CLASSES, 256))
+
+
+def segmenter(method: str = "pointgst", **options: str) -> PointCloudSegmenter:
+    torch.manual_seed(0)
+    parts = {name: shapes.CATEGORIES[name][0] for name in CLASSES}
+    head = {
+        "parts": sum(map(len, parts.values())), "categories": len(CLASSES), "fetch": (0, 1), "propagation": (32, 32),
+        "head": (32, 16),
+    }  # fmt: skip
+    architecture = {**ARCHITECTURE, "class": "part_segmenter", "head": head}
+    del architecture["cls_dim"]
+    net = model.attach(model.build(architecture), method, rank=8, local=16, **options)
+    return PointCloudSegmenter(net, Settings(CLASSES, 256, parts=parts))
