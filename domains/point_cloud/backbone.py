@@ -90,7 +90,7 @@ class PatchEncoder(nn.Module):
 
 
 def _pointwise(layer: nn.Module, x: Tensor) -> Tensor:
-    """A layer of the patch encoder on points (P, width): a convolution of width 1 is a matrix product, and faster so."""
+    """A layer of the patch encoder on points (P, width): a convolution of width 1 is a matrix product, faster so."""
     if _is_plain(layer):
         return functional.linear(x, layer.weight.squeeze(-1), layer.bias)
     return layer(x) if isinstance(layer, (nn.BatchNorm1d, nn.ReLU)) else layer(x[..., None]).squeeze(-1)

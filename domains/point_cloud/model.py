@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -52,16 +53,22 @@ def build(architecture: Mapping[str, Any]) -> nn.Module:
     return BACKBONES[name](config)
 
 
-def save_base(model: nn.Module, folder: str | Path, card: str = "") -> Path:
+def save_base(model: nn.Module, folder: str | Path, card: str = "", canonical: bool = False) -> Path:
     """Write a pre-trained backbone as a base folder: `config.json`, `model.safetensors`, `README.md`.
 
-    The state is that of a Point-MAE backbone without class token and head, which every adapter brings itself.
+    The state is that of the backbone without class token and head, which every adapter brings itself.
+
+    Args:
+        canonical: state the default number of patches and classes, whatever this model has: weights that are the same
+            shall be the same base.
     """
     encoder = model.MAE_encoder if isinstance(model, PointMAE) else model
     kind = "point_gpt" if isinstance(model, PointGPT) else "point_mae"
     state = {key: value for key, value in encoder.state_dict().items() if "cls_" not in key and ".suite_" not in key}
     with atomic_folder(folder) as target:
-        architecture = {"class": kind, **dataclasses.asdict(model.config)}
+        usual = {name: getattr(BackboneConfig, name) for name in ("num_group", "group_size", "cls_dim")}
+        config = model.config.with_(**usual) if canonical else model.config
+        architecture = {"class": kind, **dataclasses.asdict(config)}
         (target / "config.json").write_text(json.dumps(architecture, indent=2) + "\n", encoding="utf-8")
         weights.write(state, target / "model.safetensors")
         if card:
@@ -153,7 +160,13 @@ def _bottleneck(model: nn.Module, options: Mapping[str, Any]) -> Recipe:
 
 
 def _bitfit(model: nn.Module, options: Mapping[str, Any]) -> Recipe:
-    return Recipe(({"method": "bitfit", "targets": r"(blocks\.|norm).*", **options},))
+    biased = [
+        re.escape(name)
+        for name, module in model.named_modules()
+        if name.startswith(("blocks.", "norm")) and "cls_" not in name and "bias" in module._parameters
+        if module._parameters["bias"] is not None
+    ]
+    return Recipe(({"method": "bitfit", "targets": "|".join(biased), **options},))
 
 
 METHODS: Mapping[str, Callable[[nn.Module, Mapping[str, Any]], Recipe]] = {

@@ -1,0 +1,131 @@
+"""Acceptance of the methods: identity at the start, what trains, independence of batch companions, counts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from domains.point_cloud import model, official
+from domains.point_cloud.recipe import count_trained
+from suite import adapters
+from suite.errors import InputError
+
+SMALL = {
+    "class": "point_mae", "trans_dim": 24, "depth": 2, "num_heads": 6, "num_group": 16, "group_size": 8,
+    "encoder_dims": 24, "encoder_width": 16, "cls_dim": 5,
+}  # fmt: skip
+SCAN = {"class": "point_mae", "cls_dim": 15, "num_group": 128}
+LARGE = {"class": "point_gpt", "trans_dim": 1024, "depth": 24, "num_heads": 16, "encoder_dims": 1024}
+
+
+def small(method: str, *, freeze_bn: bool = True, noise: float = 0.0, **options: object) -> nn.Module:
+    torch.manual_seed(0)
+    options = {"rank": 6, "local": 8, **options} if method == "pointgst" else options
+    net = model.attach(model.build(SMALL), method, freeze_bn=freeze_bn, **options)
+    if noise:
+        for parameter in net.parameters():
+            nn.init.normal_(parameter, std=noise)
+    return net
+
+
+def clouds(count: int, points: int = 64) -> Tensor:
+    return torch.randn(count, points, 3, generator=torch.Generator().manual_seed(1)).clamp(-1, 1)
+
+
+def test_pcsa_is_the_identity_at_the_start() -> None:
+    torch.manual_seed(0)
+    bare = model.build(SMALL).eval()
+    adapted = small("pointgst").eval()
+    with torch.no_grad():
+        assert torch.equal(model.predict_logits(adapted, clouds(2)), bare(clouds(2)))
+
+
+@pytest.mark.parametrize("freeze_bn", [True, False])
+@pytest.mark.parametrize("method", ["pointgst", "point_peft", "linear"])
+def test_a_step_changes_only_what_the_method_trains(method: str, freeze_bn: bool) -> None:
+    net = small(method, freeze_bn=freeze_bn).train()
+    if freeze_bn:
+        net.encoder.eval()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    trained = official.trainable_names(net)
+    optimizer = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad], lr=1e-3, weight_decay=0.05)
+    for _ in range(2):  # at the very first step the gradient of what lies before a zero matrix is zero
+        optimizer.zero_grad()
+        model.predict_logits(net, clouds(4)).square().sum().backward()
+        optimizer.step()
+    changed = {
+        official.official_name(name)
+        for name, tensor in net.state_dict().items()
+        if not torch.equal(tensor, before[name]) and official.official_name(name) is not None
+    }
+    moved = {name for name in changed if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))}
+    assert moved
+    assert moved <= trained
+    if method == "pointgst":
+        assert all("adapt" in name or "cls" in name for name in moved)
+    assert any(name.startswith("encoder.") for name in changed) is not freeze_bn
+
+
+@pytest.mark.parametrize(("method", "options"), [("pointgst", {}), ("point_peft", {}), ("lora", {}), ("bitfit", {})])
+def test_logits_do_not_depend_on_batch_companions(method: str, options: dict) -> None:
+    net = small(method, noise=0.2, **options).eval()
+    together, order = clouds(8), torch.randperm(8, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        batched = model.predict_logits(net, together)
+        alone = torch.cat([model.predict_logits(net, one[None]) for one in together])
+        permuted = model.predict_logits(net, together[order])
+    torch.testing.assert_close(alone, batched, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(permuted, batched[order], rtol=1e-5, atol=1e-5)
+
+
+def test_released_modes_depend_on_batch_companions_as_the_authors_code() -> None:
+    released = [small("pointgst", noise=0.2, basis="released"), small("point_peft", noise=0.2, indexing="released")]
+    for net in released:
+        net.eval()
+        with torch.no_grad():
+            batched = model.predict_logits(net, clouds(8))
+            alone = torch.cat([model.predict_logits(net, one[None]) for one in clouds(8)])
+        assert (alone - batched).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("method", "architecture", "trainable", "total"),
+    [
+        ("pointgst", {"class": "point_mae", "cls_dim": 40}, 629_256, 22_454_280),
+        ("pointgst", SCAN, 622_831, 22_447_855),
+        ("pointgst", LARGE, 2_436_072, 311_808_072),
+        ("point_peft", {"class": "point_mae", "cls_dim": 40}, 779_442, 22_566_834),
+        ("point_peft", SCAN, 773_017, 22_560_409),
+        ("full", {"class": "point_mae", "cls_dim": 40}, 22_099_752, 22_099_752),
+        ("linear", {"class": "point_mae", "cls_dim": 40}, 274_728, 22_099_752),
+    ],
+)
+def test_published_counts(method: str, architecture: dict, trainable: int, total: int) -> None:
+    counted = count_trained(method, architecture)
+    assert counted.trainable == trainable
+    assert counted.total == total
+
+
+def test_centres_that_coincide_give_finite_logits() -> None:
+    points = clouds(1)[:, :4].repeat(1, 16, 1)
+    with torch.no_grad():
+        assert torch.isfinite(model.predict_logits(small("pointgst", noise=0.2).eval(), points)).all()
+
+
+def test_chunks_must_divide_the_patches() -> None:
+    net = small("pointgst", local=5).eval()
+    with pytest.raises(InputError, match="16 centres cannot be cut into chunks of 5"):
+        model.predict_logits(net, clouds(1))
+
+
+def test_a_convolution_that_is_adapted_or_hooked_is_asked() -> None:
+    """The patch encoder takes a shorter way through plain convolutions only."""
+    net = model.build(SMALL).eval()
+    patches, _ = net.group(clouds(2))
+    plain = net.encoder(patches)
+    for layer in (*net.encoder.first_conv, *net.encoder.second_conv):
+        layer.register_forward_hook(lambda *_: None)
+    torch.testing.assert_close(net.encoder(patches), plain, rtol=1e-5, atol=1e-6)
+    adapted = adapters.attach(net, "lora", r=2, targets=["encoder.second_conv.0"], init_lora_weights=False)
+    assert not torch.allclose(adapted.encoder(patches), plain)
