@@ -54,7 +54,7 @@ def test_sigkill_in_the_middle_of_a_run(whole: Path, tmp_path: Path) -> None:
 
 # Batch 1: before anything was saved; 4: inside accumulation; 5: after a validation inside the epoch; 7: the first
 # batch of an epoch; 14: later, inside accumulation.
-@pytest.mark.parametrize("fatal", [1, 4, 5, 7, 14])
+@pytest.mark.parametrize("fatal", [5, 14, *(pytest.param(batch, marks=pytest.mark.slow) for batch in (1, 4, 7))])
 def test_death_anywhere(whole: Path, tmp_path: Path, fatal: int) -> None:
     folder = tmp_path / "run"
     with pytest.raises(Dead):
