@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from domains.point_cloud.augment import AUGMENTATIONS, Augmentation
-from domains.point_cloud.datasets import CloudSet, Options, open_set, split_of
+from domains.point_cloud.datasets import CloudSet, Options, named_split, open_set
 from domains.point_cloud.sampling import farthest, pool_size, unit_sphere
 from suite.errors import InputError
 from suite.training import loader
@@ -180,7 +180,7 @@ class PointCloudData(L.LightningDataModule):
         source = self.sources["val"]
         if source is None:
             return "none"
-        return "test" if "test" in source.split(":")[1:2] or split_of(source)[1] == "test" else "val"
+        return "test" if named_split(source) == "test" else "val"
 
     def setup(self, stage: str | None = None) -> None:
         """Find the clouds; they are read when they are first asked for.

@@ -37,12 +37,14 @@ class Settings:
         classes: names in the order of the logits; for segmentation the categories.
         npoints: points of a cloud. normalise: whether clouds are put into the unit sphere.
         parts: names of each category's parts.
+        selected_on: the split that chose the weights, where the adapter tells.
     """
 
     classes: tuple[str, ...]
     npoints: int = 1024
     normalise: bool = True
     parts: dict[str, tuple[str, ...]] | None = None
+    selected_on: str = ""
 
     @classmethod
     def of(cls, section: dict[str, Any], where: Path) -> Settings:
@@ -57,7 +59,11 @@ class Settings:
             )
         parts = {name: tuple(own) for name, own in (section.get("parts") or {}).items()}
         return cls(
-            tuple(section["classes"]), section.get("npoints", 1024), section.get("normalise", True), parts or None
+            tuple(section["classes"]),
+            section.get("npoints", 1024),
+            section.get("normalise", True),
+            parts or None,
+            section.get("selected_on") or (section.get("metrics") or {}).get("selected_on", ""),
         )
 
 
@@ -99,6 +105,9 @@ class CloudPredictor:
     ) -> None:
         self.device, self.dtype = torch.device(device), dtype
         self.model, self.settings, self.prior = model.to(self.device).eval(), settings, prior
+        outputs = getattr(model, "head_config", None) is None and model.config.cls_dim
+        if outputs and outputs != len(settings.classes):
+            raise InputError(f"the adapter names {len(settings.classes)} classes and its head has {outputs} outputs")
 
     @classmethod
     def from_pretrained(

@@ -84,9 +84,10 @@ class PointCloudSegmenter(CloudPredictor):
 
     def scores(self, points: Tensor, category: str | None) -> Tensor:
         """Log-probabilities (B, N, P) of points (B, N, 3) of one category; None where the model takes none."""
-        return self.logits(points, None if category is None else self._one_hot([category] * len(points)))
+        return self.logits(points, None if category is None else self.one_hot([category] * len(points)))
 
-    def _one_hot(self, categories: list[str]) -> Tensor | None:
+    def one_hot(self, categories: list[str]) -> Tensor | None:
+        """The categories as the model takes them, (B, categories); None where it takes none, as for scenes."""
         known = self.model.head_config.categories
         if not known:
             return None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from domains.point_cloud import model, shapes
 from domains.point_cloud.predict import PointCloudClassifier, Settings
 from domains.point_cloud.segment import PointCloudSegmenter
+from suite import adapters
 
 CLASSES = tuple(shapes.CATEGORIES)
 ARCHITECTURE = {
@@ -35,3 +38,18 @@ def segmenter(method: str = "pointgst", **options: str) -> PointCloudSegmenter:
     del architecture["cls_dim"]
     net = model.attach(model.build(architecture), method, rank=8, local=16, **options)
     return PointCloudSegmenter(net, Settings(CLASSES, 256, parts=parts))
+
+
+def write_adapter(folder: Path) -> tuple[Path, Path]:
+    """A base folder and the folder of an adapter on it."""
+    torch.manual_seed(0)
+    base = model.save_base(model.build(ARCHITECTURE), folder / "base")
+    net = model.attach(model.load_base_folder(base, cls_dim=len(CLASSES)), "pointgst", rank=8, local=16)
+    extra = {
+        "backbone": ARCHITECTURE,
+        "classes": list(CLASSES),
+        "npoints": 128,
+        "normalise": True,
+        "method": "pointgst",
+    }
+    return base, adapters.save(net, folder / "adapter", extra=extra)

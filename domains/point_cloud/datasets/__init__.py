@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from domains.point_cloud.datasets.cloud_set import CloudSet, Options, Split, hold_out
-from domains.point_cloud.datasets.sources import FORMATS, open_set, split_of
+from domains.point_cloud.datasets.sources import FORMATS, named_split, open_set, split_of
 
-__all__ = ["FORMATS", "CloudSet", "Options", "Split", "hold_out", "open_set", "split_of"]
+__all__ = ["FORMATS", "CloudSet", "Options", "Split", "hold_out", "named_split", "open_set", "split_of"]

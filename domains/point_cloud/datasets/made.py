@@ -42,4 +42,4 @@ def read(world: str, split: str, options: Options, count: int | None = None) -> 
         return made.points.astype(np.float32), own
 
     names = [f"{classes[label]} {seed}" for label, seed in zip(labels, seeds, strict=True)]
-    return CloudSet(classes, labels, names, load, parts, normalise=False, protocol=f"made world, {split} seeds")
+    return CloudSet(classes, labels, names, load, parts, protocol=f"made world, {split} seeds")

@@ -48,6 +48,12 @@ def split_of(source: str) -> tuple[str, Split | None]:
     return (where, last) if where and last in SPLITS else (source, None)
 
 
+def named_split(source: str) -> str | None:
+    """The split that a source names, of made data and of files alike."""
+    world, *rest = source.split(":")
+    return (rest[0] if rest else None) if world in WORLDS else split_of(source)[1]
+
+
 def open_set(source: str, options: Options | None = None, *, format: str = "auto", split: Split = "train") -> CloudSet:
     """The clouds of a source.
 
