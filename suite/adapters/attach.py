@@ -27,7 +27,9 @@ from suite.adapters.handle import (
     base_of,
     handle_of,
 )
+from suite.adapters.merge import fold, unfold
 from suite.adapters.naming import suggest
+from suite.adapters.nf4 import NF4Linear
 from suite.adapters.registry import build_config, method_info, one_line
 from suite.adapters.ties import tie
 from suite.adapters.wrapper import forget, switch_wrapper, wrapped_members, wrapper_disabled
@@ -172,6 +174,8 @@ def _inject(model: nn.Module, member: Member, config: PeftConfig) -> nn.Module:
     base = base_of(model)
     _check_targets(base, member, config)
     _check_alone(base, member)
+    if not info.in_place:
+        _check_packed(base, member)
     try:
         with warnings.catch_warnings():
             # Several adapters on one model is what we are here for.
@@ -182,10 +186,31 @@ def _inject(model: nn.Module, member: Member, config: PeftConfig) -> nn.Module:
                 model = _wrap(model, member, config)
     except (ValueError, ImportError) as error:
         raise InputError(f"{member.method}: {one_line(error)}") from error
+    except (TypeError, RuntimeError) as error:
+        _check_packed(base, member, error)
+        raise
+    _check_packed(base, member)
     cast_adapter_dtype(base, member.adapter)
     if hasattr(base, "_hf_peft_config_loaded"):
         base._hf_peft_config_loaded = True  # transformers then saves and reports the adapter as its own
     return model
+
+
+def _check_packed(model: nn.Module, member: Member, cause: Exception | None = None) -> None:
+    """Refuse a method over 4-bit weights that needs their values."""
+    info = method_info(member.method)
+    if info.quantizable:
+        return
+    if cause is not None or not info.in_place:  # no telling at which layer
+        packed = [name for name, module in model.named_modules() if isinstance(module, NF4Linear)]
+    else:
+        packed = [
+            name
+            for name, layer in adapter_layers(model)
+            if isinstance(layer.get_base_layer(), NF4Linear) and member.adapter in adapters_on(layer)
+        ]
+    if packed:
+        raise InputError(f"{member.method} does not work over 4-bit weights (as in {packed[0]})") from cause
 
 
 def _check_alone(model: nn.Module, member: Member) -> None:
@@ -337,7 +362,7 @@ def disabled(model: nn.Module) -> Iterator[nn.Module]:
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     merged = [(layer, list(layer.merged_adapters)) for _, layer in adapter_layers(model) if layer.merged]
     for layer, _ in merged:
-        layer.unmerge()
+        unfold(layer)
     for layer in layers:
         layer.enable_adapters(False)
     handle = getattr(model, ATTRIBUTE, None)
@@ -349,7 +374,7 @@ def disabled(model: nn.Module) -> Iterator[nn.Module]:
         for layer in layers:
             layer.enable_adapters(True)
         for layer, names in reversed(merged):
-            layer.merge(adapter_names=names)
+            fold(layer, names)
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
 

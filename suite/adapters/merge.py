@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
+from suite.adapters.carriers.base import TunerLayer
 from suite.adapters.handle import adapter_layers, handle_of
+from suite.adapters.nf4 import NF4Linear
 from suite.adapters.registry import method_info, one_line
 from suite.errors import InputError
 
@@ -32,10 +36,10 @@ def merge(model: nn.Module, *, safe: bool = True) -> None:
         if not waiting:
             continue
         try:
-            layer.merge(safe_merge=safe, adapter_names=waiting)
+            fold(layer, waiting, safe=safe)
         except (ValueError, NotImplementedError) as error:
             for earlier in reversed(done):
-                earlier.unmerge()
+                unfold(earlier)
             raise InputError(f"{layer_name}: {one_line(error)}") from error
         done.append(layer)
 
@@ -44,4 +48,30 @@ def unmerge(model: nn.Module) -> None:
     """Take every merged adapter out of the base weights again, outermost first."""
     for _, layer in adapter_layers(model):
         if layer.merged:
-            layer.unmerge()
+            unfold(layer)
+
+
+def fold(layer: BaseTunerLayer, adapters: Sequence[str], *, safe: bool = False) -> None:
+    """Merge adapters of one layer; over a 4-bit weight, into its values, which are then rounded to 4 bits again."""
+    base = _packed_base(layer)
+    if base is None:
+        layer.merge(safe_merge=safe, adapter_names=list(adapters))
+        return
+    with base.unpacked():
+        layer.merge(safe_merge=safe, adapter_names=list(adapters))
+
+
+def unfold(layer: BaseTunerLayer) -> None:
+    """Take all merged adapters out of one layer; a 4-bit weight comes back to the bit."""
+    base = _packed_base(layer)
+    if base is None:
+        layer.unmerge()
+        return
+    base.repack()
+    layer.merged_adapters.clear()
+
+
+def _packed_base(layer: BaseTunerLayer) -> NF4Linear | None:
+    """The 4-bit layer under one of peft's layers, which know nothing of it; ours do."""
+    base = None if isinstance(layer, TunerLayer) else layer.get_base_layer()
+    return base if isinstance(base, NF4Linear) else None

@@ -7,7 +7,8 @@ Where bitsandbytes runs, transformers' own `BitsAndBytesConfig` is the faster wa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -127,8 +128,11 @@ class _Product(torch.autograd.Function):
         return gradient @ dequantize_nf4(ctx.weight, gradient.dtype), None
 
 
-class NF4Linear(nn.Module):
-    """A frozen linear layer with a 4-bit weight; gradients reach its input. Drop-in for `nn.Linear`.
+class NF4Linear(nn.Linear):
+    """A frozen linear layer with a 4-bit weight; gradients reach its input.
+
+    Like bitsandbytes' layer it is an `nn.Linear` whose `weight` holds packed bytes: peft's methods dispatch on the
+    class, and any that would compute with the bytes fails on their type instead of giving wrong numbers.
 
     Attributes:
         compute_dtype: dtype of the products and of adapters around it.
@@ -136,10 +140,11 @@ class NF4Linear(nn.Module):
     """
 
     def __init__(self, linear: nn.Linear, *, double: bool = True, compute_dtype: torch.dtype | None = None) -> None:
-        super().__init__()
+        nn.Module.__init__(self)  # nn.Linear's own would allocate the weight that we are here to avoid
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.compute_dtype = compute_dtype or linear.weight.dtype
         self.double = double
+        self._folded: list[NF4Weight] = []
         self.bias = None if linear.bias is None else nn.Parameter(linear.bias.detach().clone(), requires_grad=False)
         self._store(quantize_nf4(linear.weight, double=double))
 
@@ -173,6 +178,27 @@ class NF4Linear(nn.Module):
     def load_packed_state(self, state: NF4Weight) -> None:
         """Put back what `packed_state` gave, exact to the bit."""
         self._store(state)
+
+    @contextmanager
+    def unpacked(self) -> Iterator[None]:
+        """A floating-point `weight` inside the block, 4 bits of what it then holds after it; `repack` undoes that."""
+        kept = self.quantized()
+        del self.weight
+        self.weight = nn.Parameter(dequantize_nf4(kept), requires_grad=False)
+        try:
+            yield
+        except BaseException:
+            del self.weight
+            self._store(kept)
+            raise
+        changed = self.weight.detach()
+        del self.weight
+        self._store(quantize_nf4(changed, double=self.double))
+        self._folded.append(kept)
+
+    def repack(self) -> None:
+        """Undo the last `unpacked`, exact to the bit."""
+        self._store(self._folded.pop())
 
     def forward(self, x: Tensor) -> Tensor:
         y = _Product.apply(x.to(self.compute_dtype), self.quantized())

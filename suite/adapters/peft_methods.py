@@ -88,7 +88,11 @@ EXCEPTIONS: dict[str, dict[str, Any]] = {
     "vblora": {"identity_at_start": False},
     "xlora": {"mergeable": False, "multi_adapter": False, "identity_at_start": False},
 }
-QUANTIZABLE = {"adalora", "boft", "gralora", "hira", "ia3", "lora", "oft", "randlora", "road", "vera"}
+# Over bases in 4 bit: those that read no number of the base's weight, or read it through the layer.
+QUANTIZABLE = {
+    *("adalora", "boft", "c3a", "fourierft", "gralora", "ia3", "lily", "ln_tuning", "lora", "miss", "oft"),
+    *("pvera", "randlora", "road", "shadow", "trainable_tokens", "vblora", "vera", "waveft"),
+}
 CONVOLUTIONS = {"adalora", "hira", "ia3", "loha", "lokr", "lora"}
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from suite import adapters
+from suite.adapters.nf4 import quantize_model
 
 
 class Mlp(nn.Module):
@@ -153,6 +154,11 @@ def fresh(name: str) -> nn.Module:
     return copy.deepcopy(_original(name))
 
 
+def packed(name: str) -> nn.Module:
+    """The subject with its linear layers in 4 bit, but for the head."""
+    return quantize_model(fresh(name), skip=lambda layer, _: layer in ("head", "lm_head"))
+
+
 def sample(name: str) -> Any:
     """The same input each time."""
     with torch.random.fork_rng():
@@ -263,3 +269,14 @@ def pairs() -> list[tuple[str, str]]:
         elif name == "parameters" or "Linear" in info.layers:
             found += [(name, subject) for subject in SUBJECTS]
     return found
+
+
+def packed_pairs() -> list[tuple[str, str]]:
+    """(method, subject) for 4-bit bases: peft's on a Llama, ours on a ViT."""
+    wanted = {"peft": "llama", "suite": "vit"}
+    needless = {"paca", "osf"}  # says itself why not; refuses so small a model
+    return [
+        (name, subject)
+        for name, subject in pairs()
+        if wanted[adapters.methods()[name].source] == subject and name not in needless
+    ]

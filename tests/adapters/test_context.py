@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 
 from suite import adapters
 from suite.adapters import registry
@@ -33,6 +34,8 @@ def _shift():
 
     yield Shift
     registry._METHODS.pop("test_shift")
+    for table in (PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING):
+        table.pop("TEST_SHIFT")
 
 
 def shifted():

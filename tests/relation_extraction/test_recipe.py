@@ -109,6 +109,15 @@ def test_only_the_adapter_learns(base, annotations):
     assert all("lora_" in name and "joint" in name for name in learning)
 
 
+def test_nf4_base_trains(base, annotations):
+    made = recipe(base, layout="single", quantize="nf4")
+    made.configure_model()
+    outputs = made.compute(batch_of(made, annotations))
+    outputs.loss.backward()
+    assert torch.isfinite(outputs.loss)
+    assert any(parameter.grad is not None for name, parameter in made.model.named_parameters() if "lora_B" in name)
+
+
 def test_three_adapters_are_trained_in_turn_on_one_base(base, annotations, tmp_path):
     result = run(experiment(tmp_path, base, annotations, "three"), run_dir=tmp_path / "run")
     assert {f"{step}/val/loss" for step in STEPS} <= result.metrics.keys()

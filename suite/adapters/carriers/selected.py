@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from suite.adapters.carriers.base import TunerConfig
 from suite.adapters.carriers.child import ChildLayer, ChildTuner
+from suite.adapters.carriers.weights import bias_dtype
 from suite.errors import InputError
 
 
@@ -195,7 +196,7 @@ class Selected(ChildLayer):
             if name not in self._taken:
                 self._taken[name] = slot[name]
             original, value = self._taken[name], container[adapter]
-            dtype = host.weight.dtype if original is None else original.dtype
+            dtype = bias_dtype(host) if original is None else original.dtype
             if value.dtype != dtype and not value.is_meta:
                 flag = value.requires_grad
                 self.set_tensor(name, adapter, value.detach().to(dtype))

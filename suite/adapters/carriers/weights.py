@@ -86,7 +86,7 @@ def _put(layer: nn.Module, name: str, value: Tensor) -> None:
     stored = getattr(layer, name, None)
     if stored is None:
         reference = getattr(layer, "weight", None)
-        dtype = reference.dtype if reference is not None and reference.is_floating_point() else value.dtype
+        dtype = value.dtype if reference is None else bias_dtype(layer)
         setattr(layer, name, nn.Parameter(value.to(dtype), requires_grad=False))
         return
     with torch.no_grad():
@@ -151,6 +151,12 @@ def run(layer: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None) -> Ten
     if kind_of(layer) in ("Linear", "Conv1D", "Linear4bit"):
         return functional.linear(x, weight, bias)
     raise ValueError(f"{type(layer).__name__}: a changed weight cannot be applied live")
+
+
+def bias_dtype(layer: nn.Module) -> torch.dtype:
+    """The dtype that a bias of the layer has: its weight's, or for packed weights that of its products."""
+    weight = layer.weight
+    return weight.dtype if weight.is_floating_point() else getattr(layer, "compute_dtype", None) or torch.float32
 
 
 def effective_weight(layer: nn.Module) -> tuple[Tensor, Tensor | None]:

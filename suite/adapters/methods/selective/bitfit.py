@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from suite.adapters.carriers import Selected, TunerConfig, tuner
 from suite.adapters.carriers.child import ChildTuner, exactly
+from suite.adapters.carriers.weights import bias_dtype
 from suite.adapters.registry import MethodInfo
 from suite.errors import InputError
 
@@ -70,4 +71,4 @@ class Bitfit(Selected):
         return names
 
     def missing(self, name: str) -> Tensor:
-        return torch.zeros(self.host.out_features, device=self.host.weight.device, dtype=self.host.weight.dtype)
+        return torch.zeros(self.host.out_features, device=self.host.weight.device, dtype=bias_dtype(self.host))
