@@ -1,4 +1,4 @@
-"""Relation extraction: documents in, (head, relation, tail) triples and a knowledge graph out (AutoRE, Relation-Head-Facts)."""
+"""Relation extraction (AutoRE): documents in, (head, relation, tail) triples and a knowledge graph out."""
 
 from __future__ import annotations
 

@@ -41,6 +41,7 @@ class Bundle:
         base: reference or hub id of the base; None where the bundle does not say.
         settings: what the adapters were trained with: `protocol`, `template`, `schema`, `pretokenize`.
         official: whether the weights are AutoRE's own, which know no fingerprint of their base.
+        stated: whether the bundle itself says its settings; otherwise they are those of the paper's best system.
     """
 
     root: Path
@@ -49,6 +50,7 @@ class Bundle:
     base: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     official: bool = False
+    stated: bool = True
 
 
 def find_bundle(root: str | Path, checkpoint: int | None = None) -> Bundle:
@@ -126,7 +128,7 @@ def _described(root: Path, layout: Layout, parts: Mapping[str, Path]) -> Bundle:
     name = next(iter(trained_on), None)
     template = next((template for key, (template, _) in FAMILIES.items() if key in (name or "").lower()), None)
     settings = {"protocol": OFFICIAL_PROTOCOL, "template": template, "schema": "redocred", "pretokenize": "docred"}
-    return Bundle(root, layout, parts, base or name, settings, official=True)
+    return Bundle(root, layout, parts, base or name, settings, official=True, stated=False)
 
 
 def _is_official(protocol: str) -> bool:

@@ -184,6 +184,7 @@ def evaluate(
     dtype: str = "auto",
     oracle: bool = False,
     paradigm: str | None = None,
+    protocol_templates: Path | None = None,
     component: Component | None = None,
     frozen: bool = False,
     schema: str | None = None,
@@ -212,6 +213,7 @@ def evaluate(
         dtype: auto, float32, bfloat16, float16 or nf4.
         oracle: score the gold answers, read by AutoRE's own parser: the upper bound of a paradigm; needs no model.
         paradigm: with --oracle the version to bound (D_R_H_F_desc by default); else `zero-shot` or the adapter's own.
+        protocol_templates: JSON file with the wording of an official protocol that is not shipped (see the docs).
         component: test one step alone: relation; subject with gold relations; facts with gold relations and heads.
         frozen: ask the base without its adapters, with the same prompts.
         schema: relations of the data; the adapter's by default (with --oracle redocred, or tiny for the made world).
@@ -252,6 +254,7 @@ def evaluate(
             "max_new_tokens": max_new_tokens,
             "batch_size": batch_size,
             "paradigm": paradigm,
+            "protocol_templates": protocol_templates,
         }
         from domains.relation_extraction.judging import judge
 

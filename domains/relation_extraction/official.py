@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from domains.relation_extraction.bundle import CONFIG, MANIFEST, find_bundle, read_config
+from domains.relation_extraction.protocol import protocol as find_protocol
 from domains.relation_extraction.schema import Schema
 from suite.errors import InputError
 from suite.hub import weights
@@ -37,6 +38,7 @@ def convert(
     *,
     checkpoint: int | None = None,
     protocol: str | None = None,
+    protocol_templates: Path | None = None,
     template: str | None = None,
     base: str | None = None,
 ) -> None:
@@ -47,6 +49,7 @@ def convert(
         out: an existing, empty folder.
         checkpoint: the N to take; the highest by default.
         protocol: what the adapters were trained with; the bundle's own, or the official one of the paper's best system.
+        protocol_templates: JSON file with the wording of a protocol that is not shipped; kept in the bundle.
         template: chat template, where the name of the base does not tell it.
         base: reference of the base, e.g. `hf:mistralai/Mistral-7B-Instruct-v0.2`; the one in the files by default.
 
@@ -56,6 +59,8 @@ def convert(
     bundle = find_bundle(source, checkpoint)
     settings = {**bundle.settings}
     settings["protocol"] = protocol or settings["protocol"]
+    if protocol_templates is not None:
+        settings["protocol_templates"] = find_protocol(settings["protocol"], protocol_templates).templates
     settings["template"] = template or settings.get("template")
     settings["layout"] = bundle.layout
     if settings["template"] is None:

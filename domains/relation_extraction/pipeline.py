@@ -303,7 +303,7 @@ class _Asking:
         """Have the calls of one step answered; yield each answer with the document it belongs to."""
         if not calls:
             return
-        if self.protocol.analyses:
+        if self.protocol.analysing:
             analyses = self.engine.generate(calls)
             for number, (progress, analysis) in enumerate(zip(asked, analyses, strict=True)):
                 progress.answers.append(Answer(calls[number], analysis, Parsed(())))

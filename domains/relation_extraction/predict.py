@@ -30,6 +30,7 @@ from domains.relation_extraction.model import (
     load_bundle,
     load_tokenizer,
 )
+from domains.relation_extraction.protocol import protocol as find_protocol
 from domains.relation_extraction.running import Running
 from domains.relation_extraction.schema import Schema
 from domains.relation_extraction.types import ExtractionQuery, ExtractionResult, Triple
@@ -86,12 +87,13 @@ class RelationExtractor:
         if not settings.get("template"):
             raise InputError(
                 f"{bundle.root}: its base does not tell the chat template; make it ours with "
-                "`suite adapters convert --converter domains.relation_extraction.official:convert --template NAME`"
+                "domains.relation_extraction.official.convert(source, out, template=NAME)"
             )
         schema = settings.get("schema", "redocred")
         schema = Schema.load(schema) if isinstance(schema, str) else Schema.from_dict(schema)
         how = settings.get("pretokenize", "docred")
-        wording = Wording.of(tokenizer, settings["template"], settings["protocol"], schema, bundle.layout, how)
+        protocol = find_protocol(settings["protocol"], settings.get("protocol_templates"))
+        wording = Wording.of(tokenizer, settings["template"], protocol, schema, bundle.layout, how)
         return cls(wording, bundle, adapter=adapter, base=reference, device=device, dtype=dtype)
 
     @cached_property

@@ -27,6 +27,7 @@ def prepare(
     out: Path,
     *,
     protocol: str = "suite-v1/D_R_H_F_desc",
+    protocol_templates: Path | None = None,
     schema: str = "redocred",
     relation_descriptions: Path | None = None,
     layout: Layout = "three",
@@ -48,6 +49,7 @@ def prepare(
         out: folder for `<name>_<adapter>_<split>.jsonl`, one file an adapter; a `dataset_info.json` that is there
             already is kept and gets the new entries.
         protocol: the wording of the prompts, `suite-v1/VERSION` or `autore-official/VERSION`.
+        protocol_templates: JSON file with the wording of an official protocol that is not shipped (see the docs).
         schema: a built-in schema, or a YAML or JSON file.
         relation_descriptions: a JSON file `{relation name: text}` in place of the schema's descriptions.
         layout: `three` adapters, one a step, or a `single` one for all steps.
@@ -68,7 +70,7 @@ def prepare(
     Raises:
         InputError: the source is malformed or holds no labels, or options do not go together. Nothing is written then.
     """
-    chosen = find_protocol(protocol)
+    chosen = find_protocol(protocol, protocol_templates).require_wording()
     relations = Schema.load(schema)
     if relation_descriptions is not None:
         relations = relations.with_descriptions(relation_descriptions)

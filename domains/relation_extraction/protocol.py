@@ -5,6 +5,8 @@ Pure functions of strings; no model, no tokenizer. Two families:
 - `autore-official/<version>`: the prompts that the released AutoRE adapters were trained with (THUDM/AutoRE,
   "AutoRE: Document-Level Relation Extraction with Large Language Models", ACL 2024 demos). Their odd punctuation is
   real: a prompt that differs by one character is another protocol.
+  The wording of two of them (`D_R_H_F_desc_analysis`, `D_R_H_F_desc_chinese`) is not shipped: whoever has adapters
+  for them gives the templates (see `templates`).
 - `suite-v1/<version>`: ours. The passage comes first in every step, in a piece of its own, so that all calls of a step
   on one document share their longest prefix.
 """
@@ -12,9 +14,11 @@ Pure functions of strings; no model, no tokenizer. Two families:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
 
+from domains.relation_extraction.templates import Templates, read_templates
 from domains.relation_extraction.types import Call, Step
 from suite.errors import InputError
 
@@ -63,16 +67,18 @@ class Protocol:
 
     Attributes:
         id: `<family>/<version>`; stored in an adapter's metadata and compared when it is loaded.
-        answers: per step, the pieces of the prompt; joined they are the prompt.
+        answers: per step, the pieces of the prompt; joined they are the prompt. Empty where the user must give them.
         analyses: per step, the pieces of the prompt for the free-text analysis that precedes the answer; empty for
             versions without one. A call whose `analysis` is None then asks for the analysis, otherwise for the answer.
         empty: the answer line that says "nothing"; None where the protocol has no such answer.
+        templates: what the user gave in place of a wording of ours; an adapter remembers it.
     """
 
     id: str
     answers: Mapping[Step, tuple[str, ...]]
     analyses: Mapping[Step, tuple[str, ...]] = field(default_factory=dict)
     empty: str | None = None
+    templates: Templates | None = None
 
     @property
     def family(self) -> str:
@@ -96,18 +102,54 @@ class Protocol:
         """Whether relation descriptions enter the prompts of H and F."""
         return "_desc" in self.version
 
+    @property
+    def analysing(self) -> bool:
+        """Whether each answer is preceded by a free-text analysis."""
+        return self.version.endswith("_analysis")
+
+    def worded(self, templates: str | Path | Mapping[str, Any] | None) -> Protocol:
+        """The protocol with the templates of a file (see `templates`), or as it is when there are none.
+
+        Raises:
+            InputError: the templates are wrong, or the protocol has its own wording.
+        """
+        if templates is None:
+            return self
+        if self.answers and self.templates is None:
+            raise InputError(f"protocol {self.id} has its own wording; leave out the protocol templates")
+        read = read_templates(templates, analysing=self.analysing)
+        pieces = {group: {step: (text,) for step, text in by_step.items()} for group, by_step in read.items()}
+        return replace(self, answers=pieces["answers"], analyses=pieces.get("analyses", {}), templates=read)
+
+    def require_wording(self) -> Protocol:
+        """Return the protocol, which can word its calls.
+
+        Raises:
+            InputError: its wording is not shipped, and none was given.
+        """
+        if self.answers:
+            return self
+        parts = "answers and analyses" if self.analysing else "answers"
+        raise InputError(
+            f"the wording of {self.id} is not shipped: give --protocol-templates FILE (recipe: protocol_templates), "
+            f"JSON with {parts}, each a template for relation, subject and fact; docs/relation_extraction.md has the "
+            f"format; or use {OURS}/{self.version}"
+        )
+
     def pieces(self, call: Call) -> tuple[str, ...]:
         """The prompt of `call` as the pieces that are tokenised separately; the first holds the passage.
 
         Raises:
             InputError: the version has no such step, or the call lacks something that the step is asked about.
         """
-        asks_analysis = bool(self.analyses) and call.analysis is None
+        self.require_wording()
+        asks_analysis = self.analysing and call.analysis is None
         templates = (self.analyses if asks_analysis else self.answers).get(call.step)
         if templates is None:
             raise InputError(f"protocol {self.id} has no step {call.step!r}; its steps are {', '.join(self.steps)}")
         if self.family == OURS:
-            return tuple(_fill(template, call, self._task(call)) for template in templates)
+            task = _chinese_task(call) if self.version.endswith("_chinese") else self._task(call, asks_analysis)
+            return tuple(_fill(template, call, task) for template in templates)
         return tuple(_fill(template, call) for template in templates)
 
     def prompt(self, call: Call) -> str:
@@ -126,7 +168,7 @@ class Protocol:
         """Name of the adapter that answers `step`: the step itself, or `joint` where one adapter does all."""
         return step if layout == "three" else "joint"
 
-    def _task(self, call: Call) -> str:
+    def _task(self, call: Call, analysis: bool) -> str:
         description = f" ({call.description})" if self.described and call.description else ""
         if call.step == "relation":
             return "relations"
@@ -140,20 +182,25 @@ class Protocol:
             case "relation":
                 return f'triples "{_given(call, "relation")}"'
             case "head":
-                return f'triples "{_given(call, "relation")}" from "{_given(call, "head")}"'
+                relation = f'"{_given(call, "relation")}"' + (description if analysis else "")
+                return f'triples {relation} from "{_given(call, "head")}"'
 
 
-def protocol(identifier: str) -> Protocol:
+def protocol(identifier: str, templates: str | Path | Mapping[str, Any] | None = None) -> Protocol:
     """Return the protocol `<family>/<version>`; a version alone means ours.
 
+    Args:
+        templates: the wording of an official protocol that is not shipped: a JSON file, or what it holds.
+
     Raises:
-        InputError: there is no such protocol; the line lists those there are.
+        InputError: there is no such protocol (the line lists those there are), or the templates are wrong.
     """
     full = identifier if "/" in identifier else f"{OURS}/{identifier}"
     try:
-        return _PROTOCOLS[full]
+        found = _PROTOCOLS[full]
     except KeyError:
         raise InputError(f"unknown protocol {identifier!r}; choose one of {', '.join(_PROTOCOLS)}") from None
+    return found.worded(templates)
 
 
 def protocols() -> tuple[str, ...]:
@@ -183,6 +230,15 @@ def _given(call: Call, name: Literal["relation", "head"]) -> str:
     return value
 
 
+def _chinese_task(call: Call) -> str:
+    if call.step == "relation":
+        return "关系"
+    relation = f"“{_given(call, 'relation')}”"
+    if call.step == "subject":
+        return f"{relation}的主体" + (f"（{call.description}）" if call.description else "")
+    return f"主体“{_given(call, 'head')}”的{relation}三元组"
+
+
 def _fill(template: str, call: Call, task: str = "") -> str:
     """Put the call's strings into `template`; braces inside those strings stay what they are."""
     fields = {"s": call.passage, "task": task, "a": call.analysis, "rs": str(list(call.relations))}
@@ -199,7 +255,7 @@ def _fill(template: str, call: Call, task: str = "") -> str:
 _LIST_ANY = 'Given a passage: "{s}"\nList any underlying relations.'
 _LIST_ALL = 'Given a passage: "{s}"\nList all underlying relations.'
 
-# Verbatim, stray characters included: the `n.` of D_RS_F, spaces before colons, the trailing space after an analysis.
+# Verbatim, stray characters included: the `n.` of D_RS_F, spaces before colons.
 _OFFICIAL: Mapping[str, Mapping[Step, str]] = {
     "D_F": {"fact": 'Given a passage: "{s}"\nList all underlying facts.'},
     "D_RS_F": {
@@ -224,30 +280,14 @@ _OFFICIAL: Mapping[str, Mapping[Step, str]] = {
         "fact": 'Given relation "{r}" and relation description: "{d}".\nProvided a passage: "{s}"\n'
         'List all triplet facts that take "{r}" as the relation and "{h}" as the subject.',
     },
-    "D_R_H_F_desc_analysis": {
-        "relation": 'Given a passage: "{s}", along with an analysis of the implicit relations present in the passage: '
-        "{a}.\nList the relations that can be derived from the passage.",
-        "subject": 'Given a relation description: "{d}" and a passage: "{s}", along with the analysis of subjects: '
-        "{a}, Based on this analysis, list entities that can be identified as suitable subjects for the relation. ",
-        "fact": 'After analyzing the passage: "{s}", and considering the subject of the relation: "{h}", we have '
-        'conducted an analysis to derive all facts as: "{a}".\nBased on this analysis, list the facts.',
-    },
-    "D_R_H_F_desc_chinese": {
-        "relation": '给定一段文字："{s}"\n列出任何潜在的关系。',
-        "subject": '给定一个关系"{r}"，其描述为："{d}"，以及一段文字："{s}"，列出可以识别为该关系主体的实体。',
-        "fact": '给定关系"{r}"及其描述："{d}"。\n提供一段文字："{s}"\n列出所有三元组事实，以"{r}"为关系，"{h}"为主体。',
-    },
 }
 
-_OFFICIAL_ANALYSES: Mapping[Step, str] = {
-    "relation": 'Given a passage: "{s}", conduct a comprehensive analysis to uncover any underlying relations.',
-    "subject": 'Given a description of a relation: "{d}" and a passage: "{s}", analysis which entities can act as the '
-    "subject of the mentioned relation.",
-    "fact": 'Given relation "{r}" and relation description: "{d}", the passage: "{s}", and a specific subject: "{h}", '
-    "conduct an analysis to identify all facts within the passage.",
-}
+_NOT_SHIPPED = ("D_R_H_F_desc_analysis", "D_R_H_F_desc_chinese")
 
 _OURS = ("Document:\n{s}\n", "Task: {task}\n")
+_EXPLAIN = ("Document:\n{s}\n", "Explain: {task}\n")
+_EXPLAINED = ("Document:\n{s}\n", "Notes:\n{a}\nTask: {task}\n")
+_CHINESE = ("文档：\n{s}\n", "任务：{task}\n")
 _ZERO_SHOT = (
     "Document:\n{s}\n",
     "\nExtract every fact that this document states, using only these relations: {rs}\n"
@@ -257,19 +297,19 @@ _ZERO_SHOT = (
 
 
 def _build() -> dict[str, Protocol]:
-    built = {}
-    for version, prompts in _OFFICIAL.items():
-        analyses = _OFFICIAL_ANALYSES if version.endswith("_analysis") else {}
-        built[f"{OFFICIAL}/{version}"] = Protocol(
-            f"{OFFICIAL}/{version}",
-            {step: (prompt,) for step, prompt in prompts.items()},
-            {step: (prompt,) for step, prompt in analyses.items()},
-        )
+    official: dict[str, Mapping[Step, str]] = {**_OFFICIAL, **{version: {} for version in _NOT_SHIPPED}}
+    built = [
+        Protocol(f"{OFFICIAL}/{version}", {step: (prompt,) for step, prompt in prompts.items()})
+        for version, prompts in official.items()
+    ]
     for version in ("D_F", "D_RS_F", "D_R_F", "D_R_H_F", "D_R_H_F_desc"):
         answers = dict.fromkeys(_STEPS.get(version, _ALL_STEPS), _OURS)
-        built[f"{OURS}/{version}"] = Protocol(f"{OURS}/{version}", answers, empty="none")
-    built[f"{OURS}/zero-shot"] = Protocol(f"{OURS}/zero-shot", {"fact": _ZERO_SHOT}, empty="none")
-    return built
+        built.append(Protocol(f"{OURS}/{version}", answers, empty="none"))
+    explained, explain = dict.fromkeys(_ALL_STEPS, _EXPLAINED), dict.fromkeys(_ALL_STEPS, _EXPLAIN)
+    built.append(Protocol(f"{OURS}/D_R_H_F_desc_analysis", explained, explain, empty="none"))
+    built.append(Protocol(f"{OURS}/D_R_H_F_desc_chinese", dict.fromkeys(_ALL_STEPS, _CHINESE), empty="none"))
+    built.append(Protocol(f"{OURS}/zero-shot", {"fact": _ZERO_SHOT}, empty="none"))
+    return {one.id: one for one in built}
 
 
 _PROTOCOLS = _build()

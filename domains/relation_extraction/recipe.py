@@ -47,6 +47,7 @@ class RelationExtractionRecipe(AdapterModule):
         stages: trainer settings by step that differ from the run's, e.g. `{subject: {max_epochs: 3}}`.
         pretokenize: shape of the passages, also at prediction: `docred` (tokens joined by single spaces, as in
             (Re-)DocRED) or `none` (as the user wrote them).
+        protocol_templates: JSON file with the wording of a protocol that is not shipped (see `templates`).
     """
 
     def __init__(
@@ -61,9 +62,11 @@ class RelationExtractionRecipe(AdapterModule):
         quantize: Quantize | None = None,
         stages: dict[str, dict[str, Any]] | None = None,
         pretokenize: str = "docred",
+        protocol_templates: str | None = None,
     ) -> None:
         super().__init__(base, architecture)
-        self.protocol, self.template, self.layout = find_protocol(protocol), template, layout
+        self.protocol = find_protocol(protocol, protocol_templates).require_wording()
+        self.template, self.layout = template, layout
         self.schema = Schema.load(schema)
         self.adapter, self.quantize, self.pretokenize = dict(adapter), quantize, pretokenize
         self.stages = stages or {}
@@ -84,7 +87,7 @@ class RelationExtractionRecipe(AdapterModule):
     def wording(self) -> Wording:
         """How calls become token ids; the data are encoded with it."""
         tokenizer = self.backbone[1]
-        return Wording.of(tokenizer, self.template, self.protocol.id, self.schema, self.layout, self.pretokenize)
+        return Wording.of(tokenizer, self.template, self.protocol, self.schema, self.layout, self.pretokenize)
 
     def prepare(self) -> None:
         _ = self.backbone
@@ -112,7 +115,9 @@ class RelationExtractionRecipe(AdapterModule):
         return causal_lm_loss(logits, labels[:, -kept:])
 
     def extra(self) -> dict[str, Any]:
+        given = {"protocol_templates": self.protocol.templates} if self.protocol.templates else {}
         return {
+            **given,
             "protocol": self.protocol.id,
             "template": self.template,
             "layout": self.layout,

@@ -270,7 +270,7 @@ class Running(AbstractContextManager["Running"]):
         weights = {name: _weights_digest(part) for name, part in self.extractor.bundle.parts.items()}
         return {
             "query": asked,
-            "protocol": wording.protocol.id,
+            "protocol": [wording.protocol.id, wording.protocol.templates],
             "schema": wording.schema.to_dict(),
             "base": self.extractor.base,
             "weights": weights,
@@ -297,11 +297,15 @@ def _wording(extractor: RelationExtractor, query: ExtractionQuery) -> Wording:
     elif query.paradigm is not None:
         family = "" if "/" in query.paradigm else f"{wording.protocol.family}/"
         asked = find_protocol(family + query.paradigm)
-        check_protocol(asked.id, wording.protocol.id, extractor.adapter)
+        # AutoRE's own files do not state their version; the user knows it.
+        stated = wording.protocol.id if extractor.bundle.stated else None
+        check_protocol(asked.id, stated, extractor.adapter)
+        wording = wording if asked.id == wording.protocol.id else replace(wording, protocol=asked)
+    protocol = wording.protocol.worded(query.protocol_templates).require_wording()
     schema = Schema.load(query.schema) if query.schema else wording.schema
     if query.relation_descriptions:
         schema = schema.with_descriptions(query.relation_descriptions)
-    return replace(wording, schema=schema)
+    return replace(wording, protocol=protocol, schema=schema)
 
 
 def _relations(given: Sequence[str] | None, schema: Schema) -> tuple[str, ...] | None:

@@ -197,8 +197,8 @@ def _orders(names: list[str], shuffles: int, generator: random.Random) -> Iterat
 
 
 def _check(protocol: Protocol, shuffles: int | None, negatives: float) -> None:
-    if protocol.analyses or protocol.version == "zero-shot":
-        why = "needs analyses that labels do not hold" if protocol.analyses else "is for models that are not tuned"
+    if protocol.analysing or protocol.version == "zero-shot":
+        why = "needs analyses that labels do not hold" if protocol.analysing else "is for models that are not tuned"
         raise InputError(f"protocol {protocol.id} {why}: no samples can be built; choose another protocol")
     if negatives < 0 or (shuffles or 0) < 0:
         raise InputError(f"negatives {negatives} and shuffles {shuffles} must be 0 or more")

@@ -183,6 +183,7 @@ class ExtractionQuery:
         relations: ask about these relations only (names, aliases or property ids); no relation step.
         heads: ask about these heads only; no subject step.
         paradigm: the adapter's own by default; `zero-shot` asks the bare base, without adapters.
+        protocol_templates: JSON file with the wording of an official protocol that is not shipped (see the docs).
         schema: relations to use instead of the adapter's: a built-in name or a file.
         relation_descriptions: JSON file `{relation: description}`, e.g. AutoRE's relation_description_redocred.json.
         format: of the input: auto, text, annotations, docred, hacred, pubtator, cdr, and more (see the docs).
@@ -221,6 +222,7 @@ class ExtractionQuery:
     relations: tuple[str, ...] | None = None
     heads: tuple[str, ...] | None = None
     paradigm: str | None = None
+    protocol_templates: Path | None = None
     schema: str | None = None
     relation_descriptions: Path | None = None
     format: str = "auto"

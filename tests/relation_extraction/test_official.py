@@ -151,6 +151,15 @@ def test_unknown_base_needs_its_template(tmp_path):
     assert find_bundle(out).settings["template"] == "vicuna"
 
 
+def test_a_wording_that_is_not_shipped_stays_with_the_bundle(tmp_path, released):
+    file, out = tmp_path / "templates.json", tmp_path / "out"
+    answers = dict.fromkeys(("relation", "subject", "fact"), "{s}")
+    file.write_text(json.dumps({"answers": answers}))
+    out.mkdir()
+    convert(released, out, protocol="autore-official/D_R_H_F_desc_chinese", protocol_templates=file)
+    assert find_bundle(out).settings["protocol_templates"] == {"answers": answers}
+
+
 def test_pickles_with_more_than_tensors_are_refused(tmp_path):
     write_adapter(tmp_path / "a")
     marker = tmp_path / "executed"

@@ -10,41 +10,13 @@ import torch
 
 from domains.relation_extraction.bundle import find_bundle
 from domains.relation_extraction.predict import RelationExtractor
-from domains.relation_extraction.schema import Relation, Schema
 from domains.relation_extraction.types import STEPS, ExtractionQuery
-from suite import adapters
 from suite.errors import InputError
+from tests.relation_extraction.small_bundle import SCHEMA, save_bundle
 from tests.relation_extraction.small_model import llama, tokenizer
 
 TEXT = "Marie Curie was born in Warsaw, Poland, and married Pierre Curie in 1895. Łódź and 東京都 honour her."
-SCHEMA = Schema(
-    "test",
-    (
-        Relation("spouse", "The head is married to the tail.", pid="P26", symmetric=True),
-        Relation("place of birth", "The head was born in the tail.", pid="P19"),
-        Relation("languages spoken, written or signed", "The head speaks the tail.", pid="P1412"),
-    ),
-)
 SHORT = {"max_new_tokens": 48, "max_heads": 2, "max_triples": 2}
-
-
-def save_bundle(folder, base, layout="three", protocol="suite-v1/D_R_H_F_desc"):
-    """Random adapters on a random base: with constrained decoding they find many triples, none of them true."""
-    extra = {"protocol": protocol, "template": "suite", "layout": layout, "pretokenize": "docred"}
-    extra["schema"] = SCHEMA.to_dict()
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(base)
-    names = STEPS if layout == "three" else ("joint",)
-    for name in names:
-        torch.manual_seed(len(name))
-        model = adapters.attach(model, "lora", r=4, targets=["q_proj", "v_proj"], name=name)
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                torch.nn.init.normal_(parameter, std=0.5)
-        adapters.save(model, folder / name if layout == "three" else folder, name=name, extra=extra)
-    manifest = json.loads((folder / ("relation/suite.json" if layout == "three" else "suite.json")).read_text())
-    (folder / "suite.json").write_text(json.dumps(manifest))
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +185,37 @@ def test_zero_shot_asks_the_bare_base(extractor, base):
     assert extractor(TEXT, **SHORT)  # the adapters are on again
     with pytest.raises(InputError, match=r"trained with protocol suite-v1/D_R_H_F_desc, not suite-v1/D_F"):
         extractor(TEXT, paradigm="D_F")
+
+
+TEMPLATES = {"answers": {"relation": "R {s}", "subject": "H {s} {r}", "fact": "F {s} {r} {h}"}}
+
+
+def test_a_wording_that_is_not_shipped_is_the_users(base, tmp_path):
+    save_bundle(tmp_path / "bundle", base, protocol="autore-official/D_R_H_F_desc_chinese")
+    asked = RelationExtractor.from_pretrained(str(tmp_path / "bundle"), base=str(base), device="cpu")
+    with pytest.raises(InputError, match="give --protocol-templates FILE"):
+        next(asked.predict(TEXT, dry_run=True))
+    file = tmp_path / "templates.json"
+    file.write_text(json.dumps(TEMPLATES))
+    assert next(asked.predict(TEXT, protocol_templates=file, relations=("spouse",), **SHORT)).cost["calls"] >= 1
+    manifest = json.loads((tmp_path / "bundle" / "suite.json").read_text())
+    manifest["domain"]["protocol_templates"] = TEMPLATES
+    (tmp_path / "bundle" / "suite.json").write_text(json.dumps(manifest))
+    remembered = RelationExtractor.from_pretrained(str(tmp_path / "bundle"), base=str(base), device="cpu")
+    assert next(remembered.predict(TEXT, dry_run=True)).plan
+
+
+def test_an_adapter_that_states_no_protocol_is_asked_as_the_user_says(base, tmp_path):
+    save_bundle(tmp_path / "bundle", base, layout="single")
+    (tmp_path / "bundle" / "suite.json").unlink()
+    config = tmp_path / "bundle" / "adapter_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": "mistral"}))
+    extractor = RelationExtractor.from_pretrained(str(tmp_path / "bundle"), base=str(base), device="cpu")
+    calls = {
+        paradigm: next(extractor.predict(TEXT, paradigm=paradigm, dry_run=True)).plan[0]["calls"]
+        for paradigm in (None, "D_F", "autore-official/D_R_F")
+    }
+    assert calls == {None: 41, "D_F": 1, "autore-official/D_R_F": 11}
 
 
 def test_single_adapter_bundle(base, tmp_path):

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import ast
+import json
 
 import pytest
 
 from domains.relation_extraction.protocol import PARADIGMS, check_protocol, protocol, protocols
-from domains.relation_extraction.types import Call
+from domains.relation_extraction.types import STEPS, Call
 from suite.errors import InputError
 
 PASSAGE = 'Ann {r} said "hi" .'
+
+
+TEMPLATES = {
+    "answers": {"relation": "{s} {a}", "subject": "{s} {a} {d}", "fact": "{s} and {a}: {h}?"},
+    "analyses": {"relation": "{s}", "subject": "{s}{r}", "fact": "Think of {{{h}}} in {s}"},
+}
 
 
 def call(step, **fields):
@@ -58,12 +65,6 @@ def call(step, **fields):
             f'Given relation "country" and relation description: "where it is".\nProvided a passage: "{PASSAGE}"\n'
             'List all triplet facts that take "country" as the relation and "Ann" as the subject.',
         ),
-        (
-            "D_R_H_F_desc_chinese",
-            "fact",
-            f'给定关系"country"及其描述："where it is"。\n提供一段文字："{PASSAGE}"\n'
-            '列出所有三元组事实，以"country"为关系，"Ann"为主体。',
-        ),
     ],
 )
 def test_official_prompts_are_verbatim(identifier, step, prompt):
@@ -81,6 +82,8 @@ def test_official_prompts_are_verbatim(identifier, step, prompt):
         ("D_R_F", "fact", 'Task: triples "country"\n'),
         ("D_F", "fact", "Task: triples\n"),
         ("D_RS_F", "fact", 'Task: triples of "country", "part of"\n'),
+        ("D_R_H_F_desc_analysis", "relation", "Explain: relations\n"),
+        ("D_R_H_F_desc_analysis", "fact", 'Explain: triples "country" (where it is) from "Ann"\n'),
     ],
 )
 def test_our_prompts_share_the_passage_piece(version, step, task):
@@ -89,11 +92,63 @@ def test_our_prompts_share_the_passage_piece(version, step, task):
 
 
 def test_an_analysis_is_asked_first_and_then_quoted():
-    analysing = protocol("autore-official/D_R_H_F_desc_analysis")
-    assert analysing.prompt(call("relation")).endswith(
-        "conduct a comprehensive analysis to uncover any underlying relations."
-    )
-    assert 'as: "Ann is {x}".\nBased on' in analysing.prompt(call("fact", analysis="Ann is {x}"))
+    pieces = protocol("D_R_H_F_desc_analysis").pieces(call("fact", analysis="Ann is {x}"))
+    assert pieces == (f"Document:\n{PASSAGE}\n", 'Notes:\nAnn is {x}\nTask: triples "country" from "Ann"\n')
+
+
+def test_chinese_prompts_hold_everything_they_ask_about():
+    passage, task = protocol("D_R_H_F_desc_chinese").pieces(call("subject"))
+    assert passage == f"文档：\n{PASSAGE}\n"
+    assert "country" in task and "where it is" in task
+    assert "Ann" in protocol("D_R_H_F_desc_chinese").pieces(call("fact"))[1]
+
+
+def test_a_wording_that_is_not_shipped_is_asked_for():
+    with pytest.raises(InputError, match=r"analysis is not shipped: give --protocol-templates FILE.*relation, subject"):
+        protocol("autore-official/D_R_H_F_desc_analysis").prompt(call("relation"))
+
+
+def test_templates_of_a_file_become_the_prompts(tmp_path):
+    file = tmp_path / "templates.json"
+    file.write_text(json.dumps(TEMPLATES), encoding="utf-8")
+    analysing = protocol("autore-official/D_R_H_F_desc_analysis", file)
+    assert analysing.prompt(call("fact")) == f"Think of {{Ann}} in {PASSAGE}"
+    assert analysing.prompt(call("fact", analysis="{r}")) == f"{PASSAGE} and {{r}}: Ann?"
+    # An adapter remembers them.
+    assert protocol(analysing.id, analysing.templates) == analysing
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"answers": {"relation": "{s}{a}"}}, "answers: expected an object with one template for each of relation"),
+        ({"analyses": None}, "analyses: expected an object"),
+        ({"more": {}}, "unknown part 'more'"),
+        ({"answers": dict.fromkeys(STEPS, "{s}")}, r"answers.relation: lacks the placeholder \{a\}"),
+        ({"analyses": dict.fromkeys(STEPS, "{s} {a}")}, r"analyses.relation: unknown placeholder \{a\}; there are"),
+        ({"analyses": dict.fromkeys(STEPS, "{s.__class__}")}, r"unknown placeholder \{s.__class__\}"),
+        ({"analyses": dict.fromkeys(STEPS, "{s!r}")}, r"unknown placeholder \{s!r\}"),
+        ({"analyses": dict.fromkeys(STEPS, "{s")}, "write a literal brace twice"),
+        ({"analyses": dict.fromkeys(STEPS, 1)}, "analyses.relation: expected a string"),
+    ],
+)
+def test_wrong_templates_are_one_line(change, message):
+    with pytest.raises(InputError, match=message):
+        protocol("autore-official/D_R_H_F_desc_analysis", {**TEMPLATES, **change})
+
+
+def test_templates_are_for_protocols_without_wording_only(tmp_path):
+    with pytest.raises(InputError, match="has its own wording"):
+        protocol("D_R_H_F", TEMPLATES)
+    with pytest.raises(InputError, match="unknown part 'analyses'; this protocol takes answers"):
+        protocol("autore-official/D_R_H_F_desc_chinese", TEMPLATES)
+    broken = tmp_path / "broken.json"
+    for content, message in (("{", "not JSON"), ("[]", "expected a JSON object")):
+        broken.write_text(content)
+        with pytest.raises(InputError, match=message):
+            protocol("autore-official/D_R_H_F_desc_chinese", broken)
+    with pytest.raises(InputError, match="cannot be read"):
+        protocol("autore-official/D_R_H_F_desc_chinese", tmp_path / "absent.json")
 
 
 def test_answers_are_python_lines_that_read_back():
