@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
 
 from domains.relation_extraction.bundle import FAMILIES, Bundle
 from domains.relation_extraction.encoding import ChatTemplate, chat_template
@@ -45,14 +48,21 @@ class Wording:
 
     @classmethod
     def of(
-        cls, tokenizer: Any, template: str, protocol: str, schema: Schema, layout: Layout, pretokenize: str = "docred"
+        cls,
+        tokenizer: Any,
+        template: str,
+        protocol: str | PromptProtocol,
+        schema: Schema,
+        layout: Layout,
+        pretokenize: str = "docred",
     ) -> Wording:
         """Look the names up.
 
         Raises:
             InputError: there is no such template or protocol.
         """
-        return cls(tokenizer, chat_template(template), find_protocol(protocol), schema, layout, pretokenize)
+        found = find_protocol(protocol) if isinstance(protocol, str) else protocol
+        return cls(tokenizer, chat_template(template), found, schema, layout, pretokenize)
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -85,7 +95,8 @@ def load_base(
     folder = hub.resolve(reference, DOMAIN, kind="base")
     _check_loadable(folder, reference)
     tokenizer = load_tokenizer(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    with _bars_for_people():
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
     if quantize == "nf4":
         quantize_model(model)
     return model.requires_grad_(False).to(device).eval(), tokenizer
@@ -208,6 +219,19 @@ def choose_dtype(dtype: str, device: str) -> torch.dtype:
     if found is None:
         raise InputError(f"dtype {dtype!r} is unknown; choose auto, float32, bfloat16, float16 or nf4")
     return found
+
+
+@contextmanager
+def _bars_for_people() -> Iterator[None]:
+    """Keep transformers' progress bars out of logs and pipes: a mistake there is one line."""
+    if sys.stderr.isatty() or not logging.is_progress_bar_enabled():
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()
 
 
 def _check_family(trained_on: str | None, model: nn.Module, part: Path) -> None:
