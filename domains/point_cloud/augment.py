@@ -50,11 +50,16 @@ def _turned(points: Tensor, angle: Tensor) -> Tensor:
     return torch.stack([c * x - s * z, y, s * x + c * z], -1)
 
 
-AUGMENTATIONS: Mapping[Augmentation, Callable[[Tensor, torch.Generator | None], Tensor]] = {
-    "none": lambda points, rng=None: points,
+def none(points: Tensor, rng: torch.Generator | None = None) -> Tensor:
+    """The clouds as they are."""
+    return points
+
+
+AUGMENTATIONS: Mapping[Augmentation, Callable[..., Tensor]] = {
+    "none": none,
     "scale_translate": scale_translate,
     "rotate": rotate,
     "scale_rotate": scale_rotate,
     "part": part,
 }
-"""Augmentations of a batch (B, N, 3) by name."""
+"""Augmentations of a batch (B, N, 3) by name: `(points, generator=None) -> points`."""

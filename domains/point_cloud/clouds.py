@@ -228,7 +228,7 @@ def _read_pcd(path: Path, samples: int, seed: int) -> Cloud:
 
     declared = _pcd_points(path)
     with open3d.utility.VerbosityContextManager(open3d.utility.VerbosityLevel.Error):
-        cloud = open3d.t.io.read_point_cloud(str(path), remove_nan_points=False, remove_infinite_points=False)
+        cloud = open3d.t.io.read_point_cloud(path, remove_nan_points=False, remove_infinite_points=False)
     if "positions" not in cloud.point or len(cloud.point.positions) == 0:
         raise InputError(
             f"{path}: no point could be read ({declared} announced); the file is truncated or has no x y z"

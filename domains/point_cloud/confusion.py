@@ -31,7 +31,7 @@ def draw(confusion: Tensor, classes: Sequence[str]) -> Figure:
             for column in range(count):
                 if confusion[row, column]:
                     shade = "white" if shares[row, column] > 0.5 else "black"
-                    axes.text(column, row, int(confusion[row, column]), ha="center", va="center", color=shade)
+                    axes.text(column, row, f"{confusion[row, column]:.0f}", ha="center", va="center", color=shade)
     return figure
 
 

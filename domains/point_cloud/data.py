@@ -71,9 +71,8 @@ class CloudSamples(Dataset):
 
     def _prepared(self, number: int) -> tuple[Tensor, Tensor | None]:
         loaded, labels = self.clouds.load(number)
-        if self.normalise:
-            loaded = unit_sphere(loaded.astype(np.float64))
-        points = torch.from_numpy(np.ascontiguousarray(loaded, dtype=np.float32))
+        placed = unit_sphere(loaded.astype(np.float64)) if self.normalise else loaded
+        points = torch.from_numpy(np.ascontiguousarray(placed, dtype=np.float32))
         if self.parts:
             return points, self._checked_parts(labels, len(points))
         if len(points) < self.npoints:

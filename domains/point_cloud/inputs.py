@@ -93,7 +93,10 @@ def _open(one: Any, source: str, *, samples: int, seed: int | None, strict: bool
         path = Path(one)
         own = seed if seed is not None else clouds.seed_of(path) if path.is_file() else 0
         raw = clouds.raw(path, samples=samples, seed=own)
-    return Opened(source, clouds.usable(raw, strict=strict, up=up), raw, seed=own)
+    cloud = clouds.usable(raw, strict=strict, up=up)
+    if up == "y" and Path(source).suffix.lower() in (".las", ".laz"):
+        cloud = replace(cloud, notes=(*cloud.notes, "LAS files usually have z up and the models y; try --up z"))
+    return Opened(source, cloud, raw, seed=own)
 
 
 def _read_stdin(samples: int, seed: int | None) -> tuple[Cloud, int]:

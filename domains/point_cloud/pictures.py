@@ -54,7 +54,7 @@ def comparison(result: SegmentationResult) -> Pixels:
     assert result.labels is not None and result.truth is not None and result.drawing is not None
     kept = result.labels >= 0
     wrong = result.labels[kept] != result.truth[kept]
-    errors = np.where(wrong[:, None], np.uint8((214, 39, 40)), np.uint8((200, 200, 200)))
+    errors = np.where(wrong[:, None], (214, 39, 40), (200, 200, 200)).astype(np.uint8)
     shown = result.drawing
     panels = {
         "ground truth": render(Drawing(shown.points, part_colors(result.truth[kept], result.parts))),
@@ -80,8 +80,10 @@ def save_result(result: Result, folder: Path, caption: str) -> list[Path]:
         return files
     if result.query.picture:
         title = f"{Path(result.source).name}: {caption}"
-        compared = isinstance(result, SegmentationResult) and result.truth is not None
-        image = comparison(result) if compared else picture(result.drawing, title)
+        if isinstance(result, SegmentationResult) and result.truth is not None:
+            image = comparison(result)
+        else:
+            image = picture(result.drawing, title)
         files.append(save_image(image, folder / f"{result.name}.png"))
     if result.query.turntable:
         files.append(turntable(result.drawing, folder / f"{result.name}.gif"))

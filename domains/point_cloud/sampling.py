@@ -55,7 +55,7 @@ def unit_sphere(points: NDArray[np.float64]) -> NDArray[np.float64]:
     return centred / radius
 
 
-def check_size(points: NDArray[np.floating], needed: int, upsample: bool) -> NDArray[np.floating]:
+def check_size(points: NDArray[np.float64], needed: int, upsample: bool) -> NDArray[np.float64]:
     """The cloud if it has `needed` distinct points; with `upsample`, midpoints of neighbours are added until it has.
 
     Raises:
@@ -76,7 +76,7 @@ def check_size(points: NDArray[np.floating], needed: int, upsample: bool) -> NDA
     return _with_midpoints(distinct, needed)
 
 
-def _with_midpoints(points: NDArray[np.floating], needed: int) -> NDArray[np.floating]:
+def _with_midpoints(points: NDArray[np.float64], needed: int) -> NDArray[np.float64]:
     """Midpoints of each point and its nearest neighbours, round after round."""
     from scipy.spatial import cKDTree
 

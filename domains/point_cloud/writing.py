@@ -204,7 +204,8 @@ def _npy(cloud: Cloud, labels: NDArray[np.integer], colors: drawing.Pixels, path
 
 def _npz(cloud: Cloud, labels: NDArray[np.integer], colors: drawing.Pixels, path: Path) -> None:
     with path.open("wb") as stream:
-        np.savez_compressed(stream, **{"points": cloud.points, **_kept(cloud, LABEL), LABEL: labels.astype(np.int32)})
+        arrays: dict[str, Any] = {"points": cloud.points, **_kept(cloud, LABEL), LABEL: labels.astype(np.int32)}
+        np.savez_compressed(stream, **arrays)
 
 
 def _text(cloud: Cloud, labels: NDArray[np.integer], colors: drawing.Pixels, path: Path) -> None:

@@ -37,7 +37,7 @@ def read_h5(path: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 
 
 def stacked(
-    points: Sequence[NDArray[np.floating]],
+    points: Sequence[NDArray[np.floating]] | NDArray[np.floating],
     labels: NDArray[np.int64],
     classes: Sequence[str],
     where: str,
