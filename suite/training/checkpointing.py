@@ -46,7 +46,8 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         done = batch_idx + 1
         inside_accumulation = done % trainer.accumulate_grad_batches != 0
-        validation_due = bool(trainer.enable_validation) and done % trainer.val_check_batch == 0
+        interval = trainer.val_check_batch
+        validation_due = bool(trainer.enable_validation) and interval is not None and done % interval == 0
         if inside_accumulation or validation_due or done == trainer.num_training_batches:
             return
         stopping = self._stopping(trainer)

@@ -14,7 +14,9 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch.utils.data import DataLoader
 
 from suite.errors import InputError
@@ -150,6 +152,22 @@ class _Parts:
 
 
 def _make_trainer(config: TrainerConfig, callbacks: list[L.Callback], loggers: list[Any], run: RunFolder) -> L.Trainer:
+    try:
+        trainer = _lightning_trainer(config, callbacks, loggers, run)
+    except (MisconfigurationException, ModuleNotFoundError, ValueError) as error:
+        # Lightning checks names and devices against this machine, and its words say which setting is wrong.
+        raise InputError(f"trainer: {' '.join(str(error).split())}") from error
+    if not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
+        raise InputError(
+            f"trainer.strategy is {config.strategy}, which cuts the adapter's tensors into shards that no adapter file "
+            "can be written from; use ddp, with trainer.gradient_checkpointing or a 4-bit base where memory is short"
+        )
+    return trainer
+
+
+def _lightning_trainer(
+    config: TrainerConfig, callbacks: list[L.Callback], loggers: list[Any], run: RunFolder
+) -> L.Trainer:
     whole_epochs = isinstance(config.val_every, float) and config.val_every >= 1
     return L.Trainer(
         max_epochs=config.max_epochs,

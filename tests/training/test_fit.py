@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.strategies import FSDPStrategy
 from safetensors.torch import load_file
 
 from suite import adapters
@@ -104,3 +106,26 @@ def test_eval_modules_stay_in_evaluation_mode_and_must_exist(tmp_path: Path) -> 
 
     with pytest.raises(InputError, match="eval_modules names"):
         fit(Wrong(), Rows(), folder=tmp_path / "wrong")
+
+
+class Sharded(FSDPStrategy):
+    """Lightning refuses its own class without a GPU before we can."""
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"strategy": "dpp"}, "invalid strategy name"),
+        ({"precision": "12"}, "Precision '12' is invalid"),
+        ({"accelerator": "quantum"}, "invalid accelerator name"),
+        ({"accelerator": "cpu", "strategy": "fsdp"}, "fsdp"),
+        ({"accelerator": "cpu", "strategy": Sharded()}, "use ddp"),
+    ],
+)
+def test_a_trainer_that_this_machine_cannot_make_is_refused_in_one_line(
+    tmp_path: Path, setting: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        fit(Language(), Rows(), TrainerConfig(**setting), folder=tmp_path / "run")
+    assert str(caught.value).startswith("trainer") and "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
