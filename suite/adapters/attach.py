@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -366,9 +366,11 @@ def disabled(model: nn.Module) -> Iterator[nn.Module]:
     for layer in layers:
         layer.enable_adapters(False)
     handle = getattr(model, ATTRIBUTE, None)
-    wrapped = handle is not None and isinstance(model, PeftModel) and bool(wrapped_members(handle))
+    bare: AbstractContextManager[None] = nullcontext()
+    if handle is not None and isinstance(model, PeftModel) and wrapped_members(handle):
+        bare = wrapper_disabled(model, handle)
     try:
-        with wrapper_disabled(model, handle) if wrapped else nullcontext():
+        with bare:
             yield model
     finally:
         for layer in layers:

@@ -73,7 +73,7 @@ def _of_folder(folder: Path) -> str | None:
 
 def _config_of(model: nn.Module) -> dict[str, Any]:
     config = getattr(model, "config", None)
-    if hasattr(config, "to_diff_dict"):
+    if config is not None and hasattr(config, "to_diff_dict"):
         return config.to_diff_dict()
     return dict(config) if isinstance(config, dict) else {}
 

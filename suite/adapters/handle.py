@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -26,7 +26,7 @@ class Context:
     """Side information for one forward (point centres, token types, spatial size), shared by all layers of a model."""
 
     def __init__(self) -> None:
-        self.values: Mapping[str, Any] = MappingProxyType({})
+        self.values: MappingProxyType[str, Any] = MappingProxyType({})
 
     def __getitem__(self, name: str) -> Any:
         if name not in self.values:

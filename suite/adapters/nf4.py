@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -119,12 +120,12 @@ class _Product(torch.autograd.Function):
     """x W^T that dequantizes W again in the backward instead of keeping it."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: NF4Weight) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: NF4Weight) -> Tensor:
         ctx.weight, ctx.dtype = weight, x.dtype
         return functional.linear(x, dequantize_nf4(weight, x.dtype))
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient @ dequantize_nf4(ctx.weight, gradient.dtype), None
 
 
@@ -138,6 +139,8 @@ class NF4Linear(nn.Linear):
         compute_dtype: dtype of the products and of adapters around it.
         packed_parameters: how many values the codes stand for (a parameter count includes them).
     """
+
+    weight: Tensor
 
     def __init__(self, linear: nn.Linear, *, double: bool = True, compute_dtype: torch.dtype | None = None) -> None:
         nn.Module.__init__(self)  # nn.Linear's own would allocate the weight that we are here to avoid
@@ -191,7 +194,7 @@ class NF4Linear(nn.Linear):
             del self.weight
             self._store(kept)
             raise
-        changed = self.weight.detach()
+        changed: Tensor = self.weight.detach()
         del self.weight
         self._store(quantize_nf4(changed, double=self.double))
         self._folded.append(kept)

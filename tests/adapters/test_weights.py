@@ -22,6 +22,22 @@ def test_krona_is_the_kronecker_product_either_order(sizes):
     torch.testing.assert_close(torch.kron(found_a, found_b), torch.kron(a, b), atol=1e-4, rtol=1e-4)
 
 
+def test_krona_starts_from_either_spread_or_from_a_fitted_change():
+    torch.manual_seed(0)
+    for init, std in (("official", 1 / 8), ("gaussian", 16**-0.5)):
+        model = adapters.attach(nn.Sequential(nn.Linear(256, 256)), "krona", targets=["0"], a1=8, a2=16, init=init)
+        assert model[0].krona_a["default"].std().item() == pytest.approx(std, rel=0.2)
+        assert not model[0].krona_b["default"].any()
+    with torch.no_grad():
+        change = torch.kron(torch.randn(8, 16), torch.randn(32, 16))
+        a, b, _ = fit(change, 8, 16)
+        model[0].krona_a["default"].copy_(a)
+        model[0].krona_b["default"].copy_(b)
+    torch.testing.assert_close(model[0].get_delta_weight("default"), change, atol=1e-3, rtol=1e-3)
+    with pytest.raises(InputError, match="init 'zeros'"):
+        adapters.attach(nn.Sequential(nn.Linear(8, 8)), "krona", targets=["0"], a1=2, a2=2, init="zeros")
+
+
 def test_krona_refuses_what_does_not_divide():
     with pytest.raises(InputError, match=r"a1=5 does not divide 32 in fc1 .* use 4 or 8"):
         adapters.attach(fresh("mlp"), "krona", targets=["fc1"], a1=5, a2=4)

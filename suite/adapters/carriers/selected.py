@@ -37,7 +37,7 @@ class _Mark:
 
     def holds(self, tensor: Tensor) -> bool:
         """Whether `tensor` is unchanged since."""
-        return self.tensor is tensor and self.version == tensor._version
+        return self.tensor is not None and self.tensor is tensor and self.version == tensor._version
 
 
 class Selected(ChildLayer):

@@ -148,7 +148,9 @@ class LocalSpectralAdapter(SpectralAdapter):
         super().__init__(width, rank, orientation="gft")
         self.fix = fix
 
-    def forward(self, x: Tensor, order: Tensor, inverse: Tensor, scales: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(  # type: ignore[override]  # one order of the patches at two scales, not two graphs
+        self, x: Tensor, order: Tensor, inverse: Tensor, scales: tuple[Tensor, Tensor]
+    ) -> Tensor:
         """(B, G, C) to (B, G, C); `scales` are the eigenvectors (B, G / L, L, L) at the finer and the coarser L."""
         h = functional.silu(self.down(x))
         index = order[..., None].expand_as(h)
@@ -208,7 +210,7 @@ class Pcsa(Site):
         if not config.init_weights:
             nn.init.normal_(module.up.weight, std=0.1)
         if not hasattr(self, "_between"):
-            self._between: Tensor | None = None
+            self._between: Any = None  # a tensor while a forward runs
             self._hooks.append(norm.register_forward_pre_hook(self._remember))
         return {"adapter": module}
 

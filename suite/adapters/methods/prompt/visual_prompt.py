@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -97,8 +97,9 @@ class VisualPrompt(Site):
     def create(self, adapter: str, config: VisualPromptConfig) -> dict[str, Tensor]:
         if not config.deep and self.target != config.blocks[0]:
             return {}
-        bound = math.sqrt(6 / (config.width + config.tokens))
-        return {"tokens": torch.empty(config.tokens, config.width).uniform_(-bound, bound)}
+        width = cast(int, config.width)  # known since the tuner prepared the config
+        bound = math.sqrt(6 / (width + config.tokens))
+        return {"tokens": torch.empty(config.tokens, width).uniform_(-bound, bound)}
 
     def before(self, args: tuple[Any, ...], kwargs: dict[str, Any], adapter: str) -> tuple[tuple[Any, ...], dict]:
         config = self.settings[adapter]
@@ -109,7 +110,7 @@ class VisualPrompt(Site):
             raise InputError(f"{self.target}: prompts join sequences (batch, tokens, width), not {tuple(x.shape)}")
         prompts = functional.dropout(self.tensor("tokens", adapter), config.dropout, self.training).to(x.dtype)
         prompts = prompts.expand(x.shape[0], -1, -1)
-        start = config.prefix_tokens
+        start = config.prefix_tokens or 0
         return (torch.cat((x[:, :start], prompts, x[:, start:]), dim=1), *rest), kwargs
 
     def after(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any, adapter: str) -> Any:
@@ -117,6 +118,6 @@ class VisualPrompt(Site):
         if not config.deep and self.target != config.blocks[-1]:
             return output
         x, *rest = output if isinstance(output, tuple) else (output,)
-        start = config.prefix_tokens
+        start = config.prefix_tokens or 0
         x = torch.cat((x[:, :start], x[:, start + config.tokens :]), dim=1)
         return (x, *rest) if isinstance(output, tuple) else x

@@ -32,6 +32,8 @@ class KronaConfig(TunerConfig):
         a_pattern: other (a1, a2) for modules whose name ends in, or matches, the key.
         layout: `kron` (the paper) or `official` (the authors' files).
         scaling: the plain factor s.
+        init: how A is drawn while B is 0: `official` from N(0, 1 / a1^2), `gaussian` from N(0, 1 / a2), which keeps
+            the variance of what A multiplies. `fit` gives both for a known change of the weight.
         dropout: on the adapter's input.
         on_indivisible: `error`, or `nearest` to take the nearest divisors of a layer's sizes.
     """
@@ -41,6 +43,7 @@ class KronaConfig(TunerConfig):
     a_pattern: dict[str, list[int]] = field(default_factory=dict)
     layout: Literal["kron", "official"] = "kron"
     scaling: float = 1.0
+    init: Literal["official", "gaussian"] = "official"
     dropout: float = 0.0
     on_indivisible: Literal["error", "nearest"] = "error"
 
@@ -48,6 +51,8 @@ class KronaConfig(TunerConfig):
         super().__post_init__()
         if self.layout not in ("kron", "official"):
             raise ValueError(f"layout {self.layout!r} must be 'kron' or 'official'")
+        if self.init not in ("official", "gaussian"):
+            raise ValueError(f"init {self.init!r} must be 'official' or 'gaussian'")
         if self.on_indivisible not in ("error", "nearest"):
             raise ValueError(f"on_indivisible {self.on_indivisible!r} must be 'error' or 'nearest'")
         if not 0 <= self.dropout < 1:
@@ -70,7 +75,7 @@ class Krona(WeightChange):
         b = torch.zeros(self.out_features // a1, self.in_features // a2)
         if not config.init_weights:
             torch.nn.init.normal_(b, std=0.1)
-        return {"a": torch.randn(a1, a2) / a1, "b": b}
+        return {"a": torch.randn(a1, a2) / (a1 if config.init == "official" else a2**0.5), "b": b}
 
     def _divisor(self, factor: int, size: int, name: str, config: KronaConfig) -> int:
         if factor >= 1 and size % factor == 0:

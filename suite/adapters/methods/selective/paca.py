@@ -64,7 +64,7 @@ class Paca(Selected):
 
     def create(self, adapter: str, config: PacaConfig) -> dict[str, Tensor]:
         weight = getattr(self.host, "weight", None)
-        if not isinstance(self.host, nn.Linear) or not weight.is_floating_point():
+        if not isinstance(self.host, nn.Linear) or weight is None or not weight.is_floating_point():
             raise InputError(
                 f"{self.target}: paca trains columns of an unquantized Linear, not {type(self.host).__name__}"
             )
