@@ -10,7 +10,7 @@ from suite import adapters
 from suite.adapters.registry import peft_type_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "methods.md"
-HEAD = "| method | kind | by | identity at start | merges | 4-bit | many | layers | paper |\n|---|---|---|---|---|---|---|---|---|"
+HEAD = "| method | kind | by | identity at start | merges | 4-bit | many | layers | paper |\n" + "|---" * 9 + "|"
 
 
 def table() -> str:
@@ -38,7 +38,7 @@ def test_the_page_lists_what_the_methods_declare() -> None:
 
 if __name__ == "__main__":
     lines = PAGE.read_text(encoding="utf-8").splitlines()
-    kept = [line for line in lines if not line.startswith(("| `", "|---|---|---|---|---|---|---|---|---|"))]
+    kept = [line for line in lines if not line.startswith(("| `", "|---" * 9))]
     position = next(number for number, line in enumerate(kept) if line.startswith("| method | kind |"))
     kept[position : position + 1] = table().splitlines()
     PAGE.write_text("\n".join(kept) + "\n", encoding="utf-8")
