@@ -13,7 +13,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, S
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from suite.errors import InputError
-from suite.training.randomness import derive, seed_all
+from suite.training.randomness import derive, reseed
 
 BUCKET = 50
 """Batches that are sorted by length together: enough to save padding, few enough to keep the order random."""
@@ -37,7 +37,7 @@ class Seeded(Dataset):
         return len(self.dataset)
 
     def __getitem__(self, draw: Draw) -> Any:
-        seed_all(draw.seed)
+        reseed(draw.seed)
         return self.dataset[draw.index]
 
 

@@ -24,6 +24,21 @@ def seed_all(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def reseed(seed: int) -> None:
+    """`seed_all` for every batch and sample.
+
+    torch.manual_seed also queues a call for each kind of device that is not in use, with a formatted stack: it costs
+    about as much as a small layer, and the queue grows for ever.
+    """
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
+    elif torch.backends.mps.is_available():
+        torch.mps.manual_seed(seed)
+
+
 class BatchSeeds(L.Callback):
     """Seeds every batch and every epoch's beginning from the run's seed.
 
@@ -35,12 +50,12 @@ class BatchSeeds(L.Callback):
         self.seed = seed
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        seed_all(derive(self.seed, "epoch", trainer.current_epoch, trainer.global_rank))
+        reseed(derive(self.seed, "epoch", trainer.current_epoch, trainer.global_rank))
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        seed_all(derive(self.seed, "batch", trainer.fit_loop.total_batch_idx, trainer.global_rank))
+        reseed(derive(self.seed, "batch", trainer.fit_loop.total_batch_idx, trainer.global_rank))
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        seed_all(derive(self.seed, "validation", trainer.global_rank))
+        reseed(derive(self.seed, "validation", trainer.global_rank))
