@@ -23,6 +23,9 @@ SIZE = 480
 UNLABELLED = (160, 160, 160)
 """Colour of points without a part."""
 
+MOST_CARDS = 100
+"""Clouds on a contact sheet; the tables list them all."""
+
 DRAWN = 20_000
 """Points that a picture of 480 pixels can tell apart; larger clouds are thinned evenly for it."""
 
@@ -62,7 +65,9 @@ def comparison(result: SegmentationResult) -> Pixels:
         f"error: {wrong.mean():.1%} of the points": render(Drawing(shown.points, errors)),
     }
     image = drawing.sheet([drawing.caption(panel, title) for title, panel in panels.items()], columns=3)
-    return np.concatenate([image, drawing.legend(shown.legend, image.shape[1])])
+    legend = drawing.legend(shown.legend, SIZE)
+    beside = ((0, 0), (0, image.shape[1] - SIZE), (0, 0))
+    return np.concatenate([image, np.pad(legend, beside, constant_values=255)])
 
 
 def save_image(image: Pixels, path: Path) -> Path:

@@ -18,7 +18,7 @@ from domains.point_cloud import model as models
 from domains.point_cloud.augment import scale_translate
 from domains.point_cloud.inputs import Opened
 from domains.point_cloud.insight import explain
-from domains.point_cloud.types import ClassificationQuery, ClassificationResult, Drawing
+from domains.point_cloud.types import ClassificationQuery, ClassificationResult, Drawing, SegmentationQuery
 from suite import adapters, hub
 from suite.errors import InputError
 from suite.hub import weights
@@ -215,15 +215,13 @@ class PointCloudClassifier(CloudPredictor):
         query = ClassificationQuery(**options)
         if query.vote < 1 or query.top < 1 or query.batch_size < 1:
             raise InputError("vote, top and batch_size must be at least 1")
-        summary = Summary(query.out, query.picture)
+        summary = Summary(query)
         names = Names()
         for batch in _batches(self._opened(inputs, query), query.batch_size):
             for result in self._classify(batch, query, names):
                 summary.add(result, f"{result.label} {result.probability:.0%}")
                 yield result
         summary.finish()
-        if query.view:
-            viewer.show(summary.drawings, query.out)
 
     def features(self, cloud: Any, **options: Any) -> NDArray[np.float32]:
         """The feature (2C,) that the head sees of one cloud.
@@ -341,8 +339,8 @@ def vote_copies(points: Tensor, count: int, vote: int, rng: torch.Generator) -> 
 class Summary:
     """What a prediction says of all its inputs together: tables and the contact sheet, written at its end."""
 
-    def __init__(self, out: Path | None, sheet: bool) -> None:
-        self.out, self.sheet = out, sheet
+    def __init__(self, query: ClassificationQuery | SegmentationQuery) -> None:
+        self.out, self.sheet, self.view = query.out, query.picture, query.view
         self.records: list[dict[str, Any]] = []
         self.cards: list[pictures.Pixels] = []
         self.drawings: list[tuple[str, Drawing]] = []
@@ -350,18 +348,19 @@ class Summary:
     def add(self, result: pictures.Result, caption: str) -> None:
         """Take note of one result."""
         self.records.append({"source": result.source, "error": result.error, **result.to_dict()})
-        if result.drawing is not None:
+        if self.view and result.drawing is not None:
             self.drawings.append((f"{Path(result.source).name}: {caption}", result.drawing))
-        if self.sheet and self.out is not None:
+        if self.sheet and self.out is not None and len(self.cards) < pictures.MOST_CARDS:
             self.cards.append(pictures.card(result, caption))
 
     def finish(self) -> None:
-        """Write what there is to write."""
-        if self.out is None or not self.records:
-            return
-        tables.write(self.records, self.out)
-        if self.cards:
-            pictures.contact_sheet(self.cards, self.out / "contact_sheet.png")
+        """Write what there is to write, and show what is to be seen."""
+        if self.out is not None and self.records:
+            tables.write(self.records, self.out)
+            if self.cards:
+                pictures.contact_sheet(self.cards, self.out / "contact_sheet.png")
+        if self.view:
+            viewer.show(self.drawings, self.out)
 
 
 Names = inputs.Names

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from domains.point_cloud import inputs as opening
-from domains.point_cloud import metrics, pictures, sampling, viewer
+from domains.point_cloud import metrics, pictures, sampling
 from domains.point_cloud.datasets.cloud_set import part_ids
 from domains.point_cloud.datasets.own_folder import PART_FIELDS
 from domains.point_cloud.inputs import Names, Opened
@@ -57,7 +57,7 @@ class PointCloudSegmenter(CloudPredictor):
         if query.passes < 1:
             raise InputError(f"passes is {query.passes}; give at least 1")
         opened = opening.open_all(inputs, samples=query.samples, seed=query.seed, strict=query.strict, up=query.up)
-        summary, names = Summary(query.out, query.picture), Names()
+        summary, names = Summary(query), Names()
         for one in opened:
             try:
                 if one.error is not None:
@@ -68,8 +68,6 @@ class PointCloudSegmenter(CloudPredictor):
             summary.add(result, result.category)
             yield result
         summary.finish()
-        if query.view:
-            viewer.show(summary.drawings, query.out)
 
     @property
     def parts(self) -> Mapping[str, tuple[str, ...]]:

@@ -79,3 +79,12 @@ def test_every_shading_draws_the_cloud(small, tmp_path, colour):
     drawn = result.drawing
     assert len(drawn.points) >= 300 and (drawn.colors is None or drawn.colors.shape == drawn.points.shape)
     assert colour == "height" or len(np.unique(drawn.colors, axis=0)) > 1
+
+
+def test_without_a_display_view_writes_a_page(small, tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    assert len(list(small.predict(clouds(2), view=True, out=tmp_path))) == 2
+    assert (tmp_path / "viewer.html").read_text().count('"title"') == 2
+    assert "viewer.html in a browser" in capsys.readouterr().err
