@@ -165,7 +165,7 @@ def _docred(data: Extracted) -> str:
 
 
 def _langextract(data: Extracted) -> str:
-    def interval(start: int | None, end: int | None) -> dict[str, int] | None:
+    def interval(start: int | None, end: int | None) -> dict[str, int | None] | None:
         return None if start is None else {"start_pos": start, "end_pos": end}
 
     records: dict[str, dict[str, Any]] = {
@@ -212,7 +212,7 @@ def _write_brat(data: Extracted, folder: Path) -> list[Path]:
         stem = f"{number:04d}_{_file_name(name)}"
         text = data.texts[name]
         spans: dict[tuple[int, int], str] = {}
-        relations = []
+        relations: list[str] = []
         for triple in triples:
             ends = []
             for argument in (triple.head, triple.tail):

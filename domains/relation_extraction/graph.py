@@ -145,7 +145,7 @@ def to_networkx(graph: KnowledgeGraph) -> networkx.MultiDiGraph:
     """
     import networkx
 
-    result = networkx.MultiDiGraph()
+    result: networkx.MultiDiGraph = networkx.MultiDiGraph()
     for node in graph.nodes.values():
         texts = {"label": node.label, "spellings": "|".join(node.spellings), "docs": "|".join(node.documents)}
         result.add_node(_xml_safe(node.key), **{name: _xml_safe(text) for name, text in texts.items()})

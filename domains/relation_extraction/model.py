@@ -109,6 +109,11 @@ def base_config(reference: str) -> Any:
     return AutoConfig.from_pretrained(folder)
 
 
+def base_skeleton(reference: str) -> nn.Module:
+    """A base by its configuration alone, on the device that is current (`meta`: no memory)."""
+    return AutoModelForCausalLM.from_config(base_config(reference))
+
+
 def build_base(architecture: Mapping[str, Any]) -> nn.Module:
     """Make a base from an `architecture:` block, on the device that is current (`meta`: no memory).
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from domains.relation_extraction.data import RelationExtractionData
 from domains.relation_extraction.encoding import IGNORED
-from domains.relation_extraction.model import Quantize, Wording, build_base, load_base
+from domains.relation_extraction.model import Quantize, Wording, base_skeleton, build_base, load_base
 from domains.relation_extraction.protocol import Layout
 from domains.relation_extraction.protocol import protocol as find_protocol
 from domains.relation_extraction.schema import Schema
@@ -94,7 +94,12 @@ class RelationExtractionRecipe(AdapterModule):
 
     def build(self) -> nn.Module:
         """The base with its adapters: all three in the `three` layout, of which the last is the trainable one."""
-        model = build_base(self.architecture) if self.architecture else self.backbone[0]
+        if self.architecture:
+            model = build_base(self.architecture)
+        elif torch.get_default_device().type == "meta":  # to be counted
+            model = base_skeleton(self.base)
+        else:
+            model = self.backbone[0]
         names = self.protocol.steps if self.layout == "three" else ("joint",)
         for name in names:
             model = adapters.attach(model, self.adapter, name=name)

@@ -212,11 +212,11 @@ def _made(folder: Path) -> Path:
 
 
 def _outcomes(said: Said) -> list[dict[str, Any]]:
-    """The results without what names the adapter they came from."""
+    """The results without what names the adapter they came from, and without the time they took."""
 
     def without_adapter(value: Any) -> Any:
         if isinstance(value, dict):
-            return {key: without_adapter(item) for key, item in value.items() if key != "adapter"}
+            return {key: without_adapter(item) for key, item in value.items() if key not in ("adapter", "seconds")}
         return [without_adapter(item) for item in value] if isinstance(value, list) else value
 
     return [without_adapter(result) for result in said.data["results"]]

@@ -11,6 +11,8 @@ from suite.training import load_config
 from suite.training.experiment import recipe_of
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "relation_extraction"
+BLOCK = 4 * 160 * 160 + 3 * 160 * 432 + 2 * 160
+"""Parameters of one block of the embedded base."""
 MISTRAL, VICUNA, CHATGLM3 = 7_241_732_096, 6_738_415_616, 6_243_584_000
 
 
@@ -30,6 +32,14 @@ def test_published_counts(config, trainable, base, count):
         recipe.configure_model()
     found = adapters.count(recipe.model)
     assert (found.trainable, found.total) == (trainable, base + count * trainable)
+
+
+def test_a_configuration_without_architecture_is_counted_by_its_base():
+    recipe = recipe_of(load_config(CONFIGS / "smoke.yaml"))
+    with torch.device("meta"):
+        recipe.configure_model()
+    found = adapters.count(recipe.model)
+    assert found.total - 3 * found.trainable == recipe.model.config.vocab_size * 160 + 5 * BLOCK + 160
 
 
 def test_three_adapters_are_as_large_as_the_single_one():
