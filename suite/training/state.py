@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping
 from torch import Tensor, nn
 
 
+COUNT = "num_batches_tracked"
+
+
 class TrainedState:
     """The tensors that training changes: trainable parameters, and buffers that have moved since `watch`.
 
@@ -40,7 +43,10 @@ class TrainedState:
             for name, buffer in self.module.named_buffers()
             if name in watched and watched[name] != _version(buffer)
         }
-        return self.trainable() | moved | self._resumed
+        # Batch norm's kernel writes its statistics without raising their version; only its count of batches tells.
+        normed = {name.removesuffix(COUNT) for name in moved if name.endswith(COUNT)}
+        statistics = {norm + name for norm in normed for name in ("running_mean", "running_var")}
+        return self.trainable() | moved | statistics | self._resumed
 
     def copy(self) -> dict[str, Tensor]:
         """The trained tensors by name, on the CPU."""
