@@ -45,10 +45,10 @@ def krona(
         factors: (a1, a2) of every projection, or by letter.
         settings: further settings of the method, e.g. `layout`, `scaling`.
     """
-    chosen = {letter: factors[letter] for letter in projections} if isinstance(factors, Mapping) else {}
-    first = chosen[projections[0]] if chosen else factors
-    pattern = {names[letter]: list(pair) for letter, pair in chosen.items()}
     where = targets(projections, names)
+    chosen = {letter: factors[letter] for letter in projections} if isinstance(factors, Mapping) else {}
+    first = factors[projections[0]] if isinstance(factors, Mapping) else factors
+    pattern = {names[letter]: list(pair) for letter, pair in chosen.items()}
     return {"method": "krona", "targets": where, "a1": first[0], "a2": first[1], "a_pattern": pattern, **settings}
 
 

@@ -41,19 +41,21 @@ def parse(state: Mapping[str, Tensor]) -> dict[Component, dict[str, Pair]]:
     Raises:
         InputError: a key is unknown, lacks its partner, or a tensor is no matrix of finite numbers.
     """
-    halves: dict[tuple[str, str], dict[str, Tensor]] = {}
+    halves: dict[tuple[Component, str], dict[str, Tensor]] = {}
     unknown = []
     for key, value in state.items():
         if match := _UNET.fullmatch(key):
-            place, half = ("unet", f"{match[1]}.{'to_out.0' if match[2] == 'to_out' else match[2]}"), match[3]
+            module, half = f"{match[1]}.{'to_out.0' if match[2] == 'to_out' else match[2]}", match[3]
+            component: Component = "unet"
         elif match := _TEXT.fullmatch(key) or _OLD_TEXT.fullmatch(key):
-            place, half = (match[1], f"{match[2]}.{match[3]}_proj"), match[4]
+            module, half = f"{match[2]}.{match[3]}_proj", match[4]
+            component = "text_encoder_2" if match[1] == "text_encoder_2" else "text_encoder"
         else:
             unknown.append(key)
             continue
         if value.dim() != 2 or not torch.isfinite(value).all():
             raise InputError(f"{key}: a matrix of finite numbers is needed, found {tuple(value.shape)}")
-        halves.setdefault(place, {})[half] = value
+        halves.setdefault((component, module), {})[half] = value
     if unknown:
         raise InputError(f"{len(unknown)} keys of no known layout: {', '.join(unknown[:_LISTED])}")
     pairs: dict[Component, dict[str, Pair]] = {}

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from domains.point_cloud import geometry
 from domains.point_cloud.backbone import BackboneConfig, Blocks, PatchEncoder, position_mlp
+from suite.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,8 @@ class PartSegmenter(nn.Module):
         """Log-probabilities (B, N, parts) from patch features."""
         whole = [features.max(1).values, features.mean(1)]
         if self.head_config.categories:
+            if category is None:
+                raise InputError(f"this network needs the shape's category, one of {self.head_config.categories}")
             whole.append(self.label_conv(category[..., None].to(features.dtype)).squeeze(-1))
         spread = torch.cat(whole, 1)[..., None].expand(-1, -1, points.shape[1])
         x = torch.cat([self.propagation_0(points, centers, features), spread], 1)

@@ -216,7 +216,7 @@ def _random_assembly(rng: np.random.Generator) -> Parts:
             solid = ellipsoid(a / 2, b / 2, c / 2)
         else:
             solid = torus(a, 0.05 + 0.1 * b, arc=rng.uniform(np.pi / 2, 2 * np.pi))
-        rotation = turn(rng.integers(3), rng.uniform(0, np.pi)) if rng.random() < 0.5 else None
+        rotation = turn(int(rng.integers(3)), rng.uniform(0, np.pi)) if rng.random() < 0.5 else None
         parts.append((number, solid.moved(tuple(rng.uniform(-0.5, 0.5, 3)), rotation)))
     return parts
 

@@ -127,8 +127,8 @@ def _eye_dome(depth: NDArray[np.float64], strength: float = 6.0, distance: int =
 def caption(image: Pixels, text: str) -> Pixels:
     """The image with a line of text above it, shortened to its width."""
     width = image.shape[1]
-    font = ImageFont.load_default(max(11, width // 24))
-    height = int(font.size * 1.7)
+    size = max(11, width // 24)
+    font, height = ImageFont.load_default(size), int(size * 1.7)
     canvas = Image.new("RGB", (width, image.shape[0] + height), "white")
     canvas.paste(Image.fromarray(image), (0, height))
     while text and font.getlength(text) > width - 8:
@@ -140,8 +140,9 @@ def caption(image: Pixels, text: str) -> Pixels:
 def legend(names: Sequence[str], width: int, colors: Pixels | None = None) -> Pixels:
     """A strip of colour swatches with names, `width` pixels wide and as high as its lines need."""
     colors = label_colors(np.arange(len(names))) if colors is None else colors
-    font = ImageFont.load_default(max(11, width // 30))
-    step, x, lines = int(font.size * 1.6), 8, [[]]
+    size = max(11, width // 30)
+    font, step, x = ImageFont.load_default(size), int(size * 1.6), 8
+    lines: list[list[tuple[int, str, tuple[int, ...]]]] = [[]]
     for name, color in zip(names, colors, strict=True):
         needed = step + int(font.getlength(name)) + 16
         if x + needed > width and lines[-1]:
