@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor, nn
 
-
 COUNT = "num_batches_tracked"
 
 
