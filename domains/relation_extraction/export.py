@@ -368,6 +368,10 @@ def _read_aliases(path: Path) -> dict[str, str]:
     return table
 
 
+# JSON may hold them as they are, but many readers (str.splitlines, for one) would break the line there.
+_LINE_BREAKS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
+
+
 def _numbered_lines(path: Path) -> list[tuple[int, str]]:
     # Not splitlines: a JSON string may hold U+2028 and its like as they are.
     lines = path.read_text(encoding="utf-8-sig").split("\n")
@@ -375,7 +379,8 @@ def _numbered_lines(path: Path) -> list[tuple[int, str]]:
 
 
 def _json_lines(records: Iterable[Mapping[str, Any]]) -> str:
-    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    return text.translate(_LINE_BREAKS)
 
 
 def _rows(rows: Iterable[Sequence[Any]], escape_formulas: bool, delimiter: str = ",") -> str:

@@ -103,7 +103,7 @@ class Trace(Lines):
 def _read(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a journal; one that an interruption cut off does not count."""
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+    for line in path.read_text(encoding="utf-8").split("\n") if path.is_file() else ():
         try:
             record = json.loads(line)
         except ValueError:
