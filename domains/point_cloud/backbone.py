@@ -74,29 +74,29 @@ class PatchEncoder(nn.Module):
         batch, groups, size, _ = patches.shape
         points = patches.reshape(-1, 3)
         for layer in self.first_conv:
-            points = _pointwise(layer, points)
+            points = pointwise(layer, points)
         whole = points.view(batch * groups, size, -1).max(1).values
         mix, *rest = self.second_conv
-        if _is_plain(mix):
+        if is_plain(mix):
             # The patch's own feature is the same for all its points: its half of the product is taken once a patch.
             left, right = mix.weight.squeeze(-1).split(whole.shape[-1], 1)
             shared = functional.linear(whole, left, mix.bias)
             x = (functional.linear(points, right).view(batch * groups, size, -1) + shared[:, None]).flatten(0, 1)
         else:
-            x = _pointwise(mix, torch.cat([whole.repeat_interleave(size, 0), points], 1))
+            x = pointwise(mix, torch.cat([whole.repeat_interleave(size, 0), points], 1))
         for layer in rest:
-            x = _pointwise(layer, x)
+            x = pointwise(layer, x)
         return x.view(batch, groups, size, -1).max(2).values
 
 
-def _pointwise(layer: nn.Module, x: Tensor) -> Tensor:
-    """A layer of the patch encoder on points (P, width): a convolution of width 1 is a matrix product, faster so."""
-    if _is_plain(layer):
+def pointwise(layer: nn.Module, x: Tensor) -> Tensor:
+    """A layer on points (P, width): a convolution of width 1 is a matrix product, and faster as one."""
+    if is_plain(layer):
         return functional.linear(x, layer.weight.squeeze(-1), layer.bias)
     return layer(x) if isinstance(layer, (nn.BatchNorm1d, nn.ReLU)) else layer(x[..., None]).squeeze(-1)
 
 
-def _is_plain(layer: nn.Module) -> bool:
+def is_plain(layer: nn.Module) -> bool:
     """Whether nothing acts on the layer: an adapter wraps it or hooks into it, and must be asked then."""
     return type(layer) is nn.Conv1d and not layer._forward_hooks and not layer._forward_pre_hooks
 

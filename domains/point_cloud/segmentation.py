@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from domains.point_cloud import geometry
-from domains.point_cloud.backbone import BackboneConfig, Blocks, PatchEncoder, position_mlp
+from domains.point_cloud.backbone import BackboneConfig, Blocks, PatchEncoder, is_plain, pointwise, position_mlp
 from suite.errors import InputError
 
 
@@ -44,11 +44,21 @@ class Propagation(nn.Module):
             self.mlp_bns.append(nn.BatchNorm1d(outside))
 
     def forward(self, points: Tensor, centers: Tensor, features: Tensor) -> Tensor:
-        """(B, N, 3), (B, G, 3), (B, G, F) to (B, hidden[-1], N)."""
-        x = torch.cat([points, geometry.interpolate(points, centers, features)], -1).transpose(1, 2)
-        for convolution, norm in zip(self.mlp_convs, self.mlp_bns, strict=True):
-            x = functional.relu(norm(convolution(x)))
-        return x
+        """(B, N, 3), (B, G, 3), (B, G, F) to (B, N, hidden[-1])."""
+        batch, count, _ = points.shape
+        first = self.mlp_convs[0]
+        if is_plain(first):
+            # Weights of an interpolation sum to one: it commutes with the product, which is smaller on centres.
+            near, deep = first.weight.squeeze(-1).split([3, features.shape[-1]], 1)
+            spread = geometry.interpolate(points, centers, functional.linear(features, deep))
+            x = (functional.linear(points, near, first.bias) + spread).flatten(0, 1)
+        else:
+            x = torch.cat([points, geometry.interpolate(points, centers, features)], -1).flatten(0, 1)
+            x = pointwise(first, x)
+        x = functional.relu(self.mlp_bns[0](x))
+        for convolution, norm in zip(self.mlp_convs[1:], self.mlp_bns[1:], strict=True):
+            x = functional.relu(norm(pointwise(convolution, x)))
+        return x.view(batch, count, -1)
 
 
 class PartSegmenter(nn.Module):
@@ -91,16 +101,23 @@ class PartSegmenter(nn.Module):
 
     def decode(self, points: Tensor, centers: Tensor, features: Tensor, category: Tensor | None) -> Tensor:
         """Log-probabilities (B, N, parts) from patch features."""
+        batch, count, _ = points.shape
         whole = [features.max(1).values, features.mean(1)]
         if self.head_config.categories:
             if category is None:
                 raise InputError(f"this network needs the shape's category, one of {self.head_config.categories}")
             whole.append(self.label_conv(category[..., None].to(features.dtype)).squeeze(-1))
-        spread = torch.cat(whole, 1)[..., None].expand(-1, -1, points.shape[1])
-        x = torch.cat([self.propagation_0(points, centers, features), spread], 1)
-        x = self.dp1(functional.relu(self.bns1(self.convs1(x))))
-        x = functional.relu(self.bns2(self.convs2(x)))
-        return functional.log_softmax(self.convs3(x), dim=1).transpose(1, 2)
+        x, spread = self.propagation_0(points, centers, features), torch.cat(whole, 1)
+        if is_plain(self.convs1):
+            # What is the same for all points of a cloud is multiplied once a cloud.
+            own, shared = self.convs1.weight.squeeze(-1).split([x.shape[-1], spread.shape[-1]], 1)
+            x = functional.linear(x, own) + functional.linear(spread, shared, self.convs1.bias)[:, None]
+            x = x.flatten(0, 1)
+        else:
+            x = pointwise(self.convs1, torch.cat([x, spread[:, None].expand(-1, count, -1)], -1).flatten(0, 1))
+        x = self.dp1(functional.relu(self.bns1(x)))
+        x = functional.relu(self.bns2(pointwise(self.convs2, x)))
+        return functional.log_softmax(pointwise(self.convs3, x), dim=-1).view(batch, count, -1)
 
     def forward(
         self, points: Tensor, category: Tensor | None = None, groups: tuple[Tensor, Tensor] | None = None

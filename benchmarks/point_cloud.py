@@ -1,0 +1,175 @@
+"""What PointGST costs beside full fine-tuning and beside its formulas written down straight, at Point-MAE's real size.
+
+    python -m benchmarks.point_cloud [--save]
+
+22 million parameters, 4 clouds of 1,024 points, one thread, float32. Steps are forward, backward and AdamW on what
+trains. Times are the process's own CPU seconds, which other load on the machine lengthens least; every candidate runs
+once a round, and ratios are medians over rounds of the ratio within a round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks import point_cloud_formulas as formulas
+from domains.point_cloud import geometry, model
+from suite import adapters
+
+RESULTS = Path(__file__).parent / "results"
+BATCH, POINTS, CLASSES, LOCAL = 4, 1024, 40, 32
+# (numerator, denominator, bound, whether the ratio must stay below it)
+TARGETS = [
+    ("PointGST step", "full step", 0.60, True),
+    ("formulas step", "PointGST step", 1.3, False),
+    ("PointGST forward", "backbone forward", 1.15, True),
+    ("naive grouping", "grouping", 2.0, False),
+]
+ACTIVATIONS = 0.40
+
+
+def network(method: str) -> nn.Module:
+    """Point-MAE with a method on it, patch encoder's statistics kept unless it trains."""
+    torch.manual_seed(0)
+    net = model.attach(model.build({"class": "point_mae", "cls_dim": CLASSES}), method).train()
+    if method != "full":
+        net.encoder.eval()
+    return net
+
+
+def step_of(net: nn.Module, logits: Callable[[], Tensor], labels: Tensor) -> Callable[[], None]:
+    """One training step."""
+    optimizer = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad], lr=5e-4, weight_decay=0.05)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        nn.functional.cross_entropy(logits(), labels).backward()
+        optimizer.step()
+
+    return step
+
+
+def candidates(points: Tensor, labels: Tensor) -> dict[str, Callable[[], object]]:
+    """What is timed, by name."""
+    full, ours, straight, evaluated = (network(m) for m in ("full", "pointgst", "pointgst", "pointgst"))
+    evaluated.eval()
+    config = full.config
+
+    def forward(adapted: bool) -> None:
+        with torch.no_grad():
+            if adapted:
+                model.predict_logits(evaluated, points)
+            else:
+                evaluated(points)
+
+    def bare() -> None:
+        with adapters.disabled(evaluated):
+            forward(adapted=False)
+
+    return {
+        "full step": step_of(full, lambda: model.predict_logits(full, points), labels),
+        "PointGST step": step_of(ours, lambda: model.predict_logits(ours, points), labels),
+        "formulas step": step_of(straight, lambda: formulas.logits(straight, points, LOCAL), labels),
+        "backbone forward": bare,
+        "PointGST forward": lambda: forward(adapted=True),
+        "grouping": lambda: geometry.group(points, config.num_group, config.group_size),
+        "naive grouping": lambda: formulas.group(points, config.num_group, config.group_size),
+    }
+
+
+def check_same(points: Tensor) -> None:
+    """The straight version computes what ours does, on adapters that are not at their start."""
+    net = network("pointgst").eval()
+    for name, parameter in net.named_parameters():
+        if "pcsa" in name:
+            nn.init.normal_(parameter, std=0.1)
+    with torch.no_grad():
+        ours, straight = model.predict_logits(net, points), formulas.logits(net, points, LOCAL)
+    torch.testing.assert_close(straight, ours, rtol=1e-3, atol=1e-3)
+
+
+def activation_bytes(net: nn.Module, points: Tensor) -> int:
+    """Bytes that one training forward keeps for its backward, parameters not among them."""
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*net.parameters(), *net.buffers())}
+    kept: dict[int, int] = {}
+    alive: list[Tensor] = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+            alive.append(tensor)  # freed memory would be given out, and counted, again
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = model.predict_logits(net, points).sum()
+    del loss
+    return sum(kept.values())
+
+
+def measure(repeats: int) -> tuple[dict[str, list[float]], dict[str, int]]:
+    """Seconds of every candidate in every round after one to warm up; bytes of activations."""
+    generator = torch.Generator().manual_seed(1)
+    points = geometry.unit_sphere(torch.randn(BATCH, POINTS, 3, generator=generator))
+    labels = torch.randint(CLASSES, (BATCH,), generator=generator)
+    check_same(points)
+    kept = {name: activation_bytes(network(name), points) for name in ("full", "pointgst")}
+    timed = candidates(points, labels)
+    seconds: dict[str, list[float]] = {name: [] for name in timed}
+    for number in range(repeats + 1):
+        for name, run in timed.items():
+            start = time.process_time()
+            run()
+            if number:
+                seconds[name].append(time.process_time() - start)
+    return seconds, kept
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=10, help="rounds (default 10)")
+    parser.add_argument("--save", action="store_true", help="keep the figures in benchmarks/results/point_cloud.json")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    seconds, kept = measure(options.repeats)
+    for name, values in seconds.items():
+        print(f"{name:18s} {1e3 * statistics.median(values):8.1f} ms")
+    ratios = []
+    for above, below, bound, upper in TARGETS:
+        ratio = statistics.median(a / b for a, b in zip(seconds[above], seconds[below], strict=True))
+        ratios.append(verdict(f"{above} / {below}", ratio, bound, upper))
+    share = kept["pointgst"] / kept["full"]
+    print(f"activations: full {kept['full'] / 2**20:.0f} MiB, PointGST {kept['pointgst'] / 2**20:.0f} MiB")
+    ratios.append(verdict("PointGST / full activations", share, ACTIVATIONS, True))
+    if options.save:
+        RESULTS.mkdir(exist_ok=True)
+        report = {
+            "threads": 1,
+            "repeats": options.repeats,
+            "torch": torch.__version__,
+            "machine": platform.machine(),
+            "median_seconds": {name: statistics.median(values) for name, values in seconds.items()},
+            "activation_bytes": kept,
+            "ratios": ratios,
+        }
+        (RESULTS / "point_cloud.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def verdict(name: str, ratio: float, bound: float, upper: bool) -> dict[str, object]:
+    """Print one ratio beside its target; return both."""
+    met = ratio <= bound if upper else ratio >= bound
+    sign = "<=" if upper else ">="
+    print(f"{name}: {ratio:.3f} (target {sign} {bound}) {'met' if met else 'MISSED'}")
+    return {"ratio": name, "value": ratio, "target": f"{sign} {bound}", "met": met}
+
+
+if __name__ == "__main__":
+    main()

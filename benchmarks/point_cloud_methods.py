@@ -1,0 +1,105 @@
+"""Every method of the point-cloud comparison on the embedded default, over seeds: accuracy, parameters, time.
+
+    python -m benchmarks.point_cloud_methods [--seeds 0 1 2] [--methods pointgst linear ...] [--save]
+
+Each trains by `configs/point_cloud/tiny.yaml` with its own settings below, selects its epoch on validation shapes and
+is scored on test shapes, which nothing else sees.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from domains.point_cloud import model
+from domains.point_cloud.recipe import count_trained
+from suite import hub, training
+from suite.hub import paths
+
+RESULTS = Path(__file__).parent / "results"
+TEST = "shapes:test:400"
+SETTINGS: dict[str, dict[str, Any]] = {
+    "linear": {"options": {}},
+    "bitfit": {"options": {}},
+    "lora": {"options": {"r": 8}},
+    "bottleneck": {"options": {"bottleneck_size": 16}},
+    "pointgst": {},
+    "point_peft": {"options": {"prompted": 3}},
+    "full": {"options": {}},
+}
+RATES = {"full": 5e-4}
+"""Learning rates that differ from the configuration's: a whole backbone wants a smaller one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """One method over seeds: test accuracy of each, trainable parameters, CPU seconds of one training."""
+
+    method: str
+    accuracy: tuple[float, ...]
+    trainable: int
+    total: int
+    seconds: float
+
+    @property
+    def mean(self) -> float:
+        return statistics.mean(self.accuracy)
+
+
+def outcome(method: str, seeds: Sequence[int], base: str = "tiny") -> Outcome:
+    """Train and score one method."""
+    scores, seconds = [], []
+    for seed in seeds:
+        config = training.load_config(paths.assets() / "configs" / "point_cloud" / "tiny.yaml")
+        recipe = {**config.recipe, "method": method, **SETTINGS[method]}
+        trainer = dataclasses.replace(config.trainer, lr=RATES.get(method, config.trainer.lr))
+        config = dataclasses.replace(config, base=base, seed=seed, recipe=recipe, trainer=trainer)
+        started = time.process_time()
+        with tempfile.TemporaryDirectory() as folder:
+            run = training.run(config, run_dir=Path(folder) / "run")
+            seconds.append(time.process_time() - started)
+            tested = dataclasses.replace(config, data={**config.data, "val": TEST})
+            scores.append(training.evaluate(tested, run.adapter)["val/accuracy"])
+    options = SETTINGS[method].get("options", config.recipe.get("options"))
+    architecture = model.read_architecture(hub.resolve(base, "point_cloud", kind="base"))
+    counted = count_trained(method, architecture, **options)
+    return Outcome(method, tuple(scores), counted.trainable, counted.total, statistics.mean(seconds))
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """The outcomes as a table in Markdown."""
+    lines = ["| method | trainable | accuracy (mean of seeds) | lowest | CPU seconds |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {o.method} | {o.trainable:,} | {100 * o.mean:.1f} % | {100 * min(o.accuracy):.1f} % | {o.seconds:.0f} |"
+        for o in outcomes
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--methods", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
+    parser.add_argument("--base", default="tiny", help="reference of the base")
+    parser.add_argument("--save", action="store_true", help="keep the figures in benchmarks/results")
+    options = parser.parse_args()
+    outcomes = []
+    for method in options.methods:
+        outcomes.append(outcome(method, options.seeds, options.base))
+        print(outcomes[-1], flush=True)
+    print(table(outcomes))
+    if options.save:
+        RESULTS.mkdir(exist_ok=True)
+        records = [dataclasses.asdict(o) for o in outcomes]
+        (RESULTS / "point_cloud_methods.json").write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
