@@ -8,6 +8,7 @@ Sources: Point-MAE (arXiv 2203.06604), PointGPT (arXiv 2305.11487), as PointGST 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -52,6 +53,34 @@ class BackboneConfig:
         return replace(self, **changes)
 
 
+class Pointwise(nn.Conv1d):
+    """A convolution of width 1, which on points (P, inside) is a matrix product, and faster as one.
+
+    The state is a convolution's, as in the released checkpoints.
+    """
+
+    def forward(self, x: Tensor, rest: Callable[[Tensor], Tensor] | None = None, leading: bool = False) -> Tensor:
+        """(P, inside) to (P, outside); a batch (B, inside, P) as a convolution does.
+
+        Args:
+            rest: gives what the columns that `x` lacks add, (S, outside) for S runs of P / S rows that share it, from
+                the weights (outside, missing) of those columns.
+            leading: those columns come before the ones of `x`.
+        """
+        if x.ndim == 3:
+            return super().forward(x)
+        weight = self.weight.squeeze(-1)
+        if rest is None:
+            return functional.linear(x, weight, self.bias)
+        missing = weight.shape[1] - x.shape[1]
+        other, own = (
+            (weight[:, :missing], weight[:, missing:]) if leading else (weight[:, -missing:], weight[:, :-missing])
+        )
+        shared = rest(other)
+        y = functional.linear(x, own, self.bias).view(len(shared), -1, weight.shape[0])
+        return (y + shared[:, None]).flatten(0, 1)
+
+
 class PatchEncoder(nn.Module):
     """Mini-PointNet of a patch, (B, G, M, 3) to (B, G, width); `large` is PointGPT's for widths of 768 and more."""
 
@@ -61,44 +90,37 @@ class PatchEncoder(nn.Module):
         second = 2 * first[-1]
         layers: list[nn.Module] = []
         for inside, outside in zip((3, *first[:-2]), first[:-1], strict=True):
-            layers += [nn.Conv1d(inside, outside, 1), nn.BatchNorm1d(outside), nn.ReLU(inplace=True)]
-        self.first_conv = nn.Sequential(*layers, nn.Conv1d(first[-2], first[-1], 1))
+            layers += [Pointwise(inside, outside, 1), nn.BatchNorm1d(outside), nn.ReLU(inplace=True)]
+        self.first_conv = nn.Sequential(*layers, Pointwise(first[-2], first[-1], 1))
         self.second_conv = nn.Sequential(
-            nn.Conv1d(2 * first[-1], second, 1),
+            Pointwise(2 * first[-1], second, 1),
             nn.BatchNorm1d(second),
             nn.ReLU(inplace=True),
-            nn.Conv1d(second, width, 1),
+            Pointwise(second, width, 1),
         )
 
     def forward(self, patches: Tensor) -> Tensor:
         batch, groups, size, _ = patches.shape
         points = patches.reshape(-1, 3)
         for layer in self.first_conv:
-            points = pointwise(layer, points)
+            points = on_points(layer, points)
         whole = points.view(batch * groups, size, -1).max(1).values
-        mix, *rest = self.second_conv
-        if is_plain(mix):
+        mix, *others = self.second_conv
+        if isinstance(mix, Pointwise):
             # The patch's own feature is the same for all its points: its half of the product is taken once a patch.
-            left, right = mix.weight.squeeze(-1).split(whole.shape[-1], 1)
-            shared = functional.linear(whole, left, mix.bias)
-            x = (functional.linear(points, right).view(batch * groups, size, -1) + shared[:, None]).flatten(0, 1)
+            x = mix(points, rest=lambda weight: functional.linear(whole, weight), leading=True)
         else:
-            x = pointwise(mix, torch.cat([whole.repeat_interleave(size, 0), points], 1))
-        for layer in rest:
-            x = pointwise(layer, x)
+            x = on_points(mix, torch.cat([whole.repeat_interleave(size, 0), points], 1))
+        for layer in others:
+            x = on_points(layer, x)
         return x.view(batch, groups, size, -1).max(2).values
 
 
-def pointwise(layer: nn.Module, x: Tensor) -> Tensor:
-    """A layer on points (P, width): a convolution of width 1 is a matrix product, and faster as one."""
-    if is_plain(layer):
-        return functional.linear(x, layer.weight.squeeze(-1), layer.bias)
-    return layer(x) if isinstance(layer, (nn.BatchNorm1d, nn.ReLU)) else layer(x[..., None]).squeeze(-1)
-
-
-def is_plain(layer: nn.Module) -> bool:
-    """Whether nothing acts on the layer: an adapter wraps it or hooks into it, and must be asked then."""
-    return type(layer) is nn.Conv1d and not layer._forward_hooks and not layer._forward_pre_hooks
+def on_points(layer: nn.Module, x: Tensor) -> Tensor:
+    """A layer on points (P, width); what an adapter made of a convolution gets them as one."""
+    if isinstance(layer, (Pointwise, nn.BatchNorm1d, nn.ReLU)):
+        return layer(x)
+    return layer(x.T[None])[0].T
 
 
 class Attention(nn.Module):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from domains.point_cloud import geometry
-from domains.point_cloud.backbone import BackboneConfig, Blocks, PatchEncoder, is_plain, pointwise, position_mlp
+from domains.point_cloud.backbone import BackboneConfig, Blocks, PatchEncoder, Pointwise, on_points, position_mlp
 from suite.errors import InputError
 
 
@@ -40,24 +40,25 @@ class Propagation(nn.Module):
         self.mlp_convs = nn.ModuleList()
         self.mlp_bns = nn.ModuleList()
         for inside, outside in zip((width, *hidden[:-1]), hidden, strict=True):
-            self.mlp_convs.append(nn.Conv1d(inside, outside, 1))
+            self.mlp_convs.append(Pointwise(inside, outside, 1))
             self.mlp_bns.append(nn.BatchNorm1d(outside))
 
     def forward(self, points: Tensor, centers: Tensor, features: Tensor) -> Tensor:
         """(B, N, 3), (B, G, 3), (B, G, F) to (B, N, hidden[-1])."""
         batch, count, _ = points.shape
         first = self.mlp_convs[0]
-        if is_plain(first):
+        if isinstance(first, Pointwise):
             # Weights of an interpolation sum to one: it commutes with the product, which is smaller on centres.
-            near, deep = first.weight.squeeze(-1).split([3, features.shape[-1]], 1)
-            spread = geometry.interpolate(points, centers, functional.linear(features, deep))
-            x = (functional.linear(points, near, first.bias) + spread).flatten(0, 1)
+            def spread(weight: Tensor) -> Tensor:
+                return geometry.interpolate(points, centers, functional.linear(features, weight)).flatten(0, 1)
+
+            x = first(points.flatten(0, 1), rest=spread)
         else:
             x = torch.cat([points, geometry.interpolate(points, centers, features)], -1).flatten(0, 1)
-            x = pointwise(first, x)
+            x = on_points(first, x)
         x = functional.relu(self.mlp_bns[0](x))
         for convolution, norm in zip(self.mlp_convs[1:], self.mlp_bns[1:], strict=True):
-            x = functional.relu(norm(pointwise(convolution, x)))
+            x = functional.relu(norm(on_points(convolution, x)))
         return x.view(batch, count, -1)
 
 
@@ -83,10 +84,10 @@ class PartSegmenter(nn.Module):
             )
         deep = len(head.fetch) * width
         self.propagation_0 = Propagation(3 + deep, head.propagation)
-        self.convs1 = nn.Conv1d(head.propagation[-1] + 2 * deep + label_width, head.head[0], 1)
+        self.convs1 = Pointwise(head.propagation[-1] + 2 * deep + label_width, head.head[0], 1)
         self.dp1 = nn.Dropout(0.5)
-        self.convs2 = nn.Conv1d(head.head[0], head.head[1], 1)
-        self.convs3 = nn.Conv1d(head.head[1], head.parts, 1)
+        self.convs2 = Pointwise(head.head[0], head.head[1], 1)
+        self.convs3 = Pointwise(head.head[1], head.parts, 1)
         self.bns1 = nn.BatchNorm1d(head.head[0])
         self.bns2 = nn.BatchNorm1d(head.head[1])
 
@@ -107,17 +108,15 @@ class PartSegmenter(nn.Module):
             if category is None:
                 raise InputError(f"this network needs the shape's category, one of {self.head_config.categories}")
             whole.append(self.label_conv(category[..., None].to(features.dtype)).squeeze(-1))
-        x, spread = self.propagation_0(points, centers, features), torch.cat(whole, 1)
-        if is_plain(self.convs1):
+        x, spread = self.propagation_0(points, centers, features).flatten(0, 1), torch.cat(whole, 1)
+        if isinstance(self.convs1, Pointwise):
             # What is the same for all points of a cloud is multiplied once a cloud.
-            own, shared = self.convs1.weight.squeeze(-1).split([x.shape[-1], spread.shape[-1]], 1)
-            x = functional.linear(x, own) + functional.linear(spread, shared, self.convs1.bias)[:, None]
-            x = x.flatten(0, 1)
+            x = self.convs1(x, rest=lambda weight: functional.linear(spread, weight))
         else:
-            x = pointwise(self.convs1, torch.cat([x, spread[:, None].expand(-1, count, -1)], -1).flatten(0, 1))
+            x = on_points(self.convs1, torch.cat([x, spread.repeat_interleave(count, 0)], 1))
         x = self.dp1(functional.relu(self.bns1(x)))
-        x = functional.relu(self.bns2(pointwise(self.convs2, x)))
-        return functional.log_softmax(pointwise(self.convs3, x), dim=-1).view(batch, count, -1)
+        x = functional.relu(self.bns2(on_points(self.convs2, x)))
+        return functional.log_softmax(on_points(self.convs3, x), dim=-1).view(batch, count, -1)
 
     def forward(
         self, points: Tensor, category: Tensor | None = None, groups: tuple[Tensor, Tensor] | None = None

@@ -120,12 +120,14 @@ def test_chunks_must_divide_the_patches() -> None:
 
 
 def test_a_convolution_that_is_adapted_or_hooked_is_asked() -> None:
-    """The patch encoder takes a shorter way through plain convolutions only."""
+    """The patch encoder multiplies once a patch what its points share, and adapters act all the same."""
     net = model.build(SMALL).eval()
     patches, _ = net.group(clouds(2))
     plain = net.encoder(patches)
+    asked: list[nn.Module] = []
     for layer in (*net.encoder.first_conv, *net.encoder.second_conv):
-        layer.register_forward_hook(lambda *_: None)
+        layer.register_forward_hook(lambda module, *_: asked.append(module))
     torch.testing.assert_close(net.encoder(patches), plain, rtol=1e-5, atol=1e-6)
+    assert len(asked) == len(net.encoder.first_conv) + len(net.encoder.second_conv)
     adapted = adapters.attach(net, "lora", r=2, targets=["encoder.second_conv.0"], init_lora_weights=False)
     assert not torch.allclose(adapted.encoder(patches), plain)
