@@ -174,7 +174,7 @@ def _official(domain: Domain) -> str:
 
 def _metric(entry: dict[str, Any]) -> str:
     metric = entry.get("metric")
-    return f"{metric['name']} {metric['value']} on {metric['on']}" if metric else "-"
+    return f"{metric['name']} {metric['value']} on {metric['data']}" if metric else "-"
 
 
 def _columns(rows: Sequence[tuple[str, ...]]) -> str:

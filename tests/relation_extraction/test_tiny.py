@@ -25,11 +25,15 @@ def test_base_is_an_ordinary_folder_and_small() -> None:
     assert size(BASE.parent) < EIGHT_MEGABYTES
 
 
-def test_shipped_tokenizer_is_the_one_that_is_rebuilt() -> None:
-    shipped, rebuilt = AutoTokenizer.from_pretrained(BASE), tiny.tokenizer()
-    assert shipped.get_vocab() == rebuilt.get_vocab()
+@pytest.mark.parametrize("made", [lambda: AutoTokenizer.from_pretrained(BASE), tiny.tokenizer])
+def test_tokenizer_takes_any_text_and_a_name_is_the_same_tokens_everywhere(made) -> None:
+    tokenizer = made()
     text = "Port Karo was besieged by Ünï Telor in 1921.\n"
-    assert shipped.encode(text) == rebuilt.encode(text)
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    name = tokenizer.encode("Vosdrim")
+    for around in ("in {} .", "'{}'", "\n{}\n"):
+        inside = tokenizer.encode(around.format("Vosdrim"))
+        assert any(inside[at : at + len(name)] == name for at in range(len(inside)))
 
 
 @pytest.mark.slow
