@@ -39,10 +39,10 @@ def demo(out: Path = Path("out/demo/point_cloud")) -> dict[str, Any]:
     pictures = [out / "contact_sheet.png"]
     segmenter = PointCloudSegmenter.from_pretrained("tiny-parts")
     parts = out / "parts"
-    for result in segmenter.predict(files[:4], out=parts):
-        result.save(parts)
-        shares = ", ".join(f"{part} {count}" for part, count in result.counts.items())
-        lines.append(f"parts of {Path(result.source).stem} as {result.category}: {shares}")
+    for cut in segmenter.predict(files[:4], out=parts):
+        cut.save(parts)
+        shares = ", ".join(f"{part} {count}" for part, count in cut.counts.items())
+        lines.append(f"parts of {Path(cut.source).stem} as {cut.category}: {shares}")
     pictures.append(parts / "contact_sheet.png")
     lines.append(f"{right} of {len(names)} shapes named right")
     return {

@@ -261,7 +261,8 @@ class PointPrior:
 
 def build_bank(model: nn.Module, clouds: Iterable[Tensor], batch: int = 64) -> Tensor:
     """Point-PEFT's bank (C, M): one normalised feature of the frozen backbone for each cloud (N, 3)."""
-    columns, waiting = [], []
+    columns: list[Tensor] = []
+    waiting: list[Tensor] = []
     device = next(model.parameters()).device
 
     def flush() -> None:

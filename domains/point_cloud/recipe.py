@@ -114,7 +114,7 @@ class _PointCloudRecipe(AdapterModule):
         return [f"suite point_cloud predict FILE{task} --adapter {where}{base} --out out/"]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        configured: dict[str, Any] = super().configure_optimizers()
+        configured: Any = super().configure_optimizers()
         optimizer = configured["optimizer"]
         spare_tokens(self, optimizer)
         if self.rates == "published":
@@ -166,7 +166,8 @@ class PointCloudRecipe(_PointCloudRecipe):
 
     def on_fit_start(self) -> None:
         if self.prior and self.bank is None:
-            self.bank = backbones.build_bank(self.model, self.trainer.datamodule.clouds("train"))
+            data: Any = self.trainer
+            self.bank = backbones.build_bank(self.model, data.datamodule.clouds("train"))
 
     def compute(self, batch: dict[str, Tensor]) -> Outputs:
         prior = None if self.bank is None else PointPrior(self.bank.to(self.device), self.options.get("prompts", 10))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -116,7 +116,7 @@ def rebuild(part: Literal["all", "base", "adapter", "parts"] = "all", run_dir: P
         run_dir: where the training runs of the adapters are kept.
     """
     home = paths.checkpoints() / "tiny" / "point_cloud"
-    entry = {"domain": "point_cloud", "licence": "Apache-2.0"}
+    entry: dict[str, Any] = {"domain": "point_cloud", "licence": "Apache-2.0"}
     if part in ("all", "base"):
         hub.record(write_base(home / "base"), kind="base", **entry)
     for name, folder, config_name in (("adapter", "adapter", "tiny.yaml"), ("parts", "parts", "tiny_parts.yaml")):

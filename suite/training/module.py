@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import lightning as L
 import torch
@@ -43,7 +43,7 @@ class AdapterModule(L.LightningModule):
         adapter_name: which of the model's adapters this recipe trains and saves; None is the active one.
     """
 
-    eval_modules: ClassVar[Sequence[str | type[nn.Module]]] = ()
+    eval_modules: Sequence[str | type[nn.Module]] = ()
     adapter_name: str | None = None
     model: nn.Module
 
