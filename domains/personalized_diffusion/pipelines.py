@@ -1,0 +1,263 @@
+"""Bases: diffusers pipelines, loaded from a reference, or as shapes without weights to count on."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from suite import hub
+from suite.errors import InputError
+
+DOMAIN = "personalized_diffusion"
+Family = Literal["tiny", "sd15", "sd21", "sdxl", "sd3", "flux"]
+
+PIPELINES = {
+    "StableDiffusionPipeline": "sd15",
+    "StableDiffusionXLPipeline": "sdxl",
+    "StableDiffusion3Pipeline": "sd3",
+    "FluxPipeline": "flux",
+}
+"""Pipeline classes that a base folder may name, and their families."""
+
+# A base's own checker and image encoder neither train nor matter to a subject.
+_LEFT_OUT = {"safety_checker": None, "feature_extractor": None, "image_encoder": None}
+_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """Encoded prompts.
+
+    Attributes:
+        embeds: (B, L, D) states of the tokens.
+        pooled: (B, P) of the whole prompt, where the family has it.
+    """
+
+    embeds: Tensor
+    pooled: Tensor | None = None
+
+    def to(self, *args: Any, **kwargs: Any) -> Conditioning:
+        """The same on another device or in another type."""
+        return Conditioning(
+            self.embeds.to(*args, **kwargs), None if self.pooled is None else self.pooled.to(*args, **kwargs)
+        )
+
+
+@dataclass
+class Base:
+    """A loaded text-to-image pipeline.
+
+    Attributes:
+        pipe: diffusers' pipeline; adapters attached to its modules act in it.
+        family: which architecture it is.
+        id: its reference.
+        folder: where it was loaded from.
+    """
+
+    pipe: Any
+    family: Family
+    id: str
+    folder: Path
+
+    @property
+    def unet(self) -> nn.Module:
+        """What denoises: the UNet, or the transformer of newer families."""
+        return self.pipe.transformer if self.component == "transformer" else self.pipe.unet
+
+    @property
+    def component(self) -> Literal["unet", "transformer"]:
+        """What the pipeline calls it."""
+        return "transformer" if self.family in ("sd3", "flux") else "unet"
+
+    @property
+    def vae(self) -> nn.Module:
+        return self.pipe.vae
+
+    @property
+    def scheduler(self) -> Any:
+        return self.pipe.scheduler
+
+    @property
+    def text_encoders(self) -> list[nn.Module]:
+        """The text encoders in the pipeline's order."""
+        return list(self.named_text_encoders().values())
+
+    @property
+    def tokenizers(self) -> list[Any]:
+        """The tokenizer of each text encoder."""
+        names = [name.replace("text_encoder", "tokenizer") for name in self.named_text_encoders()]
+        return [getattr(self.pipe, name) for name in names]
+
+    def named_text_encoders(self) -> dict[str, nn.Module]:
+        """The text encoders by component name."""
+        found = {name: getattr(self.pipe, name, None) for name in _ENCODERS}
+        return {name: module for name, module in found.items() if module is not None}
+
+    def pipeline(self) -> Any:
+        """diffusers' pipeline round the very same modules, silent."""
+        self.pipe.set_progress_bar_config(disable=True)
+        return self.pipe
+
+    @property
+    def resolution(self) -> int:
+        """The picture size in pixels that the base was made for."""
+        config = self.unet.config
+        return int(getattr(config, "sample_size", 128)) * self.pipe.vae_scale_factor
+
+    def encode(self, prompts: Sequence[str]) -> Conditioning:
+        """The prompts as the denoiser reads them, by the pipeline's own `encode_prompt`.
+
+        Gradients flow where the caller lets them, so that text encoders can be trained.
+        """
+        given, device = list(prompts), self.text_encoders[0].device
+        if self.family in ("sd15", "sd21", "tiny"):
+            return Conditioning(self.pipe.encode_prompt(given, device, 1, False)[0])
+        if self.family == "flux":
+            embeds, pooled, _ = self.pipe.encode_prompt(given, None, device)
+            return Conditioning(embeds, pooled)
+        if self.family == "sd3":
+            embeds, _, pooled, _ = self.pipe.encode_prompt(given, None, None, device, do_classifier_free_guidance=False)
+            return Conditioning(embeds, pooled)
+        embeds, _, pooled, _ = self.pipe.encode_prompt(given, device=device, do_classifier_free_guidance=False)
+        return Conditioning(embeds, pooled)
+
+    def tokenization(self, text: str) -> list[str]:
+        """How the first tokenizer cuts a text, without its begin and end marks."""
+        return list(self.tokenizers[0].tokenize(text))
+
+    def to(self, device: str | torch.device) -> Base:
+        """Move every module."""
+        self.pipe.to(device)
+        return self
+
+
+def load(base: str | Path = "tiny", dtype: torch.dtype | str = "auto", device: str | torch.device = "auto") -> Base:
+    """A base from its reference or folder, frozen and in evaluation mode.
+
+    Args:
+        base: `tiny`, `hf:org/name`, or the folder of a diffusers pipeline (a path object, or text that starts with
+            `.`, `/` or `~`).
+        dtype: of its weights; `auto` is bfloat16 on a GPU and float32 elsewhere.
+        device: where it goes; `auto` is a GPU where there is one.
+
+    Raises:
+        InputError: it cannot be had, is no pipeline, or is of a family that nothing here adapts.
+    """
+    folder = Path(base) if isinstance(base, Path) else hub.resolve(base, DOMAIN, kind="base")
+    name = pipeline_class(folder)
+    where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    if dtype == "auto":
+        dtype = torch.bfloat16 if where.type == "cuda" else torch.float32
+    elif isinstance(dtype, str):
+        dtype = getattr(torch, dtype)
+    import diffusers
+
+    left_out = _LEFT_OUT if name != "FluxPipeline" else {}
+    checker = {"requires_safety_checker": False} if name == "StableDiffusionPipeline" else {}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            pipe = getattr(diffusers, name).from_pretrained(
+                folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True, **left_out, **checker
+            )
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{folder}: the pipeline cannot be loaded ({' '.join(str(error).split())[:200]})") from error
+    for part in pipe.components.values():
+        if isinstance(part, nn.Module):
+            part.requires_grad_(False).eval()
+    shown = str(base) if not isinstance(base, Path) else base.name
+    return Base(pipe.to(where), family_of(name, pipe.components), shown, folder)
+
+
+def pipeline_class(folder: Path) -> str:
+    """The class that a pipeline folder names.
+
+    Raises:
+        InputError: it is no pipeline folder, or of a class that nothing here adapts.
+    """
+    index = folder / "model_index.json"
+    if not index.is_file():
+        raise InputError(f"{folder} is no diffusers pipeline: it has no model_index.json")
+    try:
+        name = str(json.loads(index.read_text(encoding="utf-8")).get("_class_name"))
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"{index} is not valid JSON: fetch the base again") from error
+    if name not in PIPELINES:
+        raise InputError(f"{folder} is a {name}; adapters are trained on {', '.join(PIPELINES)}")
+    return name
+
+
+def family_of(class_name: str, parts: Mapping[str, Any]) -> Family:
+    """The family of a pipeline; Stable Diffusion's versions are told apart by the width of their text states."""
+    family: Any = PIPELINES[class_name]
+    if family != "sd15":
+        return family
+    width = parts["unet"].config.cross_attention_dim
+    return "sd15" if width == 768 else "sd21" if width == 1024 else "tiny"
+
+
+def skeleton(architecture: Mapping[str, Any]) -> dict[str, nn.Module]:
+    """Networks of an `architecture:` block by component name, with no weights where the default device is meta.
+
+    Args:
+        architecture: `unet`, or `transformer` (with its diffusers `class`), and `text_encoder`, `text_encoder_2`: each
+            the fields of that component's configuration.
+
+    Raises:
+        InputError: a component is unknown or its fields do not fit it.
+    """
+    import diffusers
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    made: dict[str, nn.Module] = {}
+    for name, given in architecture.items():
+        fields = dict(given)
+        try:
+            if name == "unet":
+                made[name] = diffusers.UNet2DConditionModel(**fields)
+            elif name == "transformer":
+                made[name] = _transformer(str(fields.pop("class", "")))(**fields)
+            elif name in _ENCODERS:
+                made[name] = CLIPTextModel(CLIPTextConfig(**fields))
+            else:
+                raise InputError(f"architecture: {name!r} is no component; known are unet, transformer, text_encoder")
+        except (TypeError, ValueError) as error:
+            raise error if isinstance(error, InputError) else InputError(f"architecture.{name}: {error}") from error
+    return made
+
+
+def _transformer(name: str) -> Any:
+    import diffusers
+
+    known = {"SD3Transformer2DModel", "FluxTransformer2DModel"}
+    if name not in known:
+        raise InputError(f"architecture.transformer.class is {name!r}; it is one of {', '.join(sorted(known))}")
+    return getattr(diffusers, name)
+
+
+def network(parts: Mapping[str, nn.Module]) -> nn.Module:
+    """The model that an adapter is attached to: the one component, or a container that names each.
+
+    The names become the first segment of the adapter's keys.
+    """
+    return next(iter(parts.values())) if len(parts) == 1 else nn.ModuleDict(dict(parts))
+
+
+def adapted_network(base: Base, text_encoder: bool) -> nn.Module:
+    """`network` of a loaded base: its denoiser, with its CLIP text encoders where they are adapted too."""
+    parts: dict[str, nn.Module] = {base.component: base.unet}
+    if text_encoder:
+        parts.update(clip_encoders(base.named_text_encoders()))
+    return network(parts)
+
+
+def clip_encoders(encoders: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """Those of the text encoders that are CLIP's; T5 is never adapted."""
+    return {name: module for name, module in encoders.items() if "CLIP" in type(module).__name__}
