@@ -28,8 +28,10 @@ TEST = "shapes:test:400"
 SETTINGS: dict[str, dict[str, Any]] = {
     "linear": {"options": {}},
     "bitfit": {"options": {}},
+    "visual_prompt": {"options": {"tokens": 10}},
     "lora": {"options": {"r": 8}},
     "bottleneck": {"options": {"bottleneck_size": 16}},
+    "dapt": {"options": {"rank": 16}},
     "pointgst": {},
     "point_peft": {"options": {"prompted": 3}},
     "full": {"options": {}},

@@ -48,6 +48,11 @@ class BackboneConfig:
                 f"trans_dim {self.trans_dim} is not divisible by num_heads {self.num_heads}; change one of them"
             )
 
+    @property
+    def least_points(self) -> int:
+        """Points that a cloud must have: as many as patches, and as one patch holds."""
+        return max(self.num_group, self.group_size)
+
     def with_(self, **changes: Any) -> BackboneConfig:
         """A copy with some fields changed."""
         return replace(self, **changes)
@@ -82,14 +87,21 @@ class Pointwise(nn.Conv1d):
 
 
 class PatchEncoder(nn.Module):
-    """Mini-PointNet of a patch, (B, G, M, 3) to (B, G, width); `large` is PointGPT's for widths of 768 and more."""
+    """Mini-PointNet of a patch, (B, G, M, inside) to (B, G, width).
 
-    def __init__(self, width: int, large: bool = False, narrow: int = 128) -> None:
+    Args:
+        large: PointGPT's, for widths of 768 and more.
+        narrow: width of the first layer.
+        merged: the patch's members are tokens of this width instead of points; the layers are then as narrow as they
+            and as wide as the result (Point-M2AE).
+    """
+
+    def __init__(self, width: int, large: bool = False, narrow: int = 128, merged: int = 0) -> None:
         super().__init__()
-        first = (256, 512, 1024) if large else (narrow, 2 * narrow)
-        second = 2 * first[-1]
+        first = (256, 512, 1024) if large else (merged, merged) if merged else (narrow, 2 * narrow)
+        second = width if merged else 2 * first[-1]
         layers: list[nn.Module] = []
-        for inside, outside in zip((3, *first[:-2]), first[:-1], strict=True):
+        for inside, outside in zip((merged or 3, *first[:-2]), first[:-1], strict=True):
             layers += [Pointwise(inside, outside, 1), nn.BatchNorm1d(outside), nn.ReLU(inplace=True)]
         self.first_conv = nn.Sequential(*layers, Pointwise(first[-2], first[-1], 1))
         self.second_conv = nn.Sequential(
@@ -100,8 +112,8 @@ class PatchEncoder(nn.Module):
         )
 
     def forward(self, patches: Tensor) -> Tensor:
-        batch, groups, size, _ = patches.shape
-        points = patches.reshape(-1, 3)
+        batch, groups, size, inside = patches.shape
+        points = patches.reshape(-1, inside)
         for layer in self.first_conv:
             points = on_points(layer, points)
         whole = points.view(batch * groups, size, -1).max(1).values
@@ -135,10 +147,12 @@ class Attention(nn.Module):
         # The released inner-width attention scales by its whole inner width, an ordinary one by the head's.
         self.scale = None if inner == width else inner**-0.5
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, hidden: Tensor | None = None) -> Tensor:
+        """`hidden` (B, T, T) is true where a token, a row, does not see another."""
         batch, tokens, _ = x.shape
         q, k, v = self.qkv(x).view(batch, tokens, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-        mixed = functional.scaled_dot_product_attention(q, k, v, scale=self.scale)
+        seen = None if hidden is None else ~hidden[:, None]
+        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=self.scale)
         return self.proj(mixed.transpose(1, 2).flatten(2))
 
 
@@ -167,8 +181,8 @@ class Block(nn.Module):
         self.drop_path1 = DropPath(drop_path)
         self.drop_path2 = DropPath(drop_path)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.drop_path1(self.attn(self.norm1(x)))
+    def forward(self, x: Tensor, hidden: Tensor | None = None) -> Tensor:
+        x = x + self.drop_path1(self.attn(self.norm1(x), hidden))
         return x + self.drop_path2(self.mlp(self.norm2(x)))
 
 
@@ -245,6 +259,10 @@ class PointTransformer(nn.Module):
         """The class token beside the maximum over patches, (B, 2C)."""
         x = self.norm(self.blocks(tokens, position))
         return torch.cat([x[:, 0], x[:, 1:].max(1).values], -1)
+
+    def summary(self, patches: Tensor, centers: Tensor) -> Tensor:
+        """A cloud's feature without the class token, the maximum over its patches' tokens, (B, C)."""
+        return self.norm(self.blocks(self.encoder(patches), self.pos_embed(centers))).max(1).values
 
     def forward(self, points: Tensor, groups: tuple[Tensor, Tensor] | None = None) -> Tensor:
         patches, centers = groups or self.group(points)

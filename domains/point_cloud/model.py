@@ -169,9 +169,27 @@ def _bitfit(model: nn.Module, options: Mapping[str, Any]) -> Recipe:
     return Recipe(({"method": "bitfit", "targets": "|".join(biased), **options},))
 
 
+def _visual_prompt(model: nn.Module, options: Mapping[str, Any]) -> Recipe:
+    if isinstance(model, PointGPT):
+        raise InputError("visual_prompt joins tokens (batch, tokens, width), and PointGPT's blocks put tokens first")
+    prefix = 0 if isinstance(model, PartSegmenter) else 1
+    settings = {"tokens": 10, "prefix_tokens": prefix, "width": model.config.trans_dim, **options}
+    return Recipe(({"method": "visual_prompt", "targets": _blocks(model), **settings},))
+
+
+def _dapt(model: nn.Module, options: Mapping[str, Any]) -> Recipe:
+    if isinstance(model, PointGPT):
+        raise InputError("dapt's prompts join tokens (batch, tokens, width), and PointGPT's blocks put tokens first")
+    affine = {"method": "ssf", "targets": rf"{_blocks(model)}\.(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)"}
+    prefix = 0 if isinstance(model, PartSegmenter) else 1
+    return Recipe(({"method": "dapt", "targets": "blocks", "prefix_tokens": prefix, **options}, affine))
+
+
 METHODS: Mapping[str, Callable[[nn.Module, Mapping[str, Any]], Recipe]] = {
     "pointgst": _pointgst,
     "point_peft": _point_peft,
+    "dapt": _dapt,
+    "visual_prompt": _visual_prompt,
     "lora": _lora,
     "bottleneck": _bottleneck,
     "bitfit": _bitfit,
@@ -226,7 +244,7 @@ def clouds_context(model: nn.Module, side: SideInformation) -> Iterator[None]:
 @torch.no_grad()
 def cloud_feature(model: nn.Module, patches: Tensor, centers: Tensor) -> Tensor:
     """The frozen backbone's feature of each cloud, (B, C): maximum over its normed patch tokens, no class token."""
-    training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     # Stochastic depth would make another feature of the same cloud at every step.
     model.eval()
     try:
@@ -234,7 +252,8 @@ def cloud_feature(model: nn.Module, patches: Tensor, centers: Tensor) -> Tensor:
             x = model.blocks(model.encoder(patches), model.pos_embed(centers))
             return model.norm(x).max(1).values
     finally:
-        model.train(training)
+        for module, training in modes:  # frozen batch norms stay in evaluation mode while the rest trains
+            module.training = training
 
 
 class PointPrior:

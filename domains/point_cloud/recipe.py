@@ -30,7 +30,7 @@ from suite.hub import weights
 from suite.training import AdapterModule, Driver, Outputs
 
 Rates = Literal["trainer", "published"]
-Method = Literal["pointgst", "point_peft", "lora", "bottleneck", "bitfit", "linear", "full"]
+Method = Literal["pointgst", "point_peft", "dapt", "visual_prompt", "lora", "bottleneck", "bitfit", "linear", "full"]
 BANK = "bank.safetensors"
 DOMAIN = "point_cloud"
 
@@ -68,7 +68,9 @@ class _PointCloudRecipe(AdapterModule):
         changes = {**(self.architecture or {}), **self.changes()}
         if torch.get_default_device().type != "meta":
             return backbones.load_base_folder(hub.resolve(self.base, DOMAIN, kind="base"), **changes)
-        known = {} if self.architecture else backbones.read_architecture(hub.resolve(self.base, DOMAIN, kind="base"))
+        # A whole architecture needs no base at hand; a few fields of one change the base's.
+        whole = "trans_dim" in (self.architecture or {})
+        known = {} if whole else backbones.read_architecture(hub.resolve(self.base, DOMAIN, kind="base"))
         return backbones.build({**known, **changes})
 
     def build(self) -> nn.Module:
@@ -131,7 +133,7 @@ class PointCloudRecipe(_PointCloudRecipe):
         base: reference of the pre-trained backbone.
         architecture: fields of its architecture, for counting without weights and to change what a task may change
             (`num_group`, `drop_path_rate`).
-        method: pointgst, point_peft, lora, bottleneck, bitfit, linear (the head alone) or full.
+        method: pointgst, point_peft, dapt, visual_prompt, lora, bottleneck, bitfit, linear (the head alone) or full.
         options: settings of the method, e.g. `{rank: 36, local: 32}` of pointgst.
         freeze_bn: keep the statistics of the frozen patch encoder's batch norms. The released code lets them drift.
         prior: point_peft only: prompts also hold features of the training clouds nearest to each cloud.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -67,7 +70,14 @@ def test_a_step_changes_only_what_the_method_trains(method: str, freeze_bn: bool
     assert any(name.startswith("encoder.") for name in changed) is not freeze_bn
 
 
-@pytest.mark.parametrize(("method", "options"), [("pointgst", {}), ("point_peft", {}), ("lora", {}), ("bitfit", {})])
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        *((method, {}) for method in ("pointgst", "point_peft", "lora", "bitfit", "bottleneck")),
+        ("dapt", {"rank": 4}),
+        ("visual_prompt", {"tokens": 3}),
+    ],
+)
 def test_logits_do_not_depend_on_batch_companions(method: str, options: dict) -> None:
     net = small(method, noise=0.2, **options).eval()
     together, order = clouds(8), torch.randperm(8, generator=torch.Generator().manual_seed(2))
@@ -77,6 +87,37 @@ def test_logits_do_not_depend_on_batch_companions(method: str, options: dict) ->
         permuted = model.predict_logits(net, together[order])
     torch.testing.assert_close(alone, batched, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(permuted, batched[order], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["pointgst", "point_peft", "dapt", "visual_prompt"])
+def test_a_model_is_copied_saved_and_switched_off_after_a_step(method: str, tmp_path: Path) -> None:
+    net = small(method).train()
+    net.encoder.eval()
+    for parameter in net.parameters():
+        if parameter.requires_grad:
+            nn.init.normal_(parameter, std=0.2)
+    model.predict_logits(net, clouds(4)).sum().backward()
+    net.eval()
+    with torch.no_grad():
+        wanted = model.predict_logits(net, clouds(2))
+        assert torch.equal(model.predict_logits(copy.deepcopy(net), clouds(2)), wanted)
+        with adapters.disabled(net):
+            bare = model.predict_logits(net, clouds(2))
+        assert not torch.allclose(bare, wanted)
+        torch.manual_seed(0)
+        loaded = adapters.load(model.build(SMALL), adapters.save(net, tmp_path / method)).eval()
+        assert torch.equal(model.predict_logits(loaded, clouds(2)), wanted)
+
+
+def test_dapt_grows_its_prompts_block_by_block() -> None:
+    """arXiv 2403.01439, section 3.3: block i sees the prompts of the i blocks before it, the head none."""
+    net = small("dapt", noise=0.2, rank=4).eval()
+    seen: list[int] = []
+    for block in net.blocks.blocks:
+        block.norm1.register_forward_hook(lambda _module, args, _output: seen.append(args[0].shape[1]))
+    with torch.no_grad():
+        model.predict_logits(net, clouds(2))
+    assert seen == [1 + SMALL["num_group"] + index for index in range(SMALL["depth"])]
 
 
 def test_released_modes_depend_on_batch_companions_as_the_authors_code() -> None:

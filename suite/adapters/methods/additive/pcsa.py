@@ -212,10 +212,14 @@ class Pcsa(Site):
         if not hasattr(self, "_between"):
             self._between: Any = None  # a tensor while a forward runs
             self._hooks.append(norm.register_forward_pre_hook(self._remember))
+            self._hooks.append(self.host.register_forward_hook(self._forget))
         return {"adapter": module}
 
     def _remember(self, _norm: nn.Module, args: tuple[Tensor, ...]) -> None:
         self._between = args[0]
+
+    def _forget(self, *_: Any) -> None:
+        self._between = None  # part of a graph, it would keep the model from being copied
 
     def after(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor, adapter: str) -> Tensor:
         config = self.settings[adapter]

@@ -9,11 +9,14 @@ In a block, with x its tokens, y the state after attention and m the MLP's branc
     T = T + 0.3 * (V interpolated to the tokens)
     out = [class, T] of (z + bottleneck'(z))
 
-Constants 0.7 and 0.3 are those of the released code.
+Constants 0.7 and 0.3 are those of the released code. On Point-M2AE (one adapter for each scale, `level`) there is no
+class token, z = y + gate (m + bottleneck(m)) with a trained gate that starts at 0, and prompts see and are seen by all
+tokens, whatever the tokens' radius.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
@@ -87,7 +90,8 @@ class BlockAdapters(nn.Module):
         self.ad_gate = nn.Parameter(torch.zeros(1))
         self.prompt_embeddings = nn.Parameter(torch.empty(config.prompts, width))
         nn.init.trunc_normal_(self.prompt_embeddings, std=0.02)
-        self.cp_adapter = Bottleneck(width, config.prior_width, config.dropout)
+        if config.prior:
+            self.cp_adapter = Bottleneck(width, config.prior_width, config.dropout)
         self.adapter = Bottleneck(width, config.adapter_dim, config.dropout)
         self.adapter1 = Bottleneck(width, config.adapter_dim, config.dropout)
         self.out_transform = nn.Sequential(nn.BatchNorm1d(width), nn.GELU())
@@ -116,6 +120,12 @@ class PointPeftConfig(TunerConfig):
         inner_dim, heads: of the attention within neighbourhoods; `heads` divides `inner_dim`.
         group_size: M of the backbone's patches; neighbourhoods hold half as many tokens.
         dropout, prompt_dropout: inside the bottlenecks, and on the prompts.
+        level: scale of Point-M2AE that the encoder is; its centres are in the context's `levels`.
+        coarse, members: neighbourhoods, and tokens in each; half of the tokens and of `group_size` by default.
+        spread: factor of what is interpolated to the tokens.
+        class_tokens: tokens before the prompts.
+        gated: whether the trained gate scales the MLP's branch, as on Point-M2AE.
+        prior: whether prompts can take a prior.
         indexing: `fixed`, or `released` for the authors' checkpoints: their indices read tokens of neighbouring
             clouds and pair tokens with other tokens' coordinates.
     """
@@ -129,6 +139,13 @@ class PointPeftConfig(TunerConfig):
     group_size: int = 32
     dropout: float = 0.1
     prompt_dropout: float = 0.1
+    level: int | None = None
+    coarse: int | None = None
+    members: int | None = None
+    spread: float = 0.3
+    class_tokens: int = 1
+    gated: bool = False
+    prior: bool = True
     indexing: Indexing = "fixed"
 
     def __post_init__(self) -> None:
@@ -139,6 +156,8 @@ class PointPeftConfig(TunerConfig):
             raise ValueError(f"prompts={self.prompts} must be at least 3: two of them hold the prior's summary")
         if self.indexing not in ("fixed", "released"):
             raise ValueError(f"indexing {self.indexing!r} must be 'fixed' or 'released'")
+        if self.indexing == "released" and self.level is not None:
+            raise ValueError("indexing 'released' is kept for Point-MAE's checkpoints; Point-M2AE has 'fixed' only")
 
 
 @tuner(
@@ -151,7 +170,8 @@ class PointPeftConfig(TunerConfig):
 class PointPeft(Site):
     """Sits on the encoder, a module with `blocks`.
 
-    Context: centers (B, G, 3); points (B, N, 3) with released indexing; prior (B, prompts, C) where there is one.
+    Context: centers (B, G, 3), or `levels`, a list of them, where the config has a level; points (B, N, 3) with
+    released indexing; prior (B, prompts, C) where there is one.
     """
 
     module_names: ClassVar = ("modules",)
@@ -169,6 +189,7 @@ class PointPeft(Site):
             self._inside: list[_BlockHooks] = [_BlockHooks(self, index) for index in range(len(blocks))]
             for block, hooks in zip(blocks, self._inside, strict=True):
                 self._hooks.append(block.register_forward_pre_hook(hooks.enter))
+                self._hooks.append(block.drop_path1.register_forward_hook(hooks.attend))
                 self._hooks.append(block.drop_path2.register_forward_hook(hooks.branch))
                 self._hooks.append(block.register_forward_hook(hooks.leave))
         width = blocks[0].norm2.normalized_shape[0]
@@ -185,21 +206,21 @@ class PointPeft(Site):
         self, modules: PointPeftModules, config: PointPeftConfig, prompted: bool
     ) -> tuple[Tensor, Neighbourhoods]:
         """The places (B, P, 3) of a block's tokens and their neighbourhoods, which are found once a forward."""
-        centers = self.context["centers"]
+        centers = self.context["centers"] if config.level is None else self.context["levels"][config.level]
         batch, groups, _ = centers.shape
-        size = config.group_size // 2
+        coarse, size = config.coarse or groups // 2, config.members or config.group_size // 2
         if not prompted:
-            return centers, self.context.derived("point_peft", lambda: pooling(centers, None, groups, size))
+            return centers, self.context.derived((self.target,), lambda: pooling(centers, None, coarse, size))
         prompts = modules.prompt_cor.to(centers.dtype).expand(batch, -1, -1)
         if config.indexing == "fixed":
             places = torch.cat([prompts, centers], 1)
             tokens = torch.arange(config.prompts, places.shape[1], device=places.device).expand(batch, -1)
             return places, self.context.derived(
-                "point_peft prompts", lambda: pooling(places, None, groups, size)._replace(tokens=tokens)
+                (self.target, "prompts"), lambda: pooling(places, None, coarse, size)._replace(tokens=tokens)
             )
         places = torch.cat([prompts, self.context["points"]], 1)
         return places, self.context.derived(
-            "point_peft released", lambda: pooling(places, farthest_point_sample(places, groups), groups, size)
+            (self.target, "released"), lambda: pooling(places, farthest_point_sample(places, groups), coarse, size)
         )
 
 
@@ -210,44 +231,63 @@ class _BlockHooks:
         self.site, self.index = site, index
 
     def enter(self, _block: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-        """Put the prompts after the class token."""
+        """Put the prompts after the class token, and where tokens do not see each other, let all see the prompts."""
         acting = self.site.acting()
         if acting is None or self.index >= acting[1].prompted:
             return None
         modules, config = acting
-        own, (x, *rest) = modules.blocks[self.index], args
+        own, (x, *masks), start = modules.blocks[self.index], args, config.class_tokens
         prompts = functional.dropout(own.prompt_embeddings, config.prompt_dropout, self.site.training)
         prompts = prompts.expand(x.shape[0], -1, -1)
-        prior = self.site.context.get("prior")
+        prior = self.site.context.get("prior") if config.prior else None
         if prior is not None:
             prompts = prompts + prior + own.cp_adapter(prior)
-        return (torch.cat([x[:, :1], prompts.to(x.dtype), x[:, 1:]], 1), *rest)
+        masks = [with_prompts(hidden, start, config.prompts) for hidden in masks]
+        return (torch.cat([x[:, :start], prompts.to(x.dtype), x[:, start:]], 1), *masks)
+
+    def attend(self, _module: nn.Module, args: tuple[Tensor, ...], _output: Tensor) -> Tensor | None:
+        """Attention has no stochastic depth here, as released."""
+        return None if self.site.acting() is None else args[0]
 
     def branch(self, _module: nn.Module, _args: tuple[Tensor, ...], m: Tensor) -> Tensor | None:
         """Add the bottleneck to the MLP's branch."""
         acting = self.site.acting()
-        return None if acting is None else m + 0.7 * acting[0].blocks[self.index].adapter(m)
+        if acting is None:
+            return None
+        own = acting[0].blocks[self.index]
+        return own.ad_gate * (m + own.adapter(m)) if acting[1].gated else m + 0.7 * own.adapter(m)
 
-    def leave(self, _block: nn.Module, _args: tuple[Tensor, ...], z: Tensor) -> Tensor | None:
+    def leave(self, block: nn.Module, _args: tuple[Tensor, ...], z: Tensor) -> Tensor | None:
         """Pool over neighbourhoods, spread, adapt, and take the prompts out again."""
         acting = self.site.acting()
         if acting is None:
             return None
         modules, config = acting
         own, prompted = modules.blocks[self.index], self.index < config.prompted
-        skipped = config.prompts if prompted else 0
-        head, tokens = z[:, : 1 + skipped], z[:, 1 + skipped :]
+        start = config.class_tokens
+        end = start + (config.prompts if prompted else 0)
         places, near = self.site.geometry(modules, config, prompted)
-        pooled = pool(z[:, 1:].flatten(0, 1), near, modules, own.out_transform).to(places.dtype)
+        # Called by its name: as a module it would meet the hook above.
+        drop: Callable[[Tensor], Tensor] = block.drop_path2.forward
+        pooled = pool(z[:, start:].flatten(0, 1), near, modules, own.out_transform, drop).to(places.dtype)
         spread = interpolate(gather(places, near.tokens), gather(places, near.coarse), pooled, None)
-        tokens = tokens + 0.3 * spread.to(z.dtype)
-        x = torch.cat([head, tokens], 1)
+        x = torch.cat([z[:, :end], z[:, end:] + config.spread * spread.to(z.dtype)], 1)
         x = x + own.adapter1(x)
-        return torch.cat([x[:, :1], x[:, 1 + skipped :]], 1) if prompted else x
+        return torch.cat([x[:, :start], x[:, end:]], 1) if prompted else x
 
 
-def pooling(places: Tensor, chosen: Tensor | None, groups: int, size: int) -> Neighbourhoods:
-    """Half as many centres as `groups` and the `size` nearest of each, among the `chosen` places (B, Q) or all of them.
+def with_prompts(hidden: Tensor, start: int, prompts: int) -> Tensor:
+    """The mask (B, T, T) with rows and columns of prompts after the first `start` tokens; nothing hides them."""
+    batch, tokens, _ = hidden.shape
+    wide = hidden.new_zeros(batch, tokens + prompts, tokens + prompts)
+    old = [*range(start), *range(start + prompts, tokens + prompts)]
+    index = torch.tensor(old, device=hidden.device)
+    wide[:, index[:, None], index] = hidden
+    return wide
+
+
+def pooling(places: Tensor, chosen: Tensor | None, coarse: int, size: int) -> Neighbourhoods:
+    """`coarse` centres and the `size` nearest of each, among the `chosen` places (B, Q) or all of them.
 
     Rows are numbered among the chosen ones, cloud after cloud.
     """
@@ -255,17 +295,23 @@ def pooling(places: Tensor, chosen: Tensor | None, groups: int, size: int) -> Ne
     if chosen is None:
         chosen = torch.arange(places.shape[1], device=places.device).expand(batch, -1)
     candidates = gather(places, chosen)
-    middles = farthest_point_sample(candidates, groups // 2)
+    middles = farthest_point_sample(candidates, coarse)
     _, members = nearest_neighbours(gather(candidates, middles), candidates, size)
     offset = torch.arange(batch, device=places.device)[:, None] * chosen.shape[1]
     rows = (members + offset[..., None]).flatten(), (middles + offset).flatten()
     return Neighbourhoods(*rows, chosen.gather(1, middles), chosen)
 
 
-def pool(rows: Tensor, near: Neighbourhoods, modules: PointPeftModules, transform: nn.Module) -> Tensor:
-    """V of the module's equation, (B, G / 2, C), from the flattened tokens."""
+def pool(
+    rows: Tensor,
+    near: Neighbourhoods,
+    modules: PointPeftModules,
+    transform: nn.Module,
+    drop: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """V of the module's equation, (B, coarse, C), from the flattened tokens; `drop` is stochastic depth."""
     batch, centers = near.coarse.shape
     members = rows[near.members].view(batch * centers, -1, rows.shape[-1])
-    members = members + modules.attn1(modules.norm3(members))
+    members = members + drop(modules.attn1(modules.norm3(members)))
     pooled = transform(members.max(1).values)
     return (pooled + 0.3 * rows[near.middles]).view(batch, centers, -1)

@@ -1,0 +1,56 @@
+"""Point clouds: what a cloud or mesh is, and which part each of its points belongs to (PointGST, Point-PEFT)."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from suite.domain import Domain, Task
+
+DOMAIN = Domain(
+    name="point_cloud",
+    title="point clouds and meshes to classes and parts (PointGST, Point-PEFT)",
+    extra="point_cloud",
+    tasks={
+        "classification": Task(
+            recipe="domains.point_cloud.recipe:PointCloudRecipe",
+            data="domains.point_cloud.data:PointCloudData",
+            predictor="domains.point_cloud.predict:PointCloudClassifier",
+            query="domains.point_cloud.types:ClassificationQuery",
+            result="domains.point_cloud.types:ClassificationResult",
+        ),
+        "segmentation": Task(
+            recipe="domains.point_cloud.recipe:PartSegmentationRecipe",
+            data="domains.point_cloud.data:PointCloudData",
+            predictor="domains.point_cloud.segment:PointCloudSegmenter",
+            query="domains.point_cloud.types:SegmentationQuery",
+            result="domains.point_cloud.types:SegmentationResult",
+        ),
+    },
+    verbs={
+        "evaluate": "domains.point_cloud.evaluate:evaluate",
+        "inspect": "domains.point_cloud.inspection:inspect",
+        "base": "domains.point_cloud.bases:base",
+        "demo": "domains.point_cloud.demo:demo",
+    },
+)
+
+_PUBLIC = {
+    "PointCloudClassifier": "predict",
+    "PointCloudSegmenter": "segment",
+    "PointCloudRecipe": "recipe",
+    "PartSegmentationRecipe": "recipe",
+    "PointCloudData": "data",
+    "ClassificationQuery": "types",
+    "ClassificationResult": "types",
+    "SegmentationQuery": "types",
+    "SegmentationResult": "types",
+}
+
+__all__ = ["DOMAIN", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,154 @@
+"""DAPT's dynamic adapter and internal prompts: bottlenecks scaled token by token, whose outputs become prompts.
+
+Zhou et al., Dynamic Adapter Meets Prompt Tuning, arXiv 2403.01439, sections 3.2 and 3.3. In block i, with h the input
+of its MLP and P the prompts that the blocks before it have left:
+
+    [class, P, T] = x                         A = ReLU(scale(LN h)) * up(GELU(down(LN h)))
+    y = x + attention,  out = y + MLP(h) + A  P gets one more: gamma * mean over tokens of GELU(A) + beta
+
+The paper also scales and shifts the outputs of norms and linear layers; that is the method `ssf`, attached beside it.
+Unlike the released model, the prompts leave after the last block: the head sees what it always sees.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from suite.adapters.carriers import Site, TunerConfig, tuner
+from suite.adapters.registry import MethodInfo
+from suite.errors import InputError
+
+
+class DynamicAdapter(nn.Module):
+    """The bottleneck of one block and the scale and shift of its prompt."""
+
+    def __init__(self, width: int, rank: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.scale = nn.Linear(width, 1)
+        self.down = nn.Linear(width, rank)
+        self.up = nn.Linear(rank, width)
+        self.dropout = dropout
+        self.prompt_gamma = nn.Parameter(torch.empty(width))
+        self.prompt_beta = nn.Parameter(torch.empty(width))
+        for layer in (self.scale, self.down):
+            nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5))
+            nn.init.zeros_(layer.bias)
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
+        nn.init.normal_(self.prompt_gamma, mean=1, std=0.02)
+        nn.init.normal_(self.prompt_beta, std=0.02)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """A of the module's equation, of the shape of `h`."""
+        x = self.norm(h)
+        hidden = functional.dropout(functional.gelu(self.down(x)), self.dropout, self.training)
+        return functional.relu(self.scale(x)) * self.up(hidden)
+
+    def prompt(self, added: Tensor) -> Tensor:
+        """The prompt (B, 1, C) that a block's A (B, T, C) leaves."""
+        return functional.gelu(added).mean(1, keepdim=True) * self.prompt_gamma + self.prompt_beta
+
+
+@dataclass
+class DaptConfig(TunerConfig):
+    """Settings of DAPT.
+
+    Attributes:
+        rank: width inside the adapters.
+        dropout: inside them.
+        prefix_tokens: after how many tokens the prompts stand (the class token).
+    """
+
+    rank: int = 64
+    dropout: float = 0.0
+    prefix_tokens: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rank < 1:
+            raise ValueError(f"rank={self.rank} must be at least 1")
+
+
+@tuner(
+    MethodInfo(
+        "dapt", "additive", "2403.01439", "suite",
+        identity_at_start=False, mergeable=False, layers=("transformer encoder",),
+    ),
+    DaptConfig,
+)  # fmt: skip
+class Dapt(Site):
+    """Sits on the encoder, a module with `blocks`; the prompts of a forward live in the model's context."""
+
+    module_names: ClassVar = ("modules",)
+
+    def create(self, adapter: str, config: DaptConfig) -> dict[str, Tensor | nn.Module]:
+        blocks = getattr(self.host, "blocks", None)
+        if not isinstance(blocks, nn.ModuleList) or not all(hasattr(block, "mlp") for block in blocks):
+            raise InputError(
+                f"{self.target}: {type(self.host).__name__} has no `blocks` of transformer blocks with `norm2` and "
+                "`mlp`; target the encoder"
+            )
+        if not hasattr(self, "_inside"):
+            self._inside = [_BlockHooks(self, index) for index in range(len(blocks))]
+            for block, hooks in zip(blocks, self._inside, strict=True):
+                self._hooks.append(block.register_forward_pre_hook(hooks.enter))
+                self._hooks.append(block.mlp.register_forward_hook(hooks.branch))
+                self._hooks.append(block.register_forward_hook(hooks.leave))
+        width = blocks[0].norm2.normalized_shape[0]
+        return {"modules": nn.ModuleList(DynamicAdapter(width, config.rank, config.dropout) for _ in blocks)}
+
+    def acting(self) -> tuple[Any, DaptConfig] | None:
+        """The modules and config of the one active adapter; None while switched off."""
+        adapters = [] if self.disable_adapters else self.present()
+        if len(adapters) > 1:
+            raise InputError(f"dapt adapters {adapters} cannot act together: activate one of them")
+        return (self.tensor("modules", adapters[0]), self.settings[adapters[0]]) if adapters else None
+
+
+class _BlockHooks:
+    """The three places of one block where DAPT acts; its methods are bound, so a deepcopy keeps to its own."""
+
+    def __init__(self, site: Dapt, index: int) -> None:
+        self.site, self.index = site, index
+
+    def enter(self, _block: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        """Put the prompts of the blocks before after the class token."""
+        acting = self.site.acting()
+        if acting is None or not self.index:
+            return None
+        start, (x, *rest) = acting[1].prefix_tokens, args
+        return (torch.cat([x[:, :start], self._left(self.index - 1).to(x.dtype), x[:, start:]], 1), *rest)
+
+    def branch(self, _mlp: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+        """Add the adapter to the MLP's branch, and leave its prompt."""
+        acting = self.site.acting()
+        if acting is None:
+            return None
+        adapter = acting[0][self.index]
+        added = adapter(args[0])
+        prompts = adapter.prompt(added)
+        if self.index:
+            prompts = torch.cat([self._left(self.index - 1).to(prompts.dtype), prompts], 1)
+        self.site.context.derived(("dapt", self.index), lambda: prompts)
+        return output + added.to(output.dtype)
+
+    def leave(self, _block: nn.Module, _args: tuple[Tensor, ...], x: Tensor) -> Tensor | None:
+        """Take the prompts out again."""
+        acting = self.site.acting()
+        if acting is None or not self.index:
+            return None
+        start = acting[1].prefix_tokens
+        return torch.cat([x[:, :start], x[:, start + self.index :]], 1)
+
+    def _left(self, index: int) -> Tensor:
+        def missing() -> Tensor:
+            raise InputError("dapt needs a context of its own for every forward: with adapters.context(model): ...")
+
+        return self.site.context.derived(("dapt", index), missing)
