@@ -68,6 +68,32 @@ def parse(state: Mapping[str, Tensor]) -> dict[Component, dict[str, Pair]]:
     return pairs
 
 
+def is_key(key: str) -> bool:
+    """Whether a tensor's name is one of this layout."""
+    return any(pattern.fullmatch(key) for pattern in (_UNET, _TEXT, _OLD_TEXT))
+
+
+def kind_of_file(pairs: Mapping[Component, Mapping[str, Pair]], where: str = "the file") -> Kind:
+    """What a file is by its shapes alone: all but cross-attention's keys and values map a width to itself.
+
+    Raises:
+        InputError: it could be both, or neither.
+    """
+    found: set[Kind] = set()
+    for modules in pairs.values():
+        for module, pair in modules.items():
+            (a2, a1), (b1, b2) = pair.down.shape, pair.up.shape
+            square = "attn2.to_k" not in module and "attn2.to_v" not in module and "add_" not in module
+            is_lora = b2 == a2 and (a1 == b1 or not square)
+            is_krona = a2 * b2 == a1 * b1 or not square
+            if is_lora != is_krona:
+                found.add("lora" if is_lora else "krona")
+    if len(found) != 1:
+        what = "mixes LoRA and KronA" if found else "fits LoRA and KronA alike; say which with kind="
+        raise InputError(f"{where} {what}")
+    return found.pop()
+
+
 def kind_of(pair: Pair, in_features: int, out_features: int) -> Kind | None:
     """What a pair is on a projection of these sizes; None when it fits neither.
 

@@ -1,0 +1,186 @@
+"""The texts in the header of an exported safetensors file: kohya's `ss_*`, Stability's `modelspec.*`, and our own.
+
+Other people's headers are untrusted text: they are read as JSON at most, and cut to a size.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+from domains.personalized_diffusion.changes import Changes, Kronecker, LowRank
+
+OWN = "peft_suite"
+"""The key of our own record."""
+_LONGEST = 65_536
+
+_VERSIONS = {"sd15": "sd_v1", "sd21": "sd_v2", "sdxl": "sdxl_base_v1-0", "sd3": "sd3", "flux": "flux1"}
+_ARCHITECTURES = {
+    "sd15": "stable-diffusion-v1",
+    "sd21": "stable-diffusion-v2-512",
+    "sdxl": "stable-diffusion-xl-v1-base",
+    "sd3": "stable-diffusion-3-medium",
+    "flux": "flux-1-dev",
+}
+_WIDTHS = {768: "sd15", 1024: "sd21", 2048: "sdxl"}
+
+
+def family_of(changes: Changes, facts: Mapping[str, Any]) -> str:
+    """The family of the base: as recorded, else by the width that cross-attention reads; else `unknown`."""
+    if facts.get("family"):
+        return str(facts["family"])
+    if "transformer" in changes:
+        return "flux" if any("single_" in name for name in changes["transformer"]) else "sd3"
+    width = cross_attention_width(changes)
+    return _WIDTHS.get(width or 0, "unknown")
+
+
+def cross_attention_width(changes: Changes) -> int | None:
+    """Input size of the UNet's cross-attention keys and values, where they are adapted."""
+    return next(
+        (c.shape[1] for n, c in changes.get("unet", {}).items() if n.endswith(("attn2.to_k", "attn2.to_v"))), None
+    )
+
+
+def trigger_phrase(facts: Mapping[str, Any]) -> str | None:
+    """What a prompt must contain: token and class noun."""
+    trigger = facts.get("trigger")
+    if not isinstance(trigger, Mapping):
+        return str(trigger) if trigger else None
+    words = [str(trigger[key]) for key in ("token", "noun") if trigger.get(key)]
+    return " ".join(words) or None
+
+
+def record(changes: Changes, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Our own record: what was trained, on what, how, so that an import loses nothing."""
+    facts = dict(manifest.get("domain") or {})
+    flat = {f"{part}.{name}": change for part, modules in changes.items() for name, change in modules.items()}
+    made: dict[str, Any] = {
+        "method": facts.get("method"),
+        "target_modules": sorted(flat),
+        "base": {**(manifest.get("base") or {}), "cross_attention_width": cross_attention_width(changes)},
+        **{key: value for key, value in facts.items() if key != "base"},
+        "family": family_of(changes, facts),
+        "versions": {"python": platform.python_version(), **{n: version(n) for n in ("torch", "diffusers", "peft")}},
+    }
+    factors = {name: list(c.a.shape) for name, c in flat.items() if isinstance(c, Kronecker)}
+    if factors and len(factors) == len(flat):
+        layouts = {c.official for c in flat.values() if isinstance(c, Kronecker)}
+        made |= {
+            "method": "krona",
+            "layout": "official" if layouts == {True} else "kron",
+            "scaling": sorted({c.scaling for c in flat.values() if isinstance(c, Kronecker)}),
+        }
+        pairs = list(factors.values())
+        usual = max(pairs, key=pairs.count)
+        made |= {"a1": usual[0], "a2": usual[1]}
+        made["a_pattern"] = {name: pair for name, pair in factors.items() if pair != usual}
+    return made
+
+
+def build(
+    changes: Changes, manifest: Mapping[str, Any], *, title: str, form: str, date: str | None = None
+) -> dict[str, str]:
+    """The header of a file.
+
+    Args:
+        changes: what the file holds, as it is written.
+        manifest: of the adapter that it was made of.
+        title: the file's name.
+        form: how it is written: `lokr`, `lora` or `diff`.
+        date: ISO 8601; now by default.
+    """
+    facts = dict(manifest.get("domain") or {})
+    train = facts.get("train") if isinstance(facts.get("train"), Mapping) else {}
+    family, phrase = family_of(changes, facts), trigger_phrase(facts)
+    size = facts.get("resolution")
+    kind = "lora" if form == "lora" else "lycoris"
+    known: dict[str, Any] = {
+        **_network(changes, form),
+        "ss_output_name": title,
+        "ss_base_model_version": _VERSIONS.get(family),
+        "ss_v2": family == "sd21",
+        "ss_sd_model_name": (manifest.get("base") or {}).get("reference") or facts.get("base"),
+        "ss_resolution": f"({size}, {size})" if size else None,
+        **{theirs: train.get(ours) for ours, theirs in _TRAIN.items()},
+        "ss_tag_frequency": train.get("tags") or ({"photos": {phrase: train.get("images", 1)}} if phrase else None),
+        "modelspec.sai_model_spec": "1.0.0",
+        "modelspec.architecture": f"{_ARCHITECTURES.get(family, family)}/{kind}",
+        "modelspec.implementation": "diffusers",
+        "modelspec.title": title,
+        "modelspec.date": date or datetime.now(UTC).isoformat(timespec="seconds"),
+        "modelspec.trigger_phrase": phrase,
+        "modelspec.resolution": f"{size}x{size}" if size else None,
+        "modelspec.prediction_type": train.get("prediction_type"),
+        OWN: record(changes, manifest),
+    }
+    return {key: _text(value) for key, value in known.items() if value is not None}
+
+
+_TRAIN = {
+    "steps": "ss_steps",
+    "max_steps": "ss_max_train_steps",
+    "lr": "ss_learning_rate",
+    "text_lr": "ss_text_encoder_lr",
+    "seed": "ss_seed",
+    "images": "ss_num_train_images",
+    "class_images": "ss_num_reg_images",
+    "batch_size": "ss_total_batch_size",
+    "optimizer": "ss_optimizer",
+    "scheduler": "ss_lr_scheduler",
+    "buckets": "ss_bucket_info",
+    "min_snr_gamma": "ss_min_snr_gamma",
+    "noise_offset": "ss_noise_offset",
+}
+"""What the recipe records about training, and kohya's name for it."""
+
+
+def _network(changes: Changes, form: str) -> dict[str, Any]:
+    everything = [change for modules in changes.values() for change in modules.values()]
+    if form == "lora":
+        ranks = {change.rank for change in everything if isinstance(change, LowRank)}
+        alphas = {change.rank * change.scaling for change in everything if isinstance(change, LowRank)}
+        rank = ranks.pop() if len(ranks) == 1 else "Dynamic"
+        alpha = alphas.pop() if len(alphas) == 1 else "Dynamic"
+        return {"ss_network_module": "networks.lora", "ss_network_dim": rank, "ss_network_alpha": alpha}
+    arguments: dict[str, Any] = {"algo": "lokr", "full_matrix": True} if form == "lokr" else {"algo": "full"}
+    if form == "lokr":
+        arguments["factor"] = next(int(c.a.shape[0]) for c in everything if isinstance(c, Kronecker))
+    return {
+        "ss_network_module": "lycoris.kohya",
+        "ss_network_dim": 1,
+        "ss_network_alpha": 1,
+        "ss_network_args": arguments,
+    }
+
+
+def own(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Our record in a header; empty where there is none, or none that can be trusted to be one."""
+    text = metadata.get(OWN, "")
+    if len(text) > _LONGEST:
+        return {}
+    try:
+        found = json.loads(text) if text else {}
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def shown(metadata: Mapping[str, str], longest: int = 200, most: int = 60) -> dict[str, str]:
+    """A header for people: control characters out, each text and their number cut."""
+    clean = {"".join(c for c in key if c.isprintable())[:80]: value for key, value in list(metadata.items())[:most]}
+    return {
+        key: text if len(text) <= longest else text[: longest - 1] + "…"
+        for key, value in clean.items()
+        for text in ["".join(c if c.isprintable() else " " for c in value[: longest + 1])]
+    }
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value) if isinstance(value, (dict, list, tuple)) else str(value)
