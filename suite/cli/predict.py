@@ -48,7 +48,8 @@ def run(domain: Domain, argv: Sequence[str]) -> Answer:
     resumable = any(option.name == "resume" for option in query)
     own = [option for option in of_dataclass(Settings) if option.name != "resume" or resumable]
     asked = [option for option in query if option.name not in ("resume", "out")]
-    inputs = Option("inputs", list[str], (), bare=True, help="files, folders, or - for standard input")
+    text = "text in quotes, " if getattr(load(task.query), "takes_text", False) else ""
+    inputs = Option("inputs", list[str], (), bare=True, help=f"{text}files, folders, or - for standard input")
     parser = Parser(f"suite {domain.name} predict", [inputs, *own, *asked], domain.title, words="INPUT ...")
     given = parse(parser, [inputs, *own, *asked], argv)
     if not given.get("inputs"):
@@ -88,7 +89,8 @@ class _Prediction:
 
     def run(self, task: Task, inputs: Sequence[str], options: dict[str, Any]) -> Answer:
         # What is not there is known before a model is loaded, which may take minutes.
-        there = [word for word in inputs if self._exists(word)]
+        takes_text: bool = getattr(load(task.query), "takes_text", False)
+        there = [word for word in inputs if (takes_text and _is_text(word)) or self._exists(word)]
         steps: list[str] = []
         if there:
             kind = load(task.predictor)
@@ -116,6 +118,8 @@ class _Prediction:
             path = Path(word).expanduser()
             if word == STDIN:
                 paths.append(STDIN)
+            elif _is_text(word):
+                paths.append(word)
             elif suffixes is None or not path.is_dir():
                 paths.append(path)
             else:
@@ -159,6 +163,11 @@ class _Prediction:
             lines.append("next     add --out FOLDER to keep the results as files")
         lines += [f"next     {step}" for step in steps]
         return Answer(data, "\n".join(lines), code=2 if self.failed else 0)
+
+
+def _is_text(word: str) -> bool:
+    """Whether a word of the command line is text itself rather than a path, for queries that take text."""
+    return any(map(str.isspace, word.strip())) and not Path(word).expanduser().exists()
 
 
 def _files(folder: Path, suffixes: Sequence[str]) -> Iterator[Path]:

@@ -1,0 +1,123 @@
+"""The verb `evaluate`: DreamBooth's metrics of folders of pictures, or of an adapter whose pictures are drawn first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from suite.errors import InputError
+
+if TYPE_CHECKING:
+    from domains.personalized_diffusion.candidates import Asked
+    from domains.personalized_diffusion.scoring import Report
+
+
+def evaluate(
+    generated: Path | None = None,
+    *,
+    real: Path | None = None,
+    prompts: Path | None = None,
+    images: int = 4,
+    token: str = "",
+    keep_token: bool = False,
+    prior: Path | None = None,
+    adapter: str | None = None,
+    base: str | None = None,
+    frozen: bool = False,
+    subject: str | None = None,
+    seed: int = 0,
+    steps: int | None = None,
+    guidance: float | None = None,
+    clip: str = "auto",
+    dino: str = "auto",
+    device: str = "auto",
+    dtype: str = "auto",
+    out: Path | None = None,
+) -> dict[str, Any]:
+    """Score pictures by DreamBooth's protocol: CLIP-I, DINO, CLIP-T, DIV and, with --prior, PRES.
+
+    Means of cosines over all pairs of a generated picture and a real photo, within a subject; then over subjects, each
+    counting once. Missing pictures are an error that counts them. With --adapter the pictures are drawn first; without
+    anything the shipped adapter is scored on its held-out photos.
+
+    Args:
+        generated: folder `<subject>/<prompt index>/<n>.png` (as `predict --subject` writes), or a CSV file (or a
+            folder with images.csv, as `predict` writes) with the columns image, prompt, subject.
+        real: folder `<subject>/*.jpg` of real photos; for one subject the folder of its photos itself.
+        prompts: DreamBooth's prompts_and_classes.txt, or a text file with one prompt a line.
+        images: how many pictures each prompt has; 0 takes as many as are found.
+        token: the trigger token in the prompts. It is removed from what CLIP-T reads: "a dog in the jungle".
+        keep_token: leave it there.
+        prior: folder `<subject>/*.png` of pictures of the class alone ("a dog"), drawn with the adapter, for PRES.
+        adapter: reference of an adapter whose pictures are drawn and scored, in place of a folder.
+        base: reference of its base; the one that it names where it is left out.
+        frozen: draw with the base alone, to see what the adapter adds.
+        subject: of DreamBooth's prompts, or a name for what the adapter shows.
+        seed: of each prompt's first picture.
+        steps: of the sampler; the base's own where it is left out.
+        guidance: how strongly prompts are followed; the base's own where it is left out.
+        clip: reference of the CLIP for CLIP-I and CLIP-T; auto takes the base's own where it keeps one, else
+            DreamBooth's hf:openai/clip-vit-base-patch32.
+        dino: reference of the vision transformer for DINO and DIV; auto takes the base's own where it keeps one, else
+            DreamBooth's hf:facebook/dino-vits16.
+        device: auto, cpu, cuda or cuda:N.
+        dtype: of drawing: auto, float32, bfloat16 or float16.
+        out: folder for metrics.json, subjects.csv, prompts.csv, a contact sheet a subject and report.html.
+    """
+    from domains.personalized_diffusion import candidates, encoders, scoring
+
+    if generated is not None and adapter is not None:
+        raise InputError("give a folder of generated pictures or --adapter, not both")
+    if generated is not None:
+        asked = candidates.of_folders(generated, real, prompts, images=images, token=token, keep_token=keep_token)
+    else:
+        settings = {"images": images, "seed": seed, "steps": steps, "guidance": guidance}
+        chosen = candidates.Choice(adapter or "tiny", base, frozen, device, dtype)
+        asked = candidates.of_adapter(chosen, real, prompts, subject=subject, keep_token=keep_token, settings=settings)
+    others = candidates.prior_of(prior, asked)
+    eyes = encoders.load(clip, dino, carrier=asked.base, device=device)
+    report = scoring.score(
+        asked.drawn,
+        asked.real,
+        *eyes,
+        prior=others,
+        protocol=scoring.how(token_kept=keep_token) | asked.provenance,
+        notices=[*asked.notices, *encoders.notices(*(eye.id for eye in eyes))],
+    )
+    record = report.to_dict()
+    if out is not None:
+        record["files"] = [str(path) for path in save(report, asked, Path(out))]
+    return {**record, "message": str(report)}
+
+
+def save(report: Report, asked: Asked, out: Path) -> list[Path]:
+    """Write the figures, a contact sheet a subject and `report.html`; return the files."""
+    from domains.personalized_diffusion import photos, pictures
+    from domains.personalized_diffusion.folders import by_subject
+    from domains.personalized_diffusion.prompts import slug
+    from domains.personalized_diffusion.scoring import NAMES, Source
+    from suite.media.report import Report as Page
+
+    def opened(source: Source) -> Any:
+        return photos.open_photo(source) if isinstance(source, Path) else source
+
+    files = report.save(out)
+    page = Page("Personalized diffusion: evaluation")
+    page.facts({NAMES[name]: f"{value:.4f}" for name, value in report.overall.items()})
+    page.section("How").facts({**report.encoders, **report.protocol, "pictures": report.images})
+    for notice in report.notices:
+        page.text(notice)
+    page.section("By subject")
+    rows = report.subject_rows()
+    page.table(list(rows[0]), [[_shown(value) for value in row.values()] for row in rows])
+    for name, prompts in by_subject(asked.drawn).items():
+        shown = {one.prompt: [opened(source) for source in one.images] for one in prompts[: pictures.MOST_ROWS]}
+        sheet = pictures.real_and_generated([opened(source) for source in asked.real[name]], shown)
+        files.append(pictures.save_image(sheet, out / f"sheet_{slug(name)}.png"))
+        page.image(files[-1], f"{name}: real photos, then each prompt's pictures")
+    files.append(page.save(out / "report.html"))
+    return files
+
+
+def _shown(value: Any) -> str:
+    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)

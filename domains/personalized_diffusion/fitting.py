@@ -1,0 +1,72 @@
+"""Whether an adapter on disk belongs to a loaded base, told in one sentence before any tensor is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from domains.personalized_diffusion.pipelines import Base
+from suite import adapters
+from suite.adapters import storage
+from suite.errors import InputError
+
+FAMILIES = {
+    "tiny": "the embedded default",
+    "sd15": "SD 1.x",
+    "sd21": "SD 2.x",
+    "sdxl": "SDXL",
+    "sd3": "SD 3",
+    "flux": "Flux",
+}
+_WIDTHS = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL"}
+_LISTED = 5
+
+
+def settings_of(folder: Path) -> dict[str, Any]:
+    """The `domain` section of an adapter's manifest; empty for a plain peft folder."""
+    return dict(adapters.read_manifest(folder)["domain"])
+
+
+def check_fits(folder: Path, base: Base, reference: str) -> None:
+    """Refuse an adapter of another base, or one with broken tensors.
+
+    Raises:
+        InputError: it targets another family or width, or holds NaN or Inf.
+    """
+    manifest = adapters.read_manifest(folder)
+    states = [storage.read_weights(part) for part in storage.member_parts(folder, manifest)]
+    for state in states:
+        broken = [key for key, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
+        if broken:
+            some = ", ".join(broken[:_LISTED]) + (" …" if len(broken) > _LISTED else "")
+            raise InputError(f"{reference}: {len(broken)} tensors hold NaN or Inf ({some}); the adapter is broken")
+    family, own = manifest["domain"].get("family"), getattr(base.unet.config, "cross_attention_dim", None)
+    width = next((found for state in states if (found := text_width(state))), None)
+    if (width and own and width != own) or (family in FAMILIES and family != base.family):
+        made_for = FAMILIES.get(str(family)) or _WIDTHS.get(width or 0, "another base")
+        raise InputError(
+            f"{reference}: this adapter targets {made_for}{_of(width)}; "
+            f"the loaded model is {FAMILIES[base.family]}{_of(own)}: give its own base with --base"
+        )
+
+
+def _of(width: int | None) -> str:
+    return f" (cross-attention width {width})" if width else ""
+
+
+def text_width(state: Mapping[str, Tensor]) -> int | None:
+    """Width of the text states that the adapter's cross-attention reads, where its tensors tell: KronA, LoRA, LoKr."""
+    for key, value in state.items():
+        if ".attn2.to_k." not in key:
+            continue
+        if "lora_A" in key:
+            return value.shape[-1]
+        for left, right in ((".a", ".b"), ("lokr_w1", "lokr_w2")):
+            partner = state.get(key.removesuffix(left) + right) if key.endswith(left) else None
+            if partner is not None:
+                return value.shape[-1] * partner.shape[-1]
+    return None
