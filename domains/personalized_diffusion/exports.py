@@ -106,6 +106,7 @@ def _file(
         raise InputError("--rank belongs to --to lora-truncated, and that needs it")
     form = _chosen(changes) if to == "kohya" else "lora" if to == "lora-truncated" else to
     made, error = converted(changes, form, rank)
+    made = one_alpha(made) if form == "lora" else made
     family = header.family_of(changes, found.facts)
     state = named(made, form, names, two_encoders=family == "sdxl")
     texts = header.build(made, found.manifest, title=out.stem, form=form)
@@ -157,6 +158,26 @@ def _as(change: Change, form: str, rank: int | None, where: str) -> tuple[Change
     if change.official:
         raise InputError(f"{where}: {_WHY_NO_LOKR}")
     return folded(change), 0.0
+
+
+def one_alpha(changes: Mapping[str, Mapping[str, Change]]) -> dict[str, dict[str, Change]]:
+    """LoRA with the same alpha everywhere, whatever the ranks; what that changes is put into `up`.
+
+    diffusers 0.42 misreads a kohya file's alphas where they differ (it looks for them under other names).
+    """
+    loras = [change for modules in changes.values() for change in modules.values() if isinstance(change, LowRank)]
+    alphas = {change.scaling * change.rank for change in loras}
+    if len(alphas) == 1:
+        return {component: dict(modules) for component, modules in changes.items()}
+    alpha = max(change.rank for change in loras)
+
+    def evened(change: Change) -> Change:
+        if not isinstance(change, LowRank):
+            return change
+        scaling = alpha / change.rank
+        return LowRank(change.down, change.up * (change.scaling / scaling), scaling)
+
+    return {part: {name: evened(change) for name, change in modules.items()} for part, modules in changes.items()}
 
 
 def named(changes: Changes, form: str, names: Names, *, two_encoders: bool = False) -> dict[str, Tensor]:

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from domains.personalized_diffusion import stored
-from domains.personalized_diffusion.model import TEXT_PROJECTIONS, krona, lora
+from domains.personalized_diffusion.model import TEXT_PROJECTIONS, krona, lora, targets
 from suite import adapters
+
+__all__ = ["TEXT_PROJECTIONS", "krona", "targets"]
 
 CROSS = 48
 FACTS = {
@@ -121,7 +123,19 @@ def deltas(folder: Path) -> dict[tuple[str, str], Tensor]:
 def layer_deltas(network: nn.Module) -> dict[str, Tensor]:
     """What the active adapter of a network adds to each weight."""
     return {
-        name: layer.get_delta_weight("default").detach()
+        name: layer.get_delta_weight(layer.active_adapters[0]).detach()
         for name, layer in network.named_modules()
         if hasattr(layer, "get_delta_weight")
+    }
+
+
+def layer_deltas_of(container: nn.ModuleDict) -> dict[str, dict[str, Tensor]]:
+    """`layer_deltas` by component; a container's methods carry names of their own."""
+    return {
+        component: {
+            name: layer.get_delta_weight(layer.active_adapters[0]).detach()
+            for name, layer in network.named_modules()
+            if hasattr(layer, "get_delta_weight")
+        }
+        for component, network in container.items()
     }

@@ -1,0 +1,255 @@
+"""Adapters of other programs to ours: official KronA, LoKr, LoRA, LoHa and differences, whoever wrote the file.
+
+KronA and LoKr whose factors are whole or multiplied out stay what they are, exactly; LoRA stays LoRA. With factors,
+anything becomes KronA: for each weight the nearest Kronecker product (van Loan and Pitsianis, 1993), and the share of
+the change's squared norm that all of them hold is told.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from domains.personalized_diffusion import header, official, parsing, stored
+from domains.personalized_diffusion.changes import Change, Changes, Kronecker, LowRank, fit_all
+from domains.personalized_diffusion.exports import DIFFUSERS_NAME, converted
+from suite.errors import InputError
+from suite.hub import formats
+
+Layout = Literal["kron", "official"]
+_LONGEST_PHRASE = 200
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An adapter of anybody's.
+
+    Attributes:
+        kind: what it is, for people.
+        changes: what it does; empty where that takes its base.
+        metadata: the header of its file.
+        manifest: of an adapter folder of ours, else empty.
+        file: its weights, or its folder.
+    """
+
+    kind: str
+    changes: Changes
+    metadata: Mapping[str, str]
+    manifest: Mapping[str, Any]
+    file: Path
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is known of base, trigger and training: from our manifest or header, or from another's header."""
+        if self.manifest:
+            return dict(self.manifest.get("domain") or {})
+        own = header.own(self.metadata)
+        facts = {key: own[key] for key in ("trigger", "train", "resolution") if own.get(key)}
+        phrase = header.shown(self.metadata, _LONGEST_PHRASE).get("modelspec.trigger_phrase")
+        if phrase and "trigger" not in facts:
+            facts["trigger"] = {"token": phrase, "noun": "", "template": "{token}"}
+        family = own.get("family")
+        return {**facts, **({"family": family} if isinstance(family, str) else {})}
+
+    @property
+    def base(self) -> str | None:
+        """Reference of the base, where it is recorded as one of ours."""
+        recorded = (self.manifest or header.own(self.metadata)).get("base")
+        reference = recorded.get("reference") if isinstance(recorded, Mapping) else None
+        return reference if isinstance(reference, str) else None
+
+
+def open_adapter(path: Path, *, kind: official.Kind | None = None, pickle: bool = False) -> Opened:
+    """Read an adapter folder of ours or of peft, a weights file, or a folder that holds one.
+
+    Args:
+        path: the file or folder.
+        kind: what an official file is where its shapes fit KronA and LoRA alike.
+        pickle: read torch files too, as plain tensors; nothing in them is run.
+
+    Raises:
+        InputError: there is no adapter, or none that can be read.
+    """
+    if path.is_dir() and formats.detect(path) in (formats.BUNDLE, formats.PEFT):
+        found = stored.read(path)
+        manifest = found.manifest if (path / "suite.json").is_file() else {}
+        return Opened(_title(found.method), found.changes, {}, manifest, path)
+    file = _weights_file(path)
+    if file.suffix != ".safetensors" and not pickle:
+        raise InputError(
+            f"{file.name} is no safetensors file; --pickle reads a torch file's plain tensors, running nothing"
+        )
+    foreign = parsing.read(file, kind=kind)
+    return Opened(foreign.kind, foreign.changes, foreign.metadata, {}, file)
+
+
+def _title(method: str) -> str:
+    names = {"krona": "KronA", "lora": "LoRA", "lokr": "LoKr", "loha": "LoHa", "svdiff": "SVDiff"}
+    return " and ".join(names.get(part, part) for part in method.split("+"))
+
+
+def _weights_file(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    if (path / DIFFUSERS_NAME).is_file():
+        return path / DIFFUSERS_NAME
+    found = sorted(file for file in path.iterdir() if file.suffix in (".safetensors", *formats.PICKLES))
+    safe = [file for file in found if file.suffix == ".safetensors"] or found
+    if len(safe) != 1:
+        listed = ", ".join(file.name for file in safe[:5]) or "no weights file"
+        raise InputError(f"{path} holds {listed}; name one file")
+    return safe[0]
+
+
+def convert(
+    source: Path,
+    out: Path,
+    *,
+    factors: tuple[int, int] | None = None,
+    layout: Layout = "kron",
+    rank: int | None = None,
+    kind: official.Kind | None = None,
+    base: str | None = None,
+    token: str | None = None,
+    noun: str | None = None,
+    pickle: bool = False,
+) -> None:
+    """Fill `out` with an adapter folder of what `source` holds.
+
+    Args:
+        source: the file or folder.
+        out: an existing, empty folder.
+        factors: (a1, a2) of KronA to fit; by default nothing is fitted.
+        layout: of the fitted KronA.
+        rank: make it a LoRA of this rank instead.
+        kind: see `open_adapter`.
+        base: reference of the base; its shapes are compared. By default the one that the family usually means.
+        token: the trigger word, where the file does not tell it. noun: the class noun after it.
+        pickle: see `open_adapter`.
+
+    Raises:
+        InputError: the source cannot be read, does not fit the base, or needs factors or a rank.
+    """
+    opened = open_adapter(source, kind=kind, pickle=pickle)
+    if factors is not None and rank is not None:
+        raise InputError("--factors make KronA and --rank makes LoRA; give one of them")
+    if not opened.changes:
+        raise InputError(f"{opened.kind} exists relative to its base only; export it with --to diff and import that")
+    if base is not None:
+        check_shapes(opened.changes, shapes_of(base))
+    changes, held = opened.changes, 1.0
+    if factors is not None:
+        changes, held = fit_all(opened.changes, factors, official=layout == "official")
+    elif rank is not None:
+        changes, error = converted(opened.changes, "lora", rank)
+        held = 1 - error**2
+    facts = _facts(opened, changes, held, token, noun)
+    base = base or opened.base or _USUAL.get(facts["family"])
+    written = stored.write(changes, out.parent / f"{out.name}.made", base=base, facts={**facts, "base": base})
+    for file in written.iterdir():
+        file.rename(out / file.name)
+    written.rmdir()
+
+
+_USUAL = {
+    "sd15": "hf:stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "sd21": "hf:stabilityai/stable-diffusion-2-1-base",
+    "sdxl": "hf:stabilityai/stable-diffusion-xl-base-1.0",
+}
+"""What a file of a family was most likely trained on, where it does not say."""
+
+
+def _facts(opened: Opened, changes: Changes, held: float, token: str | None, noun: str | None) -> dict[str, Any]:
+    facts = {"train": {}, "trigger": None, **opened.facts}
+    if token:
+        facts["trigger"] = {"token": token, "noun": noun or "", "template": "a photo of {token} {noun}"}
+    everything = [change for modules in changes.values() for change in modules.values()]
+    pairs = [list(change.a.shape) for change in everything if isinstance(change, Kronecker)]
+    return {
+        **facts,
+        "family": header.family_of(changes, opened.facts),
+        "method": "krona" if pairs else "lora",
+        "layout": ("official" if everything[0].official else "kron") if isinstance(everything[0], Kronecker) else None,
+        "factors": max(pairs, key=pairs.count) if pairs else None,
+        "text_encoder": any(part.startswith("text_encoder") for part in changes),
+        "source": {"format": opened.kind, "file": opened.file.name, "captured_energy": held},
+    }
+
+
+def shapes_of(base: str) -> dict[str, nn.Module]:
+    """The networks of a base by component, without weights, from its configuration files.
+
+    Raises:
+        InputError: it cannot be had, or is no pipeline.
+    """
+    import diffusers
+    import torch
+    import transformers
+
+    from domains.personalized_diffusion import pipelines
+    from suite import hub
+
+    folder = hub.resolve(base, pipelines.DOMAIN, kind="base")
+    index = (
+        json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        if pipelines.pipeline_class(folder)
+        else {}
+    )
+    made: dict[str, nn.Module] = {}
+    for name in ("unet", "transformer", "text_encoder", "text_encoder_2"):
+        library, class_name = (index.get(name) or [None, None])[:2]
+        if library is None or (library == "transformers" and "CLIP" not in class_name):
+            continue
+        with torch.device("meta"):
+            if library == "diffusers":
+                network = getattr(diffusers, class_name)
+                made[name] = network.from_config(network.load_config(folder / name))
+            else:
+                config = transformers.AutoConfig.from_pretrained(folder / name)
+                made[name] = getattr(transformers, class_name)(getattr(config, "text_config", config))
+    return made
+
+
+def check_shapes(changes: Changes, networks: Mapping[str, nn.Module]) -> None:
+    """Compare changes with the networks that they are to be put on.
+
+    Raises:
+        InputError: a network lacks a module, or one has another size; says for which base the adapter is.
+    """
+    width = header.cross_attention_width(changes)
+    for component, modules in changes.items():
+        if component not in networks:
+            raise InputError(
+                f"the adapter changes {component}, which the base has not; its parts are {', '.join(networks)}"
+            )
+        network = networks[component]
+        own = dict(network.named_modules())
+        for name, change in modules.items():
+            weight = getattr(own.get(name), "weight", None)
+            if weight is not None and tuple(weight.shape) == change.shape:
+                continue
+            found = "has no such module" if weight is None else f"has {tuple(weight.shape)} there"
+            has = getattr(getattr(network, "config", None), "cross_attention_dim", None)
+            raise InputError(
+                f"the adapter is for {_family_title(width)} ({component}: {name} {change.shape}); the base is "
+                f"{_family_title(has)} and {found}"
+            )
+
+
+_TITLES = {768: "SD 1.5", 1024: "SD 2.1", 2048: "SDXL"}
+
+
+def _family_title(width: object) -> str:
+    if not isinstance(width, int):
+        return "a base of unknown cross-attention width"
+    return f"{_TITLES.get(width, 'another base')} (cross-attention width {width})"
+
+
+def ranks(changes: Mapping[str, Mapping[str, Change]]) -> set[int]:
+    """The ranks of what is LoRA."""
+    return {change.rank for modules in changes.values() for change in modules.values() if isinstance(change, LowRank)}

@@ -1,0 +1,421 @@
+"""What is exported loads in the library that it is for, and does there what the adapter does here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from domains.personalized_diffusion import exports, imports, parsing, pipelines, stored
+from domains.personalized_diffusion.changes import Kronecker, LowRank
+from suite import adapters
+from suite.errors import InputError
+from suite.hub import weights
+from tests.personalized_diffusion import networks
+
+
+def close(ours: Tensor, theirs: Tensor, tolerance: float = 1e-5) -> None:
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=tolerance)
+
+
+def same_picture(ours: Tensor, theirs: Tensor) -> None:
+    """Equal but for rounding, which guidance and the sampler's steps magnify."""
+    assert float((ours - theirs).norm() / theirs.norm()) < 1e-4
+
+
+def merged_weights(network: nn.Module) -> dict[str, Tensor]:
+    """The weights that the adapted layers of a network compute with."""
+    return {
+        name: layer.get_base_layer().weight + layer.get_delta_weight(layer.active_adapters[0])
+        for name, layer in network.named_modules()
+        if hasattr(layer, "get_delta_weight")
+    }
+
+
+# peft
+
+
+@pytest.mark.parametrize("factors", [(4, 4), (8, 8)])
+def test_peft_loads_its_folder(factors: tuple[int, int], tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    ours = networks.with_krona(factors)
+    made = exports.export(networks.save(ours, tmp_path / "a"), tmp_path / "peft", "peft")
+    assert made.exact and made.opens_in == ("peft",)
+    assert {path.name for path in made.path.iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
+    theirs = PeftModel.from_pretrained(networks.unet(), str(made.path)).eval()
+    assert theirs.peft_config["default"].peft_type == "LOKR"
+    close(networks.run(theirs), networks.run(ours))
+
+
+def test_peft_loads_the_exact_lora_of_the_official_layout(tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    ours = networks.with_krona((4, 8), "official")
+    made = exports.export(networks.save(ours, tmp_path / "a"), tmp_path / "peft", "peft")
+    theirs = PeftModel.from_pretrained(networks.unet(), str(made.path)).eval()
+    assert theirs.peft_config["default"].peft_type == "LORA"
+    close(networks.run(theirs), networks.run(ours))
+
+
+def test_peft_gets_one_folder_a_network(tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    ours = networks.with_both((8, 8))
+    folder = networks.save(ours, tmp_path / "a", text_encoder=True)
+    made = exports.export(folder, tmp_path / "peft", "peft")
+    wanted = networks.layer_deltas_of(ours)
+    for component, network in (("unet", networks.unet()), ("text_encoder", networks.text_encoder())):
+        theirs = PeftModel.from_pretrained(network, str(made.path / component)).base_model.model
+        found = networks.layer_deltas(theirs)
+        assert found.keys() == wanted[component].keys()
+        for name, delta in found.items():
+            close(delta, wanted[component][name])
+
+
+def test_unequal_factors_have_no_peft_configuration(tmp_path: Path) -> None:
+    folder = networks.save(networks.with_krona((4, 8)), tmp_path / "a")
+    with pytest.raises(InputError, match="a1 = 4, a2 = 8 has no configuration; use --to lora"):
+        exports.export(folder, tmp_path / "peft", "peft")
+    assert not (tmp_path / "peft").exists()
+
+
+# diffusers
+
+
+@pytest.fixture
+def pipe(random_base: Path) -> Any:
+    return pipelines.load(random_base, dtype=torch.float32, device="cpu").pipeline()
+
+
+def adapted_pipe(random_base: Path, text: bool = False) -> tuple[Any, nn.Module]:
+    """A pipeline whose networks carry KronA, and the network that holds the adapter."""
+    base = pipelines.load(random_base, dtype=torch.float32, device="cpu")
+    network = pipelines.adapted_network(base, text)
+    parts = [networks.krona((4, 8))]
+    if text:
+        parts.append(networks.krona((4, 8), names=networks.TEXT_PROJECTIONS))
+    adapters.attach(network, *parts)
+    networks.fill(network, 0.1)
+    return base.pipeline(), network
+
+
+def picture(pipe: Any) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    made = pipe("a red dog", num_inference_steps=2, generator=generator, output_type="latent")
+    return made.images
+
+
+@pytest.mark.parametrize("names", ["kohya", "diffusers"])
+@pytest.mark.parametrize("text", [False, True], ids=["unet", "unet and text encoder"])
+def test_diffusers_loads_the_exact_lora(names: Any, text: bool, random_base: Path, pipe: Any, tmp_path: Path) -> None:
+    ours, network = adapted_pipe(random_base, text)
+    folder = networks.save(network, tmp_path / "a", text_encoder=text)
+    made = exports.export(folder, tmp_path / "lora.safetensors", "lora", names=names)
+    assert made.exact and "diffusers" in made.opens_in
+    before = picture(pipe)
+    pipe.load_lora_weights(str(tmp_path), weight_name="lora.safetensors")
+    found = picture(pipe)
+    assert (found - before).norm() > 0.01 * before.norm()
+    same_picture(found, picture(ours))
+
+
+def test_diffusers_loads_lokr_of_one_factor(tmp_path: Path) -> None:
+    ours = networks.with_krona((8, 8))
+    folder = networks.save(ours, tmp_path / "a")
+    made = exports.export(folder, tmp_path / "lokr.safetensors", "lokr", names="diffusers")
+    assert made.opens_in == ("diffusers",)
+    theirs = networks.unet()
+    theirs.load_lora_adapter(str(tmp_path), weight_name="lokr.safetensors", prefix="unet")
+    close(networks.run(theirs), networks.run(ours))
+
+
+def test_diffusers_reads_sgm_names_as_the_same_modules(tmp_path: Path) -> None:
+    from diffusers import StableDiffusionXLPipeline
+
+    ours = networks.with_krona(layers=2)
+    folder = networks.save(ours, tmp_path / "a")
+    made = exports.export(folder, tmp_path / "sgm.safetensors", "lora", names="sgm")
+    assert any(
+        key.startswith("lora_unet_input_blocks_1_1_transformer_blocks_0_attn1_to_q.") for key in load_file(made.path)
+    )
+    theirs = networks.unet(layers=2)
+    state, alphas = StableDiffusionXLPipeline.lora_state_dict(
+        str(tmp_path), weight_name="sgm.safetensors", unet_config=theirs.config
+    )
+    theirs.load_lora_adapter(state, prefix="unet", network_alphas=alphas)
+    close(networks.run(theirs), networks.run(ours))
+
+
+@pytest.mark.parametrize("text", [False, True], ids=["unet", "unet and text encoder"])
+def test_the_merged_pipeline_is_an_ordinary_one(text: bool, random_base: Path, tmp_path: Path) -> None:
+    from diffusers import StableDiffusionPipeline
+
+    ours, network = adapted_pipe(random_base, text)
+    folder = networks.save(network, tmp_path / "a", text_encoder=text)
+    exports.export(folder, tmp_path / "merged", "merged", base=random_base)
+    theirs = StableDiffusionPipeline.from_pretrained(tmp_path / "merged", torch_dtype=torch.float32)
+    theirs.set_progress_bar_config(disable=True)
+    assert theirs.unet.state_dict().keys() == pipelines.load(random_base).unet.state_dict().keys()
+    same_picture(picture(theirs), picture(ours))
+
+
+# LyCORIS
+
+
+def lycoris_merges(file: Path, network: nn.Module, text: nn.Module | None = None) -> None:
+    """Merge a kohya file into networks by LyCORIS's own code for kohya's trainer."""
+    from lycoris.config import PRESET
+    from lycoris.kohya import LycorisNetworkKohya, create_network_from_weights
+
+    class Named(nn.Module):
+        """CLIP as kohya's trainer holds it: version 5 of transformers left `text_model.` out of its names."""
+
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.text_model = inner
+
+    LycorisNetworkKohya.apply_preset(PRESET["attn-mlp"])
+    text = None if text is None else Named(text)
+    made, state = create_network_from_weights(1.0, str(file), None, text, network)
+    assert len(made.unet_loras) + len(made.text_encoder_loras) == len({key.split(".")[0] for key in state})
+    made.merge_to(text, network, state, torch.float32, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("factors", "layout", "to", "form"),
+    [
+        ((4, 4), "kron", "kohya", "lokr"),
+        ((4, 4), "kron", "lokr", "lokr"),
+        ((4, 8), "kron", "lora", "lora"),
+        ((4, 8), "official", "kohya", "lora"),
+        ((4, 8), "official", "diff", "diff"),
+    ],
+)
+def test_lycoris_merges_a_kohya_file(factors: Any, layout: str, to: Any, form: str, tmp_path: Path) -> None:
+    pytest.importorskip("lycoris")
+    ours = networks.with_krona(factors, layout)
+    made = exports.export(networks.save(ours, tmp_path / "a"), tmp_path / "x.safetensors", to)
+    assert (made.form, made.exact) == (form, True) and "LyCORIS/kohya" in made.opens_in
+    theirs = networks.unet()
+    lycoris_merges(made.path, theirs)
+    for name, weight in merged_weights(ours).items():
+        close(theirs.get_submodule(name).weight, weight)
+
+
+def test_lycoris_merges_both_networks(tmp_path: Path) -> None:
+    pytest.importorskip("lycoris")
+    ours = networks.with_both((4, 4))
+    made = exports.export(networks.save(ours, tmp_path / "a", text_encoder=True), tmp_path / "x.safetensors")
+    theirs = nn.ModuleDict({"unet": networks.unet(), "text_encoder": networks.text_encoder()})
+    lycoris_merges(made.path, theirs["unet"], theirs["text_encoder"])
+    for name, weight in merged_weights(ours).items():
+        close(theirs.get_submodule(name).weight, weight)
+
+
+def test_lycoris_forms_any_factors(tmp_path: Path) -> None:
+    """Its loader works a1 = a2 out of the shapes; its functional form takes the tensors as they are."""
+    functional = pytest.importorskip("lycoris.functional.lokr")
+    ours = networks.with_krona((4, 8))
+    made = exports.export(networks.save(ours, tmp_path / "a"), tmp_path / "x.safetensors")
+    assert made.form == "lokr" and made.opens_in == ("ComfyUI", "A1111/Forge")
+    state = load_file(made.path)
+    for name, delta in networks.layer_deltas(ours).items():
+        key = f"lora_unet_{name.replace('.', '_')}"
+        w1, w2 = state[f"{key}.lokr_w1"], state[f"{key}.lokr_w2"]
+        assert w1.shape == (4, 8)
+        close(functional.diff_weight(w1, None, None, w2, None, None, None), delta)
+        close(functional.make_kron(w1, w2, 1.0), delta)
+
+
+def test_lycoris_cannot_take_a_first_factor_larger_than_the_second(tmp_path: Path) -> None:
+    """It makes the smaller half w1: with (8, 8) on 32 outputs, 4 x 8 and not 8 x 4. The export says so beforehand."""
+    pytest.importorskip("lycoris")
+    made = exports.export(networks.save(networks.with_krona((8, 8)), tmp_path / "a"), tmp_path / "x.safetensors")
+    assert made.form == "lokr" and "LyCORIS/kohya" not in made.opens_in
+    with pytest.raises(RuntimeError, match="size"):
+        lycoris_merges(made.path, networks.unet())
+
+
+def test_lycoris_wrapper_loads_its_own_names(tmp_path: Path) -> None:
+    wrapper = pytest.importorskip("lycoris.wrapper")
+    ours = networks.with_krona((4, 4))
+    made = exports.export(networks.save(ours, tmp_path / "a"), tmp_path / "x.safetensors", "lokr", names="lycoris")
+    theirs = networks.unet()
+    network, state = wrapper.create_lycoris_from_weights(1.0, str(made.path), theirs)
+    assert len(network.loras) == len({key.split(".")[0] for key in state}) == len(networks.layer_deltas(ours))
+    network.apply_to()
+    close(networks.run(theirs), networks.run(ours))
+
+
+# Exactness
+
+
+def test_lokr_and_back_is_bit_exact(tmp_path: Path) -> None:
+    """Acceptance 4 of the spec, first half."""
+    ours = networks.with_krona((4, 8))
+    folder = networks.save(ours, tmp_path / "a")
+    made = exports.export(folder, tmp_path / "x.safetensors", "lokr")
+    (tmp_path / "b").mkdir()
+    imports.convert(made.path, tmp_path / "b")
+    first, second = (load_file(tmp_path / name / "adapter_model.safetensors") for name in "ab")
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    back = adapters.load(networks.unet(), tmp_path / "b")
+    assert torch.equal(networks.run(back), networks.run(ours))
+
+
+@pytest.mark.parametrize("layout", ["kron", "official"])
+def test_lora_of_the_exact_rank_reproduces_the_delta(layout: str, tmp_path: Path) -> None:
+    """Acceptance 4 of the spec, second half."""
+    ours = networks.with_krona((4, 8), layout, scaling=-0.7)
+    made = exports.export(networks.save(ours, tmp_path / "a"), tmp_path / "x.safetensors", "lora")
+    assert made.exact and made.rank == 4 * 8  # min(4, 8) * min(64 / 4, 64 / 8), in the wide blocks
+    found = parsing.read(made.path).changes["unet"]
+    for name, delta in networks.layer_deltas(ours).items():
+        change = found[name]
+        assert isinstance(change, LowRank)
+        out_features, in_features = delta.shape
+        assert change.rank == 4 * min(out_features // 4, in_features // 8)
+        close(change.delta(), delta)
+
+
+def test_official_layout_is_refused_as_lokr(tmp_path: Path) -> None:
+    """Acceptance 4 of the spec, third half."""
+    folder = networks.save(networks.with_krona((4, 8), "official"), tmp_path / "a")
+    with pytest.raises(InputError, match="no Kronecker product, so LoKr cannot hold it; use --to lora"):
+        exports.export(folder, tmp_path / "x.safetensors", "lokr")
+    assert not (tmp_path / "x.safetensors").exists()
+
+
+@pytest.mark.parametrize("layout", ["kron", "official"])
+def test_truncated_lora_is_the_best_of_its_rank_and_says_its_error(layout: str, tmp_path: Path) -> None:
+    ours = networks.with_krona((4, 8), layout)
+    made = exports.export(networks.save(ours, tmp_path / "a"), tmp_path / "x.safetensors", "lora-truncated", rank=5)
+    found = parsing.read(made.path).changes["unet"]
+    missing = total = 0.0
+    for name, delta in networks.layer_deltas(ours).items():
+        u, s, vt = torch.linalg.svd(delta.double())
+        best = (u[:, :5] * s[:5]) @ vt[:5]
+        close(found[name].delta().double(), best, 1e-4)
+        missing, total = missing + float((delta - best).square().sum()), total + float(s.square().sum())
+    assert not made.exact and made.rank == 5
+    assert made.error == pytest.approx((missing / total) ** 0.5, rel=1e-4)
+
+
+def test_an_untrained_adapter_exports_nothing_but_zeros(tmp_path: Path) -> None:
+    network = networks.unet()
+    adapters.attach(network, networks.krona((4, 8), layout="official"))
+    made = exports.export(networks.save(network, tmp_path / "a"), tmp_path / "x.safetensors")
+    assert made.exact and made.error == 0
+    assert not any(change.delta().any() for change in parsing.read(made.path).changes["unet"].values())
+
+
+def test_strength_and_scaling_are_in_the_numbers(tmp_path: Path) -> None:
+    ours = networks.with_krona((4, 8), scaling=0.5)
+    folder = networks.save(ours, tmp_path / "a")
+    for to in ("lokr", "lora", "diff"):
+        made = exports.export(folder, tmp_path / "x.safetensors", to, strength=2.0)
+        found = parsing.read(made.path).changes["unet"]
+        for name, delta in networks.layer_deltas(ours).items():
+            close(found[name].delta(), 2 * delta)
+
+
+def test_lora_adapters_keep_their_tensors(tmp_path: Path) -> None:
+    ours = networks.with_lora()
+    made = exports.export(networks.save(ours, tmp_path / "a", method="lora"), tmp_path / "x.safetensors")
+    assert made.form == "lora" and made.exact
+    found = parsing.read(made.path).changes["unet"]
+    for name, delta in networks.layer_deltas(ours).items():
+        assert found[name].scaling == 2.0
+        close(found[name].delta(), delta, 1e-6)
+    with pytest.raises(InputError, match="no Kronecker product"):
+        exports.export(tmp_path / "a", tmp_path / "y.safetensors", "lokr")
+
+
+@pytest.mark.parametrize("method", ["lokr", "loha"])
+def test_pefts_own_kronecker_and_hadamard_adapters_export(method: str, tmp_path: Path) -> None:
+    network = networks.unet()
+    adapters.attach(network, method, targets=networks.targets(), r=2, alpha=3)
+    networks.fill(network)
+    folder = networks.save(network.eval(), tmp_path / "a", method=method)
+    found = networks.deltas(folder)
+    for name, delta in networks.layer_deltas(network).items():
+        close(found["unet", name], delta)
+    made = exports.export(folder, tmp_path / "x.safetensors")
+    assert made.form == ("lokr" if method == "lokr" else "diff") and made.exact
+
+
+def test_svdiff_exports_what_it_does_to_its_base(random_base: Path, tmp_path: Path) -> None:
+    base = pipelines.load(random_base, dtype=torch.float32, device="cpu")
+    adapters.attach(base.unet, "svdiff", targets=networks.targets())
+    networks.fill(base.unet, 0.05)
+    wanted = networks.layer_deltas(base.unet)
+    folder = networks.save(base.unet, tmp_path / "a", method="svdiff")
+    made = exports.export(folder, tmp_path / "x.safetensors", base=random_base)
+    assert made.form == "diff"
+    found = parsing.read(made.path).changes["unet"]
+    for name, delta in wanted.items():
+        close(found[name].delta(), delta)
+
+
+# What is in the file besides
+
+
+def test_metadata_tells_kohya_stability_and_us(tmp_path: Path) -> None:
+    folder = networks.save(networks.with_krona((4, 8)), tmp_path / "a")
+    texts = weights.metadata(exports.export(folder, tmp_path / "rex.safetensors").path)
+    assert texts["ss_network_module"] == "lycoris.kohya" and '"lokr"' in texts["ss_network_args"]
+    assert texts["ss_resolution"] == "(64, 64)" and texts["ss_steps"] == "20" and texts["ss_seed"] == "3"
+    assert texts["modelspec.title"] == "rex" and texts["modelspec.trigger_phrase"] == "sks dog"
+    own = imports.Opened("", {}, texts, {}, tmp_path).facts
+    assert own["trigger"] == networks.FACTS["trigger"] and own["train"] == networks.FACTS["train"]
+    texts = weights.metadata(exports.export(folder, tmp_path / "rex.safetensors", "lora-truncated", rank=4).path)
+    assert texts["ss_network_module"] == "networks.lora" and texts["ss_network_dim"] == "4"
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_files(dtype: Any, tmp_path: Path) -> None:
+    folder = networks.save(networks.with_krona((4, 8)), tmp_path / "a")
+    made = exports.export(folder, tmp_path / "x.safetensors", dtype=dtype)
+    assert {tensor.dtype for tensor in load_file(made.path).values()} == {getattr(torch, dtype)}
+
+
+def test_a_number_too_large_for_half_precision_is_refused(tmp_path: Path) -> None:
+    network = networks.with_krona((4, 8))
+    with torch.no_grad():
+        next(p for n, p in network.named_parameters() if "krona_b" in n).fill_(1e6)
+    folder = networks.save(network, tmp_path / "a")
+    with pytest.raises(InputError, match="too large for float16"):
+        exports.export(folder, tmp_path / "x.safetensors", dtype="float16")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"out": "x.bin"}, "end it in .safetensors"),
+        ({"to": "lora-truncated"}, "--rank belongs to"),
+        ({"to": "lora", "rank": 3}, "--rank belongs to"),
+        ({"to": "diff", "names": "diffusers"}, "reads no full differences"),
+        ({"to": "official"}, "not of the authors' layout"),
+    ],
+)
+def test_arguments_that_do_not_fit(arguments: dict[str, Any], message: str, tmp_path: Path) -> None:
+    folder = networks.save(networks.with_krona((4, 8)), tmp_path / "a")
+    out = tmp_path / arguments.pop("out", "official" if arguments.get("to") == "official" else "x.safetensors")
+    with pytest.raises(InputError, match=message):
+        exports.export(folder, out, **arguments)
+    assert not out.exists()
+
+
+def test_stored_kronecker_changes_are_the_layers_own(tmp_path: Path) -> None:
+    for layout in ("kron", "official"):
+        ours = networks.with_krona((4, 8), layout, scaling=0.5)
+        found = stored.read(networks.save(ours, tmp_path / layout)).changes["unet"]
+        assert all(isinstance(change, Kronecker) for change in found.values())
+        for name, delta in networks.layer_deltas(ours).items():
+            close(found[name].delta(), delta, 1e-6)
