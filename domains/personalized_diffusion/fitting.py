@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from domains.personalized_diffusion.pipelines import Base
-from suite import adapters
+from domains.personalized_diffusion import imports
+from domains.personalized_diffusion.pipelines import DOMAIN, Base
+from suite import adapters, hub
 from suite.adapters import storage
 from suite.errors import InputError
 
@@ -24,6 +25,34 @@ FAMILIES = {
 }
 _WIDTHS = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL"}
 _LISTED = 5
+
+
+def folder_of(reference: str) -> Path:
+    """The adapter's folder; a file of another program is told by its kind, with the command that brings it in.
+
+    Raises:
+        InputError: the reference names no adapter of ours or peft's.
+    """
+    try:
+        return hub.resolve(reference, DOMAIN, kind="adapter")
+    except InputError as refusal:
+        kind = _foreign_kind(reference)
+        if kind is None:
+            raise
+        raise InputError(
+            f"{reference} is a {kind} file of another program; make it an adapter first: "
+            f"suite personalized_diffusion import {reference} --out FOLDER"
+        ) from refusal
+
+
+def _foreign_kind(reference: str) -> str | None:
+    parsed = hub.parse(reference, DOMAIN)
+    if not isinstance(parsed, hub.LocalPath) or not parsed.path.exists():
+        return None
+    try:
+        return imports.open_adapter(parsed.path).kind
+    except InputError:
+        return None
 
 
 def settings_of(folder: Path) -> dict[str, Any]:
@@ -65,7 +94,7 @@ def text_width(state: Mapping[str, Tensor]) -> int | None:
             continue
         if "lora_A" in key:
             return value.shape[-1]
-        for left, right in ((".a", ".b"), ("lokr_w1", "lokr_w2")):
+        for left, right in (("krona_a", "krona_b"), ("lokr_w1", "lokr_w2")):
             partner = state.get(key.removesuffix(left) + right) if key.endswith(left) else None
             if partner is not None:
                 return value.shape[-1] * partner.shape[-1]

@@ -19,17 +19,15 @@ from torch import Tensor
 
 from domains.personalized_diffusion import folders, pictures, pipelines
 from domains.personalized_diffusion.devices import choose_device, choose_dtype
-from domains.personalized_diffusion.fitting import check_fits, settings_of
+from domains.personalized_diffusion.fitting import check_fits, folder_of, settings_of
 from domains.personalized_diffusion.model import set_strength
 from domains.personalized_diffusion.pipelines import Base
 from domains.personalized_diffusion.prompts import Names, Prompt, Trigger, parse_size, read_prompts
 from domains.personalized_diffusion.types import ImagesResult, Picture, PromptQuery, Settings
-from suite import adapters, hub
+from suite import adapters
 from suite.adapters.handle import handle_of
 from suite.errors import InputError
 from suite.files import write_text
-
-DOMAIN = "personalized_diffusion"
 
 SAMPLING: dict[str, tuple[int, float]] = {
     "tiny": (20, 3.0),
@@ -91,7 +89,7 @@ class Personalizer:
         Raises:
             InputError: adapter or base does not exist, or they do not belong together.
         """
-        folder = hub.resolve(adapter, DOMAIN, kind="adapter")
+        folder = folder_of(adapter)
         manifest = adapters.read_manifest(folder)
         reference = base or manifest["base"]["reference"]
         if not reference:
@@ -108,7 +106,7 @@ class Personalizer:
         Raises:
             InputError: it does not exist, was made for another base, or trains other components than the first.
         """
-        folder = hub.resolve(reference, DOMAIN, kind="adapter")
+        folder = folder_of(reference)
         settings = settings_of(folder)
         if bool(settings.get("text_encoder")) != bool(self.settings.get("text_encoder")):
             raise InputError(
