@@ -131,6 +131,25 @@ def test_predict_passes_standard_input_on(suite: Command, adapter: str, monkeypa
     assert asked == ["-"]
 
 
+def test_predict_takes_text_where_the_query_does(
+    suite: Command, adapter: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from tests.domains import fake, fake_parts
+
+    (tmp_path / "a file.txt").write_text("1 2 3 4")
+    asked: list[object] = []
+    monkeypatch.setattr(fake_parts.FakePredictor, "predict", lambda self, inputs, **_: asked.extend(inputs) or iter(()))
+    words = ("fake", "predict", "text in quotes", "a file.txt", "absent.txt", "--adapter", adapter)
+    refused = suite(*words)
+    assert refused.code == 2 and "text in quotes: no such file" in refused.err
+    assert asked == [Path("a file.txt")]
+    monkeypatch.setattr(fake.FakeQuery, "takes_text", True, raising=False)
+    asked.clear()
+    taken = suite(*words)
+    assert asked == ["text in quotes", Path("a file.txt")]
+    assert taken.code == 2 and "absent.txt: no such file" in taken.err and "text in quotes" not in taken.err
+
+
 def test_an_empty_folder_is_a_wrong_input(suite: Command, adapter: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     outcome = suite("fake", "predict", "empty", "--adapter", adapter)
