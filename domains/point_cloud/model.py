@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from domains.point_cloud.backbone import BackboneConfig, PointGPT, PointTransformer
+from domains.point_cloud.hierarchy import HierarchyConfig, PointM2AE, Scales
 from domains.point_cloud.masked import PointMAE
 from domains.point_cloud.segmentation import PartSegmenter, SegmentationConfig
 from suite import adapters
@@ -26,6 +27,7 @@ from suite.hub import weights
 BACKBONES: Mapping[str, type[nn.Module]] = {
     "point_mae": PointTransformer,
     "point_gpt": PointGPT,
+    "point_m2ae": PointM2AE,
     "part_segmenter": PartSegmenter,
 }
 """ACT and ReCon share Point-MAE's class and differ in their weights."""
@@ -36,21 +38,29 @@ STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 def build(architecture: Mapping[str, Any]) -> nn.Module:
     """A backbone from `{"class": name, **BackboneConfig fields, "head": SegmentationConfig fields}`.
 
+    Point-M2AE takes the fields of HierarchyConfig.
+
     Raises:
         InputError: the class or a field is unknown.
     """
-    settings = dict(architecture)
+    settings = _tuples(architecture)
     name, head = settings.pop("class", "point_mae"), settings.pop("head", None)
     if name not in BACKBONES:
         raise InputError(f"unknown point-cloud backbone {name!r}; choose from {', '.join(BACKBONES)}")
     try:
+        if name == "point_m2ae":
+            return PointM2AE(HierarchyConfig(**settings))
         config = BackboneConfig(**settings)
         if name == "part_segmenter":
-            head = {key: tuple(v) if isinstance(v, list) else v for key, v in (head or {}).items()}
-            return PartSegmenter(config, SegmentationConfig(**head))
+            return PartSegmenter(config, SegmentationConfig(**_tuples(head or {})))
     except TypeError as error:
         raise InputError(f"architecture of {name}: {str(error).split(') ', 1)[-1]}") from None
     return BACKBONES[name](config)
+
+
+def _tuples(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with what JSON and YAML made lists of as the tuples that frozen dataclasses hold."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
 
 
 def save_base(model: nn.Module, folder: str | Path, card: str = "", canonical: bool = False) -> Path:
@@ -63,11 +73,14 @@ def save_base(model: nn.Module, folder: str | Path, card: str = "", canonical: b
             shall be the same base.
     """
     encoder = model.MAE_encoder if isinstance(model, PointMAE) else model
-    kind = "point_gpt" if isinstance(model, PointGPT) else "point_mae"
+    own = {PointGPT: "point_gpt", PointM2AE: "point_m2ae"}
+    kind = next((name for kind, name in own.items() if isinstance(model, kind)), "point_mae")
     state = {key: value for key, value in encoder.state_dict().items() if "cls_" not in key and ".suite_" not in key}
     with atomic_folder(folder) as target:
-        usual = {name: getattr(BackboneConfig, name) for name in ("num_group", "group_size", "cls_dim")}
-        config = model.config.with_(**usual) if canonical else model.config
+        config = model.config
+        if canonical:
+            fields = ("num_group", "group_size", "cls_dim")
+            config = config.with_(**{name: getattr(BackboneConfig, name) for name in fields})
         architecture = {"class": kind, **dataclasses.asdict(config)}
         (target / "config.json").write_text(json.dumps(architecture, indent=2) + "\n", encoding="utf-8")
         weights.write(state, target / "model.safetensors")
@@ -121,10 +134,12 @@ class Recipe:
     Attributes:
         methods: settings of adapter methods, for `suite.adapters.attach`.
         train: globs over parameters that train in place.
+        tie_groups: globs over saved keys whose parameters are one.
     """
 
     methods: tuple[Mapping[str, Any], ...] = ()
     train: tuple[str, ...] = ()
+    tie_groups: tuple[list[str], ...] = ()
 
 
 HEAD = ("*cls*",)
@@ -136,16 +151,38 @@ def _blocks(model: nn.Module) -> str:
 
 
 def _pointgst(model: nn.Module, options: Mapping[str, Any]) -> Recipe:
+    if isinstance(model, PointM2AE):
+        raise InputError("pointgst is defined on blocks over one set of patches, and Point-M2AE has several scales")
     gpt = {"between": "ln_2", "sequence_first": True} if isinstance(model, PointGPT) else {}
     return Recipe(({"method": "pcsa", "targets": _blocks(model), **gpt, **options},))
 
 
+BIASES = ("attn.proj", "mlp.fc1", "mlp.fc2", "norm1", "norm2")
+"""Modules of a block whose biases Point-PEFT trains."""
+
+
 def _point_peft(model: nn.Module, options: Mapping[str, Any]) -> Recipe:
+    if isinstance(model, PointM2AE):
+        return _point_peft_scales(model.config, options)
     if not isinstance(model, PointTransformer):
         raise InputError(f"point_peft is defined on Point-MAE's classifier, not on {type(model).__name__}")
-    biases = tuple(f"blocks.blocks.*.{name}.bias" for name in ("attn.proj", "mlp.fc1", "mlp.fc2", "norm1", "norm2"))
+    biases = tuple(f"blocks.blocks.*.{name}.bias" for name in BIASES)
     settings = {"prompted": min(6, model.config.depth), "group_size": model.config.group_size, **options}
     return Recipe(({"method": "point_peft", "targets": "blocks", **settings},), ("norm.*", *biases))
+
+
+def _point_peft_scales(config: HierarchyConfig, options: Mapping[str, Any]) -> Recipe:
+    """One adapter a scale: pooled as the next scale is, with prompts in shared places; only the last has the prior."""
+    methods, last = [], len(config.num_groups) - 1
+    for level in range(last + 1):
+        coarse = config.num_groups[level + 1] if level < last else config.num_groups[level] // 2
+        settings = {"prompts": 16, "prompted": config.encoder_depths[level], "spread": 0.2, "class_tokens": 0}
+        settings |= {"gated": True, "level": level, "coarse": coarse, "prior": level == last}
+        settings |= {"members": config.group_sizes[min(level + 1, last)], "heads": config.num_heads}
+        target = rf"blocks\.{level}"
+        methods.append({"method": "point_peft", "name": f"scale{level}", "targets": target, **settings, **options})
+    biases = tuple(f"blocks.*.blocks.*.{name}.bias" for name in BIASES)
+    return Recipe(tuple(methods), ("norm.*", *biases), (["*prompt_cor"],))
 
 
 def _lora(model: nn.Module, options: Mapping[str, Any]) -> Recipe:
@@ -170,16 +207,16 @@ def _bitfit(model: nn.Module, options: Mapping[str, Any]) -> Recipe:
 
 
 def _visual_prompt(model: nn.Module, options: Mapping[str, Any]) -> Recipe:
-    if isinstance(model, PointGPT):
-        raise InputError("visual_prompt joins tokens (batch, tokens, width), and PointGPT's blocks put tokens first")
+    if isinstance(model, PointGPT | PointM2AE):
+        raise InputError(f"visual_prompt is defined on Point-MAE's blocks, not on {type(model).__name__}")
     prefix = 0 if isinstance(model, PartSegmenter) else 1
     settings = {"tokens": 10, "prefix_tokens": prefix, "width": model.config.trans_dim, **options}
     return Recipe(({"method": "visual_prompt", "targets": _blocks(model), **settings},))
 
 
 def _dapt(model: nn.Module, options: Mapping[str, Any]) -> Recipe:
-    if isinstance(model, PointGPT):
-        raise InputError("dapt's prompts join tokens (batch, tokens, width), and PointGPT's blocks put tokens first")
+    if isinstance(model, PointGPT | PointM2AE):
+        raise InputError(f"dapt is defined on Point-MAE's blocks, not on {type(model).__name__}")
     affine = {"method": "ssf", "targets": rf"{_blocks(model)}\.(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)"}
     prefix = 0 if isinstance(model, PartSegmenter) else 1
     return Recipe(({"method": "dapt", "targets": "blocks", "prefix_tokens": prefix, **options}, affine))
@@ -222,7 +259,9 @@ def attach(
     buffers = tuple(f"{pattern}{statistic}" for pattern in kept for statistic in STATISTICS)
     present = [n for n, _ in model.named_buffers()]
     buffers = tuple(pattern for pattern in buffers if any(fnmatchcase(n, pattern) for n in present))
-    return adapters.attach(model, *recipe.methods, train=list(train), buffers=list(buffers), name=name)
+    return adapters.attach(
+        model, *recipe.methods, train=list(train), buffers=list(buffers), tie_groups=recipe.tie_groups, name=name
+    )
 
 
 @dataclass(frozen=True)
@@ -242,15 +281,14 @@ def clouds_context(model: nn.Module, side: SideInformation) -> Iterator[None]:
 
 
 @torch.no_grad()
-def cloud_feature(model: nn.Module, patches: Tensor, centers: Tensor) -> Tensor:
-    """The frozen backbone's feature of each cloud, (B, C): maximum over its normed patch tokens, no class token."""
+def cloud_feature(model: nn.Module, patches: Tensor | Scales, centers: Tensor) -> Tensor:
+    """The frozen backbone's own feature of each cloud, (B, C), without class token and adapters."""
     modes = [(module, module.training) for module in model.modules()]
     # Stochastic depth would make another feature of the same cloud at every step.
     model.eval()
     try:
         with adapters.disabled(model):
-            x = model.blocks(model.encoder(patches), model.pos_embed(centers))
-            return model.norm(x).max(1).values
+            return model.summary(patches, centers)
     finally:
         for module, training in modes:  # frozen batch norms stay in evaluation mode while the rest trains
             module.training = training
@@ -276,6 +314,13 @@ class PointPrior:
         found = self.bank.T.to(feature.dtype)[nearest.indices]
         mean = nearest.values.softmax(-1)[:, None] @ found
         return torch.cat([feature[:, None], mean, found], 1)
+
+
+def prior_of(model: nn.Module, bank: Tensor) -> PointPrior:
+    """The prior of a model with Point-PEFT on it, for as many prompts as its adapter has."""
+    settings = (getattr(module, "settings", None) or {} for module in model.modules())
+    prompts = [config.prompts for own in settings for config in own.values() if getattr(config, "prior", False)]
+    return PointPrior(bank, prompts[-1])
 
 
 def build_bank(model: nn.Module, clouds: Iterable[Tensor], batch: int = 64) -> Tensor:
@@ -309,6 +354,8 @@ def predict_logits(
     """
     patches, centers = model.group(points)
     extra = {} if prior is None else {"prior": prior.prompt(cloud_feature(model, patches, centers))}
+    if isinstance(patches, Scales):
+        extra["levels"] = patches.centers
     with clouds_context(model, SideInformation(points, centers, extra)):
         if isinstance(model, PartSegmenter):
             return model(points, category, groups=(patches, centers))

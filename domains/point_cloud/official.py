@@ -25,8 +25,16 @@ from suite.hub import weights
 PREFIXES = ("MAE_encoder.", "ACT_encoder.", "base_model.", "GPT_Transformer.", "transformer_q.")
 """What pre-training puts before the keys of the part that fine-tuning keeps."""
 
+_SCALES = {
+    "h_encoder.token_embed.": "encoders.",
+    "h_encoder.encoder_pos_embeds.": "pos_embeds.",
+    "h_encoder.encoder_blocks.": "blocks.",
+}
+"""Point-M2AE's pre-training names, and those under which Point-PEFT adapts it."""
+
 _UNUSED = re.compile(
     r"(mask_token|decoder_pos_embed\.|MAE_decoder\.|ACT_decoder\.|increase_dim\.|.*cls_head_finetune\.)"
+    r"|h_encoder\.encoder_norms\.|h_decoder\.|decoder_|token_prop\.|rec_head\."
 )
 _OWN = re.compile(
     r"blocks\.blocks\.(\d+)\.(ad_gate|prompt_embeddings|cp_adapter\.|adapter\.|adapter1\.|out_transform\.)(.*)"
@@ -64,12 +72,12 @@ def load_base(model: nn.Module, state: Mapping[str, Tensor], where: str = "the f
     found: dict[str, Tensor] = {}
     unused = []
     for key, value in state.items():
-        name = next((key.removeprefix(prefix) for prefix in PREFIXES if key.startswith(prefix)), key)
+        name = _plain(key)
         if name in own and not re.match(r".*cls_head_finetune\.", name):
             found[name] = value
         else:
             unused.append(key)
-    needed = [key for key in own if key.startswith(("blocks.", "encoder.", "pos_embed.")) and "cls_" not in key]
+    needed = [key for key in own if key.startswith(_ENCODER) and "cls_" not in key]
     missing = [key for key in needed if key not in found and not key.endswith("num_batches_tracked")]
     wrong = [f"{key} {tuple(found[key].shape)}" for key in found if found[key].shape != own[key].shape]
     unknown = [key for key in unused if not _UNUSED.match(key)]
@@ -79,6 +87,18 @@ def load_base(model: nn.Module, state: Mapping[str, Tensor], where: str = "the f
         raise InputError(f"{where} is not a base of this backbone ({listed}); check the file and the architecture")
     model.load_state_dict(found, strict=False)
     return unused
+
+
+_ENCODER = ("blocks.", "encoder.", "pos_embed.", "encoders.", "pos_embeds.")
+"""Where the keys begin that a pre-trained state must have."""
+
+
+def _plain(key: str) -> str:
+    """A key of a pre-training file as the backbone calls it."""
+    for prefix, own in (*_SCALES.items(), *((prefix, "") for prefix in PREFIXES)):
+        if key.startswith(prefix):
+            return own + key.removeprefix(prefix)
+    return key
 
 
 def official_name(key: str) -> str | None:
@@ -217,16 +237,28 @@ def export(source: Path, out: Path, *, base: Path | None = None) -> None:
 
 
 def convert_base(source: Path, out: Path, *, num_heads: int | None = None) -> Path:
-    """Turn a released pre-training file (Point-MAE, ACT, ReCon, PointGPT) into a base folder.
+    """Turn a released pre-training file (Point-MAE, ACT, ReCon, PointGPT, Point-M2AE) into a base folder.
 
     Raises:
         InputError: it holds no encoder of this family, whole and of one shape.
     """
     state = read(source)
-    plain = {next((k.removeprefix(p) for p in PREFIXES if k.startswith(p)), k): v for k, v in state.items()}
+    plain = {_plain(key): value for key, value in state.items()}
+    if "encoders.0.first_conv.0.weight" in plain:
+        net = model.build({"class": "point_m2ae", **_scales_of(plain)})
+        load_base(net, state, str(source))
+        return model.save_base(net, out)
     net = model.build({**_architecture_of(plain, None, num_heads), "cls_dim": 40})
     load_base(net, state, str(source))
     return model.save_base(net, out, canonical=True)
+
+
+def _scales_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Widths and depths of a Point-M2AE state; how many tokens a scale has is no matter of its weights."""
+    places = [(int(m[1]), int(m[2])) for key in state if (m := re.match(r"blocks\.(\d+)\.blocks\.(\d+)\.", key))]
+    scales = range(1 + max((scale for scale, _ in places), default=-1))
+    widths = tuple(state[f"pos_embeds.{scale}.2.weight"].shape[0] for scale in scales)
+    return {"encoder_dims": widths, "encoder_depths": tuple(1 + max(b for s, b in places if s == n) for n in scales)}
 
 
 _CLASSES: Mapping[int, Sequence[str]] = {40: MODELNET40, 15: SCANOBJECTNN}

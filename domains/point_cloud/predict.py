@@ -132,13 +132,13 @@ class CloudPredictor:
             raise InputError(f"{folder}: the adapter does not name its base; give one with --base")
         model = models.from_manifest(folder, hub.resolve(reference, DOMAIN, kind="base"))
         bank = folder / BANK
-        prior = models.PointPrior(weights.read(bank)["bank"]) if bank.is_file() else None
+        prior = models.prior_of(model, weights.read(bank)["bank"]) if bank.is_file() else None
         return cls(model, settings, prior=prior, device=_device(device), dtype=_dtype(dtype))
 
     @property
     def needed(self) -> int:
         """Fewest distinct points of a cloud: as many as patches, and as one patch holds."""
-        return max(self.model.config.num_group, self.model.config.group_size)
+        return self.model.config.least_points
 
     @property
     def depends_on_companions(self) -> bool:

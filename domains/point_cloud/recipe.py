@@ -21,7 +21,6 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from domains.point_cloud import model as backbones
-from domains.point_cloud.model import PointPrior
 from domains.point_cloud.part_metrics import PartIoU
 from domains.point_cloud.schedule import learning_rate
 from suite import adapters, hub
@@ -57,7 +56,7 @@ class _PointCloudRecipe(AdapterModule):
         self.rates, self.warmup_epochs = rates, warmup_epochs
         self.classes: list[str] = []
         self.preprocessing: dict[str, Any] = {}
-        self.eval_modules = ("encoder",) if freeze_bn and method != "full" else ()
+        self.eval_modules = ("encoder*",) if freeze_bn and method != "full" else ()
 
     @abstractmethod
     def changes(self) -> dict[str, Any]:
@@ -69,7 +68,7 @@ class _PointCloudRecipe(AdapterModule):
         if torch.get_default_device().type != "meta":
             return backbones.load_base_folder(hub.resolve(self.base, DOMAIN, kind="base"), **changes)
         # A whole architecture needs no base at hand; a few fields of one change the base's.
-        whole = "trans_dim" in (self.architecture or {})
+        whole = "class" in (self.architecture or {})
         known = {} if whole else backbones.read_architecture(hub.resolve(self.base, DOMAIN, kind="base"))
         return backbones.build({**known, **changes})
 
@@ -172,7 +171,7 @@ class PointCloudRecipe(_PointCloudRecipe):
             self.bank = backbones.build_bank(self.model, data.datamodule.clouds("train"))
 
     def compute(self, batch: dict[str, Tensor]) -> Outputs:
-        prior = None if self.bank is None else PointPrior(self.bank.to(self.device), self.options.get("prompts", 10))
+        prior = None if self.bank is None else backbones.prior_of(self.model, self.bank.to(self.device))
         logits = backbones.predict_logits(self.model, batch["points"], prior=prior)
         losses = functional.cross_entropy(
             logits.float(), batch["label"], reduction="none", label_smoothing=self.label_smoothing

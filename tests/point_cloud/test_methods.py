@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from domains.point_cloud import model, official
+from domains.point_cloud import DOMAIN, model, official
 from domains.point_cloud.recipe import count_trained
 from suite import adapters
+from suite.cli.count import run as count
 from suite.errors import InputError
+from suite.hub import paths
 
 SMALL = {
     "class": "point_mae", "trans_dim": 24, "depth": 2, "num_heads": 6, "num_group": 16, "group_size": 8,
@@ -146,6 +148,37 @@ def test_published_counts(method: str, architecture: dict, trainable: int, total
     counted = count_trained(method, architecture)
     assert counted.trainable == trainable
     assert counted.total == total
+
+
+@pytest.mark.parametrize(
+    ("config", "trainable"),
+    [
+        ("pointgst_modelnet40", 629_256),
+        ("pointgst_scanobjectnn", 622_831),
+        ("pointgst_scanobjectnn_recon", 622_831),
+        ("pointgst_pointgpt_l", 2_436_072),
+        ("pointgst_shapenetpart", 5_593_234),
+        ("point_peft_modelnet40", 779_442),
+        ("point_peft_scanobjectnn", 773_017),
+        ("point_peft_m2ae_scanobjectnn", 661_046),
+        ("full_modelnet40", 22_099_752),
+        ("linear_modelnet40", 274_728),
+    ],
+)
+def test_published_configurations_count_without_a_base(config: str, trainable: int) -> None:
+    path = paths.assets() / "configs" / "point_cloud" / f"{config}.yaml"
+    answer = count(DOMAIN, ["--config", str(path)])
+    assert answer.data["trainable"] == trainable
+
+
+def test_every_published_configuration_is_counted() -> None:
+    files = {path.stem for path in (paths.assets() / "configs" / "point_cloud").glob("*.yaml")}
+    [counted] = [
+        mark.args[1]
+        for mark in test_published_configurations_count_without_a_base.pytestmark
+        if mark.name == "parametrize"
+    ]
+    assert files == {name for name, _ in counted} | {"tiny", "tiny_parts"}
 
 
 def test_centres_that_coincide_give_finite_logits() -> None:
