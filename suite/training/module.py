@@ -100,6 +100,10 @@ class AdapterModule(L.LightningModule):
         """Commands to suggest once `run` is finished."""
         return []
 
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The trained parameters in groups, each with its learning rate and weight decay."""
+        return parameter_groups(self, self.settings)
+
     def driver(self, data: Any) -> Driver | None:
         """A loop round training, when one training is not enough; None trains once."""
         return None
@@ -151,7 +155,7 @@ class AdapterModule(L.LightningModule):
             loss.backward(*args, **kwargs)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        groups = parameter_groups(self, self.settings)
+        groups = self.parameter_groups()
         optimizer = owned_optimizer(self.procedures, groups)
         self._zeroth_order = bool(getattr(optimizer, "zeroth_order", False))
         if self._zeroth_order and self.settings.accumulate_grad_batches > 1:
