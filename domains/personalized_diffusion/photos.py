@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -75,8 +76,12 @@ def flatten(image: Image.Image, alpha: Alpha = "white") -> Image.Image:
     return image.convert("RGB")
 
 
-def list_photos(folder: str | Path) -> list[Photo]:
+def list_photos(folder: str | Path, unreadable: Literal["fail", "skip"] = "fail") -> list[Photo]:
     """The photos of a folder, sorted by name; other files and folders are left out.
+
+    Args:
+        folder: where they are.
+        unreadable: stop at a photo that cannot be read, or say so and go on without it.
 
     Raises:
         InputError: there is no such folder, it holds no photo, or a photo cannot be read.
@@ -87,7 +92,16 @@ def list_photos(folder: str | Path) -> list[Photo]:
     paths = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in SUFFIXES)
     if not paths:
         raise InputError(f"{folder}: no photos in it (looked for {' '.join(SUFFIXES)})")
-    photos = [Photo(path, open_photo(path).size, hashlib.sha256(path.read_bytes()).hexdigest()) for path in paths]
+    photos = []
+    for path in paths:
+        try:
+            photos.append(Photo(path, open_photo(path).size, hashlib.sha256(path.read_bytes()).hexdigest()))
+        except InputError as error:
+            if unreadable == "fail":
+                raise
+            print(f"data: left out {error}", file=sys.stderr, flush=True)
+    if not photos:
+        raise InputError(f"{folder}: none of its {len(paths)} photos can be read")
     return photos
 
 

@@ -250,12 +250,36 @@ def network(parts: Mapping[str, nn.Module]) -> nn.Module:
     return next(iter(parts.values())) if len(parts) == 1 else nn.ModuleDict(dict(parts))
 
 
+def adapted_parts(base: Base, text_encoder: bool) -> dict[str, nn.Module]:
+    """What is adapted of a loaded base: its denoiser, and its CLIP text encoders where they are to be."""
+    encoders = clip_encoders(base.named_text_encoders()) if text_encoder else {}
+    return {base.component: base.unet, **encoders}
+
+
 def adapted_network(base: Base, text_encoder: bool) -> nn.Module:
-    """`network` of a loaded base: its denoiser, with its CLIP text encoders where they are adapted too."""
-    parts: dict[str, nn.Module] = {base.component: base.unet}
-    if text_encoder:
-        parts.update(clip_encoders(base.named_text_encoders()))
-    return network(parts)
+    """`network` of `adapted_parts`."""
+    return network(adapted_parts(base, text_encoder))
+
+
+def read_architecture(base: str) -> dict[str, Any]:
+    """An `architecture:` block from the configuration files of a base's folder.
+
+    Raises:
+        InputError: the base cannot be had.
+    """
+    folder = hub.resolve(base, DOMAIN, kind="base")
+    pipeline_class(folder)
+    found: dict[str, Any] = {}
+    for name in ("unet", "transformer", *_ENCODERS):
+        file = folder / name / "config.json"
+        if file.is_file():
+            fields = json.loads(file.read_text(encoding="utf-8"))
+            kind = fields.get("_class_name") or next(iter(fields.get("architectures") or ()), "")
+            if name in _ENCODERS and "CLIP" not in kind:
+                continue
+            fields = {key: value for key, value in fields.items() if not key.startswith("_")}
+            found[name] = {**fields, **({"class": kind} if name == "transformer" else {})}
+    return found
 
 
 def clip_encoders(encoders: Mapping[str, nn.Module]) -> dict[str, nn.Module]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -292,3 +293,12 @@ def vocabulary() -> list[str]:
     """Every word of the captions, and the rare token."""
     spoken = [*WORDS, *COLOURS, *KINDS, *(word for scene in SCENES for word in scene.split())]
     return list(dict.fromkeys(spoken))
+
+
+def write_photos(folder: Path, name: str, count: int, seed: int = 0) -> list[Path]:
+    """Write pictures of a held-out subject as PNG files; the same count and seed give the same bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{number:02}.png" for number in range(count)]
+    for path, picture in zip(paths, subject_photos(name, count, seed), strict=True):
+        draw(picture).save(path)
+    return paths

@@ -1,0 +1,86 @@
+"""Class images of prior preservation: drawn by the base itself where fewer than asked for are there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from domains.personalized_diffusion import photos
+from domains.personalized_diffusion.captions import Trigger
+from domains.personalized_diffusion.photos import Photo
+from domains.personalized_diffusion.pipelines import Base
+from suite import adapters
+from suite.errors import InputError
+from suite.files import atomic_file
+from suite.hub import paths
+
+AT_ONCE = 4
+"""Pictures drawn side by side."""
+
+
+@dataclass(frozen=True)
+class ClassImages:
+    """What the class looks like to the base, before training changes it.
+
+    Attributes:
+        count: how many; 0 is no prior preservation.
+        folder: where they are; None is a folder of the cache, told apart by base, prompt, seed and settings.
+        prompt: what they show; None is the instance prompt without the token.
+        steps, guidance: of drawing.
+    """
+
+    count: int = 0
+    folder: str | None = None
+    prompt: str | None = None
+    steps: int = 25
+    guidance: float = 7.5
+
+    def __post_init__(self) -> None:
+        if self.count < 0:
+            raise InputError(f"data.class_images is {self.count}; give 0 or more")
+
+    def prompt_of(self, trigger: Trigger) -> str:
+        """The class prompt: the one given, else the instance prompt without its token."""
+        return trigger.class_prompt if self.prompt is None else self.prompt
+
+    def photos(self, base: Base, trigger: Trigger, side: int, seed: int) -> list[Photo]:
+        """The class images, drawn as far as they are missing. The base's adapters are off meanwhile."""
+        prompt = self.prompt_of(trigger)
+        folder = self._home(base, prompt, side, seed)
+        folder.mkdir(parents=True, exist_ok=True)
+        present = [path for path in folder.iterdir() if path.suffix.lower() in photos.SUFFIXES]
+        if len(present) < self.count:
+            print(f"data: drawing {self.count - len(present)} class images: {prompt!r}", file=sys.stderr, flush=True)
+            self._draw(base, prompt, folder, range(len(present), self.count), side, seed)
+        return photos.list_photos(folder)[: self.count]
+
+    def _home(self, base: Base, prompt: str, side: int, seed: int) -> Path:
+        if self.folder is not None:
+            return Path(self.folder).expanduser()
+        known = adapters.fingerprint(base.folder / base.component) or base.id
+        key = json.dumps([known, prompt, side, seed, self.steps, self.guidance])
+        name = hashlib.sha256(key.encode()).hexdigest()[:16]
+        return paths.cache() / "personalized_diffusion" / f"class-{name}"
+
+    def _draw(self, base: Base, prompt: str, folder: Path, numbers: range, side: int, seed: int) -> None:
+        with adapters.disabled(base.unet), torch.no_grad():
+            for start in range(numbers.start, numbers.stop, AT_ONCE):
+                chosen = range(start, min(start + AT_ONCE, numbers.stop))
+                # A seed for each picture, so that a picture does not depend on which others were missing.
+                generators = [torch.Generator().manual_seed((seed << 20) + number) for number in chosen]
+                drawn = base.pipeline()(
+                    [prompt] * len(chosen),
+                    num_inference_steps=self.steps,
+                    guidance_scale=self.guidance,
+                    height=side,
+                    width=side,
+                    generator=generators,
+                ).images
+                for number, image in zip(chosen, drawn, strict=True):
+                    with atomic_file(folder / f"{number:05}.png") as temporary:
+                        image.save(temporary, "PNG")

@@ -1,0 +1,105 @@
+"""The methods of the comparison on one recipe: KronA, LoRA, LoKr, LoHa, SVDiff and full DreamBooth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from torch import nn
+
+from domains.personalized_diffusion.model import PROJECTIONS, TEXT_PROJECTIONS, Factors, krona, lora, targets
+from suite import adapters
+from suite.errors import InputError
+
+Method = Literal["krona", "lora", "lokr", "loha", "svdiff", "full"]
+Layout = Literal["kron", "official"]
+METHODS: tuple[Method, ...] = ("krona", "lora", "lokr", "loha", "svdiff", "full")
+
+
+@dataclass(frozen=True)
+class Change:
+    """Which method changes which projections, and how.
+
+    Attributes:
+        method: its name.
+        factors: of krona, for all projections or by letter.
+        projections: letters of the attention's projections.
+        layout: of krona.
+        rank: of lora, lokr and loha.
+        options: further settings of the method.
+    """
+
+    method: Method = "krona"
+    factors: Factors | Mapping[str, Factors] = (4, 64)
+    projections: str = "kqvo"
+    layout: Layout = "kron"
+    rank: int = 4
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise InputError(f"recipe.method: unknown {self.method!r}; choose from {', '.join(METHODS)}")
+        if self.rank < 1:
+            raise InputError(f"recipe.rank is {self.rank}; give at least 1")
+        targets(self.projections)
+
+    def attach(self, network: nn.Module, name: str = "default") -> nn.Module:
+        """Put the method on a denoiser, or on a container of one and its text encoders.
+
+        Raises:
+            InputError: settings do not fit the network; the message names the module.
+        """
+        if self.method == "full":
+            return adapters.attach(network, train=["*"], name=name)
+        specs = [self._spec(PROJECTIONS)]
+        if isinstance(network, nn.ModuleDict):
+            specs.append(self._spec(TEXT_PROJECTIONS))
+        return adapters.attach(network, *specs, name=name)
+
+    def _spec(self, names: Mapping[str, str]) -> dict[str, Any]:
+        """Settings for `suite.adapters.attach` on projections that are called so."""
+        if self.method == "krona":
+            return krona(self.factors, self.projections, names, **{"layout": self.layout, **self.options})
+        if self.method == "lora":
+            return {**lora(self.rank, self.projections, names), **self.options}
+        where = targets(self.projections, names)
+        if self.method == "svdiff":
+            return {"method": "svdiff", "targets": where, **self.options}
+        # Stock LoKr scales by alpha / r always, LoHa too: alpha = r leaves the change as it is.
+        return {"method": self.method, "targets": where, "r": self.rank, "alpha": self.rank, **self.options}
+
+    def record(self) -> dict[str, Any]:
+        """What the saved adapter says of it."""
+        described: dict[str, Any] = {"method": self.method, "layout": None, "factors": None}
+        if self.method == "krona":
+            described |= {"layout": self.layout, "factors": _plain(self.factors)}
+        elif self.method in ("lora", "lokr", "loha"):
+            described["rank"] = self.rank
+        return {**described, "projections": self.projections if self.method != "full" else None}
+
+
+def factors_of(given: Sequence[int] | Mapping[str, Sequence[int]]) -> Factors | dict[str, Factors]:
+    """Factors as a configuration writes them.
+
+    Raises:
+        InputError: they are no pairs of positive numbers, or a letter is unknown.
+    """
+    if isinstance(given, Mapping):
+        unknown = sorted(set(given) - set(PROJECTIONS))
+        if unknown or not given:
+            raise InputError(f"recipe.factors: {', '.join(unknown) or 'no letter'}; name some of k, q, v, o")
+        return {letter: _pair(value) for letter, value in given.items()}
+    return _pair(given)
+
+
+def _pair(value: Sequence[int]) -> Factors:
+    if not isinstance(value, list | tuple) or len(value) != 2 or not all(isinstance(n, int) and n > 0 for n in value):
+        raise InputError(f"recipe.factors is {value!r}; give two positive numbers, e.g. [4, 64]")
+    return (value[0], value[1])
+
+
+def _plain(factors: Factors | Mapping[str, Factors]) -> Any:
+    if isinstance(factors, Mapping):
+        return {letter: list(pair) for letter, pair in factors.items()}
+    return list(factors)

@@ -1,0 +1,263 @@
+"""Pre-training of the tiny base on the made world: CLIP, the image encoder of the metrics, the VAE and the UNet.
+
+Each stage is a function of the pool of pictures and a schedule; the UNet reads the trained CLIP's text states and the
+trained VAE's latents, as Stable Diffusion's does.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, ViTModel
+
+from domains.personalized_diffusion import losses, small, world
+from domains.personalized_diffusion.world import Sprite
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast: optimiser steps, samples in each, AdamW's peak rate after `warmup` steps, a cosine."""
+
+    steps: int
+    batch: int
+    lr: float = 1e-3
+    warmup: int = 50
+    decay: float = 0.01
+    seed: int = 0
+
+
+CLIP = Schedule(500, 128)
+VISION = Schedule(500, 128)
+AUTOENCODER = Schedule(1000, 16, lr=2e-3)
+UNET = Schedule(2400, 64, lr=1.5e-3, warmup=100)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Pictures (N, 3, 64, 64) in 8 bit and what they show; 2i and 2i + 1 are of one creature."""
+
+    pixels: Tensor
+    sprites: list[Sprite]
+
+    def batch(self, rows: Tensor, flip: bool = True) -> Tensor:
+        """Pictures (B, 3, 64, 64) in [-1, 1], about half of them mirrored."""
+        chosen = self.pixels[rows].float() / 127.5 - 1
+        if flip:
+            mirrored = torch.rand(len(rows)) < 0.5
+            chosen[mirrored] = chosen[mirrored].flip(-1)
+        return chosen
+
+
+def draw_pool(individuals: int, seed: int = 0) -> Pool:
+    """Two pictures of each of so many creatures."""
+    rng = random.Random(seed)
+    sprites = [world.sprite(of, rng) for of in (world.individual(rng) for _ in range(individuals)) for _ in range(2)]
+    drawn = np.stack([np.asarray(world.draw(sprite)) for sprite in sprites])
+    return Pool(torch.from_numpy(drawn).permute(0, 3, 1, 2).contiguous(), sprites)
+
+
+def train_clip(pool: Pool, tokens: CLIPTokenizer, schedule: Schedule = CLIP) -> CLIPModel:
+    """A CLIP by contrast: a caption agrees with every picture of the batch that it is true of."""
+    torch.manual_seed(schedule.seed)
+    model = small.clip(tokens).train()
+    rng = random.Random(schedule.seed)
+
+    def loss() -> Tensor:
+        rows = torch.randint(len(pool.sprites), (schedule.batch,))
+        shown = [pool.sprites[row] for row in rows.tolist()]
+        captions = [sprite.caption(rng) for sprite in shown]
+        true = torch.tensor([[float(_true_of(caption, sprite)) for caption in captions] for sprite in shown])
+        words = tokens(captions, padding="max_length", return_tensors="pt")
+        logits = model(pixel_values=pool.batch(rows), **words).logits_per_image
+        by_image = -(true / true.sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
+        by_text = -(true / true.sum(0, keepdim=True) * logits.log_softmax(0)).sum(0).mean()
+        return (by_image + by_text) / 2
+
+    _minimise("clip", model, loss, schedule)
+    return model.eval()
+
+
+def _true_of(caption: str, sprite: Sprite) -> bool:
+    scene = next((scene for scene in world.SCENES if caption.endswith(scene)), None)
+    words = caption.removesuffix(scene or "").split()
+    colour = next((word for word in words if word in world.COLOURS), None)
+    return (
+        sprite.individual.kind in words and colour in (None, sprite.individual.colour) and scene in (None, sprite.scene)
+    )
+
+
+def train_vision(pool: Pool, schedule: Schedule = VISION, temperature: float = 0.1) -> ViTModel:
+    """An image encoder by contrast: two pictures of one creature agree, whatever the scene, size, tilt and side."""
+    torch.manual_seed(schedule.seed)
+    model = small.vision().train()
+
+    def loss() -> Tensor:
+        pairs = torch.randperm(len(pool.sprites) // 2)[: schedule.batch // 2]
+        rows = torch.cat([2 * pairs, 2 * pairs + 1])
+        states = functional.normalize(model(pool.batch(rows)).last_hidden_state[:, 0], dim=-1)
+        logits = states @ states.T / temperature
+        logits.fill_diagonal_(-torch.inf)
+        half = len(pairs)
+        partner = torch.cat([torch.arange(half, 2 * half), torch.arange(half)])
+        return functional.cross_entropy(logits, partner)
+
+    _minimise("vision", model, loss, schedule)
+    return model.eval()
+
+
+def train_autoencoder(pool: Pool, schedule: Schedule = AUTOENCODER, kl: float = 2e-4) -> AutoencoderKL:
+    """A VAE by absolute error of pixels and of their differences, which keeps edges sharp."""
+    torch.manual_seed(schedule.seed)
+    model = small.autoencoder().train().to(memory_format=torch.channels_last)
+
+    def loss() -> Tensor:
+        pictures = pool.batch(torch.randint(len(pool.sprites), (schedule.batch,)))
+        posterior = model.encode(pictures).latent_dist
+        again = model.decode(posterior.sample()).sample
+        error = functional.l1_loss(again, pictures)
+        edges = functional.l1_loss(again.diff(dim=-1), pictures.diff(dim=-1))
+        edges = edges + functional.l1_loss(again.diff(dim=-2), pictures.diff(dim=-2))
+        return error + edges + kl * posterior.kl().mean() / posterior.mean[0].numel()
+
+    _minimise("vae", model, loss, schedule)
+    model = model.to(memory_format=torch.contiguous_format).eval()
+    spread = torch.cat([means for means, _ in _moments(model, pool, range(0, len(pool.sprites), 8))]).std()
+    model.register_to_config(scaling_factor=round(1 / float(spread), 4))
+    return model
+
+
+@torch.no_grad()
+def _moments(model: AutoencoderKL, pool: Pool, rows: range, flip: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
+    """Means and deviations of the posteriors, 64 pictures at a time."""
+    for start in range(0, len(rows), 64):
+        pictures = pool.batch(torch.tensor(list(rows[start : start + 64])), flip=False)
+        posterior = model.encode(pictures.flip(-1) if flip else pictures).latent_dist
+        yield posterior.mean, posterior.std
+
+
+def train_unet(
+    pool: Pool,
+    text: CLIPTextModel,
+    tokens: CLIPTokenizer,
+    vae: AutoencoderKL,
+    schedule: Schedule = UNET,
+    dropped: float = 0.1,
+    each: Callable[[int, UNet2DConditionModel], None] | None = None,
+) -> UNet2DConditionModel:
+    """The UNet by noise prediction with min-SNR weights; the moving average of its weights is what is kept.
+
+    Args:
+        pool: pictures and what they show.
+        text: frozen text encoder.
+        tokens: its tokenizer.
+        vae: frozen autoencoder.
+        schedule: how long and how fast.
+        dropped: share of captions that are left out, for guidance.
+        each: called with the step and the averaged network every 200 steps.
+    """
+    torch.manual_seed(schedule.seed)
+    model, rng = small.unet().train(), random.Random(schedule.seed)
+    means, deviations = _latents(vae, pool)
+    states = _Captions(text, tokens)
+    noising = DDPMScheduler.from_config(small.scheduler().config)
+    average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=_averaging(0.999))
+    step = 0
+
+    def loss() -> Tensor:
+        nonlocal step
+        rows = torch.randint(len(means), (schedule.batch,))
+        latents = (means[rows] + deviations[rows] * torch.randn_like(means[rows])) * vae.config.scaling_factor
+        shown = [pool.sprites[row % len(pool.sprites)] for row in rows.tolist()]
+        captions = ["" if rng.random() < dropped else sprite.caption(rng) for sprite in shown]
+        noise, times = torch.randn_like(latents), torch.randint(noising.config.num_train_timesteps, (len(rows),))
+        predicted = model(noising.add_noise(latents, noise, times), times, states(captions)).sample
+        weight = losses.snr_weight(noising, times, 5.0)
+        return losses.denoising_loss(predicted, noise, weight).mean()
+
+    def after() -> None:
+        nonlocal step
+        step += 1
+        average.update_parameters(model)
+        if each is not None and step % 200 == 0:
+            each(step, average.module)
+
+    _minimise("unet", model, loss, schedule, after)
+    return average.module.eval()
+
+
+def _latents(vae: AutoencoderKL, pool: Pool) -> tuple[Tensor, Tensor]:
+    """Posterior means and deviations of every picture, then of every picture mirrored."""
+    rows = range(len(pool.sprites))
+    parts = [part for flip in (False, True) for part in _moments(vae, pool, rows, flip)]
+    return torch.cat([means for means, _ in parts]), torch.cat([deviations for _, deviations in parts])
+
+
+class _Captions:
+    """Text states of captions, each encoded once."""
+
+    def __init__(self, text: CLIPTextModel, tokens: CLIPTokenizer) -> None:
+        self.text, self.tokens = text, tokens
+        self.known: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def __call__(self, captions: list[str]) -> Tensor:
+        fresh = sorted(set(captions) - set(self.known))
+        if fresh:
+            ids = self.tokens(fresh, padding="max_length", return_tensors="pt").input_ids
+            self.known.update(zip(fresh, self.text(ids).last_hidden_state, strict=True))
+        return torch.stack([self.known[caption] for caption in captions])
+
+
+def _averaging(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
+    def update(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
+        # Warmed up, so that a short run does not average its start in.
+        slow = min(decay, (1 + float(count)) / (10 + float(count)))
+        torch._foreach_lerp_(averaged, current, 1 - slow)
+
+    return update
+
+
+def _minimise(
+    name: str,
+    model: nn.Module,
+    loss: Callable[[], Tensor],
+    schedule: Schedule,
+    after: Callable[[], None] = lambda: None,
+) -> None:
+    """AdamW over the schedule; a line to standard error every hundred steps."""
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": schedule.decay}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=schedule.lr)
+    started, shown = time.perf_counter(), 0.0
+    for step in range(schedule.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = rate(step, schedule)
+        value = loss()
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        after()
+        shown = 0.95 * shown + 0.05 * value.item() if step else value.item()
+        if (step + 1) % 100 == 0:
+            spent = time.perf_counter() - started
+            print(f"{name} {step + 1}/{schedule.steps}  {shown:.4f}  {spent:.0f} s", file=sys.stderr, flush=True)
+
+
+def rate(step: int, schedule: Schedule) -> float:
+    """The learning rate of a step: linear warm-up, then a cosine down to zero."""
+    if step < schedule.warmup:
+        return schedule.lr * (step + 1) / schedule.warmup
+    done = (step - schedule.warmup) / max(1, schedule.steps - schedule.warmup)
+    return schedule.lr * 0.5 * (1 + math.cos(math.pi * done))

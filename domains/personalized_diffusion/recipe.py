@@ -1,0 +1,301 @@
+"""DreamBooth training (Ruiz et al., arXiv 2208.12242) with KronA (Marjit et al., arXiv 2402.17412) or its rivals."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from domains.personalized_diffusion import losses, methods, pipelines
+from domains.personalized_diffusion.caches import TensorCache, identity
+from domains.personalized_diffusion.captions import Trigger
+from domains.personalized_diffusion.data import PhotoData
+from domains.personalized_diffusion.denoising import Timesteps, denoising_of, scaled_latents
+from domains.personalized_diffusion.pipelines import Base, Conditioning
+from domains.personalized_diffusion.sampling import Samples, draw_samples
+from suite import adapters, hub
+from suite.adapters.nf4 import quantize_model
+from suite.training import AdapterModule, Driver, Outputs
+
+Weights = Literal["auto", "float32", "bfloat16", "float16", "nf4"]
+LIBRARIES = ("torch", "diffusers", "transformers", "peft")
+
+
+class DreamBoothRecipe(AdapterModule):
+    """Teach a text-to-image base one subject from a few photos.
+
+    Args:
+        base: reference of the base, a diffusers pipeline of SD 1.x, 2.x, SDXL, SD3 or Flux.
+        architecture: configurations of its networks, for counting without weights.
+        method: `krona`, or what it is compared with: `lora`, `lokr`, `loha`, `svdiff`, `full`.
+        factors: of krona: (a1, a2) for every projection, or by letter, e.g. `{k: [4, 64], v: [8, 64]}`.
+        projections: which of the attention's projections, by letter: `kqvo`, `kv`, ...
+        layout: of krona: `kron` is the paper's, `official` the authors' code's.
+        rank: of lora, lokr and loha.
+        options: further settings of the method, e.g. krona's `init`, `dropout`, `on_indivisible`.
+        text_encoder: adapt CLIP text encoders too; T5 stays frozen.
+        text_lr: their learning rate; the trainer's by default.
+        start: reference of an adapter to train on from; its settings replace the method's.
+        prior_weight: of the class images' loss.
+        snr_gamma: min-SNR weighting, usually 5; none by default.
+        noise_offset: shifts the noise's mean by channel; 0 by default.
+        timesteps: which noise levels are trained: `sampling` (uniform, logit_normal), `mean`, `std`, `lowest`,
+            `highest`, `shift`.
+        samples: a grid of pictures during training: `every`, `prompts` or `file`, `images`, `steps`, `guidance`,
+            `seed`.
+        weights: type of the frozen networks: `auto` is bfloat16 on a GPU and float32 elsewhere; `nf4` packs the
+            denoiser's linear layers into 4 bits.
+        low_memory: keep the text encoders and the VAE off the GPU but when they are needed, and let the VAE work in
+            tiles.
+    """
+
+    def __init__(
+        self,
+        base: str = "tiny",
+        architecture: dict[str, Any] | None = None,
+        method: methods.Method = "krona",
+        factors: list[int] | dict[str, list[int]] = [4, 64],  # noqa: B006 (read only)
+        projections: str = "kqvo",
+        layout: Literal["kron", "official"] = "kron",
+        rank: int = 4,
+        options: dict[str, Any] | None = None,
+        text_encoder: bool = False,
+        text_lr: float | None = None,
+        start: str | None = None,
+        prior_weight: float = 1.0,
+        snr_gamma: float | None = None,
+        noise_offset: float = 0.0,
+        timesteps: dict[str, Any] | None = None,
+        samples: dict[str, Any] | None = None,
+        weights: Weights = "auto",
+        low_memory: bool = False,
+    ) -> None:
+        super().__init__(base, architecture)
+        self.change = methods.Change(
+            method, methods.factors_of(factors), projections, layout, rank, dict(options or {})
+        )
+        self.text_encoder, self.text_lr, self.start = text_encoder, text_lr, start
+        self.prior_weight, self.snr_gamma, self.noise_offset = prior_weight, snr_gamma, noise_offset
+        self.timesteps = Timesteps.of(timesteps)
+        self.samples = Samples.of(samples) if samples else None
+        if self.samples:
+            self.samples.asked()
+        self.weights, self.low_memory = weights, low_memory
+        self.trigger: Trigger | None = None
+        # In a list: a module as an attribute would become a part of this one, and of its checkpoints.
+        self._data: list[PhotoData] = []
+
+    @cached_property
+    def backbone(self) -> Base:
+        """The base, loaded once, on the CPU until training starts."""
+        dtype = "auto" if self.weights in ("auto", "nf4") else self.weights
+        if dtype == "auto":
+            dtype = "bfloat16" if torch.cuda.is_available() and self.settings.accelerator != "cpu" else "float32"
+        base = pipelines.load(self.base, dtype, "cpu")
+        if self.weights == "nf4":
+            quantize_model(base.unet)
+        if self.low_memory and hasattr(base.vae, "enable_tiling"):
+            base.vae.enable_tiling()
+        return base
+
+    def prepare(self) -> None:
+        _ = self.backbone
+
+    def driver(self, data: PhotoData) -> Driver | None:
+        """No loop of its own; the data are trained on this base."""
+        self._bind(data)
+        return None
+
+    def setup(self, stage: str) -> None:
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, PhotoData):
+            if data.base is None:
+                self._bind(data)
+                data.setup("fit")
+            data.seed = self.settings.seed
+
+    def _bind(self, data: PhotoData) -> None:
+        self._data, self.trigger = [data], data.trigger
+        data.bind(self.backbone, self.settings.seed)
+
+    @property
+    def data(self) -> PhotoData | None:
+        """The photos, once they are known."""
+        return self._data[0] if self._data else None
+
+    def build(self) -> nn.Module:
+        """The denoiser, or the denoiser and text encoders, with the adapter."""
+        network = pipelines.network(self.networks())
+        if self.start is not None and torch.get_default_device().type != "meta":
+            return adapters.load(network, hub.resolve(self.start, pipelines.DOMAIN), trainable=True)
+        return self.change.attach(network)
+
+    def networks(self) -> dict[str, nn.Module]:
+        """What is adapted, by component name; shapes alone on the meta device."""
+        if torch.get_default_device().type != "meta":
+            return pipelines.adapted_parts(self.backbone, self.text_encoder)
+        parts = pipelines.skeleton(self.architecture or pipelines.read_architecture(self.base))
+        kept = {name: module for name, module in parts.items() if name in ("unet", "transformer")}
+        return {**kept, **(pipelines.clip_encoders(parts) if self.text_encoder else {})}
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The text encoders' parameters in groups of their own, at their own rate."""
+        groups = super().parameter_groups()
+        if self.text_lr is None:
+            return groups
+        own = {id(p) for name, p in self.named_parameters() if name.startswith("model.text_encoder")}
+        split = []
+        for group in groups:
+            for rate, chosen in ((group["lr"], False), (self.text_lr, True)):
+                members = [p for p in group["params"] if (id(p) in own) == chosen]
+                if members:
+                    split.append({**group, "params": members, "lr": rate})
+        return split
+
+    def configure_model(self) -> None:
+        fresh = not hasattr(self, "model")
+        super().configure_model()
+        if fresh and torch.get_default_device().type != "meta":
+            self.denoising = denoising_of(
+                self.backbone, self.timesteps, snr_gamma=self.snr_gamma, noise_offset=self.noise_offset
+            )
+
+    def compute(self, batch: Mapping[str, Any]) -> Outputs:
+        """The denoising error of a batch as `domains.personalized_diffusion.data.collate` makes it."""
+        base = self.backbone
+        asked = self.denoising.ask(scaled_latents(base, batch))
+        said = self.conditioning(batch["captions"])
+        predicted = self.denoising.answer(base.unet, asked, said, batch["time_ids"])
+        errors = losses.denoising_loss(predicted, asked.target, asked.weight)
+        if not batch["prior"]:
+            loss, weight = errors.mean(), len(errors)
+        else:
+            loss, _, _ = losses.prior_preservation(errors, self.prior_weight)
+            weight = len(errors) // 2
+        if self.training:
+            losses.check_finite(loss, self.trainer.global_step)
+        return Outputs(loss, errors, weight=weight)
+
+    def conditioning(self, captions: list[str]) -> Conditioning:
+        """Captions as the denoiser reads them; each is encoded once while the text encoders are frozen."""
+        base = self.backbone
+        if self.text_encoder:
+            return base.encode(captions)
+        states = [self._encoded(caption) for caption in captions]
+        pooled = torch.cat([state["pooled"] for state in states]) if "pooled" in states[0] else None
+        embeds = torch.cat([state["embeds"] for state in states])
+        return Conditioning(embeds, pooled).to(self.device, _dtype_of(base.unet))
+
+    def _encoded(self, caption: str) -> dict[str, Tensor]:
+        base = self.backbone
+
+        @torch.no_grad()
+        def make() -> dict[str, Tensor]:
+            with _lent(base.text_encoders, self.device):
+                said = base.encode([caption])
+            return {"embeds": said.embeds} | ({} if said.pooled is None else {"pooled": said.pooled})
+
+        return self._cache.get(("text", caption, *self._text_ids), make)
+
+    @cached_property
+    def _cache(self) -> TensorCache:
+        return self.data.cache if self.data is not None else TensorCache()
+
+    @cached_property
+    def _text_ids(self) -> tuple[str, ...]:
+        return tuple(f"{identity(module, self.backbone)}/{module.dtype}" for module in self.backbone.text_encoders)
+
+    def on_fit_start(self) -> None:
+        self._place()
+
+    def on_validation_start(self) -> None:
+        self._place()
+
+    def on_train_start(self) -> None:
+        if not self.text_encoder and self.data is not None:
+            for caption in self.data.captions():
+                self._encoded(caption)
+        if self.samples and self.trainer.global_step == 0:
+            self._draw(0)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        step, done = self.trainer.global_step, (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0
+        if self.samples and done and step % self.samples.every == 0:
+            self._draw(step)
+
+    def _draw(self, step: int) -> None:
+        if not self.trainer.is_global_zero or self.samples is None:
+            return
+        base, side = self.backbone, self.data.side if self.data is not None else self.backbone.resolution
+        path = Path(self.trainer.default_root_dir) / "samples" / f"step_{step:06}.png"
+        self.eval()
+        with _lent([*base.text_encoders, base.vae], self.device):
+            draw_samples(base, self.samples, side, path, f"step {step}")
+        self.train()
+
+    def _place(self) -> None:
+        """Move what is frozen beside the adapted network; in low memory only while it is used."""
+        if not self.low_memory:
+            self.backbone.to(self.device)
+
+    def extra(self) -> dict[str, Any]:
+        data, base = self.data, self.backbone
+        trigger = (
+            None
+            if self.trigger is None
+            else {"token": self.trigger.token, "noun": self.trigger.noun, "template": self.trigger.template}
+        )
+        settings = self.settings
+        train: dict[str, Any] = {
+            "steps": self.trainer.global_step if self._trainer is not None else 0,
+            "lr": settings.lr,
+            "text_lr": self.text_lr,
+            "seed": settings.seed,
+            "batch_size": data.batch_size if data else None,
+            "accumulate_grad_batches": settings.accumulate_grad_batches,
+            "images": len(data.shots.get("train", [])) if data else None,
+            "class_images": data.prior.count if data else None,
+            "prior_weight": self.prior_weight,
+            "snr_gamma": self.snr_gamma,
+            "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
+        }
+        return {
+            **self.change.record(),
+            "family": base.family,
+            "base": None if self.base.startswith((".", "/", "~")) else self.base,
+            "trigger": trigger,
+            "text_encoder": self.text_encoder,
+            "resolution": data.side if data else base.resolution,
+            "train": train,
+        }
+
+    def next_steps(self, run: Path) -> list[str]:
+        base = f" --base {self.base}" if self.base.startswith((".", "/", "~")) else ""
+        adapter = run / "adapter"
+        where = adapter if adapter.is_absolute() else f"./{adapter}"
+        said = self.trigger.prompt if self.trigger else "a photo of the subject"
+        return [f'suite personalized_diffusion predict "{said}" --adapter {where}{base} --out out/']
+
+
+@contextmanager
+def _lent(modules: Sequence[nn.Module], device: torch.device) -> Iterator[None]:
+    """Modules on a device inside the block, back where they were after it."""
+    homes = [module.device for module in modules]
+    for module in modules:
+        module.to(device)
+    try:
+        yield
+    finally:
+        for module, home in zip(modules, homes, strict=True):
+            module.to(home)
+
+
+def _dtype_of(module: nn.Module) -> torch.dtype:
+    """The type that a network's inputs want; packed weights do not say it, so whatever is not packed does."""
+    return next(p.dtype for p in module.parameters() if p.is_floating_point())

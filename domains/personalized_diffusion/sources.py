@@ -1,0 +1,50 @@
+"""Where photos come from: a folder, kohya's folders in it, or pictures of the made world's subjects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from domains.personalized_diffusion import world
+from domains.personalized_diffusion.captions import kohya_folder
+from suite.errors import InputError
+from suite.files import atomic_folder
+from suite.hub import paths
+
+MADE = "sprites:"
+
+
+def photo_folders(source: str | Path) -> list[Path]:
+    """The folders that hold a source's photos.
+
+    Args:
+        source: a folder of photos, a folder of kohya's folders (`10_sks dog`), or `sprites:NAME[:COUNT[:SEED]]`.
+
+    Raises:
+        InputError: there is no such folder or subject.
+    """
+    if str(source).startswith(MADE):
+        return [made_photos(str(source))]
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder of photos")
+    named = sorted(child for child in folder.iterdir() if child.is_dir() and kohya_folder(child))
+    return named or [folder]
+
+
+def made_photos(source: str) -> Path:
+    """Draw the pictures of `sprites:NAME[:COUNT[:SEED]]` into the cache, once.
+
+    Raises:
+        InputError: the subject is unknown or a number is none.
+    """
+    name, *numbers = source.removeprefix(MADE).split(":")
+    if name not in world.SUBJECTS:
+        raise InputError(f"{source}: the made world has no subject {name!r}; it has {', '.join(world.SUBJECTS)}")
+    if len(numbers) > 2 or not all(number.isdigit() for number in numbers) or numbers[:1] == ["0"]:
+        raise InputError(f"{source}: write sprites:NAME, sprites:NAME:COUNT or sprites:NAME:COUNT:SEED")
+    count, seed = (*map(int, numbers), *(5, 0)[len(numbers) :])
+    folder = paths.cache() / "personalized_diffusion" / f"sprites-{name}-{count}-{seed}"
+    if not folder.is_dir():
+        with atomic_folder(folder) as temporary:
+            world.write_photos(temporary, name, count, seed)
+    return folder
