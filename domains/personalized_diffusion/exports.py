@@ -13,14 +13,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
 
 from domains.personalized_diffusion import header, official, stored
 from domains.personalized_diffusion.changes import Change, Changes, Dense, Kronecker, LowRank, folded, low_rank
-from domains.personalized_diffusion.naming import Names, foreign
+from domains.personalized_diffusion.naming import Names, filed, foreign
 from suite.errors import InputError
 from suite.files import atomic_folder
 from suite.hub import weights
@@ -309,6 +309,8 @@ def official_folder(changes: Changes, out: Path, found: stored.Stored, dtype: Dt
     """
     state: dict[str, Tensor] = {}
     for component, modules in changes.items():
+        if component not in ("unet", "text_encoder", "text_encoder_2"):
+            raise InputError(f"the authors' code adapts UNets and text encoders, no {component}; use --to kohya")
         for module, change in modules.items():
             if not isinstance(change, Kronecker) or not change.official:
                 raise InputError(
@@ -316,8 +318,9 @@ def official_folder(changes: Changes, out: Path, found: stored.Stored, dtype: Dt
                     "use --to kohya or --to lora"
                 )
             plain = folded(change)
-            state[official.key_of(component, module, "down")] = plain.a.T.contiguous()
-            state[official.key_of(component, module, "up")] = plain.b
+            part, name = cast("official.Component", component), filed(component, module)
+            state[official.key_of(part, name, "down")] = plain.a.T.contiguous()
+            state[official.key_of(part, name, "up")] = plain.b
     with atomic_folder(out) as target:
         weights.write(
             _cast(state, dtype),

@@ -95,7 +95,8 @@ def build(
         date: ISO 8601; now by default.
     """
     facts = dict(manifest.get("domain") or {})
-    train = facts.get("train") if isinstance(facts.get("train"), Mapping) else {}
+    recorded = facts.get("train")
+    train: Mapping[str, Any] = recorded if isinstance(recorded, Mapping) else {}
     family, phrase = family_of(changes, facts), trigger_phrase(facts)
     size = facts.get("resolution")
     kind = "lora" if form == "lora" else "lycoris"
@@ -133,7 +134,7 @@ _TRAIN = {
     "optimizer": "ss_optimizer",
     "scheduler": "ss_lr_scheduler",
     "buckets": "ss_bucket_info",
-    "min_snr_gamma": "ss_min_snr_gamma",
+    "snr_gamma": "ss_min_snr_gamma",
     "noise_offset": "ss_noise_offset",
 }
 """What the recipe records about training, and kohya's name for it."""

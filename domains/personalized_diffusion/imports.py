@@ -89,7 +89,14 @@ def open_adapter(path: Path, *, kind: official.Kind | None = None, pickle: bool 
 
 
 def _title(method: str) -> str:
-    names = {"krona": "KronA", "lora": "LoRA", "lokr": "LoKr", "loha": "LoHa", "svdiff": "SVDiff"}
+    names = {
+        "krona": "KronA",
+        "lora": "LoRA",
+        "lokr": "LoKr",
+        "loha": "LoHa",
+        "svdiff": "SVDiff",
+        "parameters": "whole weights",
+    }
     return " and ".join(names.get(part, part) for part in method.split("+"))
 
 

@@ -67,8 +67,7 @@ def foreign(component: str, module: str, names: Names, *, two_encoders: bool = F
     Raises:
         InputError: the names have no word for it.
     """
-    if component.startswith("text_encoder"):
-        module = f"text_model.{module.removeprefix('text_model.')}"
+    module = filed(component, module)
     if names == "diffusers":
         return f"{component}.{module}"
     if names == "lycoris":
@@ -80,6 +79,11 @@ def foreign(component: str, module: str, names: Names, *, two_encoders: bool = F
     prefix = "lora_te1" if component == "text_encoder" and two_encoders else _KOHYA[component]
     module = to_sgm(module) if names == "sgm" and component == "unet" else module
     return f"{prefix}_{module.replace('.', '_')}"
+
+
+def filed(component: str, module: str) -> str:
+    """A module's name as files have it: a text encoder's with `text_model.`, whatever transformers calls it."""
+    return f"text_model.{module.removeprefix('text_model.')}" if component.startswith("text_encoder") else module
 
 
 def native(name: str) -> tuple[str, str]:
