@@ -63,7 +63,7 @@ def of_folders(
     asked = None if prompts is None else read_list(prompts)
     drawn = folders.read_generated(generated, asked, images=images, token=token, keep_token=keep_token)
     names = list(folders.by_subject(drawn))
-    notices = ()
+    notices: tuple[str, ...] = ()
     if isinstance(asked, Protocol) and len(names) < len(asked.classes):
         notices = (f"{len(names)} of the protocol's {len(asked.classes)} subjects",)
     return Asked(drawn, folders.read_real(real, names), notices=notices)

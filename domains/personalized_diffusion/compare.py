@@ -203,7 +203,8 @@ def weigh(adapter: Path) -> tuple[int, int]:
 
 
 def _write(out: Path, rows: Sequence[Row], shown: Mapping[str, Asked]) -> list[Path]:
-    from domains.personalized_diffusion import photos, pictures
+    from domains.personalized_diffusion import pictures
+    from domains.personalized_diffusion.folders import opened
     from domains.personalized_diffusion.scoring import table
     from suite.files import write_text
     from suite.media.report import Report
@@ -216,12 +217,13 @@ def _write(out: Path, rows: Sequence[Row], shown: Mapping[str, Asked]) -> list[P
     ]
     first = next(iter(shown.values()))
     [real] = first.real.values()
-    opened = [photos.open_photo(one) if isinstance(one, Path) else one for one in real]
-    columns = {name: [prompt.images[0] for prompt in asked.drawn] for name, asked in shown.items()}
+    columns = {name: [opened(prompt.images[0]) for prompt in asked.drawn] for name, asked in shown.items()}
     files = [
         write_text(out / "comparison.json", json.dumps([asdict(row) for row in rows], indent=2) + "\n"),
         write_text(out / "comparison.csv", table(flat)),
-        pictures.save_image(pictures.real_and_generated(opened, columns), out / "comparison.png"),
+        pictures.save_image(
+            pictures.real_and_generated([opened(one) for one in real], columns), out / "comparison.png"
+        ),
     ]
     page = Report("Personalized diffusion: methods compared").table(_HEADER, [_cells(row) for row in rows])
     page.image(files[-1], "photos; then each prompt's first picture, by method: " + ", ".join(_words(first)))

@@ -16,7 +16,7 @@ def demo(out: Path = Path("out/demo/personalized_diffusion")) -> dict[str, Any]:
     Args:
         out: folder for the pictures.
     """
-    from domains.personalized_diffusion import candidates, encoders, pictures, scoring
+    from domains.personalized_diffusion import candidates, encoders, folders, pictures, scoring
     from domains.personalized_diffusion.predict import Personalizer
 
     started = time.perf_counter()
@@ -31,7 +31,12 @@ def demo(out: Path = Path("out/demo/personalized_diffusion")) -> dict[str, Any]:
         for name, strength in (("base", None), ("adapter", 1.0)):
             drawn = [picture.image for picture in result.pictures if picture.strength == strength]
             rows[f"{name}: {result.prompt}"] = drawn
-    files.append(pictures.save_image(pictures.real_and_generated(photographs[:IMAGES], rows), out / "subject.png"))
+    files.append(
+        pictures.save_image(
+            pictures.real_and_generated([folders.opened(one) for one in photographs[:IMAGES]], rows),
+            out / "subject.png",
+        )
+    )
     by_strength = {
         strength: [p.image for p in results[0].pictures if (p.strength or 0.0) == strength] for strength in STRENGTHS
     }

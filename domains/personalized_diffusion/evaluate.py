@@ -81,7 +81,7 @@ def evaluate(
         asked.real,
         *eyes,
         prior=others,
-        protocol=scoring.how(token_kept=keep_token) | asked.provenance,
+        protocol={**scoring.how(token_kept=keep_token), **asked.provenance},
         notices=[*asked.notices, *encoders.notices(*(eye.id for eye in eyes))],
     )
     record = report.to_dict()
@@ -92,14 +92,11 @@ def evaluate(
 
 def save(report: Report, asked: Asked, out: Path) -> list[Path]:
     """Write the figures, a contact sheet a subject and `report.html`; return the files."""
-    from domains.personalized_diffusion import photos, pictures
-    from domains.personalized_diffusion.folders import by_subject
+    from domains.personalized_diffusion import pictures
+    from domains.personalized_diffusion.folders import by_subject, opened
     from domains.personalized_diffusion.prompts import slug
-    from domains.personalized_diffusion.scoring import NAMES, Source
+    from domains.personalized_diffusion.scoring import NAMES
     from suite.media.report import Report as Page
-
-    def opened(source: Source) -> Any:
-        return photos.open_photo(source) if isinstance(source, Path) else source
 
     files = report.save(out)
     page = Page("Personalized diffusion: evaluation")

@@ -147,6 +147,15 @@ def _of_table(table: Path, images: int, token: str, keep_token: bool) -> list[Dr
     return drawn
 
 
+def opened(source: Source) -> Image:
+    """The picture itself, RGB.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    return source if isinstance(source, Image) else photos.open_photo(source)
+
+
 def _refuse(missing: Sequence[str], asked: int, where: Path) -> None:
     if missing:
         raise InputError(f"{where}: {len(missing)} of {asked} pictures are missing: {_some(missing)}; draw them first")

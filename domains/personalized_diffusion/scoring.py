@@ -13,9 +13,9 @@ from typing import Any
 
 from PIL import Image
 
-from domains.personalized_diffusion import metrics, photos
+from domains.personalized_diffusion import metrics
 from domains.personalized_diffusion.encoders import Embeddings, ImageEncoder, TextImageEncoder
-from domains.personalized_diffusion.folders import Drawn, Source, by_subject
+from domains.personalized_diffusion.folders import Drawn, Source, by_subject, opened
 from domains.personalized_diffusion.metrics import SubjectScores
 from suite.errors import InputError
 from suite.files import write_text
@@ -146,8 +146,8 @@ def score(
             raise InputError(f"no real photos of {name}; give some")
         texts[name] = tuple(one.prompt for one in prompts)
         unread += clip.overlong(texts[name])
-        groups = [[_opened(file) for file in one.images] for one in prompts]
-        photographs = [_opened(file) for file in real[name]]
+        groups = [[opened(file) for file in one.images] for one in prompts]
+        photographs = [opened(file) for file in real[name]]
         dino_real = dino.images(photographs)
         subjects[name] = metrics.subject_scores(
             clip.images(photographs),
@@ -157,7 +157,7 @@ def score(
             _split(dino, groups),
         )
         if prior and prior.get(name):
-            pres[name] = metrics.image_similarity(dino.images([_opened(file) for file in prior[name]]), dino_real)
+            pres[name] = metrics.image_similarity(dino.images([opened(file) for file in prior[name]]), dino_real)
     if unread:
         notices = [*notices, f"{len(unread)} prompts are longer than CLIP reads, e.g. {unread[0][:60]!r}"]
     means, spread = _over_subjects(subjects, pres)
@@ -173,10 +173,6 @@ def how(*, token_kept: bool = False) -> dict[str, Any]:
         "token in the prompts of CLIP-T": "kept" if token_kept else "removed",
         "means": "of pairwise cosines within a subject, then over subjects",
     }
-
-
-def _opened(source: Source) -> Image.Image:
-    return source if isinstance(source, Image.Image) else photos.open_photo(source)
 
 
 def _split(encoder: ImageEncoder, groups: Sequence[Sequence[Image.Image]]) -> list[Embeddings]:

@@ -12,6 +12,7 @@ from domains.personalized_diffusion.evaluate import evaluate
 from domains.personalized_diffusion.protocol import Protocol
 from suite.errors import InputError
 from tests.golden.registry import golden_folder
+from tests.personalized_diffusion.made import write_adapter
 
 SIDE = 9
 
@@ -238,6 +239,19 @@ def test_the_tiny_encoders_see_pictures_and_texts(random_base):
     assert clip.overlong(["a cat", "a cat " * 30]) == ["a cat " * 30]
     with pytest.raises(InputError, match="no CLIP"):
         encoders.Clip.from_pretrained(str(random_base / "vae"))
+
+
+def test_an_adapter_is_drawn_and_scored_against_its_held_out_photos(random_base, tmp_path):
+    adapter = write_adapter(random_base, tmp_path / "adapter")
+    given = {"adapter": str(adapter), "base": str(random_base), "images": 1, "steps": 1, "clip": str(random_base)}
+    scored = evaluate(**given, out=tmp_path / "out")
+    assert scored["images"] == 8 and scored["subjects"][0]["real"] == 8 and scored["subjects"][0]["subject"] == "robot"
+    assert scored["prompts"][0]["prompt"] == "a robot on a green field"
+    assert scored["protocol"]["adapter"] == str(adapter) and scored["encoders"]["dino"] == "random"
+    assert (tmp_path / "out" / "sheet_robot.png").is_file()
+    bare = evaluate(**given, frozen=True)
+    assert bare["metrics"]["dino"] != scored["metrics"]["dino"]
+    assert bare["protocol"]["adapter"] == "none (frozen base)"
 
 
 def test_both_kinds_of_picture_are_cut_alike():

@@ -7,7 +7,6 @@ import pytest
 import torch
 from PIL import Image
 
-from domains.personalized_diffusion import model as models
 from domains.personalized_diffusion import pictures, pipelines
 from domains.personalized_diffusion.predict import Personalizer, weighted
 from domains.personalized_diffusion.types import PromptQuery
@@ -15,6 +14,7 @@ from suite import adapters
 from suite.cli.predict import run
 from suite.domain import Domain, Task
 from suite.errors import InputError
+from tests.personalized_diffusion.made import write_adapter
 from tests.real_data import real_data
 
 TASK = Task(
@@ -27,28 +27,6 @@ TASK = Task(
 DOMAIN = Domain("personalized_diffusion", "photos to pictures", "personalized_diffusion", {"default": TASK})
 PROMPT = "a photo of sks robot in the snow"
 FAST = {"steps": 2, "images": 2}
-
-
-def write_adapter(base, folder, method="krona", seed=1, text_encoder=False, **settings):
-    """An adapter with random factors, large enough to be seen."""
-    loaded = pipelines.load(base)
-    network = pipelines.adapted_network(loaded, text_encoder)
-    chosen = models.krona((4, 8)) if method == "krona" else models.lora(2)
-    if text_encoder:
-        chosen["targets"] = rf"{chosen['targets']}|.*(q_proj|v_proj)"
-    network = models.attach(network, {**chosen, **settings})
-    torch.manual_seed(seed)
-    for parameter in network.parameters():
-        if parameter.requires_grad:
-            torch.nn.init.normal_(parameter, std=0.3 if method == "krona" else 0.2)
-    section = {
-        "family": "tiny",
-        "base": "tiny",
-        "trigger": {"token": "sks", "noun": "robot", "template": "a photo of {token} {noun}"},
-        "text_encoder": text_encoder,
-        "resolution": 64,
-    }
-    return adapters.save(network, folder, base="tiny", extra=section)
 
 
 @pytest.fixture(scope="module")

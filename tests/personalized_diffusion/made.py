@@ -1,0 +1,36 @@
+"""Adapters with random factors on a random base: nothing learnt, everything else as after training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from domains.personalized_diffusion import model as models
+from domains.personalized_diffusion import pipelines
+from suite import adapters
+
+
+def write_adapter(
+    base: Path, folder: Path, method: str = "krona", seed: int = 1, text_encoder: bool = False, **settings: Any
+) -> Path:
+    """An adapter whose change is large enough to be seen."""
+    loaded = pipelines.load(base)
+    network = pipelines.adapted_network(loaded, text_encoder)
+    chosen = models.krona((4, 8)) if method == "krona" else models.lora(2)
+    if text_encoder:
+        chosen["targets"] = rf"{chosen['targets']}|.*(q_proj|v_proj)"
+    network = models.attach(network, {**chosen, **settings})
+    torch.manual_seed(seed)
+    for parameter in network.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.3 if method == "krona" else 0.2)
+    section = {
+        "family": "tiny",
+        "base": "tiny",
+        "trigger": {"token": "sks", "noun": "robot", "template": "a photo of {token} {noun}"},
+        "text_encoder": text_encoder,
+        "resolution": 64,
+    }
+    return adapters.save(network, folder, base="tiny", extra=section)
