@@ -1,0 +1,220 @@
+"""A DreamBooth step's cost with KronA beside LoRA, peft's LoKr and the materialised formula, on SDXL's attention.
+
+    python -m benchmarks.diffusekrona [--save] [--tokens 1024] [--repeats 20]
+
+One thread, float32: self- and cross-attention of an SDXL block of width 1280 with their norms, 20 heads, 77 text
+states of width 2048; 1,024 latent tokens are a picture of 1024 x 1024 pixels. A step is forward, backward to the input
+(other blocks wait for it) and to what trains, and AdamW. Every candidate runs once in each round, so that other load on
+the machine hits all alike; ratios are medians over rounds of the ratio within a round. Memory is the allocator's peak
+within one step, weights not counted. Then the forward of one 2048 -> 1280 projection on 77 states, against building
+the Kronecker product first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from diffusers.models.attention_processor import Attention
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.profiler import ProfilerActivity, profile
+
+from suite import adapters
+from suite.adapters.methods.reparameterized.krona import kronecker_product
+
+WIDTH, TEXT_WIDTH, HEADS, TEXT_TOKENS = 1280, 2048, 20, 77
+FACTORS = (4, 64)
+RANK = 4
+LOKR_FACTOR = 16  # (16, 16) has as many parameters as (4, 64)
+PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")
+RESULTS = Path(__file__).parent / "results"
+# (numerator, denominator, bound, whether the ratio must stay below it)
+TARGETS = [
+    ("krona", "lora", 1.15, True),
+    ("lokr", "krona", 1.8, False),
+]
+FORWARD_TARGET = 5.0
+
+
+class Block(nn.Module):
+    """The attention half of SDXL's transformer block."""
+
+    def __init__(self, width: int = WIDTH, text_width: int = TEXT_WIDTH, heads: int = HEADS) -> None:
+        super().__init__()
+        head = width // heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attn1 = Attention(width, heads=heads, dim_head=head)
+        self.attn2 = Attention(width, cross_attention_dim=text_width, heads=heads, dim_head=head)
+
+    def forward(self, x: Tensor, states: Tensor) -> Tensor:
+        x = x + self.attn1(self.norm1(x))
+        return x + self.attn2(self.norm2(x), encoder_hidden_states=states)
+
+
+class Materialised(nn.Module):
+    """A projection whose weight is W + Delta, Delta built at every forward as the authors' layout has it."""
+
+    def __init__(self, base: nn.Linear, a1: int, a2: int) -> None:
+        super().__init__()
+        self.base = base
+        like = {"device": base.weight.device, "dtype": torch.float32}
+        self.down = nn.Parameter(torch.randn(a2, a1, **like) / a1)
+        self.up = nn.Parameter(torch.zeros(base.out_features // a1, base.in_features // a2, **like))
+
+    def forward(self, x: Tensor) -> Tensor:
+        delta = torch.einsum("pj,iq->pqij", self.up, self.down).reshape(self.base.weight.shape)
+        return functional.linear(x, self.base.weight + delta.to(x.dtype), self.base.bias)
+
+
+def adapted(network: nn.Module, method: str) -> nn.Module:
+    """Put a candidate's method on every attention projection of a frozen network."""
+    network.requires_grad_(False)
+    a1, a2 = FACTORS
+    if method == "materialised":
+        for name, layer in list(network.named_modules()):
+            if name.endswith(PROJECTIONS) and isinstance(layer, nn.Linear):
+                network.set_submodule(name, Materialised(layer, a1, a2))
+        return network
+    settings = {
+        "krona": {"a1": a1, "a2": a2},
+        "lora": {"r": RANK, "lora_alpha": RANK},
+        # A rank this high keeps the second factor whole.
+        "lokr": {"r": TEXT_WIDTH, "alpha": TEXT_WIDTH, "decompose_factor": LOKR_FACTOR},
+    }[method]
+    return adapters.attach(network, method, targets=list(PROJECTIONS), **settings)
+
+
+CANDIDATES = ("krona", "lora", "lokr", "materialised")
+
+
+def step_of(network: nn.Module, run: Callable[[nn.Module], Tensor]) -> Callable[[], None]:
+    """One training step: forward, backward, AdamW."""
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-4)
+
+    def step() -> None:
+        run(network).float().square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def peak_bytes(step: Callable[[], None]) -> int:
+    """The most that the CPU allocator held during a step, above what it held before."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        step()
+    events = [event for event in recorded.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return peak
+
+
+def measure(tokens: int, repeats: int) -> tuple[dict[str, list[float]], dict[str, int], dict[str, int]]:
+    """Seconds of every candidate in every round after one to warm up, its peak of memory, and its parameters."""
+    torch.manual_seed(1)
+    x = torch.randn(1, tokens, WIDTH, requires_grad=True)
+    states = torch.randn(1, TEXT_TOKENS, TEXT_WIDTH)
+    steps, numbers = {}, {}
+    for method in CANDIDATES:
+        torch.manual_seed(0)
+        network = adapted(Block(), method)
+        numbers[method] = sum(p.numel() for p in network.parameters() if p.requires_grad)
+        steps[method] = step_of(network, lambda network: network(x, states))
+    seconds: dict[str, list[float]] = {method: [] for method in steps}
+    for number in range(repeats + 1):
+        for method, step in steps.items():
+            x.grad = None
+            start = time.perf_counter()
+            step()
+            if number:
+                seconds[method].append(time.perf_counter() - start)
+    memory = {}
+    for method, step in steps.items():
+        x.grad = None
+        memory[method] = peak_bytes(step)
+    return seconds, memory, numbers
+
+
+def forward_speed(repeats: int) -> tuple[float, float]:
+    """How much faster the layer's forward is than the Kronecker product and a matrix product; and their difference."""
+    torch.manual_seed(2)
+    x = torch.randn(1, TEXT_TOKENS, TEXT_WIDTH)
+    a, b = torch.randn(FACTORS), torch.randn(WIDTH // FACTORS[0], TEXT_WIDTH // FACTORS[1]) / TEXT_WIDTH**0.5
+    ways: Mapping[str, Callable[[], Tensor]] = {
+        "ours": lambda: kronecker_product(x, a, b),
+        "kron": lambda: x @ torch.kron(a, b).T,
+    }
+    results = {name: way() for name, way in ways.items()}
+    ratios = []
+    for _ in range(repeats):
+        taken = {}
+        for name, way in ways.items():
+            start = time.perf_counter()
+            way()
+            taken[name] = time.perf_counter() - start
+        ratios.append(taken["kron"] / taken["ours"])
+    return statistics.median(ratios), float((results["ours"] - results["kron"]).abs().max())
+
+
+def compared(seconds: Mapping[str, list[float]]) -> list[dict[str, object]]:
+    """The ratios with their targets."""
+    rows: list[dict[str, object]] = []
+    for above, below, bound, upper in TARGETS:
+        ratio = statistics.median(a / b for a, b in zip(seconds[above], seconds[below], strict=True))
+        met = ratio <= bound if upper else ratio >= bound
+        target = f"{'<=' if upper else '>='} {bound}"
+        rows.append({"ratio": f"{above} / {below}", "value": ratio, "target": target, "met": met})
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=20, help="rounds (default 20)")
+    parser.add_argument("--tokens", type=int, default=1024, help="latent tokens (default 1024)")
+    parser.add_argument("--save", action="store_true", help="keep the figures in benchmarks/results/diffusekrona.json")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    seconds, memory, numbers = measure(options.tokens, options.repeats)
+    for name, values in seconds.items():
+        print(
+            f"{name:13s} {1e3 * statistics.median(values):9.1f} ms  peak {memory[name] / 2**20:7.1f} MiB  "
+            f"{numbers[name]:8,} parameters"
+        )
+    ratios = compared(seconds)
+    faster, difference = forward_speed(10 * options.repeats)
+    met = faster >= FORWARD_TARGET and difference <= 1e-5
+    ratios.append(
+        {"ratio": "kron, then matmul / forward", "value": faster, "target": f">= {FORWARD_TARGET}", "met": met}
+    )
+    for row in ratios:
+        print(f"{row['ratio']}: {row['value']:.3f} (target {row['target']}) {'met' if row['met'] else 'MISSED'}")
+    print(f"largest difference of the two forwards: {difference:.1e}")
+    if options.save:
+        RESULTS.mkdir(exist_ok=True)
+        report = {
+            "threads": 1,
+            "tokens": options.tokens,
+            "repeats": options.repeats,
+            "torch": torch.__version__,
+            "machine": platform.machine(),
+            "median_seconds": {name: statistics.median(values) for name, values in seconds.items()},
+            "peak_bytes": memory,
+            "parameters": numbers,
+            "ratios": ratios,
+            "forward_difference": difference,
+        }
+        (RESULTS / "diffusekrona.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
