@@ -18,7 +18,7 @@ LICENCES: Mapping[str, tuple[str, str]] = {
 }
 """The hub's name and the full name of the licence that a family's weights were released under."""
 
-_CREDITS = ("credits*", "licen[cs]e*", "references_and_licenses*")
+_CREDITS = ("credit", "license", "licence", "references_and_licenses")
 _LONGEST = 2000
 
 
@@ -82,8 +82,11 @@ def _method(facts: Mapping[str, Any]) -> str:
 def _credits(photos: Sequence[Path]) -> list[str]:
     """What files beside the photos say of their makers."""
     folders = list(dict.fromkeys(photo.parent for photo in photos))
-    found = [file for folder in folders for pattern in _CREDITS for file in sorted(folder.glob(pattern))]
-    texts = [file.read_text(encoding="utf-8", errors="replace").strip()[:_LONGEST] for file in found if file.is_file()]
+    files = [
+        file for folder in folders for file in sorted(folder.iterdir()) if file.suffix.lower() in ("", ".txt", ".md")
+    ]
+    found = [file for file in files if file.name.lower().startswith(_CREDITS) and file.is_file()]
+    texts = [file.read_text(encoding="utf-8", errors="replace").strip()[:_LONGEST] for file in found]
     if not texts:
         return ["No credits lie beside the photos."]
     # Text of others: quoted, so that none of it is read as markup of the card.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -14,6 +15,8 @@ from suite.errors import InputError
 
 Method = Literal["krona", "lora", "lokr", "loha", "svdiff", "full"]
 Layout = Literal["kron", "official"]
+SMALL = 8
+"""Factors of which both are at most this are warned of: the paper's ablation finds them poor."""
 METHODS: tuple[Method, ...] = ("krona", "lora", "lokr", "loha", "svdiff", "full")
 
 
@@ -55,7 +58,22 @@ class Change:
         specs = [self._spec(PROJECTIONS)]
         if isinstance(network, nn.ModuleDict):
             specs.append(self._spec(TEXT_PROJECTIONS))
-        return adapters.attach(network, *specs, name=name)
+        made = adapters.attach(network, *specs, name=name)
+        if self.method == "krona":
+            self._warn_of_small_factors(adapters.count(made).trainable)
+        return made
+
+    def _warn_of_small_factors(self, parameters: int) -> None:
+        """Small factors look cheap and are not: the other two matrices grow as they shrink."""
+        pairs = list(self.factors.values()) if isinstance(self.factors, Mapping) else [self.factors]
+        small = [pair for pair in pairs if max(pair) <= SMALL]
+        if small:
+            print(
+                f"recipe.factors {list(small[0])}: both at most {SMALL} make poor pictures and many parameters "
+                f"({parameters:,}); [4, 64] is usual",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def _spec(self, names: Mapping[str, str]) -> dict[str, Any]:
         """Settings for `suite.adapters.attach` on projections that are called so."""

@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +19,7 @@ from torch import Tensor
 from suite.errors import InputError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif")
+_PHONES = (".heic", ".heif")
 MAX_PIXELS = 200_000_000
 """Larger pictures are refused before they are decoded: they are bombs, or no photos."""
 
@@ -48,6 +50,8 @@ def open_photo(path: str | Path, alpha: Alpha = "white") -> Image.Image:
         InputError: the file is empty, damaged, too large, or no picture.
     """
     path = Path(path)
+    if path.suffix.lower() in _PHONES:
+        _read_heif(path)
     if not path.is_file():
         raise InputError(f"{path}: no such picture")
     if path.stat().st_size == 0:
@@ -65,6 +69,19 @@ def open_photo(path: str | Path, alpha: Alpha = "white") -> Image.Image:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: damaged or no picture ({str(error).splitlines()[0]})") from error
     return flatten(ImageOps.exif_transpose(image), alpha)
+
+
+def _read_heif(path: Path) -> None:
+    """Let pillow read what phones write; the decoder is a package of its own.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        decoder = import_module("pillow_heif")
+    except ModuleNotFoundError:
+        raise InputError(f"{path}: HEIC pictures need pip install pillow-heif; or save it as JPEG") from None
+    decoder.register_heif_opener()
 
 
 def flatten(image: Image.Image, alpha: Alpha = "white") -> Image.Image:

@@ -15,12 +15,14 @@ from torch import Tensor, nn
 from domains.personalized_diffusion import losses, methods, pipelines
 from domains.personalized_diffusion.caches import TensorCache, identity
 from domains.personalized_diffusion.captions import Trigger
+from domains.personalized_diffusion.card import adapter_card
 from domains.personalized_diffusion.data import PhotoData
 from domains.personalized_diffusion.denoising import Timesteps, denoising_of, scaled_latents
 from domains.personalized_diffusion.pipelines import Base, Conditioning
 from domains.personalized_diffusion.sampling import Samples, draw_samples
 from suite import adapters, hub
 from suite.adapters.nf4 import quantize_model
+from suite.files import write_text
 from suite.training import AdapterModule, Driver, Outputs
 
 Weights = Literal["auto", "float32", "bfloat16", "float16", "nf4"]
@@ -274,6 +276,14 @@ class DreamBoothRecipe(AdapterModule):
             "resolution": data.side if data else base.resolution,
             "train": train,
         }
+
+    def save_adapter(self, folder: Path) -> None:
+        """Write the adapter with a card that tells trigger, licence of the base, and credits of the photos."""
+        super().save_adapter(folder)
+        facts = self.extra()
+        photos = [shot.photo.path for shot in self.data.shots.get("train", [])] if self.data else []
+        parameters = adapters.count(self.model).trainable
+        write_text(folder / "README.md", adapter_card(facts, base=facts["base"], parameters=parameters, photos=photos))
 
     def next_steps(self, run: Path) -> list[str]:
         base = f" --base {self.base}" if self.base.startswith((".", "/", "~")) else ""
