@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ def render(shown: Drawing, size: int = SIZE, view: drawing.View | None = None) -
     """The cloud on white, (size, size, 3)."""
     step = -(-len(shown.points) // DRAWN)
     colors = None if shown.colors is None else shown.colors[::step]
-    return drawing.render(shown.points[::step], colors, size=size, view=view)
+    return drawing.render(shown.points[::step], colors, size=size, view=view, renderer=shown.renderer)
 
 
 def picture(shown: Drawing, caption: str) -> Pixels:
@@ -60,9 +61,9 @@ def comparison(result: SegmentationResult) -> Pixels:
     errors = np.where(wrong[:, None], (214, 39, 40), (200, 200, 200)).astype(np.uint8)
     shown = result.drawing
     panels = {
-        "ground truth": render(Drawing(shown.points, part_colors(result.truth[kept], result.parts))),
+        "ground truth": render(replace(shown, colors=part_colors(result.truth[kept], result.parts))),
         "prediction": shown.image,
-        f"error: {wrong.mean():.1%} of the points": render(Drawing(shown.points, errors)),
+        f"error: {wrong.mean():.1%} of the points": render(replace(shown, colors=errors)),
     }
     image = drawing.sheet([drawing.caption(panel, title) for title, panel in panels.items()], columns=3)
     legend = drawing.legend(shown.legend, SIZE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -312,10 +312,10 @@ class PointCloudClassifier(CloudPredictor):
         if not (query.picture or query.turntable or query.view) or (query.out is None and not query.view):
             return None
         if query.colour == "height":
-            return Drawing(ready.points.numpy())
+            return Drawing(ready.points.numpy(), renderer=query.renderer)
         seen = sampling.farthest(ready.points, self.settings.npoints)
         tokens = self._tokens(seen) if query.colour in ("influence", "spectrum") else None
-        return explain(self.model, seen, ready.points, query.colour, tokens)
+        return replace(explain(self.model, seen, ready.points, query.colour, tokens), renderer=query.renderer)
 
     def _tokens(self, seen: Tensor) -> Tensor:
         """The patches' last tokens (G, C) of the points (n, 3) of a cloud."""

@@ -218,4 +218,4 @@ def _drawing(
         return None
     kept = labels >= 0
     shown = points[kept][:, [1, 2, 0]] if query.up == "z" else points[kept]
-    return Drawing(shown, pictures.part_colors(labels[kept], parts), tuple(parts.values()))
+    return Drawing(shown, pictures.part_colors(labels[kept], parts), tuple(parts.values()), query.renderer)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from domains.point_cloud.clouds import Cloud
 
+Renderer = Literal["splat", "open3d"]
+
 Shading = Literal["height", "patches", "influence", "spectrum", "chunks"]
 """What a picture's colours tell: height; the nearest patch; how much of the pooled feature each patch gave; the energy
 of each patch in the upper half of the graph's spectrum; the chunk of each patch in Morton order."""
@@ -33,6 +35,7 @@ class ClassificationQuery:
         batch_size: clouds side by side; changes the speed, never the result.
         colour: what the colours of the pictures tell: height, patches, influence, spectrum or chunks.
         picture: write a picture of each cloud and a contact sheet.
+        renderer: what draws pictures: splat, which needs nothing, or open3d, replaced by splat where it cannot draw.
         turntable: write a turning picture (GIF) of each cloud too.
         view: show the clouds in a window, or write viewer.html where there is no display.
         out: folder of the results.
@@ -48,6 +51,7 @@ class ClassificationQuery:
     batch_size: int = 16
     colour: Shading = "height"
     picture: bool = True
+    renderer: Renderer = "splat"
     turntable: bool = False
     view: bool = False
     out: Path | None = None
@@ -60,6 +64,7 @@ class Drawing:
     points: NDArray[Any]
     colors: NDArray[Any] | None = None
     legend: tuple[str, ...] = ()
+    renderer: Renderer = "splat"
 
     @cached_property
     def image(self) -> NDArray[Any]:
@@ -133,6 +138,7 @@ class SegmentationQuery:
         format: of the labelled cloud: as the input, or ply, las, npy, xyz, csv or pcd.
         truth: field of the input that holds true labels, for a picture and the scores; `auto` looks for one.
         picture: write a picture of each cloud and a contact sheet.
+        renderer: what draws pictures: splat, which needs nothing, or open3d, replaced by splat where it cannot draw.
         turntable: write a turning picture (GIF) of each cloud too.
         view: show the clouds in a window, or write viewer.html where there is no display.
         out: folder of the results.
@@ -148,6 +154,7 @@ class SegmentationQuery:
     format: Literal["input", "ply", "las", "npy", "xyz", "csv", "pcd"] = "input"
     truth: str = "auto"
     picture: bool = True
+    renderer: Renderer = "splat"
     turntable: bool = False
     view: bool = False
     out: Path | None = None

@@ -110,13 +110,18 @@ def nearest_neighbours(queries: Tensor, points: Tensor, count: int, chunk: int =
             f"a cloud has {total} points and {count} neighbours are needed; use a denser cloud or --upsample"
         )
     rows = max(1, chunk // max(1, batch * total))
-    parts = []
-    for part in queries.split(rows, dim=1):
-        distance = square_distance(part, points)
-        parts.append(torch.sort(distance, dim=-1, stable=True))
-    nearest = torch.cat([part.values[..., :count] for part in parts], 1)
-    index = torch.cat([part.indices[..., :count] for part in parts], 1)
+    parts = [_smallest(square_distance(part, points), count) for part in queries.split(rows, dim=1)]
+    nearest, index = (torch.cat([part[number] for part in parts], 1) for number in range(2))
     return nearest.sqrt(), index
+
+
+def _smallest(distance: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` smallest of the last axis, ascending, and their indices; of equals the lower index first."""
+    values, index = distance.topk(min(count + 1, distance.shape[-1]), largest=False)
+    if (values[..., 1:] == values[..., :-1]).any():
+        # Selecting says nothing of the order of equals; sorting does, and takes several times as long.
+        values, index = torch.sort(distance, dim=-1, stable=True)
+    return values[..., :count], index[..., :count]
 
 
 def gather(points: Tensor, index: Tensor) -> Tensor:

@@ -1,22 +1,26 @@
-"""Pictures of point clouds without a display: a z-buffer splatter with eye-dome lighting, in numpy.
+"""Pictures of point clouds without a display: a z-buffer splatter with eye-dome lighting in numpy, or Open3D.
 
-Open3D's off-screen renderer is nicer where it works, but without a working EGL or Vulkan driver it ends the whole
-process, so it is tried in a process of its own first; what is drawn here needs nothing.
+Open3D's off-screen renderer needs a graphics driver and ends the whole process where it finds none that works, so it is
+tried in a process of its own first; the splatter needs nothing, takes its place then, and is the faster one anyway.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 Pixels = NDArray[np.uint8]
+Renderer = Literal["splat", "open3d"]
 
 PALETTE = np.array(
     [
@@ -51,12 +55,17 @@ class View:
     azimuth: float = 35.0
     elevation: float = 22.0
 
-    def project(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Right, up and away (N, 3) of points (N, 3)."""
+    @property
+    def axes(self) -> NDArray[np.float64]:
+        """The directions right, up and away from the eye, as rows (3, 3)."""
         a, e = np.radians(self.azimuth), np.radians(self.elevation)
         around = np.array([[np.cos(a), 0, -np.sin(a)], [0, 1, 0], [np.sin(a), 0, np.cos(a)]])
         above = np.array([[1, 0, 0], [0, np.cos(e), -np.sin(e)], [0, np.sin(e), np.cos(e)]])
-        return np.asarray(points, dtype=float) @ (above @ around).T * np.array([1, 1, -1])
+        return np.array([[1], [1], [-1]]) * (above @ around)
+
+    def project(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Right, up and away (N, 3) of points (N, 3)."""
+        return np.asarray(points, dtype=float) @ self.axes.T
 
 
 def render(
@@ -66,6 +75,7 @@ def render(
     size: int = 480,
     view: View | None = None,
     radius: float | None = None,
+    renderer: Renderer = "splat",
 ) -> Pixels:
     """Draw a cloud on white.
 
@@ -74,6 +84,7 @@ def render(
         colors: (N, 3) in 0-255; None colours by height.
         size: pixels of a side.
         radius: of a point, in pixels; None suits it to the number of points.
+        renderer: `open3d` draws with Open3D where that works here, and as `splat` where it does not.
 
     Returns:
         (size, size, 3).
@@ -85,10 +96,18 @@ def render(
     seen = (view or View()).project((points - middle) / reach)
     fine = 2 * size
     radius = 2 * radius if radius else float(np.clip(fine * 0.55 / np.sqrt(len(points)), 2.5, fine / 60))
+    if renderer == "open3d" and open3d_renders():
+        return _halved(_open3d((points - middle) / reach, colors, fine, 2 * radius, view or View()))
     depth, image = _splat(seen, colors, fine, radius)
     shaded = image * _eye_dome(depth)[..., None]
     shaded[np.isinf(depth)] = 255
-    return shaded.reshape(size, 2, size, 2, 3).mean((1, 3)).round().astype(np.uint8)
+    return _halved(shaded)
+
+
+def _halved(image: NDArray[Any]) -> Pixels:
+    """Half as many pixels on each side, each the mean of four: smooth edges."""
+    size = image.shape[0] // 2
+    return image.reshape(size, 2, size, 2, 3).mean((1, 3)).round().astype(np.uint8)
 
 
 def _splat(seen: NDArray[np.float64], colors: Pixels, fine: int, radius: float) -> tuple[NDArray[np.float64], Pixels]:
@@ -176,6 +195,41 @@ def sheet(images: Sequence[Pixels], columns: int | None = None) -> Pixels:
         top, left = number // columns * height, number % columns * width
         canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
     return canvas
+
+
+def _open3d(points: NDArray[np.float64], colors: Pixels, size: int, width: float, view: View) -> Pixels:
+    """The cloud, in the unit sphere, as Open3D draws it, (size, size, 3); points are `width` pixels wide."""
+    import open3d
+    from open3d.visualization import rendering
+
+    cloud = open3d.geometry.PointCloud(open3d.utility.Vector3dVector(points))
+    cloud.colors = open3d.utility.Vector3dVector(colors / 255.0)
+    material = rendering.MaterialRecord()
+    material.shader, material.point_size = "defaultUnlit", float(width)
+    with _quiet():
+        renderer = rendering.OffscreenRenderer(size, size)
+        renderer.scene.set_background([1.0, 1.0, 1.0, 1.0])
+        renderer.scene.view.set_post_processing(False)  # tone mapping would change the colours that the legend names
+        renderer.scene.add_geometry("cloud", cloud, material)
+        _, up, away = view.axes
+        # As far away as makes the unit sphere fill the picture nearly as the splatter's parallel projection does.
+        renderer.setup_camera(30.0, np.zeros(3), -4.2 * away, up)
+        image = np.array(renderer.render_to_image())
+        del renderer
+    return image
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What libraries below Python say on standard output goes to standard error: it is no result."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 _PROBE = """
