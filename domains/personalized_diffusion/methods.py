@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from domains.personalized_diffusion.model import PROJECTIONS, TEXT_PROJECTIONS, Factors, krona, lora, targets
+from domains.personalized_diffusion.model import PROJECTIONS, TEXT_PROJECTIONS, Factors, adapted, krona, lora, targets
 from suite import adapters
 from suite.errors import InputError
 
@@ -95,6 +95,28 @@ class Change:
         elif self.method in ("lora", "lokr", "loha"):
             described["rank"] = self.rank
         return {**described, "projections": self.projections if self.method != "full" else None}
+
+
+PAIRS: tuple[Factors, ...] = ((4, 64), (8, 64), (16, 64), (64, 64), (8, 128))
+"""Factors worth knowing the price of: the larger their product, the fewer parameters, up to a point."""
+
+
+def projection_sizes(network: nn.Module, projections: str = "kqvo") -> list[tuple[int, int]]:
+    """Output and input size of every projection that `Change.attach` reaches."""
+    chosen = [*adapted(network, projections)]
+    if isinstance(network, nn.ModuleDict):
+        chosen += adapted(network, projections, TEXT_PROJECTIONS)
+    layers = [network.get_submodule(name) for name in chosen]
+    return [(layer.out_features, layer.in_features) for layer in layers]
+
+
+def other_factors(sizes: Sequence[tuple[int, int]]) -> dict[Factors, int]:
+    """KronA's parameters on projections of these sizes, for every pair of `PAIRS` that divides them."""
+    return {
+        (a1, a2): sum(a1 * a2 + out // a1 * (into // a2) for out, into in sizes)
+        for a1, a2 in PAIRS
+        if all(out % a1 == 0 and into % a2 == 0 for out, into in sizes)
+    }
 
 
 def factors_of(given: Sequence[int] | Mapping[str, Sequence[int]]) -> Factors | dict[str, Factors]:

@@ -16,12 +16,14 @@ from domains.personalized_diffusion import losses, methods, pipelines
 from domains.personalized_diffusion.caches import TensorCache, identity
 from domains.personalized_diffusion.captions import Trigger
 from domains.personalized_diffusion.card import adapter_card
+from domains.personalized_diffusion.card import adapter_card
 from domains.personalized_diffusion.data import PhotoData
 from domains.personalized_diffusion.denoising import Timesteps, denoising_of, scaled_latents
 from domains.personalized_diffusion.pipelines import Base, Conditioning
 from domains.personalized_diffusion.sampling import Samples, draw_samples
 from suite import adapters, hub
 from suite.adapters.nf4 import quantize_model
+from suite.files import write_text
 from suite.files import write_text
 from suite.training import AdapterModule, Driver, Outputs
 
@@ -145,6 +147,18 @@ class DreamBoothRecipe(AdapterModule):
         parts = pipelines.skeleton(self.architecture or pipelines.read_architecture(self.base))
         kept = {name: module for name, module in parts.items() if name in ("unet", "transformer")}
         return {**kept, **(pipelines.clip_encoders(parts) if self.text_encoder else {})}
+
+    def comparisons(self) -> dict[str, int]:
+        """LoRA of rank 4 on the same projections, full DreamBooth of the same networks, and KronA's other factors."""
+        plain = pipelines.network(self.networks())
+        sizes = methods.projection_sizes(plain, self.change.projections)
+        networks = " and ".join(name.replace("_", " ") for name in self.networks())
+        known = {
+            "LoRA of rank 4 on the same projections": 4 * sum(out + into for out, into in sizes),
+            f"full DreamBooth of the {networks}": adapters.count(plain).total,
+        }
+        others = methods.other_factors(sizes) if self.change.method == "krona" else {}
+        return known | {f"factors ({a1}, {a2})": number for (a1, a2), number in others.items()}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The text encoders' parameters in groups of their own, at their own rate."""
@@ -284,6 +298,16 @@ class DreamBoothRecipe(AdapterModule):
         photos = [shot.photo.path for shot in self.data.shots.get("train", [])] if self.data else []
         parameters = adapters.count(self.model).trainable
         write_text(folder / "README.md", adapter_card(facts, base=facts["base"], parameters=parameters, photos=photos))
+
+    def save_adapter(self, folder: Path) -> None:
+        super().save_adapter(folder)
+        shots = self.data.shots.get("train", []) if self.data is not None else []
+        reference = None if self.base.startswith((".", "/", "~")) else self.base
+        trained = adapters.count(self.model).trainable
+        text = adapter_card(
+            self.extra(), base=reference, parameters=trained, photos=[shot.photo.path for shot in shots]
+        )
+        write_text(folder / "README.md", text)
 
     def next_steps(self, run: Path) -> list[str]:
         base = f" --base {self.base}" if self.base.startswith((".", "/", "~")) else ""

@@ -28,8 +28,8 @@ LENGTH = 16
 """Tokens of a prompt, begin and end marks included."""
 WIDTH = 96
 """Of the text states."""
-PATCH = 8
-LATENT_CHANNELS = 8
+PATCH = 4
+LATENT_CHANNELS = 12
 HALF = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 
 
@@ -55,7 +55,7 @@ def tokenizer(words: Sequence[str] | None = None) -> CLIPTokenizer:
 
 
 def clip(tokens: CLIPTokenizer, layers: int = 2) -> CLIPModel:
-    """A CLIP of 64-pixel pictures; its text tower is the text encoder of the pipeline."""
+    """A CLIP of the made world's pictures; its text tower is the text encoder of the pipeline."""
     heads: dict[str, Any] = {"num_attention_heads": 4, "num_hidden_layers": layers, "hidden_act": "gelu"}
     text = {
         "vocab_size": len(tokens),
@@ -95,11 +95,11 @@ def vision(layers: int = 3) -> ViTModel:
 
 
 def autoencoder() -> AutoencoderKL:
-    """64 x 64 pixels to 8 x 8 latents of 8 channels."""
+    """32 x 32 pixels to 8 x 8 latents of 12 channels."""
     return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(16, 32, 48, 48),
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(32, 48, 48),
         layers_per_block=1,
         latent_channels=LATENT_CHANNELS,
         norm_num_groups=8,
@@ -110,7 +110,7 @@ def autoencoder() -> AutoencoderKL:
 def unet() -> UNet2DConditionModel:
     """A UNet of two levels, with attention on both."""
     return UNet2DConditionModel(
-        sample_size=world.SIZE // 8,
+        sample_size=world.SIZE // 4,
         in_channels=LATENT_CHANNELS,
         out_channels=LATENT_CHANNELS,
         down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),

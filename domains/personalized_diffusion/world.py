@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-SIZE = 64
+SIZE = 32
 """Pixels of a picture's side."""
-SCALE = 4
+SCALE = 8
 """Pictures are drawn this many times larger and reduced, for smooth edges."""
 
 COLOURS: dict[str, tuple[int, int, int]] = {
@@ -124,7 +124,7 @@ def sprite(of: Individual, rng: random.Random, scene: str | None = None) -> Spri
 
 
 def draw(picture: Sprite) -> Image.Image:
-    """The picture, 64 x 64 RGB."""
+    """The picture, 32 x 32 RGB."""
     canvas = _scene(picture)
     figure = _figure(picture.individual).rotate(picture.tilt, Image.Resampling.BICUBIC)
     if picture.flip:
@@ -285,7 +285,7 @@ def subject_photos(name: str, count: int, seed: int = 0) -> list[Sprite]:
 
 
 def pixels(picture: Sprite) -> np.ndarray:
-    """(3, 64, 64) float32 in [-1, 1]."""
+    """(3, 32, 32) float32 in [-1, 1]."""
     return np.asarray(draw(picture), dtype=np.float32).transpose(2, 0, 1) / 127.5 - 1
 
 

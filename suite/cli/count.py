@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from suite.cli.options import Parser
 from suite.cli.output import Answer
@@ -29,7 +30,16 @@ def run(domain: Domain, argv: Sequence[str]) -> Answer:
     recipe = training.recipe_of(config)
     with torch.device("meta"):
         recipe.configure_model()
+        others = recipe.comparisons()
     trainable, total = adapters.count(recipe.model)
     percent = 100 * trainable / total
-    data = {"config": given.config, "trainable": trainable, "total": total, "percent": percent}
-    return Answer(data, f"trainable  {trainable:,}\ntotal      {total:,}\nshare      {percent:.4f} %")
+    data: dict[str, Any] = {"config": given.config, "trainable": trainable, "total": total, "percent": percent}
+    lines = [f"trainable  {trainable:,}", f"total      {total:,}", f"share      {percent:.4f} %"]
+    data["comparisons"] = [
+        {"with": name, "parameters": number, "fewer_percent": 100 * (1 - trainable / number)}
+        for name, number in others.items()
+    ]
+    for row in data["comparisons"]:
+        fewer, word = abs(row["fewer_percent"]), "fewer" if row["fewer_percent"] >= 0 else "more"
+        lines.append(f"           {fewer:.3f} % {word} than {row['with']} ({row['parameters']:,})")
+    return Answer(data, "\n".join(lines))

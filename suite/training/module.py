@@ -100,6 +100,10 @@ class AdapterModule(L.LightningModule):
         """Commands to suggest once `run` is finished."""
         return []
 
+    def comparisons(self) -> dict[str, int]:
+        """What the number of trained parameters is held against by `suite <domain> count`: name to parameters."""
+        return {}
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The trained parameters in groups, each with its learning rate and weight decay."""
         return parameter_groups(self, self.settings)
