@@ -16,14 +16,12 @@ from domains.personalized_diffusion import losses, methods, pipelines
 from domains.personalized_diffusion.caches import TensorCache, identity
 from domains.personalized_diffusion.captions import Trigger
 from domains.personalized_diffusion.card import adapter_card
-from domains.personalized_diffusion.card import adapter_card
 from domains.personalized_diffusion.data import PhotoData
 from domains.personalized_diffusion.denoising import Timesteps, denoising_of, scaled_latents
 from domains.personalized_diffusion.pipelines import Base, Conditioning
 from domains.personalized_diffusion.sampling import Samples, draw_samples
 from suite import adapters, hub
 from suite.adapters.nf4 import quantize_model
-from suite.files import write_text
 from suite.files import write_text
 from suite.training import AdapterModule, Driver, Outputs
 
@@ -298,16 +296,6 @@ class DreamBoothRecipe(AdapterModule):
         photos = [shot.photo.path for shot in self.data.shots.get("train", [])] if self.data else []
         parameters = adapters.count(self.model).trainable
         write_text(folder / "README.md", adapter_card(facts, base=facts["base"], parameters=parameters, photos=photos))
-
-    def save_adapter(self, folder: Path) -> None:
-        super().save_adapter(folder)
-        shots = self.data.shots.get("train", []) if self.data is not None else []
-        reference = None if self.base.startswith((".", "/", "~")) else self.base
-        trained = adapters.count(self.model).trainable
-        text = adapter_card(
-            self.extra(), base=reference, parameters=trained, photos=[shot.photo.path for shot in shots]
-        )
-        write_text(folder / "README.md", text)
 
     def next_steps(self, run: Path) -> list[str]:
         base = f" --base {self.base}" if self.base.startswith((".", "/", "~")) else ""
