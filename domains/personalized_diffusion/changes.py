@@ -7,7 +7,7 @@ V2)^T. The official layout permutes the output rows, which changes U only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -178,6 +178,38 @@ def fit_all(
             squared = float(change.delta().double().square().sum())
             held, total = held + share * squared, total + squared
     return made, held / total if total else 1.0
+
+
+def combined(parts: Sequence[Changes]) -> dict[str, dict[str, Change]]:
+    """Several adapters' changes as one, exactly.
+
+    Two Kronecker products, even of the same factors, add up to none; ranks stack, so what several of them change
+    becomes low-rank, or a difference entry by entry where one of them is.
+
+    Raises:
+        InputError: two of them give one module different sizes.
+    """
+    gathered: dict[str, dict[str, list[Change]]] = {}
+    for changes in parts:
+        for component, modules in changes.items():
+            for name, change in modules.items():
+                gathered.setdefault(component, {}).setdefault(name, []).append(change)
+    for component, lists in gathered.items():
+        for name, found in lists.items():
+            if len({change.shape for change in found}) > 1:
+                sizes = " and ".join(str(change.shape) for change in found)
+                raise InputError(f"the adapters are for different bases: {component}: {name} is {sizes}")
+    return {part: {name: _sum(found) for name, found in lists.items()} for part, lists in gathered.items()}
+
+
+def _sum(changes: Sequence[Change]) -> Change:
+    if len(changes) == 1:
+        return changes[0]
+    if any(isinstance(change, Dense) for change in changes):
+        return Dense(torch.stack([change.delta() for change in changes]).sum(0))
+    ranked = [low_rank(change)[0] for change in changes]
+    ups = torch.cat([change.up * change.scaling for change in ranked], 1)
+    return LowRank(torch.cat([change.down for change in ranked]), ups)
 
 
 def folded(change: Kronecker) -> Kronecker:

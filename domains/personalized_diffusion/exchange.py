@@ -22,6 +22,7 @@ def export(
     names: Literal["kohya", "sgm", "diffusers", "lycoris"] = "kohya",
     rank: int | None = None,
     strength: float = 1.0,
+    also: list[str] | None = None,
     dtype: Literal["float32", "float16", "bfloat16"] = "float32",
     base: str | None = None,
 ) -> dict[str, Any]:
@@ -36,6 +37,8 @@ def export(
         names: of the modules in the file; sgm is what SDXL tools of Stability's own code use.
         rank: of lora-truncated.
         strength: factor on the change, as trained is 1.
+        also: further adapters to add, each REF or REF=FACTOR. The sum is exact as lora, diff or merged; two KronA
+            adapters never add up to one, nor do their factors stack.
         dtype: of the numbers in the file.
         base: reference of the base, for merged and SVDiff (default: the one that the adapter names).
     """
@@ -43,7 +46,10 @@ def export(
     from suite import hub
 
     folder = hub.resolve(adapter, DOMAIN)
-    made = exports.export(folder, out, to, names=names, rank=rank, strength=strength, dtype=dtype, base=base)
+    others = [(hub.resolve(reference, DOMAIN), factor) for reference, factor in map(weighted, also or [])]
+    made = exports.export(
+        folder, out, to, names=names, rank=rank, strength=strength, also=others, dtype=dtype, base=base
+    )
     how = "exact" if made.exact else f"relative Frobenius error {made.error:.4f}"
     facts = {
         "path": str(made.path),
@@ -189,3 +195,12 @@ def parse_factors(text: str | None) -> tuple[int, int] | None:
     if len(parts) != 2 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
         raise InputError(f"factors {text!r} are to be two positive whole numbers, e.g. 4,64")
     return int(parts[0]), int(parts[1])
+
+
+def weighted(text: str) -> tuple[str, float]:
+    """`REF=FACTOR` as both, or `REF` with a factor of one."""
+    reference, separator, factor = text.rpartition("=")
+    try:
+        return (reference, float(factor)) if separator else (text, 1.0)
+    except ValueError:
+        return text, 1.0

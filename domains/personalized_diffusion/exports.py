@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -19,7 +19,16 @@ import torch
 from torch import Tensor
 
 from domains.personalized_diffusion import header, official, stored
-from domains.personalized_diffusion.changes import Change, Changes, Dense, Kronecker, LowRank, folded, low_rank
+from domains.personalized_diffusion.changes import (
+    Change,
+    Changes,
+    Dense,
+    Kronecker,
+    LowRank,
+    combined,
+    folded,
+    low_rank,
+)
 from domains.personalized_diffusion.naming import Names, filed, foreign
 from suite.errors import InputError
 from suite.files import atomic_folder
@@ -66,18 +75,21 @@ def export(
     names: Names | None = None,
     rank: int | None = None,
     strength: float = 1.0,
+    also: Sequence[tuple[Path, float]] = (),
     dtype: Dtype = "float32",
     base: str | Path | None = None,
 ) -> Written:
     """Write an adapter folder for another program.
 
     Args:
-        source: the adapter.
+        source: the adapter; its facts (trigger, base) go into the file.
         out: a file that ends in .safetensors; a folder for `peft`, `official` and `merged`.
         to: the form. `kohya` takes LoKr where that is exact, else LoRA.
         names: of the modules in the file; kohya's by default.
         rank: of a truncated LoRA.
         strength: factor on the change.
+        also: further adapters to add, each with its factor. Their sum is exact as LoRA, difference or merged pipeline;
+            it is no Kronecker product.
         dtype: of the stored numbers.
         base: what the adapter stands on, for `merged` and for methods that only exist relative to it (SVDiff); the one
             that the adapter names by default.
@@ -85,16 +97,25 @@ def export(
     Raises:
         InputError: the form cannot hold the adapter (with the reason), or an argument does not fit the form.
     """
+    given = [(source, strength), *also]
     if to == "merged":
-        return merged(source, out, base, strength=strength, dtype=dtype)
+        return merged(given, out, base, dtype=dtype)
     found = stored.read(source)
-    changes = found.changes if found.changes else stored.on_base(source, _network(found, base))
-    changes = changes if strength == 1 else stored.scaled(changes, strength)
+    changes: Changes = combined([_changes(folder, factor, base) for folder, factor in given])
     if to in ("peft", "official"):
         made = (peft_folder if to == "peft" else official_folder)(changes, out, found, dtype)
     else:
         made = _file(changes, out, to, found, names=names or "kohya", rank=rank, dtype=dtype)
     return made
+
+
+def _changes(folder: Path, strength: float, base: str | Path | None) -> Changes:
+    """What an adapter adds, times a factor; its base is loaded where that takes it."""
+    found = stored.read(folder)
+    changes = found.changes
+    if any(method in stored.NEEDS_BASE for method in found.method.split("+")):
+        changes = stored.on_base(folder, _network(found, base))
+    return changes if strength == 1 else stored.scaled(changes, strength)
 
 
 def _file(
@@ -245,17 +266,17 @@ def single_factor(changes: Mapping[str, Change]) -> int | None:
 
 def opens_in(changes: Changes, form: str, names: Names) -> tuple[str, ...]:
     """The programs that load such a file as it is."""
+    transformer = "transformer" in changes
+    if names == "diffusers":
+        readers = ["diffusers"] if form == "lora" or (form == "lokr" and _expressible(changes)) else []
+        return (*readers, *(["ComfyUI"] if transformer else []))
     if names == "lycoris":
-        readers: tuple[str, ...] = ("LyCORIS", "ComfyUI")
-    elif names == "diffusers":
-        return ("diffusers",) if form == "lora" or _expressible(changes) else ()
+        readers = ["ComfyUI", "LyCORIS"]
     else:
-        readers = ("ComfyUI", "A1111/Forge", "LyCORIS/kohya")
-    if form == "lora" and names in ("kohya", "sgm"):
-        return (*readers, "diffusers")
-    if form == "lokr" and not _lycoris_loads(changes):
-        return tuple(reader for reader in readers if "LyCORIS" not in reader)
-    return readers
+        readers = ["ComfyUI", "OneTrainer"] if transformer else ["ComfyUI", "A1111/Forge", "LyCORIS/kohya"]
+        readers += ["diffusers"] if form == "lora" and not transformer else []
+    shaped = form != "lokr" or _lycoris_loads(changes)
+    return tuple(reader for reader in readers if shaped or "LyCORIS" not in reader)
 
 
 def _expressible(changes: Changes) -> bool:
@@ -330,29 +351,40 @@ def official_folder(changes: Changes, out: Path, found: stored.Stored, dtype: Dt
     return Written(out, "official", True, 0.0, 0, ("DiffuseKronA's own code",), sum(t.numel() for t in state.values()))
 
 
-def merged(source: Path, out: Path, base: str | Path | None, *, strength: float, dtype: Dtype) -> Written:
-    """The base's pipeline with the adapter folded in: an ordinary diffusers folder.
+def merged(given: Sequence[tuple[Path, float]], out: Path, base: str | Path | None, *, dtype: Dtype) -> Written:
+    """The base's pipeline with adapters folded in: an ordinary diffusers folder.
+
+    Args:
+        given: adapter folders, each with its factor. They are for one base, that of the first by default.
+        out: the folder to write. base: reference or folder of the base. dtype: of all its weights.
 
     Raises:
-        InputError: the base is not at hand, the adapter does not fit it, or cannot be folded in.
+        InputError: the base is not at hand, an adapter does not fit it, or cannot be folded in.
     """
     from domains.personalized_diffusion import pipelines
     from domains.personalized_diffusion.model import set_strength
     from suite import adapters
+    from suite.adapters.handle import handle_of
 
-    found = stored.read(source)
-    loaded = pipelines.load(_base(found, base), dtype=torch.float32, device="cpu")
-    network = pipelines.adapted_network(loaded, bool(found.facts.get("text_encoder")))
-    network = adapters.load(network, source)
-    if strength != 1:
-        set_strength(network, strength)
+    read = [stored.read(folder) for folder, _ in given]
+    loaded = pipelines.load(_base(read[0], base), dtype=torch.float32, device="cpu")
+    text = {bool(found.facts.get("text_encoder")) for found in read}
+    if len(text) > 1:
+        raise InputError("some of the adapters change the text encoder and some do not; merge them one after the other")
+    network = pipelines.adapted_network(loaded, text.pop())
+    names = [f"merged{number}" for number in range(len(given))]
+    for name, (folder, strength) in zip(names, given, strict=True):
+        network = adapters.load(network, folder, name=name)
+        for member in handle_of(network).attachment(name).members if strength != 1 else ():
+            set_strength(network, strength, member.adapter)
+    adapters.activate(network, *names)
     adapters.merge(network)
     _bare(network)
     pipe = loaded.pipeline().to(getattr(torch, dtype))
     with atomic_folder(out) as target:
         pipe.save_pretrained(target)
     numbers = sum(p.numel() for m in pipe.components.values() if isinstance(m, torch.nn.Module) for p in m.parameters())
-    return Written(out, "merged", True, 0.0, 0, ("diffusers", "ComfyUI (as diffusers folder)"), numbers)
+    return Written(out, "merged", True, 0.0, 0, ("diffusers",), numbers)
 
 
 def _bare(network: torch.nn.Module) -> None:

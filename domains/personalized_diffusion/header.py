@@ -16,7 +16,7 @@ from domains.personalized_diffusion.changes import Changes, Kronecker, LowRank
 
 OWN = "peft_suite"
 """The key of our own record."""
-_LONGEST = 65_536
+_LONGEST = 1 << 20
 
 _VERSIONS = {"sd15": "sd_v1", "sd21": "sd_v2", "sdxl": "sdxl_base_v1-0", "sd3": "sd3", "flux": "flux1"}
 _ARCHITECTURES = {

@@ -366,6 +366,74 @@ def test_svdiff_exports_what_it_does_to_its_base(random_base: Path, tmp_path: Pa
 # What is in the file besides
 
 
+def test_adapters_add_up_exactly(random_base: Path, tmp_path: Path) -> None:
+    """As LoRA by stacking ranks, as differences, and in the merged pipeline; never as LoKr."""
+    folders, wanted = [], {}
+    for number, layout in enumerate(("kron", "official")):
+        network = pipelines.load(random_base, dtype=torch.float32, device="cpu").unet
+        adapters.attach(network, networks.krona((4, 8), layout=layout))
+        networks.fill(network, 0.1 + number / 20)
+        folders.append(networks.save(network, tmp_path / layout))
+        for name, delta in networks.layer_deltas(network).items():
+            wanted[name] = wanted.get(name, 0) + (1.0, -0.5)[number] * delta
+    also = [(folders[1], -0.5)]
+    for to in ("lora", "diff", "kohya"):
+        made = exports.export(folders[0], tmp_path / "x.safetensors", to, also=also)
+        found = parsing.read(made.path).changes["unet"]
+        assert made.exact and found.keys() == wanted.keys()
+        for name, delta in wanted.items():
+            close(found[name].delta(), delta)
+    with pytest.raises(InputError, match="no Kronecker product"):
+        exports.export(folders[0], tmp_path / "y.safetensors", "lokr", also=also)
+    exports.export(folders[0], tmp_path / "merged", "merged", also=also, base=random_base)
+    base = pipelines.load(random_base, dtype=torch.float32, device="cpu").unet
+    both = pipelines.load(tmp_path / "merged", dtype=torch.float32, device="cpu").unet
+    for name, delta in wanted.items():
+        close(both.get_submodule(name).weight, base.get_submodule(name).weight + delta)
+
+
+def test_adapters_of_different_bases_do_not_add_up(tmp_path: Path) -> None:
+    first = networks.save(networks.with_krona((4, 8)), tmp_path / "a")
+    network = networks.unet()
+    name = next(name for name in networks.layer_deltas(networks.with_krona((4, 8))))
+    network.set_submodule(name, nn.Linear(256, 256, bias=False))
+    adapters.attach(network, "krona", targets=[name], a1=4, a2=8)
+    second = networks.save(network, tmp_path / "b")
+    with pytest.raises(InputError, match="for different bases"):
+        exports.export(first, tmp_path / "x.safetensors", also=[(second, 1.0)])
+
+
+def test_diffusers_loads_the_lora_of_a_transformer(tmp_path: Path) -> None:
+    """SD3's names, by the same patterns: joint attention with its added projections left alone."""
+    from diffusers import SD3Transformer2DModel
+
+    def network() -> nn.Module:
+        torch.manual_seed(0)
+        sizes = {"num_layers": 2, "attention_head_dim": 8, "num_attention_heads": 4, "pooled_projection_dim": 16}
+        return SD3Transformer2DModel(
+            sample_size=8, patch_size=2, in_channels=4, joint_attention_dim=16, caption_projection_dim=32, **sizes
+        ).eval()
+
+    def run(model: nn.Module) -> Tensor:
+        torch.manual_seed(1)
+        inputs = torch.randn(1, 4, 8, 8), torch.randn(1, 5, 16), torch.randn(1, 16), torch.tensor([3])
+        with torch.no_grad():
+            return model(*inputs).sample
+
+    ours = network()
+    adapters.attach(ours, networks.krona((4, 8), layout="official"))
+    networks.fill(ours)
+    folder = networks.save(ours, tmp_path / "a", family="sd3")
+    made = exports.export(folder, tmp_path / "x.safetensors", "lora", names="diffusers")
+    assert all(key.startswith("transformer.transformer_blocks.") for key in load_file(made.path))
+    theirs = network()
+    theirs.load_lora_adapter(str(tmp_path), weight_name="x.safetensors", prefix="transformer")
+    close(run(theirs), run(ours))
+    made = exports.export(folder, tmp_path / "y.safetensors")
+    assert all(key.startswith("lora_transformer_transformer_blocks_") for key in load_file(made.path))
+    assert parsing.read(made.path).changes["transformer"].keys() == stored.read(folder).changes["transformer"].keys()
+
+
 def test_metadata_tells_kohya_stability_and_us(tmp_path: Path) -> None:
     folder = networks.save(networks.with_krona((4, 8)), tmp_path / "a")
     texts = weights.metadata(exports.export(folder, tmp_path / "rex.safetensors").path)

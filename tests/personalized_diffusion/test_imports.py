@@ -349,7 +349,7 @@ def test_headers_of_others_are_text_and_no_more(tmp_path: Path) -> None:
     facts = imports.open_adapter(tmp_path / "x.safetensors").facts
     assert len(facts["trigger"]["token"]) <= 200 and "\x1b" not in facts["trigger"]["token"]
     assert "family" not in facts
-    texts["peft_suite"] = '{"train": "' + "x" * 100_000 + '"}'
+    texts["peft_suite"] = '{"train": "' + "x" * 2_000_000 + '"}'
     save_file(_state(lokr_w1=ONE, lokr_w2=ONE.clone()), tmp_path / "x.safetensors", metadata=texts)
     assert "train" not in imports.open_adapter(tmp_path / "x.safetensors").facts
 
