@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from domains.personalized_diffusion import model as models
-from domains.personalized_diffusion import pipelines
+from domains.personalized_diffusion import pipelines, world
 from suite import adapters
 
 
@@ -31,6 +31,6 @@ def write_adapter(
         "base": "tiny",
         "trigger": {"token": "sks", "noun": "robot", "template": "a photo of {token} {noun}"},
         "text_encoder": text_encoder,
-        "resolution": 64,
+        "resolution": world.SIZE,
     }
     return adapters.save(network, folder, base="tiny", extra=section)

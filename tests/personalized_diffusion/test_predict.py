@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from domains.personalized_diffusion import pictures, pipelines
+from domains.personalized_diffusion import pictures, pipelines, world
 from domains.personalized_diffusion.predict import Personalizer, weighted
 from domains.personalized_diffusion.types import PromptQuery
 from suite import adapters
@@ -50,7 +50,7 @@ def same(first, second):
 
 def test_a_seed_gives_the_same_pictures_whatever_lies_beside_them(personalizer, random_base, adapter):
     [result] = personalizer.predict(PROMPT, images=3, steps=2, seed=5, batch_size=2)
-    assert [picture.seed for picture in result.pictures] == [5, 6, 7] and result.images[0].size == (64, 64)
+    assert [picture.seed for picture in result.pictures] == [5, 6, 7] and result.images[0].size == (world.SIZE, world.SIZE)
     again = Personalizer.from_pretrained(str(adapter), str(random_base), "cpu")
     [alone] = again.predict([PROMPT], images=1, steps=2, seed=7)
     assert pictures.difference(alone.images[0], result.images[2]) < 1
@@ -123,11 +123,11 @@ def test_results_are_saved_with_their_settings(personalizer, tmp_path, random_ba
     text = Image.open(home / "1.png").text["parameters"]
     assert text.startswith(f"{PROMPT}\nNegative prompt: blurry\nSteps: 2") and "Seed: 1" in text and "@1" in text
     record = json.loads((home / "result.json").read_text())
-    assert record["pictures"][0]["sha256"] == result.pictures[0].digest and record["settings"]["width"] == 64
+    assert record["pictures"][0]["sha256"] == result.pictures[0].digest and record["settings"]["width"] == world.SIZE
     rows = list(csv.DictReader((tmp_path / "images.csv").open()))
     assert [row["image"] for row in rows] == [f"{home.name}/0.png", f"{home.name}/1.png"]
     assert rows[0]["prompt"] == PROMPT and (tmp_path / "contact_sheet.png").is_file()
-    assert result.grid.width > 2 * 64
+    assert result.grid.width > 2 * world.SIZE
 
 
 def test_a_prompt_file_states_its_own_settings(personalizer, tmp_path):
