@@ -204,7 +204,8 @@ class PhotoData(L.LightningDataModule):
         if self.sources["val"] is None:
             return []
         samples = self._samples("val")
-        batches = BucketBatches(samples.buckets, self.batch_size, shuffle=False)
+        # The same draws each time, so that losses of different steps compare.
+        batches = list(BucketBatches(samples.buckets, self.batch_size, shuffle=False))
         return DataLoader(Seeded(samples), batch_sampler=batches, collate_fn=collate)
 
     def _samples(self, split: str) -> PhotoSamples:

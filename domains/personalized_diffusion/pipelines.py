@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import warnings
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ PIPELINES = {
 """Pipeline classes that a base folder may name, and their families."""
 
 # A base's own checker and image encoder neither train nor matter to a subject.
-_LEFT_OUT = {"safety_checker": None, "feature_extractor": None, "image_encoder": None}
+_LEFT_OUT = ("safety_checker", "feature_extractor", "image_encoder")
 _ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 
 
@@ -159,13 +160,12 @@ def load(base: str | Path = "tiny", dtype: torch.dtype | str = "auto", device: s
         dtype = getattr(torch, dtype)
     import diffusers
 
-    left_out = _LEFT_OUT if name != "FluxPipeline" else {}
-    checker = {"requires_safety_checker": False} if name == "StableDiffusionPipeline" else {}
+    made = getattr(diffusers, name)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
-            pipe = getattr(diffusers, name).from_pretrained(
-                folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True, **left_out, **checker
+            pipe = made.from_pretrained(
+                folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True, **_absent(made, folder)
             )
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{folder}: the pipeline cannot be loaded ({' '.join(str(error).split())[:200]})") from error
@@ -174,6 +174,17 @@ def load(base: str | Path = "tiny", dtype: torch.dtype | str = "auto", device: s
             part.requires_grad_(False).eval()
     shown = str(base) if not isinstance(base, Path) else base.name
     return Base(pipe.to(where), family_of(name, pipe.components), shown, folder)
+
+
+def _absent(made: Any, folder: Path) -> dict[str, Any]:
+    """Parts that the pipeline is to go without: those left out here, and those that its folder lacks (SD3's T5)."""
+    listed = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    known = inspect.signature(made.__init__).parameters
+    lacking = [name for name in ("text_encoder_3", "tokenizer_3") if not (listed.get(name) or [None])[0]]
+    absent: dict[str, Any] = {name: None for name in (*_LEFT_OUT, *lacking) if name in known}
+    if "requires_safety_checker" in known:
+        absent["requires_safety_checker"] = False
+    return absent
 
 
 def pipeline_class(folder: Path) -> str:
