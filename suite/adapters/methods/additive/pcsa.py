@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from suite.adapters.carriers import Site, TunerConfig, tuner
 from suite.adapters.pointsets import morton_order
@@ -119,8 +120,14 @@ class SpectralAdapter(nn.Module):
 
     def forward(self, x: Tensor, known: Spectrum) -> Tensor:
         """(B, T, C) to (B, T, C); the last G tokens are the patches, those before them only pass down-SiLU-up."""
-        groups = known.order.shape[1]
         h = self.down(x)
+        if torch.is_grad_enabled() and h.requires_grad:
+            # Eight small tensors in every block would wait for the backward; making them again costs next to nothing.
+            return self.up(checkpoint(self._inside, h, known, use_reentrant=False, preserve_rng_state=False))
+        return self.up(self._inside(h, known))
+
+    def _inside(self, h: Tensor, known: Spectrum) -> Tensor:
+        groups = known.order.shape[1]
         patches = h[:, -groups:]
         index = known.order[..., None].expand_as(patches)
         chunks = patches.gather(1, index).view(*known.local.shape[:3], -1)
@@ -128,7 +135,7 @@ class SpectralAdapter(nn.Module):
         local = self._tune(chunks, known.local, self.norm_ly2).flatten(1, 2)
         tuned = tuned + local.gather(1, known.inverse[..., None].expand_as(local))
         out = functional.silu(h)
-        return self.up(torch.cat([out[:, :-groups], out[:, -groups:] + tuned], 1))
+        return torch.cat([out[:, :-groups], out[:, -groups:] + tuned], 1)
 
     def _tune(self, p: Tensor, basis: Tensor, norm: nn.LayerNorm) -> Tensor:
         forward, back = (basis, basis.mT) if self.orientation == "released" else (basis.mT, basis)
