@@ -22,7 +22,7 @@ def export(
     names: Literal["kohya", "sgm", "diffusers", "lycoris"] = "kohya",
     rank: int | None = None,
     strength: float = 1.0,
-    also: list[str] | None = None,
+    also: str | None = None,
     dtype: Literal["float32", "float16", "bfloat16"] = "float32",
     base: str | None = None,
 ) -> dict[str, Any]:
@@ -37,8 +37,8 @@ def export(
         names: of the modules in the file; sgm is what SDXL tools of Stability's own code use.
         rank: of lora-truncated.
         strength: factor on the change, as trained is 1.
-        also: further adapters to add, each REF or REF=FACTOR. The sum is exact as lora, diff or merged; two KronA
-            adapters never add up to one, nor do their factors stack.
+        also: further adapters to add, as REF,REF=FACTOR,... The sum is exact as lora, diff or merged; two of KronA
+            never add up to one of KronA.
         dtype: of the numbers in the file.
         base: reference of the base, for merged and SVDiff (default: the one that the adapter names).
     """
@@ -46,7 +46,9 @@ def export(
     from suite import hub
 
     folder = hub.resolve(adapter, DOMAIN)
-    others = [(hub.resolve(reference, DOMAIN), factor) for reference, factor in map(weighted, also or [])]
+    others = [
+        (hub.resolve(reference, DOMAIN), factor) for reference, factor in map(weighted, also.split(",") if also else [])
+    ]
     made = exports.export(
         folder, out, to, names=names, rank=rank, strength=strength, also=others, dtype=dtype, base=base
     )

@@ -373,3 +373,23 @@ def test_inspect_export_and_import_as_commands(tmp_path: Path) -> None:
     same_changes(tmp_path / "b", networks.layer_deltas(networks.with_krona((4, 8), "official")))
     with pytest.raises(InputError, match="two positive whole numbers"):
         exchange.import_(f"{tmp_path}/x.safetensors", tmp_path / "c", factors="4")
+
+
+def test_commands_take_their_options_and_answer_bad_input_in_one_line(tmp_path: Path) -> None:
+    from suite.cli.main import run
+
+    folder = networks.save(networks.with_krona((4, 8)), tmp_path / "a")
+    out = tmp_path / "x.safetensors"
+    answer = run("suite x export", exchange.export, [f"{folder}", str(out), "--to", "lora", "--also", f"{folder}=0.5"])
+    assert answer.code == 0 and "form      lora of rank 64, exact" in answer.message  # both ranks, stacked
+    wanted = networks.layer_deltas(networks.with_krona((4, 8)))
+    for name, change in parsing.read(out).changes["unet"].items():
+        close(change.delta(), 1.5 * wanted[name])
+    for words, message in (
+        (["--to", "lokr", "--also", f"{folder}"], "no Kronecker product"),
+        (["--to", "zip"], "zip"),
+        (["--to", "lora-truncated"], "--rank belongs to"),
+    ):
+        with pytest.raises(InputError, match=message) as caught:
+            run("suite x export", exchange.export, [f"{folder}", str(out), *words])
+        assert "\n" not in str(caught.value)
