@@ -51,17 +51,23 @@ def bucket_sizes(
     return sorted(sizes)
 
 
-def choose(size: Size, sizes: Sequence[Size], *, upscale: bool = True) -> Size:
+def choose(size: Size, sizes: Sequence[Size], *, upscale: bool = True, step: int = 64) -> Size:
     """The bucket of a picture: the nearest aspect ratio, of these the largest.
 
     Args:
         size: of the picture.
         sizes: the buckets.
-        upscale: whether a picture may be enlarged; if not, only buckets that it covers are taken where there is one.
+        upscale: enlarge a picture that is smaller than every bucket; otherwise it gets one of its own, its own size cut
+            down to multiples of `step`.
+        step: of the sides.
     """
     ratio = math.log(size[0] / size[1])
-    covered = sizes if upscale else [s for s in sizes if s[0] <= size[0] and s[1] <= size[1]] or sizes
-    return min(covered, key=lambda s: (round(abs(math.log(s[0] / s[1]) - ratio), 6), -s[0] * s[1]))
+    covered = [s for s in sizes if s[0] <= size[0] and s[1] <= size[1]]
+    if not upscale and not covered:
+        return (max(step, size[0] // step * step), max(step, size[1] // step * step))
+    return min(
+        sizes if upscale else covered, key=lambda s: (round(abs(math.log(s[0] / s[1]) - ratio), 6), -s[0] * s[1])
+    )
 
 
 def fit(

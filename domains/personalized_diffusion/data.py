@@ -161,8 +161,14 @@ class PhotoData(L.LightningDataModule):
             named = kohya_folder(folder)
             repeats = self.repeats * (named[0] if named else 1)
             for photo, caption in zip(found, said, strict=True):
-                shots.append(Shot(photo, buckets.choose(photo.size, sizes, upscale=self.upscale), caption, repeats))
+                bucket = self._bucket(photo.size, sizes)
+                shots.append(Shot(photo, bucket, caption, repeats))
         return shots
+
+    def _bucket(self, size: Size, sizes: Sequence[Size]) -> Size:
+        if not self.bucketing:
+            return sizes[0]
+        return buckets.choose(size, sizes, upscale=self.upscale, step=self.bucket_limits["step"] or 64)
 
     def _sizes(self) -> list[Size]:
         factor = 8 if self.base is None else self.base.pipe.vae_scale_factor
