@@ -367,11 +367,11 @@ def merged(given: Sequence[tuple[Path, float]], out: Path, base: str | Path | No
     from suite.adapters.handle import handle_of
 
     read = [stored.read(folder) for folder, _ in given]
-    loaded = pipelines.load(_base(read[0], base), dtype=torch.float32, device="cpu")
+    plain, loaded = (pipelines.load(_base(read[0], base), dtype=torch.float32, device="cpu") for _ in range(2))
     text = {bool(found.facts.get("text_encoder")) for found in read}
     if len(text) > 1:
         raise InputError("some of the adapters change the text encoder and some do not; merge them one after the other")
-    network = pipelines.adapted_network(loaded, text.pop())
+    target, network = (pipelines.adapted_network(part, any(text)) for part in (plain, loaded))
     names = [f"merged{number}" for number in range(len(given))]
     for name, (folder, strength) in zip(names, given, strict=True):
         network = adapters.load(network, folder, name=name)
@@ -379,22 +379,13 @@ def merged(given: Sequence[tuple[Path, float]], out: Path, base: str | Path | No
             set_strength(network, strength, member.adapter)
     adapters.activate(network, *names)
     adapters.merge(network)
-    _bare(network)
-    pipe = loaded.pipeline().to(getattr(torch, dtype))
-    with atomic_folder(out) as target:
-        pipe.save_pretrained(target)
+    state = {key.replace(".base_layer.", "."): value for key, value in network.state_dict().items()}
+    target.load_state_dict({key: state[key] for key in target.state_dict()})
+    pipe = plain.pipeline().to(getattr(torch, dtype))
+    with atomic_folder(out) as folder:
+        pipe.save_pretrained(folder)
     numbers = sum(p.numel() for m in pipe.components.values() if isinstance(m, torch.nn.Module) for p in m.parameters())
     return Written(out, "merged", True, 0.0, 0, ("diffusers",), numbers)
-
-
-def _bare(network: torch.nn.Module) -> None:
-    """Leave merged layers as plain layers, under their own names."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    for name, layer in list(network.named_modules()):
-        if isinstance(layer, BaseTunerLayer) and hasattr(layer, "base_layer"):
-            parent, _, child = name.rpartition(".")
-            setattr(network.get_submodule(parent), child, layer.get_base_layer())
 
 
 def _network(found: stored.Stored, base: str | Path | None) -> torch.nn.Module:

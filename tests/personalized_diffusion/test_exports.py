@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from domains.personalized_diffusion import exports, imports, parsing, pipelines, stored
 from domains.personalized_diffusion.changes import Kronecker, LowRank
+from domains.personalized_diffusion.methods import Change
 from suite import adapters
 from suite.errors import InputError
 from suite.hub import weights
@@ -162,6 +163,27 @@ def test_the_merged_pipeline_is_an_ordinary_one(text: bool, random_base: Path, t
     theirs.set_progress_bar_config(disable=True)
     assert theirs.unet.state_dict().keys() == pipelines.load(random_base).unet.state_dict().keys()
     same_picture(picture(theirs), picture(ours))
+
+
+@pytest.mark.parametrize("method", ["full", "svdiff", "lora"])
+def test_every_method_of_the_comparison_merges(method: Any, random_base: Path, tmp_path: Path) -> None:
+    base = pipelines.load(random_base, dtype=torch.float32, device="cpu")
+    network = pipelines.adapted_network(base, False)
+    Change(method).attach(network)
+    networks.fill(network, 0.05)
+    ours = {name: weight.clone() for name, weight in wholly(network).items()}
+    folder = networks.save(network, tmp_path / "a", method=method)
+    exports.export(folder, tmp_path / "merged", "merged", base=random_base)
+    theirs = pipelines.load(tmp_path / "merged", dtype=torch.float32, device="cpu").unet.state_dict()
+    assert theirs.keys() == pipelines.load(random_base).unet.state_dict().keys()
+    for name, weight in ours.items():
+        close(theirs[name], weight)
+
+
+def wholly(network: nn.Module) -> dict[str, Tensor]:
+    """The weights of attention that a network computes with."""
+    made = {f"{name}.weight": weight for name, weight in merged_weights(network).items()}
+    return made or {name: p for name, p in network.named_parameters() if ".to_" in name and name.endswith(".weight")}
 
 
 # LyCORIS
