@@ -64,6 +64,8 @@ def of_folders(
     drawn = folders.read_generated(generated, asked, images=images, token=token, keep_token=keep_token)
     names = list(folders.by_subject(drawn))
     notices: tuple[str, ...] = ()
+    if asked is None and not token and not keep_token:
+        notices = ("CLIP-T reads the prompts as they stand; --token WORD takes the trigger out of them",)
     if isinstance(asked, Protocol) and len(names) < len(asked.classes):
         notices = (f"{len(names)} of the protocol's {len(asked.classes)} subjects",)
     return Asked(drawn, folders.read_real(real, names), notices=notices)

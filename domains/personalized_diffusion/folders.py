@@ -48,7 +48,7 @@ def read_generated(
 
     Args:
         path: a folder `<subject>/<prompt index>/<n>.png`; a CSV file with the columns image (relative to the file),
-            prompt and subject; or a folder with such a file, `images.csv`.
+            prompt and subject; or, without prompts, a folder with such a file, `images.csv`.
         prompts: of the folders' prompt indices; a table states its own.
         images: how many a prompt has. 0: as many as are found, the same number for all prompts of a subject.
         token: the trigger, which stands in the prompts of a table.
@@ -61,7 +61,8 @@ def read_generated(
     if not path.exists():
         raise InputError(f"{path}: no such folder or table of generated pictures")
     table = path / TABLE if path.is_dir() else path
-    if table.is_file():
+    # `predict` writes its table anew for each subject, and the folders of all subjects stay: prompts mean the folders.
+    if table.is_file() and (prompts is None or table == path):
         return _of_table(table, images, token, keep_token)
     if prompts is None:
         raise InputError(f"{path}: it has no {TABLE}; name the file of its prompts with --prompts")

@@ -112,6 +112,10 @@ def test_a_table_gives_the_same_numbers(world, golden, tmp_path):
     assert record["protocol"]["token in the prompts of CLIP-T"] == "removed"
     folder = evaluate(table.parent, real=world["real"] / "dog", images=world["images"], token="sks")
     assert folder["metrics"] == record["metrics"]
+    assert record["notices"] == folder["notices"] and not any("--token" in line for line in record["notices"])
+    with table.open("a") as stream:
+        stream.write("dog,dog/absent.png,a dog\n")
+    assert evaluate(**world)["metrics"] == record["metrics"]
 
 
 def test_swapping_real_and_generated_changes_neither_clip_i_nor_dino(world):
