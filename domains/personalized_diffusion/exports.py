@@ -72,7 +72,7 @@ def export(
     out: Path,
     to: Form = "kohya",
     *,
-    names: Names | None = None,
+    names: Names = "kohya",
     rank: int | None = None,
     strength: float = 1.0,
     also: Sequence[tuple[Path, float]] = (),
@@ -85,7 +85,7 @@ def export(
         source: the adapter; its facts (trigger, base) go into the file.
         out: a file that ends in .safetensors; a folder for `peft`, `official` and `merged`.
         to: the form. `kohya` takes LoKr where that is exact, else LoRA.
-        names: of the modules in the file; kohya's by default.
+        names: of the modules in the file.
         rank: of a truncated LoRA.
         strength: factor on the change.
         also: further adapters to add, each with its factor. Their sum is exact as LoRA, difference or merged pipeline;
@@ -105,7 +105,7 @@ def export(
     if to in ("peft", "official"):
         made = (peft_folder if to == "peft" else official_folder)(changes, out, found, dtype)
     else:
-        made = _file(changes, out, to, found, names=names or "kohya", rank=rank, dtype=dtype)
+        made = _file(changes, out, to, found, names=names, rank=rank, dtype=dtype)
     return made
 
 

@@ -8,15 +8,17 @@ the change's squared norm that all of them hold is told.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from torch import nn
 
 from domains.personalized_diffusion import header, official, parsing, stored
-from domains.personalized_diffusion.changes import Change, Changes, Kronecker, LowRank, fit_all
+from domains.personalized_diffusion.changes import Changes, Kronecker, fit_all
 from domains.personalized_diffusion.exports import DIFFUSERS_NAME, converted
 from suite.errors import InputError
 from suite.hub import formats
@@ -157,10 +159,10 @@ def convert(
         held = 1 - error**2
     facts = _facts(opened, changes, held, token, noun)
     base = base or opened.base or _USUAL.get(facts["family"])
-    written = stored.write(changes, out.parent / f"{out.name}.made", base=base, facts={**facts, "base": base})
-    for file in written.iterdir():
-        file.rename(out / file.name)
-    written.rmdir()
+    with TemporaryDirectory(dir=out.parent) as scratch:  # saving an adapter replaces its folder, and `out` is there
+        written = stored.write(changes, Path(scratch) / "adapter", base=base, facts={**facts, "base": base})
+        for file in written.iterdir():
+            shutil.move(str(file), out / file.name)
 
 
 _USUAL = {
@@ -255,8 +257,3 @@ def _family_title(width: object) -> str:
     if not isinstance(width, int):
         return "a base of unknown cross-attention width"
     return f"{_TITLES.get(width, 'another base')} (cross-attention width {width})"
-
-
-def ranks(changes: Mapping[str, Mapping[str, Change]]) -> set[int]:
-    """The ranks of what is LoRA."""
-    return {change.rank for modules in changes.values() for change in modules.values() if isinstance(change, LowRank)}
