@@ -26,3 +26,12 @@ def block_names(model: nn.Module) -> list[str]:
     if not best[1]:
         raise InputError(f"{type(model).__name__} has no list of equal blocks: name the blocks yourself")
     return best[1]
+
+
+def all_blocks(model: nn.Module) -> list[nn.Module]:
+    """The blocks of every list of equal modules with parts of their own, encoders and decoders alike; none nested."""
+    if isinstance(model, (nn.ModuleList, nn.Sequential)) and len(model) > 1:
+        same = len({type(child) for child in model}) == 1
+        if same and all(any(True for _ in child.children()) for child in model):
+            return list(model)
+    return [block for child in model.children() for block in all_blocks(child)]

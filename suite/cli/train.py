@@ -20,6 +20,7 @@ _LATEST = "latest"
 def run(domain: Domain, argv: Sequence[str]) -> Answer:
     """Train as the configuration and the options in `argv` say."""
     from suite import training
+    from suite.training.folder import is_follower
 
     parser = _parser(domain)
     given, overrides = parser.parse_known_args(list(argv))
@@ -28,6 +29,8 @@ def run(domain: Domain, argv: Sequence[str]) -> Answer:
     path = given.config or Path(given.resume) / "config.yaml"
     config = checked(training.load_config(path, overrides), domain)
     done = training.run(config, run_dir=given.run_dir, resume=given.resume)
+    if is_follower():
+        return Answer({})
     metrics = {name: float(value) for name, value in sorted(done.metrics.items())}
     data = {"run": done.folder, "adapter": done.adapter, "report": done.report, "metrics": metrics}
     # The trainer has said where everything is and what to run next, on standard error.

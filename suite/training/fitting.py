@@ -35,6 +35,7 @@ from suite.training.progress import ProgressDisplay
 from suite.training.randomness import BatchSeeds, seed_all
 from suite.training.reporting import write_report
 from suite.training.settings import TrainerConfig
+from suite.training.sharding import ShardedBase
 
 
 @dataclass(frozen=True)
@@ -160,14 +161,20 @@ def _make_trainer(config: TrainerConfig, callbacks: list[L.Callback], loggers: l
     if not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
         raise InputError(
             f"trainer.strategy is {config.strategy}, which cuts the adapter's tensors into shards that no adapter file "
-            "can be written from; use ddp, with trainer.gradient_checkpointing or a 4-bit base where memory is short"
+            "can be written from; use ddp, or fsdp, which cuts the frozen base alone"
         )
+    # With max_steps set, Lightning 2.6 takes a run saved at an epoch's end for one inside it, and adds a batch to it.
+    trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
     return trainer
 
 
 def _lightning_trainer(
     config: TrainerConfig, callbacks: list[L.Callback], loggers: list[Any], run: RunFolder
 ) -> L.Trainer:
+    sharded = config.strategy == ShardedBase.strategy_name
+    if sharded and config.compile:
+        # torch.compile leaves FSDP's hooks out of what it compiles, so that the shards would never meet.
+        raise InputError("trainer.strategy fsdp and trainer.compile do not go together; set trainer.compile to false")
     whole_epochs = isinstance(config.val_every, float) and config.val_every >= 1
     return L.Trainer(
         max_epochs=config.max_epochs,
@@ -175,7 +182,7 @@ def _lightning_trainer(
         accelerator=config.accelerator,
         devices=config.devices,
         num_nodes=config.num_nodes,
-        strategy=config.strategy,
+        strategy=ShardedBase() if sharded else config.strategy,
         precision=precision_of(config),
         accumulate_grad_batches=config.accumulate_grad_batches,
         gradient_clip_val=config.gradient_clip_val,
@@ -187,6 +194,8 @@ def _lightning_trainer(
         callbacks=callbacks,
         logger=loggers,
         log_every_n_steps=config.log_every,
+        # What FSDP gathers in inference mode could not be used in training again.
+        inference_mode=not sharded,
         # Batches are split over ranks by the sampler, which keeps one order for any number of ranks.
         use_distributed_sampler=False,
         enable_checkpointing=True,

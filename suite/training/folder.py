@@ -85,9 +85,9 @@ def fresh(parent: str | Path = "runs", name: str = "") -> RunFolder:
     Raises:
         InputError: an outside launcher started several processes, which cannot agree on a name.
     """
-    if int(os.environ.get("LOCAL_RANK", 0)) > 0 and _INHERITED in os.environ:
+    if is_follower() and _INHERITED in os.environ:
         return RunFolder(Path(os.environ[_INHERITED]))
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and _INHERITED not in os.environ:
         raise InputError("several processes were launched without a common run folder; name one with --run-dir")
     stem = time.strftime("%Y-%m-%d_%H-%M-%S") + (f"-{name}" if name else "")
     path = Path(parent) / stem
@@ -97,6 +97,12 @@ def fresh(parent: str | Path = "runs", name: str = "") -> RunFolder:
         path = Path(parent) / f"{stem}-{count}"
     os.environ[_INHERITED] = str(path)
     return RunFolder(path)
+
+
+def is_follower() -> bool:
+    """Whether this process is one of several of a training and another one leads, which alone writes and speaks."""
+    ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
+    return any(int(os.environ.get(name, 0)) > 0 for name in ranks)
 
 
 def existing(path: str | Path) -> RunFolder:

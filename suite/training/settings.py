@@ -28,7 +28,8 @@ class TrainerConfig:
         accelerator: `auto`, `cpu`, `gpu`.
         devices: how many devices on this machine.
         num_nodes: how many machines.
-        strategy: Lightning's name: `auto`, `ddp` or one of its variants, e.g. `ddp_find_unused_parameters_true`.
+        strategy: `auto`; `ddp` or one of Lightning's variants of it, e.g. `ddp_find_unused_parameters_true`; or `fsdp`,
+            which is ddp with the frozen base cut in shards over the devices.
         ema: decay of the moving average of the trained weights, which validates and is what is saved; None: off.
         gradient_checkpointing: recompute blocks in the backward pass instead of keeping their activations.
         compile: run the model through `torch.compile`.

@@ -63,6 +63,15 @@ def test_death_anywhere(whole: Path, tmp_path: Path, fatal: int) -> None:
     assert_equal(folder, whole)
 
 
+def test_death_after_an_epoch_of_a_run_that_counts_steps(tmp_path: Path) -> None:
+    config = dataclasses.replace(HARD, max_epochs=-1, max_steps=7)
+    plain = fit(Language(), Rows(), config, folder=tmp_path / "plain").folder
+    with pytest.raises(Dead):
+        fit(Mortal(8), Rows(), config, folder=tmp_path / "killed")
+    fit(Language(), Rows(), config, resume=tmp_path / "killed")
+    assert_equal(tmp_path / "killed", plain)
+
+
 def test_workers_change_nothing_and_resume_too(tmp_path: Path) -> None:
     config = dataclasses.replace(HARD, ema=None, monitor=None, limit_val_batches=0, max_epochs=2)
     plain = fit(Language(), Rows(buckets=True), config, folder=tmp_path / "plain").folder

@@ -6,17 +6,22 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric, MetricCollection
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from suite import adapters
-from suite.training import AdapterModule, Outputs, Stage, Stages, TrainerConfig, causal_lm_loss, fit, loader
+from suite.training import AdapterModule, Outputs, Run, Stage, Stages, TrainerConfig, causal_lm_loss, fit, loader
+from suite.training.bound import BoundFit
+from suite.training.folder import RunFolder, is_follower
 
 VOCABULARY = 48
 
@@ -164,8 +169,8 @@ class TwoVoices(AdapterModule):
 class Mortal(Language):
     """Dies in the middle of its `fatal`-th training batch: by SIGKILL, or by an exception inside one process."""
 
-    def __init__(self, fatal: int, by_signal: bool = False) -> None:
-        super().__init__()
+    def __init__(self, fatal: int, by_signal: bool = False, dropout: float = 0.1) -> None:
+        super().__init__(dropout=dropout)
         self.fatal, self.by_signal, self.seen = fatal, by_signal, 0
 
     def compute(self, batch: dict[str, Tensor]) -> Outputs:
@@ -211,13 +216,69 @@ def double_precision(devices: int) -> TrainerConfig:
     )
 
 
+class Cut(Mortal):
+    """Also says what part of the frozen base this process holds between two steps, and remembers the base."""
+
+    held = 1.0
+
+    def build(self) -> nn.Module:
+        model = super().build()
+        self.frozen = {name: p.detach().clone() for name, p in model.named_parameters() if not p.requires_grad}
+        return model
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        frozen = [parameter for parameter in self.parameters() if not parameter.requires_grad]
+        local = [parameter.to_local() if isinstance(parameter, DTensor) else parameter for parameter in frozen]
+        self.held = sum(part.numel() for part in local) / sum(parameter.numel() for parameter in frozen)
+
+    def extra(self) -> dict[str, Any]:
+        return {"held": self.held}
+
+
+def sharded(devices: int) -> TrainerConfig:
+    """`double_precision` with all that could trip over shards: recomputation, clipping, averages, the best weights."""
+    return replace(
+        double_precision(devices),
+        strategy="auto" if devices == 1 else "fsdp",
+        gradient_checkpointing=True,
+        gradient_clip_val=0.01,
+        ema=0.5,
+        limit_val_batches=None,
+        val_every=2,
+        monitor="val/loss",
+        mode="min",
+        checkpoint_every=1,
+    )
+
+
+def in_turn(devices: int, folder: Path) -> Run:
+    """Two adapters in turn on one base."""
+    owner, rows = TwoVoices(), rows_over(devices)
+    if not is_follower():
+        folder.mkdir(parents=True)
+        RunFolder(folder).write_config({})
+    return owner.driver(rows).run(BoundFit(folder, sharded(devices), rows, record={}))
+
+
 def rows_over(devices: int) -> Rows:
     """17 rows: the fifth batch of an epoch has one sample, so that one of two ranks has none."""
     return Rows(size=17, batch_size=4 // devices)
 
 
+def train_sharded(folder: Path) -> None:
+    """Die in the fourth of five steps; when called again, go on, and train two adapters in turn."""
+    dead = (folder / "one" / "last.ckpt").is_file()
+    recipe = Cut(0 if dead else 7, dropout=0.0)
+    fit(recipe, rows_over(2), sharded(2), folder=folder / "one", resume=folder / "one" if dead else None)
+    whole = recipe.model.state_dict()
+    assert all(torch.equal(whole[name], tensor) for name, tensor in recipe.frozen.items())
+    in_turn(2, folder / "turns")
+
+
 if __name__ == "__main__":
     if sys.argv[2] == "ddp":
         fit(Language(dropout=0.0), rows_over(2), double_precision(2), folder=sys.argv[1])
+    elif sys.argv[2] == "fsdp":
+        train_sharded(Path(sys.argv[1]))
     else:
         fit(Mortal(int(sys.argv[2]), by_signal=True), Rows(), HARD, folder=sys.argv[1])

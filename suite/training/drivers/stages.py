@@ -15,7 +15,7 @@ from suite.files import atomic_folder
 from suite.media.report import Report
 from suite.training.driver import Fit
 from suite.training.fitting import Run, finished_run
-from suite.training.folder import RunFolder
+from suite.training.folder import RunFolder, is_follower
 from suite.training.module import AdapterModule
 from suite.training.reporting import add_run
 
@@ -61,6 +61,8 @@ class Stages:
         self.owner.prepare()
         results = {stage.name: fit(stage.recipe, stage.data, name=stage.name, **stage.trainer) for stage in self.stages}
         folder = RunFolder(fit.folder)
+        if is_follower():
+            return Run(folder.path, folder.adapter, {}, None)
         gather({name: result.adapter for name, result in results.items()}, folder.adapter, self.owner.extra())
         metrics = {
             f"{name}/{value}": number for name, result in results.items() for value, number in result.metrics.items()
