@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from suite.training import procedures
 from suite.training.fitting import Run, finished_run, fit
 from suite.training.folder import RunFolder
 from suite.training.module import AdapterModule
@@ -23,6 +25,7 @@ class BoundFit:
         config: the run's settings.
         data: the run's data, where a call names none.
         record: the run's configuration.
+        procedures: the run's changes of the procedure, as its configuration states them; every training has its own.
         resuming: whether the run is being resumed.
     """
 
@@ -30,6 +33,7 @@ class BoundFit:
     config: TrainerConfig
     data: Any
     record: dict[str, Any]
+    procedures: Sequence[Mapping[str, Any]] = ()
     resuming: bool = False
 
     def __call__(self, recipe: AdapterModule, data: Any = None, *, name: str | None = None, **overrides: Any) -> Run:
@@ -44,6 +48,7 @@ class BoundFit:
             recipe,
             self.data if data is None else data,
             config,
+            procedures.build(self.procedures),
             resume=run.path if started else None,
             folder=run.path,
             record=self._record(config, name),

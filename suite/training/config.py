@@ -6,12 +6,12 @@ seed: 42
 recipe: {r: 8}
 data: {path: ./documents.json}
 trainer: {max_epochs: 3}
+procedures: [mezo]
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,8 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from suite.errors import InputError
+from suite.training import procedures
+from suite.training.names import check_names
 from suite.training.settings import TrainerConfig
 
 FREE = ("recipe", "data", "architecture")
@@ -39,6 +41,7 @@ class ExperimentConfig:
         recipe: arguments of the task's recipe, besides `base` and `architecture`.
         data: arguments of the task's data module.
         trainer: how to train; its seed is always the experiment's.
+        procedures: changes of the training procedure, outermost first: each a `name` and its settings.
         architecture: class and configuration of the base, for counting without its weights.
         source: the file it was read from.
     """
@@ -50,6 +53,7 @@ class ExperimentConfig:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    procedures: tuple[Mapping[str, Any], ...] = ()
     architecture: Mapping[str, Any] | None = None
     source: Path | None = None
 
@@ -69,6 +73,8 @@ class ExperimentConfig:
             "data": dict(self.data),
             "trainer": trainer,
         }
+        if self.procedures:
+            record["procedures"] = [dict(entry) for entry in self.procedures]
         if self.architecture is not None:
             record["architecture"] = dict(self.architecture)
         return record
@@ -89,6 +95,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentCo
     for name, value in _pairs(overrides):
         _assign(content, name, value)
     _check_keys(content, path)
+    changes = procedures.read(content.pop("procedures", None), str(path))
     parser = _parser()
     try:
         parsed = parser.parse_object(content)
@@ -104,23 +111,10 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentCo
         recipe=free["recipe"] or {},
         data=free["data"] or {},
         trainer=values["trainer"],
+        procedures=changes,
         architecture=free["architecture"],
         source=path,
     )
-
-
-def check_names(given: Iterable[str], known: Iterable[str], where: str) -> None:
-    """Refuse names that are not known, with the nearest that is.
-
-    Raises:
-        InputError: one is not.
-    """
-    known = list(known)
-    for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            advice = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-            raise InputError(f"{where}: unknown key {name!r}; {advice}")
 
 
 def _parser() -> ArgumentParser:

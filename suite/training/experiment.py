@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-from jsonargparse import ArgumentError, ArgumentParser
 
 from suite import adapters, domain
 from suite.domain import Task, load
 from suite.errors import InputError
 from suite.training import folder as run_folders
 from suite.training.bound import BoundFit
-from suite.training.config import ExperimentConfig, check_names, load_config
+from suite.training.config import ExperimentConfig, load_config
+from suite.training.construct import construct
 from suite.training.driver import Driver
 from suite.training.fitting import Run, finished_run, precision_of, quiet
 from suite.training.folder import RunFolder
 from suite.training.interruption import Interrupted
 from suite.training.module import AdapterModule
+from suite.training.names import check_names
 from suite.training.randomness import BatchSeeds, seed_all
 
 RUNS = Path("runs")
@@ -48,22 +48,26 @@ def run(config: ExperimentConfig, run_dir: str | Path | None = None, resume: str
         if folder.finished:
             return finished_run(folder)
     recipe, data = recipe_of(config), data_of(config)
-    fit = BoundFit(folder.path, config.trainer, data, complete(config), resuming=resume is not None)
+    fit = BoundFit(folder.path, config.trainer, data, complete(config), config.procedures, resuming=resume is not None)
     driver = recipe.driver(data)
     result = fit(recipe) if driver is None else _drive(driver, fit, folder)
-    _say_what_next(recipe, result)
+    if not run_folders.is_follower():
+        _say_what_next(recipe, result)
     return result
 
 
 def _drive(driver: Driver, fit: BoundFit, folder: RunFolder) -> Run:
     """Let a driver loop inside the run folder, whose own state says how far the whole has got."""
-    folder.path.mkdir(parents=True, exist_ok=True)
-    folder.write_config(fit.record)
-    folder.mark("running")
+    leads = not run_folders.is_follower()
+    if leads:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        folder.write_config(fit.record)
+        folder.mark("running")
     try:
         return driver.run(fit)
     except Interrupted as stopped:
-        folder.mark("interrupted")
+        if leads:
+            folder.mark("interrupted")
         raise Interrupted(folder.path) from stopped
 
 
@@ -74,7 +78,7 @@ def recipe_of(config: ExperimentConfig) -> AdapterModule:
         InputError: the domain or task does not exist, or the `recipe:` section does not fit it.
     """
     given = {"base": config.base, "architecture": config.architecture}
-    return _make(_task(config).recipe, config.recipe, "recipe", given)
+    return construct(load(_task(config).recipe), config.recipe, "recipe", given)
 
 
 def data_of(config: ExperimentConfig) -> Any:
@@ -83,7 +87,7 @@ def data_of(config: ExperimentConfig) -> Any:
     Raises:
         InputError: the domain or task does not exist, or the `data:` section does not fit it.
     """
-    return _make(_task(config).data, config.data, "data", {})
+    return construct(load(_task(config).data), config.data, "data", {})
 
 
 def evaluate(config: ExperimentConfig, adapter: str | Path | None) -> dict[str, float]:
@@ -142,7 +146,7 @@ def _folder(config: ExperimentConfig, run_dir: str | Path | None, resume: str | 
     if run_dir is None:
         return run_folders.fresh(parent, config.source.stem if config.source else "")
     folder = RunFolder(Path(run_dir))
-    if folder.state_file.is_file():
+    if folder.state_file.is_file() and not run_folders.is_follower():
         raise InputError(f"{folder.path} already holds a run; add --resume {folder.path}, or name another --run-dir")
     return folder
 
@@ -154,20 +158,6 @@ def _task(config: ExperimentConfig) -> Task:
         return next(iter(tasks.values()))
     check_names([config.task], tasks, f"tasks of {config.domain}")
     return tasks[config.task]
-
-
-def _make(reference: str, section: Mapping[str, Any], where: str, given: Mapping[str, Any]) -> Any:
-    """An object of the class from a section of the configuration, each value checked against the class's types."""
-    cls = load(reference)
-    known = [name for name in inspect.signature(cls).parameters if name not in given]
-    check_names(section, known, where)
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(cls, where, skip=set(given), instantiate=False)
-    try:
-        values = parser.parse_object({where: dict(section)})
-    except (ArgumentError, TypeError, ValueError, KeyError) as error:
-        raise InputError(f"{where}: {' '.join(str(error).split())}") from error
-    return cls(**given, **{name: values[where][name] for name in section})
 
 
 def _defaults(cls: type, skip: tuple[str, ...]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from suite.errors import InputError
-from suite.training import Outputs, Procedure, TrainerConfig, fit
+from suite.training import ExperimentConfig, Outputs, Procedure, TrainerConfig, fit, load_config, procedures, run
 from suite.training.procedure import total_loss
+from suite.training.procedures.mezo import ForwardOnly
 from tests.training.toys import Language, Rows
 
 SHORT = TrainerConfig(max_steps=3, lr=1e-2, limit_val_batches=0, log_every=1)
@@ -159,3 +161,73 @@ def test_a_zeroth_order_optimizer_trains_without_gradients(tmp_path: Path) -> No
     config = TrainerConfig(max_steps=3, accumulate_grad_batches=2)
     with pytest.raises(InputError, match="accumulates no gradients"):
         fit(Language(), Rows(), config, [Mezo()], folder=tmp_path / "accumulating")
+
+
+CONFIG = "domain: toys\nrecipe: {dropout: 0.2}\ntrainer: {max_steps: 3, limit_val_batches: 0, scheduler: constant}\n"
+
+
+def configured(folder: Path, section: str) -> ExperimentConfig:
+    path = folder / "toys.yaml"
+    path.write_text(f"{CONFIG}procedures: {section}\n")
+    return load_config(path)
+
+
+def test_a_configuration_names_procedures_and_their_settings(toys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes: list[tuple[bool, bool]] = []
+    compute = Language.compute
+
+    def watched(self: Language, batch: dict[str, Tensor]) -> Outputs:
+        modes.append((torch.is_grad_enabled(), self.training))
+        return compute(self, batch)
+
+    monkeypatch.setattr(Language, "compute", watched)
+    done = run(configured(toys, "{name: mezo, epsilon: 0.01, seed: 5}"), run_dir=toys / "run")
+    # Two forward passes a step, without dropout and without gradients.
+    assert modes == [(False, False)] * 6
+    record = load_config(done.folder / "config.yaml")
+    assert record.procedures == ({"name": "mezo", "epsilon": 0.01, "seed": 5},)
+
+
+def test_a_procedure_of_ones_own_is_named_by_its_import_string(toys: Path) -> None:
+    [mezo, penalty] = procedures.build(configured(toys, f"[mezo, '{__name__}:Penalty']").procedures)
+    assert type(penalty) is Penalty and type(mezo).__name__ == "Mezo"
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ("mezoo", "did you mean mezo"),
+        ("[7]", "procedures holds 7; write a name"),
+        ("{epsilon: 0.1}", "write a name, or name: and settings"),
+        ("{name: mezo, epsilonn: 0.1}", "procedures: mezo: unknown key 'epsilonn'; did you mean epsilon?"),
+        ("{name: mezo, epsilon: much}", "procedures: mezo: "),
+        ("{name: mezo, epsilon: -1}", "epsilon is -1"),
+        ("'nowhere.at:All'", "procedures: nowhere.at:All cannot be imported"),
+        (f"'{__name__}:TwoPoint'", "is no suite.training.Procedure"),
+    ],
+)
+def test_bad_procedures_are_refused_in_one_line(toys: Path, section: str, words: str) -> None:
+    with pytest.raises(InputError, match=re.escape(words)) as caught:
+        procedures.build(configured(toys, section).procedures)
+    assert "\n" not in str(caught.value)
+
+
+def test_mezo_resumes_with_the_seeds_that_were_to_come() -> None:
+    def steps(optimizer: ForwardOnly, parameter: Tensor, count: int) -> None:
+        for _ in range(count):
+            optimizer.step(lambda: parameter.square().sum())
+
+    def fresh(value: Tensor) -> tuple[ForwardOnly, Tensor]:
+        parameter = torch.nn.Parameter(value.clone())
+        return ForwardOnly([{"params": [parameter], "lr": 0.01}], [parameter], 1e-3, seed=3), parameter
+
+    start = torch.linspace(1, 2, 5, dtype=torch.float64)
+    whole, expected = fresh(start)
+    steps(whole, expected, 5)
+    first, half = fresh(start)
+    steps(first, half, 2)
+    second, resumed = fresh(half.detach())
+    second.load_state_dict(first.state_dict())
+    steps(second, resumed, 3)
+    assert torch.equal(resumed, expected)
+    assert expected.square().sum() < start.square().sum()
