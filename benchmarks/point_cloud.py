@@ -142,10 +142,7 @@ def main() -> None:
     seconds, kept = measure(options.repeats)
     for name, values in seconds.items():
         print(f"{name:18s} {1e3 * statistics.median(values):8.1f} ms")
-    ratios = []
-    for above, below, bound, upper in TARGETS:
-        ratio = statistics.median(a / b for a, b in zip(seconds[above], seconds[below], strict=True))
-        ratios.append(verdict(f"{above} / {below}", ratio, bound, upper))
+    ratios = verdicts(seconds)
     share = kept["pointgst"] / kept["full"]
     print(f"activations: full {kept['full'] / 2**20:.0f} MiB, PointGST {kept['pointgst'] / 2**20:.0f} MiB")
     ratios.append(verdict("PointGST / full activations", share, ACTIVATIONS, True))
@@ -161,6 +158,15 @@ def main() -> None:
             "ratios": ratios,
         }
         (RESULTS / "point_cloud.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def verdicts(seconds: dict[str, list[float]]) -> list[dict[str, object]]:
+    """Every ratio of times beside its target."""
+    found = []
+    for above, below, bound, upper in TARGETS:
+        ratio = statistics.median(a / b for a, b in zip(seconds[above], seconds[below], strict=True))
+        found.append(verdict(f"{above} / {below}", ratio, bound, upper))
+    return found
 
 
 def verdict(name: str, ratio: float, bound: float, upper: bool) -> dict[str, object]:

@@ -63,7 +63,7 @@ def open_all(inputs: Any, *, samples: int, seed: int | None, strict: bool, up: s
         try:
             yield _open(one, source, samples=samples, seed=seed, strict=strict, up=up)
         except InputError as error:
-            yield Opened(source, error=str(error).removeprefix(f"{source}: "))
+            yield Opened(source, error=str(error).removeprefix(source).lstrip(":, "))
 
 
 def _expanded(inputs: Iterable[Any]) -> Iterator[Any]:

@@ -1,0 +1,51 @@
+"""Few-shot folds through the command."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from domains.point_cloud import model, shapes
+from domains.point_cloud.datasets.fewshot import summary
+from domains.point_cloud.fewshot import fewshot
+from suite.errors import InputError
+from tests.point_cloud.small import ARCHITECTURE
+
+
+def write_folds(folder: Path, folds: int) -> Path:
+    """Folds as published: tuples of points (N, 6), the fold's label, ModelNet40's label."""
+    folder.mkdir()
+    for fold in range(folds):
+        halves = {"train": part(100 * fold, 8), "test": part(5000 + 100 * fold, 4)}
+        (folder / f"{fold}.pkl").write_bytes(pickle.dumps(halves))
+    return folder
+
+
+def part(first: int, shots: int) -> list[tuple]:
+    """`shots` clouds of two classes, made from the seed `first` on."""
+    return [
+        (np.tile(shapes.make(name, first + shot, 600).points, 2).astype(np.float32), label, 10 + label)
+        for label, name in enumerate(("mug", "plane"))
+        for shot in range(shots)
+    ]
+
+
+def test_every_fold_gets_an_adapter_of_its_own(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    base = model.save_base(model.build(ARCHITECTURE), tmp_path / "base")
+    write_folds(tmp_path / "2way_8shot", 2)
+    told = fewshot(tmp_path / "2way8shot", folds=2, epochs=2, base=str(base), out=tmp_path / "runs")
+    assert len(told["accuracies"]) == 2
+    assert (told["mean"], told["std"]) == summary(told["accuracies"])
+    assert "2 folds of 2way_8shot" in told["message"]
+    assert all((tmp_path / "runs" / f"fold_{number}" / "adapter").is_dir() for number in range(2))
+
+
+def test_a_missing_fold_is_named(tmp_path: Path) -> None:
+    write_folds(tmp_path / "2way_8shot", 1)
+    with pytest.raises(InputError, match=r"lacks 1\.pkl"):
+        fewshot(tmp_path / "2way_8shot", folds=3)
