@@ -129,14 +129,15 @@ def write_base(folder: Path, phases: Sequence[Phase] = PHASES) -> Path:
     return folder
 
 
-def write_adapters(folder: Path, run_dir: Path, base: str = "tiny", seed: int = 42) -> Path:
-    """Train the three adapters by the shipped configuration and put them, with what they reach, into `folder`."""
+def write_adapters(folder: Path, run_dir: Path, base: str = "tiny", seed: int = 42) -> dict[str, float]:
+    """Train the three adapters by the shipped configuration and put them into `folder`; return what they reach."""
     config = load_config(paths.assets() / "configs" / "relation_extraction" / "tiny.yaml")
     run = training.run(dataclasses.replace(config, seed=seed, base=base), run_dir=run_dir)
     with atomic_folder(folder) as temporary:
         shutil.copytree(run.adapter, temporary, dirs_exist_ok=True)
-        write_text(temporary / "README.md", adapter_card(measure(str(temporary), base)))
-    return folder
+        figures = measure(str(temporary), base)
+        write_text(temporary / "README.md", adapter_card(figures))
+    return figures
 
 
 def measure(adapter: str, base: str = "tiny", seed: int = 0, count: int = 120) -> dict[str, float]:
@@ -182,8 +183,8 @@ def rebuild(part: Literal["all", "base", "adapter"] = "all", run_dir: Path = Pat
     if part in ("all", "base"):
         hub.record(write_base(home / "base"), domain=DOMAIN, kind="base", licence=LICENCE)
     if part in ("all", "adapter"):
-        folder = write_adapters(home / "adapter", run_dir)
-        reached = measure(str(folder))["adapted"]
+        folder = home / "adapter"
+        reached = write_adapters(folder, run_dir)["adapted"]
         metric = hub.Metric("micro-F1", round(reached, 3), "held-out documents of the made world")
         hub.record(folder, domain=DOMAIN, method="lora", base="tiny", metric=metric, licence=LICENCE)
 
