@@ -1,35 +1,27 @@
-"""Adapters for other programs: LoKr, LoRA, full differences, peft folders, merged pipelines.
-
-What is exact (section 2.5 of DiffuseKronA's layers against LoKr): the paper's layout is LoKr with both factors whole,
-w1 = A and w2 = B, for every (a1, a2) in ComfyUI and A1111, and where one number gives both shapes in peft, diffusers
-and LyCORIS. The authors' layout is no Kronecker product of any shape. Both are LoRA of rank
-rank(A) * rank(B) <= min(a1, a2) * min(b1, b2).
-"""
+"""Adapters for other programs: weights files, peft folders, the authors' files, merged pipelines."""
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
 
 from domains.personalized_diffusion import header, official, stored
-from domains.personalized_diffusion.changes import (
-    Change,
-    Changes,
-    Dense,
-    Kronecker,
-    LowRank,
-    combined,
-    folded,
-    low_rank,
+from domains.personalized_diffusion.changes import Changes, Kronecker, LowRank, combined, folded
+from domains.personalized_diffusion.forms import (
+    chosen,
+    converted,
+    diffusers_metadata,
+    named,
+    one_alpha,
+    opens_in,
+    single_factor,
 )
-from domains.personalized_diffusion.naming import Names, filed, foreign
+from domains.personalized_diffusion.naming import Names, filed
 from suite.errors import InputError
 from suite.files import atomic_folder
 from suite.hub import weights
@@ -39,9 +31,6 @@ Dtype = Literal["float32", "float16", "bfloat16"]
 
 PEFT_NAME = "adapter_model.safetensors"
 DIFFUSERS_NAME = "pytorch_lora_weights.safetensors"
-_WHY_NO_LOKR = (
-    "the authors' layout (official) is no Kronecker product, so LoKr cannot hold it; use --to lora, which is exact"
-)
 
 
 @dataclass(frozen=True)
@@ -125,7 +114,7 @@ def _file(
         raise InputError(f"{out} is to be one weights file; end it in .safetensors")
     if (rank is not None) != (to == "lora-truncated"):
         raise InputError("--rank belongs to --to lora-truncated, and that needs it")
-    form = _chosen(changes) if to == "kohya" else "lora" if to == "lora-truncated" else to
+    form = chosen(changes) if to == "kohya" else "lora" if to == "lora-truncated" else to
     made, error = converted(changes, form, rank)
     made = one_alpha(made) if form == "lora" else made
     family = header.family_of(changes, found.facts)
@@ -139,163 +128,13 @@ def _file(
     return Written(out, form, error == 0, error, max(ranks, default=0), readers, sum(t.numel() for t in state.values()))
 
 
-def _chosen(changes: Changes) -> str:
-    """LoKr where it holds every change, else LoRA, else differences."""
-    everything = [change for modules in changes.values() for change in modules.values()]
-    if all(isinstance(change, Kronecker) and not change.official for change in everything):
-        return "lokr"
-    return "diff" if any(isinstance(change, Dense) for change in everything) else "lora"
-
-
-def converted(changes: Changes, form: str, rank: int | None = None) -> tuple[dict[str, dict[str, Change]], float]:
-    """Changes in the form of a format, and the error that this makes over all weights.
-
-    Raises:
-        InputError: the form cannot hold them; says why.
-    """
-    made: dict[str, dict[str, Change]] = {}
-    missing = total = 0.0
-    for component, modules in changes.items():
-        for name, change in modules.items():
-            new, error = _as(change, form, rank, f"{component}: {name}")
-            made.setdefault(component, {})[name] = new
-            if error:
-                missing += (error * float(change.delta().double().norm())) ** 2
-            if rank is not None:
-                total += float(change.delta().double().square().sum())
-    return made, (missing / total) ** 0.5 if total else 0.0
-
-
-def _as(change: Change, form: str, rank: int | None, where: str) -> tuple[Change, float]:
-    if form == "lora":
-        return low_rank(change, rank)
-    if form == "diff":
-        return Dense(change.delta()), 0.0
-    if not isinstance(change, Kronecker):
-        raise InputError(
-            f"{where} is no Kronecker product, so LoKr cannot hold it; fit KronA to it with "
-            "suite personalized_diffusion import --factors"
-        )
-    if change.official:
-        raise InputError(f"{where}: {_WHY_NO_LOKR}")
-    return folded(change), 0.0
-
-
-def one_alpha(changes: Mapping[str, Mapping[str, Change]]) -> dict[str, dict[str, Change]]:
-    """LoRA with the same alpha everywhere, whatever the ranks; what that changes is put into `up`.
-
-    diffusers 0.42 misreads a kohya file's alphas where they differ (it looks for them under other names).
-    """
-    loras = [change for modules in changes.values() for change in modules.values() if isinstance(change, LowRank)]
-    alphas = {change.scaling * change.rank for change in loras}
-    if len(alphas) == 1:
-        return {component: dict(modules) for component, modules in changes.items()}
-    alpha = max(change.rank for change in loras)
-
-    def evened(change: Change) -> Change:
-        if not isinstance(change, LowRank):
-            return change
-        scaling = alpha / change.rank
-        return LowRank(change.down, change.up * (change.scaling / scaling), scaling)
-
-    return {part: {name: evened(change) for name, change in modules.items()} for part, modules in changes.items()}
-
-
-def named(changes: Changes, form: str, names: Names, *, two_encoders: bool = False) -> dict[str, Tensor]:
-    """Tensors under the names that a program looks for.
-
-    Raises:
-        InputError: the names have no word for a module or for the form.
-    """
-    state: dict[str, Tensor] = {}
-    for component, modules in changes.items():
-        for module, change in modules.items():
-            key = foreign(component, module, names, two_encoders=two_encoders)
-            for part, value in _parts(change, names).items():
-                state[f"{key}.{part}"] = value
-    return state
-
-
-def _parts(change: Change, names: Names) -> dict[str, Tensor]:
-    """A change's tensors under the names of their parts."""
-    if isinstance(change, Kronecker):
-        parts = {"lokr_w1": change.a, "lokr_w2": change.b}
-        # Nobody applies the alpha of whole factors, and LyCORIS cannot load them without one.
-        return parts if names == "diffusers" else {**parts, "alpha": torch.tensor(1.0)}
-    if isinstance(change, Dense):
-        if names == "diffusers":
-            raise InputError("diffusers reads no full differences; use --names kohya, or --to merged")
-        return {"diff": change.weight}
-    if names == "diffusers":
-        return {"lora_A.weight": change.down, "lora_B.weight": change.up * change.scaling}
-    alpha = torch.tensor(float(change.scaling * change.rank))
-    return {"lora_down.weight": change.down, "lora_up.weight": change.up, "alpha": alpha}
-
-
-def diffusers_metadata(changes: Changes) -> dict[str, str]:
-    """The LoRA configuration that diffusers reads from a header, so that no rank or alpha has to be guessed."""
-    settings: dict[str, Any] = {}
-    for component, modules in changes.items():
-        ranks = {name: c.rank for name, c in modules.items() if isinstance(c, LowRank)}
-        usual = Counter(ranks.values()).most_common(1)[0][0]
-        # As `foreign` names a text encoder's modules, with the prefix that diffusers takes off again.
-        others = {name: rank for name, rank in ranks.items() if rank != usual}
-        settings |= {
-            f"{component}.r": usual,
-            f"{component}.lora_alpha": usual,
-            f"{component}.rank_pattern": others,
-            f"{component}.alpha_pattern": others,
-            f"{component}.target_modules": sorted(ranks),
-        }
-    return {"lora_adapter_metadata": json.dumps(settings, sort_keys=True)}
-
-
-def single_factor(changes: Mapping[str, Change]) -> int | None:
-    """peft's `decompose_factor` that gives every module the shapes it has, or None."""
-    from peft.tuners.lokr.layer import factorization
-
-    shapes = [(c.a.shape, c.b.shape) for c in changes.values() if isinstance(c, Kronecker)]
-    for factor in [*sorted({a[0] for a, _ in shapes}), -1]:
-        if all(
-            factorization(a[0] * b[0], factor) == (a[0], b[0]) and factorization(a[1] * b[1], factor) == (a[1], b[1])
-            for a, b in shapes
-        ):
-            return int(factor)
-    return None
-
-
-def opens_in(changes: Changes, form: str, names: Names) -> tuple[str, ...]:
-    """The programs that load such a file as it is."""
-    transformer = "transformer" in changes
-    if names == "diffusers":
-        readers = ["diffusers"] if form == "lora" or (form == "lokr" and _expressible(changes)) else []
-        return (*readers, *(["ComfyUI"] if transformer else []))
-    if names == "lycoris":
-        readers = ["ComfyUI", "LyCORIS"]
-    else:
-        readers = ["ComfyUI", "OneTrainer"] if transformer else ["ComfyUI", "A1111/Forge", "LyCORIS/kohya"]
-        readers += ["diffusers"] if form == "lora" and not transformer else []
-    shaped = form != "lokr" or _lycoris_loads(changes)
-    return tuple(reader for reader in readers if shaped or "LyCORIS" not in reader)
-
-
-def _expressible(changes: Changes) -> bool:
-    return all(single_factor(modules) is not None for modules in changes.values())
-
-
-def _lycoris_loads(changes: Changes) -> bool:
-    """LyCORIS works the shapes of both factors out anew from one number, the smaller half first."""
-    pairs = [(c.a.shape, c.b.shape) for m in changes.values() for c in m.values() if isinstance(c, Kronecker)]
-    return all(a[0] == a[1] and a[0] <= min(b) for a, b in pairs)
-
-
 def peft_folder(changes: Changes, out: Path, found: stored.Stored, dtype: Dtype) -> Written:
     """A folder that plain peft loads, one below it for each network where there are several.
 
     Raises:
         InputError: peft's LoKr has no configuration for these factors.
     """
-    form = _chosen(changes)
+    form = chosen(changes)
     if form == "diff":
         raise InputError(f"{found.method} has no form in peft; use --to lora-truncated --rank N, or --to diff")
     for modules in changes.values():

@@ -19,7 +19,8 @@ from torch import nn
 
 from domains.personalized_diffusion import header, official, parsing, stored
 from domains.personalized_diffusion.changes import Changes, Kronecker, fit_all
-from domains.personalized_diffusion.exports import DIFFUSERS_NAME, converted
+from domains.personalized_diffusion.exports import DIFFUSERS_NAME
+from domains.personalized_diffusion.forms import converted
 from suite.errors import InputError
 from suite.hub import formats
 
