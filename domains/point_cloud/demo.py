@@ -18,6 +18,7 @@ def demo(out: Path = Path("out/demo/point_cloud")) -> dict[str, Any]:
     import numpy as np
 
     from domains.point_cloud import shapes
+    from domains.point_cloud.pictures import card, contact_sheet
     from domains.point_cloud.predict import PointCloudClassifier
     from domains.point_cloud.segment import PointCloudSegmenter
 
@@ -27,7 +28,7 @@ def demo(out: Path = Path("out/demo/point_cloud")) -> dict[str, Any]:
     names = list(shapes.CATEGORIES)[:SHAPES]
     files = []
     for number, name in enumerate(names):
-        shape = shapes.make(name, 2_500_000 + number, 2048)
+        shape = shapes.make(name, 2_500_000 + number, 2048, occluded=0.15)
         files.append(folder / f"{name.replace(' ', '_')}.xyz")
         np.savetxt(files[-1], shape.points, fmt="%.5f")
     found, lines, right = [], [], 0
@@ -39,11 +40,14 @@ def demo(out: Path = Path("out/demo/point_cloud")) -> dict[str, Any]:
     pictures = [out / "contact_sheet.png"]
     segmenter = PointCloudSegmenter.from_pretrained("tiny-parts")
     parts = out / "parts"
-    for cut in segmenter.predict(files[:4], out=parts):
-        cut.save(parts)
+    cards = []
+    for file, label in zip(files, found, strict=True):
+        [cut] = segmenter.predict([file], category=label, out=parts / file.stem)
+        cut.save(parts / file.stem)
         shares = ", ".join(f"{part} {count}" for part, count in cut.counts.items())
         lines.append(f"parts of {Path(cut.source).stem} as {cut.category}: {shares}")
-    pictures.append(parts / "contact_sheet.png")
+        cards.append(card(cut, ", ".join(cut.counts)))
+    pictures.append(contact_sheet(cards, parts / "contact_sheet.png"))
     lines.append(f"{right} of {len(names)} shapes named right")
     return {
         "title": "Shapes named and cut into parts",
