@@ -53,6 +53,10 @@ class Domain:
         verbs: its own or overridden verbs: name to the import string of a typed function whose signature gives the
             options, whose docstring gives the help, and which returns something JSON can hold. Modules named here
             import torch only inside functions, so that `--help` stays fast.
+        load_base: import string of `load_base(folder: Path) -> nn.Module`, the model in a base's folder that adapters
+            sit on; empty where that is a transformers model, of the class that its config.json names.
+        save_base: import string of `save_base(model: nn.Module, out: Path, source: Path) -> None`, which fills the
+            empty folder `out` with the base of the folder `source`, the model's weights in the place of its own.
     """
 
     name: str
@@ -60,6 +64,8 @@ class Domain:
     extra: str
     tasks: Mapping[str, Task]
     verbs: Mapping[str, str] = field(default_factory=dict)
+    load_base: str = ""
+    save_base: str = ""
 
 
 @runtime_checkable

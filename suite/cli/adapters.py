@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
+from suite.cli import options
 from suite.domain import Domain, find
 from suite.errors import InputError
 
@@ -88,21 +90,25 @@ def verify(reference: str, *, domain: str | None = None, kind: Kind = "adapter")
     return _page(hub.verify(reference, domain, kind=kind))
 
 
-def convert(reference: str, out: Path, *, domain: str) -> dict[str, Any]:
+def convert(reference: str, out: Path, *, domain: str, option: Sequence[str] = ()) -> dict[str, Any]:
     """Make an adapter folder of the checkpoint that a paper's authors released.
 
     Args:
         reference: a catalogue name, hf:org/name, https://..., or a path that starts with . / ~
         out: the folder to write.
         domain: whose official format it is.
+        option: what its converter wants to know and the files do not tell, as name=value.
     """
     from suite import hub
 
-    folder = hub.convert(reference, out, f"{_official(find(domain))}:convert", domain=domain)
+    converter = f"{_official(find(domain))}:convert"
+    folder = hub.convert(reference, out, converter, domain=domain, **_given(converter, option))
     return {"folder": folder, "message": f"folder  {folder}"}
 
 
-def export(reference: str, out: Path, *, domain: str | None = None, official: bool = False) -> dict[str, Any]:
+def export(
+    reference: str, out: Path, *, domain: str | None = None, official: bool = False, option: Sequence[str] = ()
+) -> dict[str, Any]:
     """Write an adapter for others: one .safetensors file, one .zip archive, or the authors' own layout.
 
     Args:
@@ -110,13 +116,17 @@ def export(reference: str, out: Path, *, domain: str | None = None, official: bo
         out: what to write; its ending chooses the format.
         domain: the domain of a name without one.
         official: write the layout of the paper's authors, a folder.
+        option: for that layout, as name=value.
     """
     from suite import hub
 
     if official and domain is None:
         raise InputError("--official needs --domain, whose layout is meant")
+    if option and not official:
+        raise InputError("--option is for --official; the other formats have no options")
     exporter = f"{_official(find(domain))}:export" if official and domain else None
-    written = hub.export(reference, out, exporter, domain=domain)
+    settings = _given(exporter, option) if exporter else {}
+    written = hub.export(reference, out, exporter, domain=domain, **settings)
     return {"path": written, "message": f"written  {written}"}
 
 
@@ -170,6 +180,35 @@ def _official(domain: Domain) -> str:
     """The module of `domain` that knows the authors' own format."""
     recipe = next(iter(domain.tasks.values())).recipe
     return recipe.partition(":")[0].rpartition(".")[0] + ".official"
+
+
+def _given(function: str, words: Sequence[str]) -> dict[str, Any]:
+    """The keyword arguments of a converter or exporter from `name=value` words, each of the kind that it declares.
+
+    Raises:
+        InputError: a word is no `name=value`, the function has no such option, or the value is of another kind.
+    """
+    if not words:
+        return {}
+    from suite.hub import conversion
+
+    known = {option.name: option for option in options.of_function(conversion.function(function)) if not option.bare}
+    argv = []
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise InputError(f"--option {word}: write name=value")
+        if name not in known:
+            there = ", ".join(known) or "none"
+            near = get_close_matches(name, known, n=1)
+            raise InputError(f"--option {name}: {f'did you mean {near[0]}?' if near else f'the options are {there}'}")
+        if known[name].kind is bool:
+            if value not in ("true", "false"):
+                raise InputError(f"--option {word}: {name} is true or false")
+            argv.append(known[name].flag if value == "true" else f"--no-{known[name].flag[2:]}")
+        else:
+            argv.append(f"{known[name].flag}={value}")
+    return options.parse(options.Parser("--option", list(known.values())), list(known.values()), argv)
 
 
 def _metric(entry: dict[str, Any]) -> str:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from suite.domain import Domain, find, load
 from suite.errors import InputError
 from suite.files import atomic_folder
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from torch import nn
 
 RECORD = "suite_merge.json"
 
@@ -25,18 +27,17 @@ def merge(reference: str, out: Path, *, name: str | None, domain: str | None, ba
     """
     from suite import adapters, hub
 
+    load_base, save_base = _ways(_domain_of(reference, domain))
     folder = _chosen(hub.resolve(reference, domain), name)
     base = base or _recorded_base(hub.resolve(reference, domain), folder)
     source = hub.resolve(base, domain, kind="base")
-    carrier = adapters.load(_load(source), folder)
+    carrier = adapters.load(load_base(source), folder)
     adapters.merge(carrier)
-    model = _load(source)
+    model = load_base(source)
     merged = {key.replace(".base_layer.", "."): value for key, value in carrier.state_dict().items()}
     model.load_state_dict({key: merged[key] for key in model.state_dict()}, assign=True)
-    model.tie_weights()
     with atomic_folder(out) as target:
-        _copy_companions(source, target)
-        model.save_pretrained(target)
+        save_base(model, target, source)
         record = {"base": base, "adapter": reference, "name": name, "domain": domain}
         (target / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return out
@@ -82,7 +83,22 @@ def _recorded_base(bundle: Path, folder: Path) -> str:
     raise InputError(f"{folder} names no base; give it with --base")
 
 
-def _load(folder: Path) -> PreTrainedModel:
+def _domain_of(reference: str, domain: str | None) -> Domain | None:
+    """The domain that is given, or that the adapter's name in the catalogue begins with."""
+    from suite.hub import references
+
+    name = domain or getattr(references.parse(reference, domain), "domain", "")
+    return find(name) if name else None
+
+
+def _ways(domain: Domain | None) -> tuple[Callable[[Path], nn.Module], Callable[[nn.Module, Path, Path], None]]:
+    """How the domain's bases are loaded and saved."""
+    if domain is None or not domain.load_base:
+        return _load_transformers, _save_transformers
+    return load(domain.load_base), load(domain.save_base)
+
+
+def _load_transformers(folder: Path) -> nn.Module:
     """The model in `folder`, of the class that its config names."""
     import transformers
 
@@ -90,9 +106,17 @@ def _load(folder: Path) -> PreTrainedModel:
     config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     for architecture in config.get("architectures") or ():
         if hasattr(transformers, architecture):
-            model: PreTrainedModel = getattr(transformers, architecture).from_pretrained(folder)
-            return model
-    raise InputError(f"{folder} is no transformers model (config.json names no class that is installed)")
+            return getattr(transformers, architecture).from_pretrained(folder)
+    raise InputError(
+        f"{folder} is no transformers model (config.json names no class that is installed); "
+        "name the domain that knows it with --domain"
+    )
+
+
+def _save_transformers(model: Any, out: Path, source: Path) -> None:
+    model.tie_weights()
+    _copy_companions(source, out)
+    model.save_pretrained(out)
 
 
 def _copy_companions(source: Path, target: Path) -> None:

@@ -36,9 +36,9 @@ def convert(reference: str, out: str | Path, converter: str, *, domain: str | No
 
 def run_converter(converter: str, source: Path, out: Path, **options: Any) -> Path:
     """Let a converter fill `out`; what it leaves there must be an adapter, or nothing is kept."""
-    function = _function(converter)
+    convert = function(converter)
     with atomic_folder(out) as temporary:
-        function(source, temporary, **options)
+        convert(source, temporary, **options)
         if formats.detect(temporary) not in (formats.PEFT, formats.BUNDLE):
             raise TypeError(f"{converter} wrote no adapter: neither adapter_config.json nor suite.json")
     return out
@@ -63,9 +63,9 @@ def export(
     """
     source, target = resolve(reference, domain), Path(out)
     if exporter is not None:
-        function = _function(exporter)
+        write = function(exporter)
         with atomic_folder(target) as temporary:
-            function(source, temporary, **options)
+            write(source, temporary, **options)
     elif target.suffix == ".zip":
         with atomic_file(target) as temporary:
             archives.pack(source, temporary)
@@ -84,14 +84,19 @@ def _single_file(source: Path, target: Path) -> None:
     weights.write(weights.read(file), target, {**weights.metadata(file), ingest.CONFIG_KEY: json.dumps(config)})
 
 
-def _function(reference: str) -> Callable[..., None]:
+def function(reference: str) -> Callable[..., None]:
+    """The converter or exporter that an import string names.
+
+    Raises:
+        InputError: its domain reads no other format.
+    """
     module, separator, name = reference.partition(":")
     if not separator:
         raise ValueError(f"{reference!r} is not an import string; write package.module:name")
     try:
-        function = getattr(import_module(module), name)
+        found = getattr(import_module(module), name)
     except ModuleNotFoundError as error:
         if error.name is None or not module.startswith(error.name):
             raise
         raise InputError(f"there is no converter {reference}: this domain reads no other format") from error
-    return cast("Callable[..., None]", function)
+    return cast("Callable[..., None]", found)

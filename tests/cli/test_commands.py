@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Literal
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from suite import adapters
 from suite.cli import doctor
 from tests.cli.conftest import Command
+from tests.domains import fake_parts
 
 
 def test_methods_lists_and_shows(suite: Command) -> None:
@@ -101,3 +107,73 @@ def test_merge_needs_a_base(suite: Command, llama: LlamaForCausalLM, tmp_path: P
     assert outcome.code == 2
     assert "--base" in outcome.err
     assert not Path("merged").exists()
+
+
+def test_a_domain_says_how_its_bases_are_merged(suite: Command, fake_domain: None, tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "card.txt").write_text("a base")
+    fake_parts.save_base(fake_parts.Net(), tmp_path / "base", tmp_path)
+    model = adapters.attach(fake_parts.load_base(tmp_path / "base"), "lora", targets=["inner", "outer"], r=2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.normal_()
+    adapters.save(model, tmp_path / "one")
+    x = torch.randn(5, 4)
+
+    unknown = suite("adapters", "merge", "./one", "merged", "--base", "./base")
+    assert unknown.code == 2 and "--domain" in unknown.err
+    done = suite("adapters", "merge", "./one", "merged", "--base", "./base", "--domain", "fake")
+    assert done.code == 0, done.err
+    torch.testing.assert_close(fake_parts.load_base(tmp_path / "merged")(x), model(x), atol=1e-5, rtol=1e-5)
+    assert (tmp_path / "merged" / "card.txt").read_text() == "a base"
+    assert suite("adapters", "swap", "merged", "./one").code == 0
+    torch.testing.assert_close(fake_parts.load_base(tmp_path / "merged")(x), model(x), atol=1e-5, rtol=1e-5)
+
+
+@pytest.fixture
+def official(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fake domain reads and writes its authors' format, with options."""
+
+    def convert(source: Path, out: Path, *, layout: Literal["kron", "official"] = "kron", r: int = 2) -> None:
+        (out / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": r, "layout": layout}))
+        shutil.copy2(source, out / "adapter_model.safetensors")
+
+    def export(source: Path, out: Path, *, binary: bool = False) -> None:
+        (out / ("adapter.bin" if binary else "adapter.txt")).write_text("")
+
+    module = ModuleType("tests.domains.official")
+    module.convert, module.export = convert, export
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
+def test_converters_take_options(suite: Command, fake_domain: None, official: None, tmp_path: Path) -> None:
+    save_file({"base_model.model.inner.lora_A.weight": torch.ones(4, 4)}, tmp_path / "released.safetensors")
+    words = ("adapters", "convert", "./released.safetensors", "made", "--domain", "fake")
+    done = suite(*words, "--option", "layout=official", "--option", "r=4")
+    assert done.code == 0, done.err
+    settings = json.loads((tmp_path / "made" / "adapter_config.json").read_text())
+    assert settings == {"peft_type": "LORA", "r": 4, "layout": "official"}
+    exported = suite(
+        "adapters", "export", "./made", "theirs", "--domain", "fake", "--official", "--option", "binary=true"
+    )
+    assert exported.code == 0 and (tmp_path / "theirs" / "adapter.bin").is_file(), exported.err
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("layout", "write name=value"),
+        ("layuot=kron", "did you mean layout?"),
+        ("colour=red", "the options are layout, r"),
+        ("layout=square", "none of kron, official"),
+        ("r=two", "is no whole number"),
+    ],
+)
+def test_bad_converter_options_cost_one_line(
+    suite: Command, fake_domain: None, official: None, tmp_path: Path, option: str, words: str
+) -> None:
+    save_file({"a": torch.ones(1)}, tmp_path / "released.safetensors")
+    done = suite("adapters", "convert", "./released.safetensors", "made", "--domain", "fake", "--option", option)
+    assert done.code == 2 and words in done.err, done.err
+    assert done.err.count("\n") == 1 and not (tmp_path / "made").exists()

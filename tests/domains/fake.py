@@ -23,6 +23,8 @@ DOMAIN = Domain(
         )
     },
     verbs={"add": "tests.domains.fake:add", "demo": "tests.domains.fake:demo"},
+    load_base="tests.domains.fake_parts:load_base",
+    save_base="tests.domains.fake_parts:save_base",
 )
 
 

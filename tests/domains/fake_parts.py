@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import MetricCollection
@@ -111,3 +113,17 @@ def _numbers(path: Path) -> Tensor:
     if len(numbers) != 4:
         raise InputError(f"{path}: {len(numbers)} numbers; write four")
     return numbers
+
+
+def load_base(folder: Path) -> nn.Module:
+    """The base in a folder."""
+    net = Net()
+    net.load_state_dict(load_file(folder / "net.safetensors"))
+    return net
+
+
+def save_base(model: nn.Module, out: Path, source: Path) -> None:
+    """A base's folder: the weights, and a card that stays with them."""
+    save_file(model.state_dict(), out / "net.safetensors")
+    if (source / "card.txt").is_file():
+        shutil.copy2(source / "card.txt", out)
