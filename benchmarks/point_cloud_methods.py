@@ -85,6 +85,16 @@ def table(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines)
 
 
+def keep(found: Outcome) -> None:
+    """Put one method's figures into the kept ones; those of other methods stay."""
+    RESULTS.mkdir(exist_ok=True)
+    file = RESULTS / "point_cloud_methods.json"
+    records = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+    known = {record["method"]: record for record in records} | {found.method: dataclasses.asdict(found)}
+    ordered = [known[method] for method in SETTINGS if method in known]
+    file.write_text(json.dumps(ordered, indent=2) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -96,11 +106,9 @@ def main() -> None:
     for method in options.methods:
         outcomes.append(outcome(method, options.seeds, options.base))
         print(outcomes[-1], flush=True)
+        if options.save:
+            keep(outcomes[-1])
     print(table(outcomes))
-    if options.save:
-        RESULTS.mkdir(exist_ok=True)
-        records = [dataclasses.asdict(o) for o in outcomes]
-        (RESULTS / "point_cloud_methods.json").write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
