@@ -61,7 +61,7 @@ class PhotoData(L.LightningDataModule):
         crop: `center`, or `random` as the official code does, which latents cannot be cached for.
         flip: mirror half of the pictures.
         alpha: what stands behind transparent pixels: `white`, or `official` (whatever colour lies under them).
-        time_ids: SDXL's size and crop conditioning: each picture's `true` ones, or `official` (constants of the run).
+        time_ids: SDXL's size and crop conditioning: each picture's `own`, or `official` (constants of the run).
         unreadable: `fail` at a photo that cannot be read, or `skip` it and say so.
         repeats: how often an epoch shows each photo; a kohya folder's own number multiplies it.
         batch_size: photos a batch; with class images the batch holds as many of these besides.
@@ -96,7 +96,7 @@ class PhotoData(L.LightningDataModule):
         crop: Cropping = "center",
         flip: bool = False,
         alpha: Alpha = "white",
-        time_ids: Literal["true", "official"] = "true",
+        time_ids: Literal["own", "official"] = "own",
         unreadable: Literal["fail", "skip"] = "fail",
         repeats: int = 1,
         batch_size: int = 1,
@@ -273,7 +273,7 @@ class PhotoSamples(Dataset):
         pixels, crop = buckets.fit(image, bucket, crop=self.data.crop if self.varied else "center")
         side = self.data.side
         true = (*crop.original, crop.top, crop.left, bucket[1], bucket[0])
-        given = true if self.data.time_ids == "true" else (side, side, 0, 0, side, side)
+        given = true if self.data.time_ids == "own" else (side, side, 0, 0, side, side)
         return {"pixels": pixels.flip(-1) if flip else pixels, "time_ids": torch.tensor(given)}
 
     def _latents(self, photo: Photo, bucket: Size, flip: bool) -> dict[str, Tensor]:

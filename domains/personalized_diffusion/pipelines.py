@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -162,7 +163,7 @@ def load(base: str | Path = "tiny", dtype: torch.dtype | str = "auto", device: s
 
     made = getattr(diffusers, name)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _silent():
             warnings.simplefilter("ignore", FutureWarning)
             pipe = made.from_pretrained(
                 folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True, **_absent(made, folder)
@@ -174,6 +175,24 @@ def load(base: str | Path = "tiny", dtype: torch.dtype | str = "auto", device: s
             part.requires_grad_(False).eval()
     shown = str(base) if not isinstance(base, Path) else base.name
     return Base(pipe.to(where), family_of(name, pipe.components), shown, folder)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """No progress bars of the libraries: standard error is for what a person should know."""
+    import diffusers
+    import transformers
+
+    bars = (diffusers.utils.logging, transformers.utils.logging)
+    shown = [bar.is_progress_bar_enabled() for bar in bars]
+    for bar in bars:
+        bar.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for bar, was in zip(bars, shown, strict=True):
+            if was:
+                bar.enable_progress_bar()
 
 
 def _absent(made: Any, folder: Path) -> dict[str, Any]:

@@ -39,7 +39,8 @@ class Schedule:
 CLIP = Schedule(500, 128)
 VISION = Schedule(500, 128)
 AUTOENCODER = Schedule(1000, 32, lr=3e-3, decay=0.0)
-UNET = Schedule(2400, 64, lr=1.5e-3, warmup=100)
+DECODER = Schedule(800, 32, lr=1.5e-3, warmup=30, decay=0.0, seed=1)
+UNET = (Schedule(1400, 48, lr=2e-3, warmup=60), Schedule(1300, 48, lr=1.2e-3, warmup=30, seed=1))
 
 
 @dataclass(frozen=True)
@@ -122,10 +123,7 @@ def train_autoencoder(pool: Pool, schedule: Schedule = AUTOENCODER, kl: float = 
     """
     torch.manual_seed(schedule.seed)
     model = small.autoencoder().train().to(memory_format=torch.channels_last)
-    for name, module in model.named_modules():
-        if name.endswith(("conv2", "to_out.0")):
-            nn.init.zeros_(module.weight)
-            nn.init.zeros_(module.bias)
+    _silence(model, ("conv2", "to_out.0"))
 
     def loss() -> Tensor:
         pictures = pool.batch(torch.randint(len(pool.sprites), (schedule.batch,)))
@@ -139,6 +137,26 @@ def train_autoencoder(pool: Pool, schedule: Schedule = AUTOENCODER, kl: float = 
     spread = torch.cat([means for means, _ in _moments(model, pool, range(0, len(pool.sprites), 8))]).std()
     model.register_to_config(scaling_factor=round(1 / float(spread), 4))
     return model
+
+
+def refine_decoder(model: AutoencoderKL, pool: Pool, schedule: Schedule = DECODER) -> AutoencoderKL:
+    """Train the VAE's decoder on; its latents stay what they are, so that the UNet can learn them meanwhile."""
+    torch.manual_seed(schedule.seed)
+    model = model.requires_grad_(False).train().to(memory_format=torch.channels_last)
+    model.decoder.requires_grad_(True)
+    model.post_quant_conv.requires_grad_(True)
+    means, deviations = _latents(model, pool)
+
+    def loss() -> Tensor:
+        rows = torch.randint(len(means), (schedule.batch,))
+        pictures = pool.batch(rows % len(pool.sprites), flip=False)
+        mirrored = rows >= len(pool.sprites)
+        pictures[mirrored] = pictures[mirrored].flip(-1)
+        again = model.decode(means[rows] + deviations[rows] * torch.randn_like(means[rows])).sample
+        return functional.mse_loss(again, pictures) + 0.3 * functional.l1_loss(again, pictures)
+
+    _minimise("decoder", model, loss, schedule)
+    return model.to(memory_format=torch.contiguous_format).eval()
 
 
 @torch.no_grad()
@@ -155,7 +173,8 @@ def train_unet(
     text: CLIPTextModel,
     tokens: CLIPTokenizer,
     vae: AutoencoderKL,
-    schedule: Schedule = UNET,
+    schedule: Schedule = UNET[0],
+    start: UNet2DConditionModel | None = None,
     dropped: float = 0.1,
     each: Callable[[int, UNet2DConditionModel], None] | None = None,
 ) -> UNet2DConditionModel:
@@ -167,11 +186,15 @@ def train_unet(
         tokens: its tokenizer.
         vae: frozen autoencoder.
         schedule: how long and how fast.
+        start: a network to train on; a new one by default.
         dropped: share of captions that are left out, for guidance.
         each: called with the step and the averaged network every 200 steps.
     """
     torch.manual_seed(schedule.seed)
-    model, rng = small.unet().train(), random.Random(schedule.seed)
+    model, rng = start or small.unet(), random.Random(schedule.seed)
+    if start is None:
+        _silence(model, ("conv2", "proj_out", "conv_out"))
+    model.train()
     means, deviations = _latents(vae, pool)
     states = _Captions(text, tokens)
     noising = DDPMScheduler.from_config(small.scheduler().config)
@@ -198,6 +221,14 @@ def train_unet(
 
     _minimise("unet", model, loss, schedule, after)
     return average.module.eval()
+
+
+def _silence(model: nn.Module, names: tuple[str, ...]) -> None:
+    """Start the layers that end residual branches at zero, so that the whole starts as its skeleton."""
+    for name, module in model.named_modules():
+        if name.endswith(names):
+            nn.init.zeros_(module.weight)
+            nn.init.zeros_(module.bias)
 
 
 def _latents(vae: AutoencoderKL, pool: Pool) -> tuple[Tensor, Tensor]:
@@ -240,8 +271,9 @@ def _minimise(
     after: Callable[[], None] = lambda: None,
 ) -> None:
     """AdamW over the schedule; a line to standard error every hundred steps."""
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
+    trained = [p for p in model.parameters() if p.requires_grad]
+    matrices = [p for p in trained if p.ndim > 1]
+    others = [p for p in trained if p.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": schedule.decay}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=schedule.lr)
     started, shown = time.perf_counter(), 0.0
@@ -251,7 +283,7 @@ def _minimise(
         value = loss()
         optimizer.zero_grad(set_to_none=True)
         value.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         after()
         shown = 0.95 * shown + 0.05 * value.item() if step else value.item()

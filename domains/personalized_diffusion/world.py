@@ -296,9 +296,13 @@ def vocabulary() -> list[str]:
 
 
 def write_photos(folder: Path, name: str, count: int, seed: int = 0) -> list[Path]:
-    """Write pictures of a held-out subject as PNG files; the same count and seed give the same bytes."""
+    """Write pictures of a held-out subject as PNG files, each with a caption beside it that tells its scene.
+
+    The same count and seed give the same bytes.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{number:02}.png" for number in range(count)]
     for path, picture in zip(paths, subject_photos(name, count, seed), strict=True):
         draw(picture).save(path)
+        path.with_suffix(".txt").write_text(f"a {picture.individual.kind} {picture.scene}\n", encoding="utf-8")
     return paths

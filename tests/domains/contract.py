@@ -28,6 +28,8 @@ from suite.hub import paths
 from suite.training import ExperimentConfig, Run, load_config
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+BUDGET = 50.0
+"""Seconds of processor time for all checks of one domain: 25 seconds on two cores that do nothing else."""
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,12 @@ def check_resume_after_kill(trained: Trained) -> None:
     assert weights(done.adapter) == weights(trained.run.adapter)
 
 
+def processor_time() -> float:
+    """Seconds that this process and its finished children have computed; waiting for others' work is not in it."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
+
+
 CHECKS = (
     check_run_folder,
     check_reload,
@@ -216,7 +224,11 @@ def _outcomes(said: Said) -> list[dict[str, Any]]:
 
     def without_adapter(value: Any) -> Any:
         if isinstance(value, dict):
-            return {key: without_adapter(item) for key, item in value.items() if key not in ("adapter", "seconds")}
+            return {
+                key: without_adapter(item)
+                for key, item in value.items()
+                if key not in ("adapter", "adapters", "seconds")
+            }
         return [without_adapter(item) for item in value] if isinstance(value, list) else value
 
     return [without_adapter(result) for result in said.data["results"]]

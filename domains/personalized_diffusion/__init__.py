@@ -1,0 +1,47 @@
+"""Personalized diffusion: a text-to-image model learns a subject from a few photos (DiffuseKronA, DreamBooth)."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from suite.domain import Domain, Task
+
+DOMAIN = Domain(
+    name="personalized_diffusion",
+    title="a few photos of a subject to pictures of it anywhere (DiffuseKronA, DreamBooth)",
+    extra="personalized_diffusion",
+    tasks={
+        "default": Task(
+            recipe="domains.personalized_diffusion.recipe:DreamBoothRecipe",
+            data="domains.personalized_diffusion.data:PhotoData",
+            predictor="domains.personalized_diffusion.predict:Personalizer",
+            query="domains.personalized_diffusion.types:PromptQuery",
+            result="domains.personalized_diffusion.types:ImagesResult",
+        ),
+    },
+    verbs={
+        "evaluate": "domains.personalized_diffusion.evaluate:evaluate",
+        "compare": "domains.personalized_diffusion.compare:compare",
+        "inspect": "domains.personalized_diffusion.exchange:inspect",
+        "export": "domains.personalized_diffusion.exchange:export",
+        "import": "domains.personalized_diffusion.exchange:import_",
+        "demo": "domains.personalized_diffusion.demo:demo",
+    },
+)
+
+_PUBLIC = {
+    "DreamBoothRecipe": "recipe",
+    "ImagesResult": "types",
+    "Personalizer": "predict",
+    "PhotoData": "data",
+    "PromptQuery": "types",
+}
+
+__all__ = ["DOMAIN", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
