@@ -42,13 +42,13 @@ def export(
         dtype: of the numbers in the file.
         base: reference of the base, for merged and SVDiff (default: the one that the adapter names).
     """
-    from domains.personalized_diffusion import exports
     from suite import hub
 
     folder = hub.resolve(adapter, DOMAIN)
-    others = [
-        (hub.resolve(reference, DOMAIN), factor) for reference, factor in map(weighted, also.split(",") if also else [])
-    ]
+    from domains.personalized_diffusion import exports
+
+    wanted = [weighted(text.strip()) for text in (also or "").split(",") if text.strip()]
+    others = [(hub.resolve(reference, DOMAIN), factor) for reference, factor in wanted]
     made = exports.export(
         folder, out, to, names=names, rank=rank, strength=strength, also=others, dtype=dtype, base=base
     )
@@ -121,10 +121,11 @@ def inspect(
         pickle: read a torch file's plain tensors too; nothing in it is run.
         metadata: print the header of the file too, cut to a readable size.
     """
-    from domains.personalized_diffusion import header, imports
     from suite.hub import references, resolution
 
     found, _ = resolution.fetch(references.parse(source, DOMAIN), "adapter", pickles=pickle)
+    from domains.personalized_diffusion import header, imports
+
     opened = imports.open_adapter(found, kind=kind, pickle=pickle)
     facts = describe(opened)
     lines = [f"{name:<12}{_shown(value)}" for name, value in facts.items() if value not in (None, [], {}, "")]

@@ -60,5 +60,5 @@ def test_factors_that_do_not_divide_are_refused_with_the_nearest(capsys: pytest.
     words = ("personalized_diffusion", "count", "--config", str(CONFIGS / "sd15.yaml"))
     assert main((*words, "--recipe.factors", "[4, 128]")) == 2
     said = capsys.readouterr().err
-    assert "a2=128" in said and "320" in said and "64" in said
+    assert "a2=128 does not divide 320" in said and "attn1.to_q (320 in, 320 out): use 80 or 160" in said
     assert "\n" not in said.strip()

@@ -50,7 +50,10 @@ def same(first, second):
 
 def test_a_seed_gives_the_same_pictures_whatever_lies_beside_them(personalizer, random_base, adapter):
     [result] = personalizer.predict(PROMPT, images=3, steps=2, seed=5, batch_size=2)
-    assert [picture.seed for picture in result.pictures] == [5, 6, 7] and result.images[0].size == (world.SIZE, world.SIZE)
+    assert [picture.seed for picture in result.pictures] == [5, 6, 7] and result.images[0].size == (
+        world.SIZE,
+        world.SIZE,
+    )
     again = Personalizer.from_pretrained(str(adapter), str(random_base), "cpu")
     [alone] = again.predict([PROMPT], images=1, steps=2, seed=7)
     assert pictures.difference(alone.images[0], result.images[2]) < 1

@@ -1,0 +1,88 @@
+"""The verb `compare`: methods on one recipe, resumed where it stopped, in one table and one picture."""
+
+import json
+
+import pytest
+import yaml
+
+from domains.personalized_diffusion import compare as module
+from domains.personalized_diffusion.compare import compare, weigh
+from suite.errors import InputError
+
+
+@pytest.fixture
+def config(random_base, tmp_path):
+    path = tmp_path / "config.yaml"
+    experiment = {
+        "domain": "personalized_diffusion",
+        "base": str(random_base),
+        "recipe": {"factors": [4, 16]},
+        "data": {"photos": "sprites:robot:3", "token": "sks", "noun": "robot", "repeats": 4},
+        "trainer": {"max_steps": 2, "lr": 1e-2, "accelerator": "cpu"},
+    }
+    path.write_text(yaml.safe_dump(experiment))
+    return path
+
+
+def test_methods_share_recipe_photos_and_seeds(config, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a sks robot at night\n")
+    given = {"images": 2, "steps": 1, "prompts": prompts, "seeds": (1,), "rates": ("lora=1e-3",), "out": out}
+    record = compare(config, methods=("krona", "lora"), **given)
+    rows = {row["method"]: row for row in record["rows"]}
+    assert list(rows) == ["base", "krona", "lora"]
+    assert 0 < rows["krona"]["parameters"] < rows["lora"]["parameters"] and rows["base"]["parameters"] == 0
+    assert set(rows["krona"]["metrics"]) == {"dino", "clip_i", "clip_t", "div"}
+    assert rows["krona"]["seconds"] > 0 and rows["lora"]["metrics"] != rows["base"]["metrics"]
+    assert json.loads((out / "comparison.json").read_text()) == json.loads(json.dumps(record["rows"]))
+    assert (out / "comparison.png").is_file() and "CLIP-T" in record["message"]
+    assert yaml.safe_load((out / "lora-1" / "config.yaml").read_text())["trainer"]["lr"] == 1e-3
+    assert yaml.safe_load((out / "krona-1" / "config.yaml").read_text())["seed"] == 1
+    assert "lora" in (out / "report.html").read_text()
+
+    def never(*_, **__):
+        raise AssertionError("what is finished is not trained again")
+
+    monkeypatch.setattr("suite.training.run", never)
+    again = compare(config, methods=("krona", "lora"), **given)
+    assert again["rows"] == record["rows"]
+
+
+def test_seeds_give_means_and_spreads(random_base, tmp_path):
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    adapters = {("krona", seed): (folder, 10.0 * seed) for seed in (1, 2, 3)}
+    scored = {("krona", seed): ({"dino": seed / 10, "clip_t": 0.5}, None) for seed in (1, 2, 3)}
+    row = module._row("krona", (1, 2, 3), adapters, scored)
+    assert row.metrics == pytest.approx({"dino": 0.2, "clip_t": 0.5}) and row.seconds == 20
+    assert row.spread == pytest.approx({"dino": 0.1, "clip_t": 0.0})
+    assert "0.2000 ± 0.1000" in module._table([row])
+
+
+def test_parameters_are_those_of_the_files(random_base, tmp_path):
+    from tests.personalized_diffusion.made import write_adapter
+
+    folder = write_adapter(random_base, tmp_path / "adapter", method="lora")
+    numbers, size = weigh(folder)
+    assert size == (folder / "adapter_model.safetensors").stat().st_size
+    assert numbers == (size - int.from_bytes((folder / "adapter_model.safetensors").read_bytes()[:8], "little") - 8) / 4
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"methods": ("krona", "lorra")}, "no method is called lorra"),
+        ({"methods": ()}, "at least one method"),
+        ({"seeds": ()}, "at least one"),
+        ({"rates": ("lora:3",)}, "METHOD=RATE"),
+        ({"rates": ("full=1",)}, "METHOD=RATE with one of krona"),
+        ({"set": ("trainer.max_steps",)}, "SECTION.KEY=VALUE"),
+        ({"set": ("trainer.max_stepz=3",)}, "max_stepz"),
+    ],
+)
+def test_what_cannot_be_compared_is_told_before_anything_is_trained(config, tmp_path, monkeypatch, given, complaint):
+    monkeypatch.setattr(module, "_train", lambda *_: pytest.fail("trained"))
+    with pytest.raises(InputError, match=complaint) as raised:
+        compare(config, **{"methods": ("krona",), "out": tmp_path / "out", **given})
+    assert "\n" not in str(raised.value) and not (tmp_path / "out").exists()
