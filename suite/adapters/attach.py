@@ -29,7 +29,7 @@ from suite.adapters.handle import (
 )
 from suite.adapters.merge import fold, unfold
 from suite.adapters.naming import suggest
-from suite.adapters.nf4 import NF4Linear
+from suite.adapters.nf4 import is_packed
 from suite.adapters.registry import build_config, method_info, one_line
 from suite.adapters.ties import tie
 from suite.adapters.wrapper import forget, switch_wrapper, wrapped_members, wrapper_disabled
@@ -202,12 +202,12 @@ def _check_packed(model: nn.Module, member: Member, cause: Exception | None = No
     if info.quantizable:
         return
     if cause is not None or not info.in_place:  # no telling at which layer
-        packed = [name for name, module in model.named_modules() if isinstance(module, NF4Linear)]
+        packed = [name for name, module in model.named_modules() if is_packed(module)]
     else:
         packed = [
             name
             for name, layer in adapter_layers(model)
-            if isinstance(layer.get_base_layer(), NF4Linear) and member.adapter in adapters_on(layer)
+            if is_packed(layer.get_base_layer()) and member.adapter in adapters_on(layer)
         ]
     if packed:
         raise InputError(f"{member.method} does not work over 4-bit weights (as in {packed[0]})") from cause

@@ -8,8 +8,9 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from suite.adapters.carriers.base import TunerLayer
+from suite.adapters.carriers.weights import restore, snapshot
 from suite.adapters.handle import adapter_layers, handle_of
-from suite.adapters.nf4 import NF4Linear
+from suite.adapters.nf4 import NF4Linear, is_packed
 from suite.adapters.registry import method_info, one_line
 from suite.errors import InputError
 
@@ -56,9 +57,14 @@ def fold(layer: BaseTunerLayer, adapters: Sequence[str], *, safe: bool = False) 
     base = _packed_base(layer)
     if base is None:
         layer.merge(safe_merge=safe, adapter_names=list(adapters))
-        return
-    with base.unpacked():
+    elif isinstance(base, NF4Linear):
+        with base.unpacked():
+            layer.merge(safe_merge=safe, adapter_names=list(adapters))
+    else:
+        kept = snapshot(base)
         layer.merge(safe_merge=safe, adapter_names=list(adapters))
+        if not hasattr(base, _KEPT):
+            setattr(base, _KEPT, kept)
 
 
 def unfold(layer: BaseTunerLayer) -> None:
@@ -67,11 +73,18 @@ def unfold(layer: BaseTunerLayer) -> None:
     if base is None:
         layer.unmerge()
         return
-    base.repack()
+    if isinstance(base, NF4Linear):
+        base.repack()
+    else:
+        restore(base, getattr(base, _KEPT))
+        delattr(base, _KEPT)
     layer.merged_adapters.clear()
 
 
-def _packed_base(layer: BaseTunerLayer) -> NF4Linear | None:
-    """The 4-bit layer under one of peft's layers, which know nothing of it; ours do."""
+_KEPT = "_suite_weight_before_merging"
+
+
+def _packed_base(layer: BaseTunerLayer) -> nn.Module | None:
+    """The 4-bit layer under one of peft's layers, which would unmerge it inexactly or not at all; ours know better."""
     base = None if isinstance(layer, TunerLayer) else layer.get_base_layer()
-    return base if isinstance(base, NF4Linear) else None
+    return base if base is not None and is_packed(base) else None

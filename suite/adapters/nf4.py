@@ -2,7 +2,7 @@
 
 Dettmers et al., QLoRA, arXiv 2305.14314, section 3: blocks of 64 values, each scaled by its largest magnitude and
 rounded to the 16 quantiles of a normal distribution; double quantization stores the scales in 8 bits, in blocks of 256.
-Where bitsandbytes runs, transformers' own `BitsAndBytesConfig` is the faster way to such a base.
+Codes and scales are bitsandbytes' own, to the bit. `quantize_model` takes its layers, which compute faster, on a GPU.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from suite.errors import InputError
 
 BLOCK = 64
 NESTED_BLOCK = 256
@@ -200,8 +203,9 @@ class NF4Linear(nn.Linear):
         self._folded.append(kept)
 
     def repack(self) -> None:
-        """Undo the last `unpacked`, exact to the bit."""
-        self._store(self._folded.pop())
+        """Undo every `unpacked`, exact to the bit."""
+        self._store(self._folded[0])
+        self._folded.clear()
 
     def forward(self, x: Tensor) -> Tensor:
         y = _Product.apply(x.to(self.compute_dtype), self.quantized())
@@ -213,12 +217,16 @@ class NF4Linear(nn.Linear):
         return f"in_features={self.in_features}, out_features={self.out_features}, double={self.double}"
 
 
+Backend = Literal["auto", "torch", "bitsandbytes"]
+
+
 def quantize_model(
     model: nn.Module,
     *,
     skip: Callable[[str, nn.Linear], bool] = lambda name, _: name.endswith("lm_head"),
     double: bool = True,
     compute_dtype: torch.dtype | None = None,
+    backend: Backend = "auto",
 ) -> nn.Module:
     """Replace every linear layer of a model by its 4-bit form, in place.
 
@@ -227,11 +235,41 @@ def quantize_model(
         skip: which layers to leave (called with name and layer); the output head by default.
         double: quantize the scales as well.
         compute_dtype: dtype of the products; the layer's own by default.
+        backend: `bitsandbytes` takes its `Linear4bit`, `torch` our `NF4Linear`, `auto` the former where there is a GPU
+            and bitsandbytes is installed. Weights on the CPU of a machine with a GPU are packed when they move to it.
+
+    Raises:
+        InputError: bitsandbytes is asked for and not installed.
     """
+    installed = find_spec("bitsandbytes") is not None
+    if backend == "bitsandbytes" and not installed:
+        raise InputError("bitsandbytes is not installed; pip install 'peft-suite[quantization]', or take backend torch")
+    theirs = backend == "bitsandbytes" or (backend == "auto" and installed and torch.cuda.is_available())
     chosen = [
         (name, module) for name, module in model.named_modules() if type(module) is nn.Linear and not skip(name, module)
     ]
     for name, module in chosen:
         parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, NF4Linear(module, double=double, compute_dtype=compute_dtype))
+        make = _bitsandbytes_linear if theirs else NF4Linear
+        setattr(model.get_submodule(parent), child, make(module, double=double, compute_dtype=compute_dtype))
+    if theirs:
+        model.is_loaded_in_4bit = True  # by this mark peft chooses its layers for bitsandbytes'
     return model
+
+
+def _bitsandbytes_linear(linear: nn.Linear, *, double: bool, compute_dtype: torch.dtype | None) -> nn.Linear:
+    from bitsandbytes.nn import Linear4bit, Params4bit
+
+    weight, bias = linear.weight.detach(), linear.bias
+    kind = {"compress_statistics": double, "quant_type": "nf4"}
+    dtype = compute_dtype or weight.dtype
+    with torch.device("meta"):  # its own weight would be allocated in full
+        made: nn.Linear = Linear4bit(linear.in_features, linear.out_features, bias is not None, dtype, **kind)
+    made.weight = Params4bit(weight, requires_grad=False, **kind)
+    made.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
+    return made.to(weight.device) if weight.is_cuda or not torch.cuda.is_available() else made
+
+
+def is_packed(layer: nn.Module) -> bool:
+    """Whether a layer's weight is in 4 bits, ours or bitsandbytes'."""
+    return isinstance(layer, NF4Linear) or type(getattr(layer, "weight", None)).__name__ == "Params4bit"

@@ -64,7 +64,7 @@ class ExperimentConfig:
         """Everything as plain values; `load_config` reads it back to the same experiment."""
         trainer = dataclasses.asdict(self.trainer)
         del trainer["seed"]
-        record = {
+        record: dict[str, Any] = {
             "domain": self.domain,
             "task": self.task,
             "base": self.base,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from suite import adapters
-from suite.adapters.nf4 import quantize_model
+from suite.adapters.nf4 import Backend, quantize_model
 
 
 class Mlp(nn.Module):
@@ -154,9 +154,9 @@ def fresh(name: str) -> nn.Module:
     return copy.deepcopy(_original(name))
 
 
-def packed(name: str) -> nn.Module:
+def packed(name: str, backend: Backend = "torch") -> nn.Module:
     """The subject with its linear layers in 4 bit, but for the head."""
-    return quantize_model(fresh(name), skip=lambda layer, _: layer in ("head", "lm_head"))
+    return quantize_model(fresh(name), skip=lambda layer, _: layer in ("head", "lm_head"), backend=backend)
 
 
 def sample(name: str) -> Any:
@@ -217,7 +217,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 # Methods whose forward needs more than a model's own inputs: reachable, but not run through the contract.
 UNEXERCISED = {
-    "poly": "needs task ids with every forward",
     "xlora": "needs trained LoRA adapters on the disk to mix",
 }
 MODULES: dict[str, tuple[str, ...]] = {"ln_tuning": ("input_layernorm",), "trainable_tokens": ("embed_tokens",)}
@@ -242,8 +241,10 @@ def arguments(method: str, subject: str) -> dict[str, Any]:
 
 def forward(method: str, subject: str, model: nn.Module, x: Any) -> Tensor:
     """One forward; methods for several tasks get the first task."""
-    if method == "multitask_prompt_tuning" and hasattr(model, "peft_type"):
-        return model(x, task_ids=torch.zeros(len(x), dtype=torch.long)).logits
+    if method in ("multitask_prompt_tuning", "poly") and hasattr(model, "peft_type"):
+        # peft's plain wrapper keeps task ids from poly's own; its tuner takes them.
+        wrapped = model.base_model if method == "poly" else model
+        return wrapped(x, task_ids=torch.zeros(len(x), dtype=torch.long)).logits
     return SUBJECTS[subject].run(model, x)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from suite import adapters
+from suite.adapters.nf4 import Backend
 from suite.errors import InputError
 from tests.adapters.cases import (
     SUBJECTS,
@@ -211,19 +212,35 @@ def test_checkpointing_gives_the_same_gradients(method: str) -> None:
 @pytest.mark.parametrize(("method", "subject"), packed_pairs())
 def test_four_bit_bases(method: str, subject: str, tmp_path: Any) -> None:
     """Trains, saves, loads, merges and unmerges over 4-bit weights as declared; undeclared methods are refused."""
+    check_four_bits(method, subject, "torch", tmp_path)
+
+
+@pytest.mark.parametrize("subject", ["mlp", "llama"])
+@pytest.mark.parametrize("method", ["lora", "krona", "ssf", "parallel_adapter", "paca"])
+def test_four_bit_bases_of_bitsandbytes(method: str, subject: str, tmp_path: Any) -> None:
+    """The same over bitsandbytes' own layers, which give our layers' numbers."""
+    pytest.importorskip("bitsandbytes")
+    x = sample(subject)
+    ours, theirs = (SUBJECTS[subject].run(packed(subject, backend), x) for backend in ("torch", "bitsandbytes"))
+    torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=1e-5)
+    assert adapters.count(packed(subject, "bitsandbytes")) == adapters.count(packed(subject))
+    check_four_bits(method, subject, "bitsandbytes", tmp_path)
+
+
+def check_four_bits(method: str, subject: str, backend: Backend, tmp_path: Any) -> None:
     x = sample(subject)
     if not adapters.methods()[method].quantizable:
         with pytest.raises(InputError):
-            attached(method, subject, model=packed(subject))
+            attached(method, subject, model=packed(subject, backend))
         return
-    model = attached(method, subject, model=packed(subject))
-    base = SUBJECTS[subject].run(packed(subject), x)
+    model = attached(method, subject, model=packed(subject, backend))
+    base = SUBJECTS[subject].run(packed(subject, backend), x)
     randomise(model)
     output = forward(method, subject, model, x)
     output.square().mean().backward()
     assert method in PARTLY_UNUSED or all(p.grad is not None for p in model.parameters() if p.requires_grad)
     adapters.save(model, tmp_path / "a")
-    loaded = adapters.load(packed(subject), tmp_path / "a").eval()
+    loaded = adapters.load(packed(subject, backend), tmp_path / "a").eval()
     again = forward(method, subject, loaded, x)
     assert torch.equal(again, output) or (method == "cpt" and torch.allclose(again, output, atol=1e-6))
     if adapters.methods()[method].mergeable:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from peft import get_peft_model, inject_adapter_in_model
 from torch import nn
 
 from suite import adapters
+from suite.adapters.methods.selective.parameters import ParametersConfig
 from suite.errors import InputError
 from tests.adapters.cases import SUBJECTS, fresh, randomise, sample
 
@@ -138,3 +140,25 @@ def test_bitfit_trains_every_bias(subject):
     adapters.attach(model, "bitfit")
     assert {name for name, p in model.named_parameters() if p.requires_grad} == biases
     assert SUBJECTS[subject].run(model, sample(subject)).requires_grad
+
+
+def test_a_state_dict_holds_what_the_optimizer_did_since_the_last_forward():
+    model = adapters.attach(fresh("mlp"), "paca", targets=["fc1"], r=4)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.5)
+    model(sample("mlp")).square().sum().backward()
+    optimizer.step()
+    saved = model.state_dict()["fc1.weight"].clone()
+    model(sample("mlp"))
+    assert torch.equal(saved, model.fc1.weight)
+    assert not torch.equal(saved, fresh("mlp").fc1.weight)
+
+
+def test_two_adapters_may_share_one_config_in_plain_peft():
+    model = get_peft_model(fresh("mlp"), ParametersConfig(parameters=["fc2"]), adapter_name="one")
+    model.add_adapter("two", model.peft_config["one"])
+    assert {"one", "two"} == set(model.base_model.model.fc2.suite_parameters.settings)
+
+
+def test_an_empty_adapter_takes_no_memory_until_it_is_loaded():
+    model = inject_adapter_in_model(ParametersConfig(parameters=["fc2"]), fresh("mlp"), low_cpu_mem_usage=True)
+    assert model.fc2.suite_parameters.tensor("weight", "default").is_meta

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
@@ -26,11 +28,13 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp(name)
     if name == "fake":
         request.getfixturevalue("fake_domain")
-        return contract.train(fake_subject(folder), folder)
+        with counted(name):
+            return contract.train(fake_subject(folder), folder)
     if missing := lacking(discover()[name].extra):
         pytest.skip(f"the extra {discover()[name].extra} is not installed: {', '.join(missing)}")
     assert find_spec(f"tests.domains.{name}"), f"state the SUBJECT of domain {name} in tests/domains/{name}.py"
-    return contract.train(import_module(f"tests.domains.{name}").SUBJECT, folder)
+    with counted(name):
+        return contract.train(import_module(f"tests.domains.{name}").SUBJECT, folder)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +52,28 @@ def fake_domain(tmp_path_factory: pytest.TempPathFactory) -> object:
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
 def test_contract(trained: Trained, check: Check) -> None:
-    check(trained)
+    with counted(trained.subject.domain):
+        check(trained)
+
+
+def test_the_contract_costs_no_more_than_its_budget(trained: Trained) -> None:
+    """Runs after a domain's checks, since pytest keeps the tests of one domain together."""
+    name = trained.subject.domain
+    assert SPENT[name] <= contract.BUDGET, f"the checks of {name} took {SPENT[name]:.0f} s of processor time"
+
+
+SPENT: dict[str, float] = defaultdict(float)
+"""Processor time by domain."""
+
+
+@contextmanager
+def counted(name: str) -> Iterator[None]:
+    """Count what the block costs to the domain `name`."""
+    started = contract.processor_time()
+    try:
+        yield
+    finally:
+        SPENT[name] += contract.processor_time() - started
 
 
 def fake_subject(folder: Path) -> Subject:

@@ -74,12 +74,14 @@ class Selected(ChildLayer):
         self._originals: dict[str, tuple[Tensor, Tensor]] = {}
         self._written: dict[str, _Mark] = {}
         self.register_load_state_dict_post_hook(_reload)
-        self._hook = self.host.register_forward_pre_hook(self._before_host)
+        self._hooks = [self.host.register_forward_pre_hook(self._before_host)]
         if self.parameter_names:
+            self._hooks.append(self.host.register_state_dict_pre_hook(self._before_saving))
             self.host.forward = self._host_forward
 
     def uninstall(self) -> None:
-        self._hook.remove()
+        for hook in self._hooks:
+            hook.remove()
         self._switch_entries([])
         self._switch_whole({})
         if self.parameter_names:
@@ -261,6 +263,10 @@ class Selected(ChildLayer):
             if not any(self._slot(name)[name] is container[adapter] for adapter in container):
                 self.sync()
                 return
+
+    def _before_saving(self, _host: nn.Module, _prefix: str, _keep_vars: bool) -> None:
+        """What an optimiser changed since the last forward stands in the values alone; files want it in the weight."""
+        self.refresh()
 
     def _host_forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         active = [] if self.disable_adapters else self.present()

@@ -94,13 +94,11 @@ def _put(layer: nn.Module, name: str, value: Tensor) -> None:
 
 
 def _requantize_bnb(layer: nn.Module, weight: Tensor) -> None:
-    from peft.utils.quantization_utils import Bnb4bitBackend
+    from bitsandbytes.nn import Params4bit
 
-    class _Owner:
-        def get_base_layer(self) -> nn.Module:
-            return layer
-
-    Bnb4bitBackend().set_base_weight(_Owner(), weight)
+    old = layer.weight
+    kind = {name: getattr(old, name) for name in ("quant_type", "compress_statistics", "blocksize", "quant_storage")}
+    layer.weight = Params4bit(weight.to(old.quant_state.dtype), requires_grad=False, **kind).to(old.device)
 
 
 def snapshot(layer: nn.Module) -> dict[str, object]:
@@ -119,6 +117,7 @@ def restore(layer: nn.Module, kept: dict[str, object]) -> None:
         layer.load_packed_state(kept["packed"])
     if "parameter" in kept:
         layer.weight = kept["parameter"]
+        layer.weight.bnb_quantized = True  # peft's own merging unsets it, and moving would then pack the codes again
     for name in ("weight", "bias"):
         if name not in kept or not hasattr(layer, name):
             continue
