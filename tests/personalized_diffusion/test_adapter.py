@@ -40,7 +40,7 @@ def stir(unet: UNet2DConditionModel, seed: int) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_an_adapter_changes_nothing_before_it_is_trained(unet: UNet2DConditionModel, method: str) -> None:
+def test_acceptance_12_6_an_adapter_changes_nothing_before_it_is_trained(unet: UNet2DConditionModel, method: str) -> None:
     before = answer(unet)
     Change(method, (4, 16)).attach(unet)
     if method in ("krona", "lora", "full"):
@@ -50,7 +50,7 @@ def test_an_adapter_changes_nothing_before_it_is_trained(unet: UNet2DConditionMo
 
 
 @pytest.mark.parametrize("layout", ["kron", "official"])
-def test_merging_is_exact_and_unmerging_restores_every_bit(unet: UNet2DConditionModel, layout: str) -> None:
+def test_acceptance_12_6_merging_is_exact_and_unmerging_restores_every_bit(unet: UNet2DConditionModel, layout: str) -> None:
     weight = unet.mid_block.attentions[0].transformer_blocks[0].attn1.to_out[0].weight
     before = weight.clone()
     Change("krona", (4, 16), layout=layout).attach(unet)
@@ -63,7 +63,7 @@ def test_merging_is_exact_and_unmerging_restores_every_bit(unet: UNet2DCondition
     assert torch.equal(answer(unet), live)
 
 
-def test_two_adapters_add_up(unet: UNet2DConditionModel) -> None:
+def test_acceptance_12_6_two_adapters_add_up(unet: UNet2DConditionModel) -> None:
     name = "mid_block.attentions.0.transformer_blocks.0.attn2.to_v"
     plain = unet.get_submodule(name).weight.clone()
     for number, adapter in enumerate(("one", "two")):
@@ -78,7 +78,7 @@ def test_two_adapters_add_up(unet: UNet2DConditionModel) -> None:
     torch.testing.assert_close(answer(unet), together, atol=1e-5, rtol=0)
 
 
-def test_strength_0_is_the_base(unet: UNet2DConditionModel) -> None:
+def test_acceptance_12_6_strength_0_is_the_base(unet: UNet2DConditionModel) -> None:
     before = answer(unet)
     Change("krona", (4, 16)).attach(unet)
     stir(unet, 2)

@@ -46,8 +46,8 @@ def layer(method: str, **settings: Any) -> nn.Module:
 
 
 @pytest.mark.parametrize("layout", ["kron", "official"])
-def test_no_tensor_of_the_weights_size_is_made(layout: str) -> None:
-    """Acceptance 10 of the spec: a 4096 x 4096 layer and one token."""
+def test_acceptance_12_10_no_tensor_of_the_weights_size_is_made(layout: str) -> None:
+    """A 4096 x 4096 layer and one token."""
     found = largest(layer("krona", a1=4, a2=64, layout=layout))
     assert found <= 4 * (SIZE // 4) * (SIZE // 64)  # the larger factor
 

@@ -34,11 +34,11 @@ def fewer(found: dict, than: str) -> float:
 
 
 @pytest.mark.parametrize(("name", "trainable"), PUBLISHED.items())
-def test_counts_are_the_published_ones(capsys: pytest.CaptureFixture[str], name: str, trainable: int) -> None:
+def test_acceptance_12_2_counts_are_the_published_ones(capsys: pytest.CaptureFixture[str], name: str, trainable: int) -> None:
     assert counted(capsys, name)["trainable"] == trainable
 
 
-def test_the_papers_percentages_with_their_bases(capsys: pytest.CaptureFixture[str]) -> None:
+def test_acceptance_12_2_the_papers_percentages_with_their_bases(capsys: pytest.CaptureFixture[str]) -> None:
     sdxl, text = counted(capsys, "sdxl"), counted(capsys, "sd15_text")
     small = counted(capsys, "sdxl", "--recipe.factors", "[16, 64]")
     assert fewer(sdxl, "LoRA of rank 4") == pytest.approx(33.27, abs=0.005)

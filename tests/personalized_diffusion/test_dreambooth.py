@@ -74,14 +74,14 @@ def weights(run: training.Run) -> dict[str, bytes]:
     }
 
 
-def test_the_loss_falls_on_the_dog(straight: training.Run) -> None:
+def test_acceptance_12_5_the_loss_falls_on_the_dog(straight: training.Run) -> None:
     lines = [json.loads(line) for line in (straight.folder / "metrics.jsonl").read_text().splitlines()]
     measured = [line["val/loss"] for line in lines if line.get("val/loss") is not None]
     assert len(measured) == 4
     assert measured[-1] < measured[0] - 0.05
 
 
-def test_a_killed_run_resumes_bit_for_bit(photos: str, base: str, straight: training.Run, tmp_path: Path) -> None:
+def test_acceptance_12_5_a_killed_run_resumes_bit_for_bit(photos: str, base: str, straight: training.Run, tmp_path: Path) -> None:
     folder = tmp_path / "killed"
     child = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, photos, base, str(folder)],

@@ -78,7 +78,7 @@ def world(tmp_path, golden, monkeypatch):
     return {"generated": generated, "real": real, "prompts": prompts, "images": len(given["clip_gen"][0])}
 
 
-def test_two_folders_give_the_golden_numbers(world, golden, tmp_path):
+def test_acceptance_12_8_two_folders_give_the_golden_numbers(world, golden, tmp_path):
     record = evaluate(**world, out=tmp_path / "out")
     wanted = golden["output"]
     for name in ("clip_i", "dino", "clip_t"):
@@ -118,7 +118,7 @@ def test_a_table_gives_the_same_numbers(world, golden, tmp_path):
     assert evaluate(**world)["metrics"] == record["metrics"]
 
 
-def test_swapping_real_and_generated_changes_neither_clip_i_nor_dino(world):
+def test_acceptance_12_8_swapping_real_and_generated_changes_neither_clip_i_nor_dino(world):
     drawn = folders.read_generated(world["generated"], PROMPTS, images=world["images"])
     real = folders.read_real(world["real"], ["dog"])["dog"]
     clip, dino = encoders.load()

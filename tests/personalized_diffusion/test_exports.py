@@ -277,7 +277,7 @@ def test_lycoris_wrapper_loads_its_own_names(tmp_path: Path) -> None:
 # Exactness
 
 
-def test_lokr_and_back_is_bit_exact(tmp_path: Path) -> None:
+def test_acceptance_12_4_lokr_and_back_is_bit_exact(tmp_path: Path) -> None:
     """Acceptance 4 of the spec, first half."""
     ours = networks.with_krona((4, 8))
     folder = networks.save(ours, tmp_path / "a")
@@ -292,7 +292,7 @@ def test_lokr_and_back_is_bit_exact(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", ["kron", "official"])
-def test_lora_of_the_exact_rank_reproduces_the_delta(layout: str, tmp_path: Path) -> None:
+def test_acceptance_12_4_lora_of_the_exact_rank_reproduces_the_delta(layout: str, tmp_path: Path) -> None:
     """Acceptance 4 of the spec, second half."""
     ours = networks.with_krona((4, 8), layout, scaling=-0.7)
     made = exports.export(networks.save(ours, tmp_path / "a"), tmp_path / "x.safetensors", "lora")
@@ -306,7 +306,7 @@ def test_lora_of_the_exact_rank_reproduces_the_delta(layout: str, tmp_path: Path
         close(change.delta(), delta)
 
 
-def test_official_layout_is_refused_as_lokr(tmp_path: Path) -> None:
+def test_acceptance_12_4_official_layout_is_refused_as_lokr(tmp_path: Path) -> None:
     """Acceptance 4 of the spec, third half."""
     folder = networks.save(networks.with_krona((4, 8), "official"), tmp_path / "a")
     with pytest.raises(InputError, match="no Kronecker product, so LoKr cannot hold it; use --to lora"):

@@ -77,7 +77,7 @@ def lora_shapes(out: int, into: int) -> tuple[tuple[int, int], tuple[int, int]]:
     return (4, into), (out, 4)
 
 
-def test_a_full_size_official_file_loads_and_is_told_from_lora(sdxl: nn.Module) -> None:
+def test_acceptance_12_3_a_full_size_official_file_loads_and_is_told_from_lora(sdxl: nn.Module) -> None:
     state = official_state(sdxl, krona_shapes)
     assert len(state) == 1120
     changes = parsing.parse(state)

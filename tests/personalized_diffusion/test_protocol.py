@@ -15,7 +15,7 @@ def protocol():
     return read_protocol(real_data("dreambooth/prompts_and_classes.txt"))
 
 
-def test_the_real_file_has_30_subjects_and_two_lists_of_25_prompts(protocol):
+def test_acceptance_12_7_the_real_file_has_30_subjects_and_two_lists_of_25_prompts(protocol):
     assert len(protocol.classes) == 30 and len(set(protocol.classes.values())) == 15
     assert len(protocol.object_prompts) == len(protocol.live_prompts) == 25
     assert len(set(protocol.object_prompts)) == len(set(protocol.live_prompts)) == 25
@@ -23,7 +23,7 @@ def test_the_real_file_has_30_subjects_and_two_lists_of_25_prompts(protocol):
     assert "dog4" not in protocol.classes
 
 
-def test_every_subject_gets_the_right_list(protocol):
+def test_acceptance_12_7_every_subject_gets_the_right_list(protocol):
     assert {subject for subject in protocol.classes if protocol.is_live(subject)} == LIVE
     for subject, noun in protocol.classes.items():
         prompts = protocol.prompts(subject, "sks")
