@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from suite.errors import InputError
+
 if TYPE_CHECKING:
     from domains.point_cloud.scoring import Scores
 
@@ -23,6 +25,7 @@ def evaluate(
     report: Literal["mean", "best"] = "mean",
     seed: int = 0,
     batch_size: int = 32,
+    features: bool = False,
     device: str = "auto",
     dtype: str = "auto",
     out: Path | None = None,
@@ -47,13 +50,18 @@ def evaluate(
             and is optimistic; the published voting figures are of this kind.
         seed: of the first round, and of the points drawn for segmentation.
         batch_size: clouds side by side.
+        features: draw the head's inputs of all clouds by t-SNE; needs `out`.
         device: auto, cpu, cuda or cuda:N.
         dtype: auto, float32, bfloat16 or float16.
-        out: folder for metrics.json, confusion.png and report.html.
+        out: folder for metrics.json, confusion.png, features.png and report.html.
+
+    Raises:
+        InputError: adapter or data cannot be read, do not fit, or an option is out of range.
     """
     from domains.point_cloud import scoring
 
-    settings = {"vote": vote, "rounds": vote_rounds, "report": report, "seed": seed, "batch_size": batch_size}
+    if features and out is None:
+        raise InputError("--features draws a picture: name a folder for it with --out")
     scored: Scores = scoring.score(
         data,
         adapter,
@@ -64,7 +72,12 @@ def evaluate(
         frozen=frozen,
         device=device,
         dtype=dtype,
-        **settings,
+        vote=vote,
+        rounds=vote_rounds,
+        report=report,
+        seed=seed,
+        batch_size=batch_size,
+        features=features,
     )
     record = scored.to_dict()
     if out is not None:

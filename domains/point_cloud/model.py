@@ -343,6 +343,18 @@ def build_bank(model: nn.Module, clouds: Iterable[Tensor], batch: int = 64) -> T
     return torch.cat(columns, 1)
 
 
+@contextmanager
+def head_inputs(model: nn.Module) -> Iterator[list[Tensor]]:
+    """A block in which a list gathers what the classification head sees of every batch, (B, 2C) on the CPU."""
+    head = next(part for name, part in model.named_modules() if name.endswith("cls_head_finetune"))
+    seen: list[Tensor] = []
+    hook = head.register_forward_pre_hook(lambda _, args: seen.append(args[0].float().cpu()))
+    try:
+        yield seen
+    finally:
+        hook.remove()
+
+
 def predict_logits(
     model: nn.Module, points: Tensor, category: Tensor | None = None, prior: PointPrior | None = None
 ) -> Tensor:

@@ -235,14 +235,9 @@ class PointCloudClassifier(CloudPredictor):
             raise InputError(f"{opened.source}: {opened.error}")
         ready = self.prepare(opened, upsample=query.upsample)
         points = sampling.farthest(ready.points, self.settings.npoints)[None].to(self.device)
-        found: list[Tensor] = []
-        head = next(part for name, part in self.model.named_modules() if name.endswith("cls_head_finetune"))
-        hook = head.register_forward_pre_hook(lambda _, args: found.append(args[0]))
-        try:
+        with models.head_inputs(self.model) as seen:
             self.logits(points)
-        finally:
-            hook.remove()
-        return found[0][0].float().cpu().numpy()
+        return seen[0][0].numpy()
 
     def _opened(self, several: Any, query: ClassificationQuery) -> Iterator[Opened]:
         return inputs.open_all(several, samples=query.samples, seed=query.seed, strict=query.strict, up=query.up)

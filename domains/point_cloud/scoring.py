@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from domains.point_cloud import metrics
+from domains.point_cloud import embedding, metrics, model
 from domains.point_cloud.augment import scale_translate
 from domains.point_cloud.data import CloudSamples
 from domains.point_cloud.datasets import CloudSet, Options, open_set
@@ -37,6 +37,7 @@ class Scores:
         confusion: (classes, classes) counts, targets in rows.
         per_class: accuracy or mIoU of each class or category present.
         seconds: wall time of prediction. clouds: how many.
+        features: what the head saw of each cloud, (clouds, 2C), with the labels (clouds,), where they were asked for.
     """
 
     metrics: dict[str, float]
@@ -47,6 +48,7 @@ class Scores:
     clouds: int
     seconds: float
     notices: tuple[str, ...] = field(default=())
+    features: tuple[Tensor, Tensor] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for `json.dumps`."""
@@ -68,7 +70,7 @@ class Scores:
         return "\n".join([*lines, *(f"note: {notice}" for notice in self.notices)])
 
     def save(self, folder: Path) -> list[Path]:
-        """Write `metrics.json`, `report.html` and, for classes, `confusion.png`; return the files."""
+        """Write `metrics.json`, `report.html`, for classes `confusion.png`, for features `features.png` and `.svg`."""
         from domains.point_cloud import confusion
         from suite.media.report import Report
 
@@ -81,6 +83,9 @@ class Scores:
         if self.confusion is not None:
             files.append(confusion.save(self.confusion, self.classes, folder / "confusion.png"))
             page.section("Confusion").image(files[-1])
+        if self.features is not None:
+            files += embedding.save(*self.features, self.classes, folder)
+            page.section("Features, by t-SNE").image(folder / "features.png")
         return [*files, page.save(folder / "report.html")]
 
 
@@ -108,6 +113,8 @@ def score(
     clouds = _matched(open_set(data, options, format=format, split="test"), predictor)
     with adapters.disabled(predictor.model) if frozen else nullcontext():
         if isinstance(predictor, PointCloudSegmenter):
+            if settings["features"]:
+                raise InputError("features are those of the classification head; leave out --features")
             scored = segmentation(predictor, clouds, settings["batch_size"])
         else:
             scored = classification(predictor, clouds, **settings)
@@ -124,8 +131,12 @@ def classification(
     report: str = "mean",
     seed: int = 0,
     batch_size: int = 32,
+    features: bool = False,
 ) -> Scores:
     """Overall and mean-class accuracy, of one pass or of votes.
+
+    Args:
+        features: keep what the head sees of each cloud, for a picture.
 
     Raises:
         InputError: a setting is out of range.
@@ -134,11 +145,14 @@ def classification(
         raise InputError("vote, vote_rounds and batch_size must be at least 1")
     if vote == 1 and rounds > 1:
         raise InputError("several rounds of one plain pass are the same; give --vote 2 or more")
+    if features and vote > 1:
+        raise InputError("features are those of one plain pass; leave out --vote or --features")
     started = time.perf_counter()
     target = torch.from_numpy(clouds.labels)
     normalise, npoints = predictor.settings.normalise, predictor.settings.npoints
     samples = CloudSamples(clouds, npoints, training=vote > 1, normalise=normalise, parts=False)
-    found = [_labels(predictor, samples, vote, seed + number, batch_size) for number in range(rounds)]
+    with model.head_inputs(predictor.model) as seen:
+        found = [_labels(predictor, samples, vote, seed + number, batch_size) for number in range(rounds)]
     all_scores = [metrics.classification(one, target, len(clouds.classes)) for one in found]
     named, shown, notices = _reported(all_scores, vote, report)
     present = shown.confusion.sum(1) > 0
@@ -155,7 +169,15 @@ def classification(
         "seed": seed,
     }
     return Scores(
-        named, how, clouds.classes, per_class, shown.confusion, len(clouds), time.perf_counter() - started, notices
+        named,
+        how,
+        clouds.classes,
+        per_class,
+        shown.confusion,
+        len(clouds),
+        time.perf_counter() - started,
+        notices,
+        (torch.cat(seen), target) if features else None,
     )
 
 
