@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 IMAGES, STRENGTHS = 4, (0.0, 0.5, 1.0)
-SCENES = ("in the snow", "under water")
+SCENES = ("on the beach", "in a room")
 
 
 def demo(out: Path = Path("out/demo/personalized_diffusion")) -> dict[str, Any]:

@@ -33,13 +33,14 @@ class Schedule:
     lr: float = 1e-3
     warmup: int = 50
     decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.999)
     seed: int = 0
 
 
 CLIP = Schedule(500, 128)
 VISION = Schedule(500, 128)
 AUTOENCODER = Schedule(1000, 32, lr=3e-3, decay=0.0)
-DECODER = Schedule(800, 32, lr=1.5e-3, warmup=30, decay=0.0, seed=1)
+DECODER = Schedule(800, 32, lr=1.5e-3, warmup=30, decay=0.0, betas=(0.9, 0.99), seed=1)
 UNET = (Schedule(1400, 48, lr=2e-3, warmup=60), Schedule(1300, 48, lr=1.2e-3, warmup=30, seed=1))
 
 
@@ -275,7 +276,7 @@ def _minimise(
     matrices = [p for p in trained if p.ndim > 1]
     others = [p for p in trained if p.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": schedule.decay}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=schedule.lr)
+    optimizer = torch.optim.AdamW(groups, lr=schedule.lr, betas=schedule.betas)
     started, shown = time.perf_counter(), 0.0
     for step in range(schedule.steps):
         for group in optimizer.param_groups:

@@ -156,7 +156,9 @@ class DreamBoothRecipe(AdapterModule):
             f"full DreamBooth of the {networks}": adapters.count(plain).total,
         }
         others = methods.other_factors(sizes) if self.change.method == "krona" else {}
-        return known | {f"factors ({a1}, {a2})": number for (a1, a2), number in others.items()}
+        return known | {
+            f"factors ({a1}, {a2})": number for (a1, a2), number in others.items() if (a1, a2) != self.change.factors
+        }
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The text encoders' parameters in groups of their own, at their own rate."""

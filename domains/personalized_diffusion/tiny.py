@@ -89,7 +89,7 @@ demonstrations.
   `domains/personalized_diffusion/world.py`; nothing was downloaded. The subjects of the adapters are of pairs of
   markings and headpiece that appear nowhere in it.
 - Training: CLIP {CLIP.steps} steps, ViT {VISION.steps}, VAE {AUTOENCODER.steps} and its decoder {DECODER.steps} more,
-  UNet {" + ".join(str(phase.steps) for phase in UNET)}; fp32 on CPU, no GPU, about 50 CPU minutes in all.
+  UNet {" + ".join(str(phase.steps) for phase in UNET)}; fp32 on CPU, no GPU, 43 CPU minutes in all.
 - Rebuild: `python -m domains.personalized_diffusion.tiny --part base`
 """
 

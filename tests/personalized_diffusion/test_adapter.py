@@ -40,7 +40,9 @@ def stir(unet: UNet2DConditionModel, seed: int) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_acceptance_12_6_an_adapter_changes_nothing_before_it_is_trained(unet: UNet2DConditionModel, method: str) -> None:
+def test_acceptance_12_6_an_adapter_changes_nothing_before_it_is_trained(
+    unet: UNet2DConditionModel, method: str
+) -> None:
     before = answer(unet)
     Change(method, (4, 16)).attach(unet)
     if method in ("krona", "lora", "full"):
@@ -50,7 +52,9 @@ def test_acceptance_12_6_an_adapter_changes_nothing_before_it_is_trained(unet: U
 
 
 @pytest.mark.parametrize("layout", ["kron", "official"])
-def test_acceptance_12_6_merging_is_exact_and_unmerging_restores_every_bit(unet: UNet2DConditionModel, layout: str) -> None:
+def test_acceptance_12_6_merging_is_exact_and_unmerging_restores_every_bit(
+    unet: UNet2DConditionModel, layout: str
+) -> None:
     weight = unet.mid_block.attentions[0].transformer_blocks[0].attn1.to_out[0].weight
     before = weight.clone()
     Change("krona", (4, 16), layout=layout).attach(unet)

@@ -81,7 +81,9 @@ def test_acceptance_12_5_the_loss_falls_on_the_dog(straight: training.Run) -> No
     assert measured[-1] < measured[0] - 0.05
 
 
-def test_acceptance_12_5_a_killed_run_resumes_bit_for_bit(photos: str, base: str, straight: training.Run, tmp_path: Path) -> None:
+def test_acceptance_12_5_a_killed_run_resumes_bit_for_bit(
+    photos: str, base: str, straight: training.Run, tmp_path: Path
+) -> None:
     folder = tmp_path / "killed"
     child = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, photos, base, str(folder)],
