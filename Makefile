@@ -31,8 +31,9 @@ $(STAMP): pyproject.toml requirements.lock
 demo: $(STAMP) ## train the smoke recipe, show every domain, write and name report.html
 	@$(BIN)/suite demo --train
 
+# A process for each core, of one thread: torch's threads gain little on small models, and lose much to each other.
 test: $(STAMP) ## every test but the slow ones
-	@$(BIN)/python -m pytest -q -m "not slow"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" -n logical --maxprocesses 4 --dist loadfile
 
 test-slow: $(STAMP) ## the tests that train for minutes and take several seeds
 	@$(BIN)/python -m pytest -q -m slow --timeout 3600

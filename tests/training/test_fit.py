@@ -118,7 +118,6 @@ class Sharded(FSDPStrategy):
         ({"strategy": "dpp"}, "invalid strategy name"),
         ({"precision": "12"}, "Precision '12' is invalid"),
         ({"accelerator": "quantum"}, "invalid accelerator name"),
-        ({"accelerator": "cpu", "strategy": "fsdp"}, "fsdp"),
         ({"accelerator": "cpu", "strategy": Sharded()}, "use ddp"),
     ],
 )
