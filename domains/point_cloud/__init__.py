@@ -31,6 +31,7 @@ DOMAIN = Domain(
         "evaluate": "domains.point_cloud.evaluate:evaluate",
         "inspect": "domains.point_cloud.inspection:inspect",
         "base": "domains.point_cloud.bases:base",
+        "config": "domains.point_cloud.official_config:config",
         "fewshot": "domains.point_cloud.fewshot:fewshot",
         "demo": "domains.point_cloud.demo:demo",
     },
