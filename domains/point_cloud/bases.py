@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 RELEASED = (".pth", ".pt", ".bin", ".safetensors")
+PICTURE = "reconstruction.png"
+"""In a base from one's own clouds: what it makes of four of them with most of their patches hidden."""
 
 
 def base(
@@ -60,6 +62,8 @@ def base(
     size = sum(math.prod(shape) for shape in weights.shapes(out / "model.safetensors").values())
     where = out if out.is_absolute() else f"./{out}"
     lines = [*refused, f"base  {out} ({size:,} parameters)"]
+    if (out / PICTURE).is_file():
+        lines.append(f"look  {out / PICTURE}")
     lines += [f"next  suite point_cloud train --config configs/point_cloud/tiny.yaml --base {where}"]
     return {
         "base": out,
@@ -76,9 +80,10 @@ def _pretrained(source: list[Path], out: Path, shape: dict[str, int], *, points:
     import numpy as np
     import torch
 
-    from domains.point_cloud import inputs, sampling
+    from domains.point_cloud import inputs, reconstruction, sampling
     from domains.point_cloud.backbone import BackboneConfig
     from domains.point_cloud.model import save_base
+    from domains.point_cloud.pictures import save_image
     from domains.point_cloud.pretraining import Schedule, pretrain
     from suite.errors import InputError
 
@@ -96,11 +101,13 @@ def _pretrained(source: list[Path], out: Path, shape: dict[str, int], *, points:
             refused.append(f"{opened.source}: {error}")
     if not clouds:
         raise InputError(f"no cloud to pre-train on; {refused[0] if refused else 'the folders are empty'}")
-    net = pretrain(torch.from_numpy(np.stack(clouds)), BackboneConfig(**shape), Schedule(points=points, **schedule))
+    stacked = torch.from_numpy(np.stack(clouds))
+    net = pretrain(stacked, BackboneConfig(**shape), Schedule(points=points, **schedule))
     card = (
         "---\nlibrary_name: pytorch\n---\n\n# A Point-MAE base\n\n"
         f"Pre-trained by masked reconstruction on {len(clouds)} clouds for {schedule['steps']} steps with "
-        "`suite point_cloud base`.\n"
+        f"`suite point_cloud base`.\n\n![Clouds, what the model was shown, and what it made of that]({PICTURE})\n"
     )
     save_base(net, out, card)
+    save_image(reconstruction.picture(net, stacked[:4, :points]), out / PICTURE)
     return refused

@@ -1,0 +1,47 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from domains.point_cloud import geometry, model, reconstruction, shapes
+from domains.point_cloud.backbone import BackboneConfig
+from domains.point_cloud.bases import base
+from domains.point_cloud.masked import PointMAE
+from suite.errors import InputError
+
+SMALL = {"width": 24, "depth": 1, "heads": 2, "groups": 8, "group_size": 8, "points": 64, "batch": 2}
+
+
+def test_own_clouds_become_a_base_and_what_cannot_is_named(tmp_path: Path) -> None:
+    clouds = tmp_path / "clouds"
+    clouds.mkdir()
+    for number in range(3):
+        np.save(clouds / f"{number}.npy", shapes.make("assembly", number, 100).points)
+    (clouds / "broken.ply").write_text("hello")
+    answer = base([clouds], out=tmp_path / "base", steps=2, **SMALL)
+    assert answer["exit_code"] == 2 and "broken.ply" in answer["message"]
+    net = model.load_base_folder(tmp_path / "base", cls_dim=3)
+    assert net.eval()(torch.randn(1, 64, 3)).shape == (1, 3)
+    picture = np.asarray(Image.open(tmp_path / "base" / "reconstruction.png"))
+    # Three clouds in rows, three panels each; what was rebuilt has a colour of its own.
+    assert picture.shape[1] == 3 * reconstruction.SIZE
+    assert ((picture.astype(int) - picture.mean(-1, keepdims=True)).max(-1) > 40).any()
+
+
+def test_a_rebuilt_cloud_holds_what_was_shown_and_as_much_as_was_hidden() -> None:
+    net = PointMAE(BackboneConfig(trans_dim=24, depth=1, num_heads=2, num_group=10, group_size=8, encoder_dims=24))
+    clouds = geometry.unit_sphere(torch.randn(2, 64, 3))
+    visible, made = reconstruction.rebuild(net.eval(), clouds)
+    assert visible.shape == (2, 4 * 8, 3) and made.shape == (2, 6 * 8, 3)
+    apart = torch.cdist(visible, clouds, compute_mode="donot_use_mm_for_euclid_dist").amin(-1)
+    assert apart.max() < 1e-6
+
+
+def test_without_clouds_there_is_no_base(tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    for source, reason in (([], "no source"), ([tmp_path / "x.pth"], "is no file")):
+        with pytest.raises(InputError, match=reason):
+            base(source, out=tmp_path / "base")
+    assert not (tmp_path / "base").exists()
