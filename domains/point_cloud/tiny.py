@@ -58,7 +58,7 @@ def train_adapter(folder: Path, config_name: str, run_dir: Path, base: str = "ti
     score = reached[f"val/{MEASURES[config_name]}"]
     with atomic_folder(folder) as temporary:
         shutil.copytree(run.adapter, temporary, dirs_exist_ok=True)
-        write_text(temporary / "README.md", adapter_card(config_name, score))
+        write_text(temporary / "README.md", adapter_card(config_name, config.data["train"], score))
     return float(score)
 
 
@@ -83,8 +83,8 @@ the adapters beside it are trained on, nor any real scan.
 """
 
 
-def adapter_card(config_name: str, score: float) -> str:
-    """The README of an adapter."""
+def adapter_card(config_name: str, data: str, score: float) -> str:
+    """The README of an adapter trained on `data`."""
     parts = config_name == "tiny_parts.yaml"
     task = "cuts them into their parts" if parts else "tells them apart"
     option = " --task segmentation --adapter tiny-parts" if parts else ""
@@ -99,7 +99,7 @@ base_model: point_cloud/tiny
 PointGST on the tiny base, with its head. It knows eight categories of made shapes ({", ".join(shapes.CATEGORIES)}) and
 {task}. It is meant for tests and demonstrations: real scans are none of its business.
 
-- Data: 400 shapes of the made world (`shapes:train:400`), of categories that the base has never seen.
+- Data: {data.rsplit(":")[-1]} shapes of the made world (`{data}`), of categories that the base has never seen.
 - Training: `suite point_cloud train --config configs/point_cloud/{config_name}`, on CPU, no GPU; the epoch was chosen
   on 160 validation shapes.
 - Reached on 400 test shapes ({TEST}): {MEASURES[config_name].replace("_miou", " mIoU")} {score:.3f}.
