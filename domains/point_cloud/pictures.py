@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -129,5 +130,5 @@ def _refusal(name: str, reason: str) -> Pixels:
 
 
 def contact_sheet(cards: Sequence[Pixels], path: Path) -> Path:
-    """Write all cards into one picture."""
-    return save_image(drawing.sheet(cards), path)
+    """Write all cards into one picture, wider than high."""
+    return save_image(drawing.sheet(cards, columns=math.ceil(math.sqrt(1.6 * len(cards)))), path)
