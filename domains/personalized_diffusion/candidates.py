@@ -110,6 +110,7 @@ def of_adapter(
     Args:
         real: the subject's photos; the embedded default has its own held-out ones.
         prompts: DreamBooth's prompts, or a file of one a line; the embedded default has its own.
+        settings: fields of `PromptQuery`; `strength` is one number.
 
     Raises:
         InputError: photos or prompts are missing, or a prompt cannot be drawn.
@@ -161,9 +162,10 @@ def draw(
     Raises:
         InputError: a prompt cannot be drawn.
     """
-    strength = (0.0,) if frozen else (1.0,)
+    given = _given(settings)
+    strength = 0.0 if frozen else given.pop("strength", 1.0)
     drawn = []
-    for index, result in enumerate(personalizer.draw(prompts, strength=strength, **_given(settings))):
+    for index, result in enumerate(personalizer.draw(prompts, **{**given, "strength": (strength,)})):
         if result.error is not None:
             raise InputError(f"{result.source}: {result.error}")
         text = result.prompt if keep_token else without_token(result.prompt, personalizer.trigger.token)

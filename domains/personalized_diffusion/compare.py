@@ -52,6 +52,7 @@ def compare(
     images: int = 4,
     steps: int | None = None,
     guidance: float | None = None,
+    strength: float = 1.0,
     clip: str = "auto",
     dino: str = "auto",
     device: str = "auto",
@@ -74,6 +75,7 @@ def compare(
         images: how many of each prompt.
         steps: of the sampler; the base's own where it is left out.
         guidance: how strongly prompts are followed; the base's own where it is left out.
+        strength: how strongly every adapter acts; 1 is as trained.
         clip: reference of the CLIP; auto as in evaluate.
         dino: reference of the vision transformer; auto as in evaluate.
         device: auto, cpu, cuda or cuda:N, for drawing and scoring.
@@ -92,7 +94,8 @@ def compare(
     path = config or paths.assets() / "configs" / DOMAIN / "tiny.yaml"
     # Every configuration is read before the first training, which may take hours.
     planned = [(method, seed, _config(path, method, seed, chosen, set)) for method in methods for seed in seeds]
-    scoring = _Scoring(real, prompts, subject, {"images": images, "steps": steps, "guidance": guidance}, clip, dino)
+    settings = {"images": images, "steps": steps, "guidance": guidance, "strength": strength}
+    scoring = _Scoring(real, prompts, subject, settings, clip, dino)
     adapters = {(method, seed): _train(experiment, out / f"{method}-{seed}") for method, seed, experiment in planned}
     base = planned[0][2].base
     scored = {key: scoring(Choice(str(folder), base, False, device, dtype)) for key, (folder, _) in adapters.items()}

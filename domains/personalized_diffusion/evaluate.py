@@ -28,6 +28,7 @@ def evaluate(
     seed: int = 0,
     steps: int | None = None,
     guidance: float | None = None,
+    strength: float = 1.0,
     clip: str = "auto",
     dino: str = "auto",
     device: str = "auto",
@@ -56,6 +57,7 @@ def evaluate(
         seed: of each prompt's first picture.
         steps: of the sampler; the base's own where it is left out.
         guidance: how strongly prompts are followed; the base's own where it is left out.
+        strength: how strongly the adapter acts; 1 is as trained.
         clip: reference of the CLIP for CLIP-I and CLIP-T; auto takes the base's own where it keeps one, else
             DreamBooth's hf:openai/clip-vit-base-patch32.
         dino: reference of the vision transformer for DINO and DIV; auto takes the base's own where it keeps one, else
@@ -71,7 +73,7 @@ def evaluate(
     if generated is not None:
         asked = candidates.of_folders(generated, real, prompts, images=images, token=token, keep_token=keep_token)
     else:
-        settings = {"images": images, "seed": seed, "steps": steps, "guidance": guidance}
+        settings = {"images": images, "seed": seed, "steps": steps, "guidance": guidance, "strength": strength}
         chosen = candidates.Choice(adapter or "tiny", base, frozen, device, dtype)
         asked = candidates.of_adapter(chosen, real, prompts, subject=subject, keep_token=keep_token, settings=settings)
     others = candidates.prior_of(prior, asked)

@@ -30,7 +30,7 @@ from suite.errors import InputError
 from suite.files import write_text
 
 SAMPLING: dict[str, tuple[int, float]] = {
-    "tiny": (20, 3.0),
+    "tiny": (20, 2.0),
     "sd15": (50, 7.0),
     "sd21": (50, 7.0),
     "sdxl": (50, 5.0),

@@ -39,7 +39,14 @@ def tokenizer(words: Sequence[str] | None = None) -> CLIPTokenizer:
     model.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(
-        vocab_size=4096, min_frequency=1, initial_alphabet=letters, end_of_word_suffix="</w>", show_progress=False
+        vocab_size=4096,
+        min_frequency=1,
+        # Given here, letters at a word's end have fixed numbers, and so has everything merged from them; the trainer
+        # would number them as it meets them, in an order that differs from process to process.
+        special_tokens=[f"{letter}</w>" for letter in letters],
+        initial_alphabet=letters,
+        end_of_word_suffix="</w>",
+        show_progress=False,
     )
     model.train_from_iterator(world.vocabulary() if words is None else words, trainer)
     learnt = json.loads(model.to_str())["model"]
