@@ -82,8 +82,25 @@ class Pointwise(nn.Conv1d):
             (weight[:, :missing], weight[:, missing:]) if leading else (weight[:, -missing:], weight[:, :-missing])
         )
         shared = rest(other)
-        y = functional.linear(x, own, self.bias).view(len(shared), -1, weight.shape[0])
-        return (y + shared[:, None]).flatten(0, 1)
+        y = functional.linear(x, own, self.bias)
+        y.view(len(shared), -1, weight.shape[0]).add_(shared[:, None])
+        return y
+
+
+class Pointnorm(nn.BatchNorm1d):
+    """Batch norm of points (P, width); with fixed statistics and no gradient it is one multiplication and addition."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        needed = torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)
+        if self.training or x.ndim != 2 or needed:
+            return super().forward(x)
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        return torch.addcmul(self.bias - self.running_mean * scale, x, scale)
+
+
+def highest(x: Tensor, dim: int) -> Tensor:
+    """The maximum over a dimension; without a gradient it need not remember where it was."""
+    return x.max(dim).values if x.requires_grad else x.amax(dim)
 
 
 class PatchEncoder(nn.Module):
@@ -102,11 +119,11 @@ class PatchEncoder(nn.Module):
         second = width if merged else 2 * first[-1]
         layers: list[nn.Module] = []
         for inside, outside in zip((merged or 3, *first[:-2]), first[:-1], strict=True):
-            layers += [Pointwise(inside, outside, 1), nn.BatchNorm1d(outside), nn.ReLU(inplace=True)]
+            layers += [Pointwise(inside, outside, 1), Pointnorm(outside), nn.ReLU(inplace=True)]
         self.first_conv = nn.Sequential(*layers, Pointwise(first[-2], first[-1], 1))
         self.second_conv = nn.Sequential(
             Pointwise(2 * first[-1], second, 1),
-            nn.BatchNorm1d(second),
+            Pointnorm(second),
             nn.ReLU(inplace=True),
             Pointwise(second, width, 1),
         )
@@ -116,7 +133,7 @@ class PatchEncoder(nn.Module):
         points = patches.reshape(-1, inside)
         for layer in self.first_conv:
             points = on_points(layer, points)
-        whole = points.view(batch * groups, size, -1).max(1).values
+        whole = highest(points.view(batch * groups, size, -1), 1)
         mix, *others = self.second_conv
         if isinstance(mix, Pointwise):
             # The patch's own feature is the same for all its points: its half of the product is taken once a patch.
@@ -125,7 +142,7 @@ class PatchEncoder(nn.Module):
             x = on_points(mix, torch.cat([whole.repeat_interleave(size, 0), points], 1))
         for layer in others:
             x = on_points(layer, x)
-        return x.view(batch, groups, size, -1).max(2).values
+        return highest(x.view(batch, groups, size, -1), 2)
 
 
 def on_points(layer: nn.Module, x: Tensor) -> Tensor:

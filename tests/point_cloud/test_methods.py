@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from domains.point_cloud import DOMAIN, model, official
+from domains.point_cloud.backbone import Pointnorm
 from domains.point_cloud.recipe import count_trained
 from suite import adapters
 from suite.cli.count import run as count
@@ -205,3 +206,18 @@ def test_a_convolution_that_is_adapted_or_hooked_is_asked() -> None:
     assert len(asked) == len(net.encoder.first_conv) + len(net.encoder.second_conv)
     adapted = adapters.attach(net, "lora", r=2, targets=["encoder.second_conv.0"], init_lora_weights=False)
     assert not torch.allclose(adapted.encoder(patches), plain)
+
+
+def test_a_fixed_batch_norm_is_the_same_without_a_gradient_and_gives_one_where_it_is_asked() -> None:
+    torch.manual_seed(0)
+    ours, plain = Pointnorm(8), torch.nn.BatchNorm1d(8)
+    for norm in (ours, plain):
+        norm(torch.randn(64, 8) * 3 + 1)
+    plain.load_state_dict(ours.state_dict())
+    ours.eval()
+    plain.eval()
+    points = torch.randn(16, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(points), plain(points))
+    ours(points).sum().backward()
+    assert ours.weight.grad is not None and ours.weight.grad.abs().sum() > 0

@@ -77,7 +77,7 @@ def partseg(case: Case) -> None:
 
 
 def relative(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float) -> None:
-    assert float((ours - theirs).abs().max()) <= tolerance * float(theirs.abs().max())
+    assert float((ours - theirs).detach().abs().max()) <= tolerance * float(theirs.detach().abs().max())
 
 
 def backbone_of(case: Case, name: str) -> torch.nn.Module:
