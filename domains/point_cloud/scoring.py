@@ -100,6 +100,8 @@ def score(
     frozen: bool = False,
     device: str = "auto",
     dtype: str = "auto",
+    batch_size: int = 32,
+    features: bool = False,
     **settings: Any,
 ) -> Scores:
     """Load an adapter and score it; see `evaluate` for the arguments.
@@ -113,11 +115,11 @@ def score(
     clouds = _matched(open_set(data, options, format=format, split="test"), predictor)
     with adapters.disabled(predictor.model) if frozen else nullcontext():
         if isinstance(predictor, PointCloudSegmenter):
-            if settings["features"]:
+            if features:
                 raise InputError("features are those of the classification head; leave out --features")
-            scored = segmentation(predictor, clouds, settings["batch_size"])
+            scored = segmentation(predictor, clouds, batch_size)
         else:
-            scored = classification(predictor, clouds, **settings)
+            scored = classification(predictor, clouds, batch_size=batch_size, features=features, **settings)
     scored.provenance.update({"data": data, "adapter": "off" if frozen else adapter, **_selection(predictor)})
     return scored
 

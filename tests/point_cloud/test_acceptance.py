@@ -4,7 +4,7 @@
 2. identity at the start, what a step changes: test_methods.py
 3. independence of batch companions: test_methods.py, test_classifier.py
 4. official files in and out, wrong ones refused: test_official.py
-5. methods against linear head and full fine-tuning, part segmentation: test_training.py (slow)
+5. methods against linear head and full fine-tuning, part segmentation at full length: test_training.py (slow)
 6. one shape in seven formats, real and broken meshes: test_command.py; labels in input order: test_segmenter.py; bad
    input: test_bad_input.py
 """
@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 
 from benchmarks import point_cloud as benchmark
-from domains.point_cloud import geometry, shapes
+from domains.point_cloud import geometry, scoring, shapes
 
 
 def test_the_shipped_adapter_names_shapes_and_draws_them_without_a_display(tmp_path: Path) -> None:
@@ -42,6 +42,12 @@ def test_the_shipped_adapter_names_shapes_and_draws_them_without_a_display(tmp_p
     for name in ("contact_sheet.png", "chair.xyz.png"):
         picture = np.asarray(Image.open(tmp_path / "out" / name).convert("RGB"))
         assert (picture < 250).any(-1).mean() > 0.02
+
+
+def test_the_shipped_adapter_finds_the_parts_of_shapes_it_has_never_seen() -> None:
+    """Item 5, part segmentation, at a glance; at full length in test_training.py."""
+    scored = scoring.score("shapes:test:80", "tiny-parts", task="segmentation")
+    assert scored.metrics["instance mIoU"] > 0.8
 
 
 def test_activations_kept_for_the_backward_are_two_fifths_of_full_fine_tuning() -> None:
