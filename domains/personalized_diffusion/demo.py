@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-IMAGES, STRENGTHS = 4, (0.0, 0.5, 1.0)
+IMAGES, STRENGTH = 4, 0.8
+STEPS = (0.0, 0.4, STRENGTH)
 SCENES = ("on the beach", "in a room")
 
 
@@ -24,11 +25,13 @@ def demo(out: Path = Path("out/demo/personalized_diffusion")) -> dict[str, Any]:
     photographs, _ = candidates.held_out(personalizer, None, None)
     words = f"{personalizer.trigger.token} {personalizer.trigger.noun}"
     prompts = [f"a {words} {scene}" for scene in SCENES]
-    results = list(personalizer.predict(prompts, images=IMAGES, strength=(1.0, *STRENGTHS[1:-1]), before=True, out=out))
+    results = list(
+        personalizer.predict(prompts, images=IMAGES, strength=(STRENGTH, *STEPS[1:-1]), before=True, out=out)
+    )
     files, rows = [], {}
     for result in results:
         result.save(out)
-        for name, strength in (("base", None), ("adapter", 1.0)):
+        for name, strength in (("base", None), ("adapter", STRENGTH)):
             drawn = [picture.image for picture in result.pictures if picture.strength == strength]
             rows[f"{name}: {result.prompt}"] = drawn
     files.append(
@@ -38,7 +41,7 @@ def demo(out: Path = Path("out/demo/personalized_diffusion")) -> dict[str, Any]:
         )
     )
     by_strength = {
-        strength: [p.image for p in results[0].pictures if (p.strength or 0.0) == strength] for strength in STRENGTHS
+        strength: [p.image for p in results[0].pictures if (p.strength or 0.0) == strength] for strength in STEPS
     }
     sheet = pictures.interpolation(by_strength, title="strength of the adapter", side=160)
     files.append(pictures.save_image(sheet, out / "strength.png"))
