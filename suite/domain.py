@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import pkgutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -147,3 +147,19 @@ def find(name: str) -> Domain:
         advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(found)}"
         raise InputError(f"no domain is called {name!r}; {advice}")
     return found[name]
+
+
+def on_use(package: str, names: Mapping[str, str]) -> Callable[[str], Any]:
+    """A package's `__getattr__` that imports what it exports when it is first asked for.
+
+    Args:
+        package: the package's `__name__`.
+        names: the module of the package that holds each exported name.
+    """
+
+    def exported(name: str) -> Any:
+        if name in names:
+            return getattr(import_module(f"{package}.{names[name]}"), name)
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    return exported

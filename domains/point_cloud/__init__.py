@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
-
-from suite.domain import Domain, Task
+from suite.domain import Domain, Task, on_use
 
 DOMAIN = Domain(
     name="point_cloud",
@@ -51,8 +48,4 @@ _PUBLIC = {
 
 __all__ = ["DOMAIN", *_PUBLIC]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        return getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = on_use(__name__, _PUBLIC)

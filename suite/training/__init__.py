@@ -5,8 +5,9 @@ Names load on first use, so that reading a configuration costs no torch.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from suite.domain import on_use
 
 if TYPE_CHECKING:
     from suite.training.batching import loader
@@ -65,11 +66,7 @@ __all__ = [
     "run",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = on_use(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:
