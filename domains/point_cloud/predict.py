@@ -335,7 +335,8 @@ class Summary:
     """What a prediction says of all its inputs together: tables and the contact sheet, written at its end."""
 
     def __init__(self, query: ClassificationQuery | SegmentationQuery) -> None:
-        self.out, self.sheet, self.view = query.out, query.picture, query.view
+        self.out = None if query.out is None else Path(query.out)  # in Python a folder may be a string
+        self.sheet, self.view = query.picture, query.view
         self.records: list[dict[str, Any]] = []
         self.cards: list[pictures.Pixels] = []
         self.drawings: list[tuple[str, Drawing]] = []

@@ -49,7 +49,7 @@ def test_broken_files_are_refused_by_name_and_the_others_go_on(small, tmp_path):
     (tmp_path / "same.txt").write_text("1 2 3\n" * 400)
     out = tmp_path / "out"
     found = {}
-    for result in small.predict(sorted(tmp_path.iterdir()), out=out):
+    for result in small.predict(sorted(tmp_path.iterdir()), out=str(out)):
         found[result.source.rsplit("/", 1)[1]] = result.error
         if result.error is None:
             assert {path.suffix for path in result.save(out)} == {".json", ".png"}
