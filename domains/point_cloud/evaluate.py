@@ -19,6 +19,7 @@ def evaluate(
     base: str | None = None,
     format: str = "auto",
     variant: Literal["hardest", "objbg", "objonly"] = "hardest",
+    occluded: float = 0.3,
     frozen: bool = False,
     vote: int = 1,
     vote_rounds: int = 1,
@@ -43,6 +44,7 @@ def evaluate(
         format: of the data: auto, modelnet, modelnet-h5, modelnet-off, scanobjectnn, fewshot, shapenetpart, s3dis, h5,
             table or folder.
         variant: of ScanObjectNN: hardest (PB_T50_RS), objbg or objonly.
+        occluded: largest share of a made shape's surface that is hidden.
         frozen: switch the adapter off, to see what it adds; the head stays.
         vote: passes over augmented copies of each cloud whose mean logits decide; 1 is one plain pass.
         vote_rounds: votes with seeds of their own.
@@ -69,6 +71,7 @@ def evaluate(
         task,
         format=format,
         variant=variant,
+        occluded=occluded,
         frozen=frozen,
         device=device,
         dtype=dtype,

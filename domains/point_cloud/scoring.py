@@ -97,6 +97,7 @@ def score(
     *,
     format: str = "auto",
     variant: str = "hardest",
+    occluded: float = 0.3,
     frozen: bool = False,
     device: str = "auto",
     dtype: str = "auto",
@@ -111,7 +112,8 @@ def score(
     """
     kind = PointCloudSegmenter if task == "segmentation" else PointCloudClassifier
     predictor = kind.from_pretrained(adapter, base, device, dtype)
-    options = Options(variant=variant, npoints=predictor.settings.npoints, parts=task == "segmentation")
+    npoints = predictor.settings.npoints
+    options = Options(variant=variant, npoints=npoints, parts=task == "segmentation", occluded=occluded)
     clouds = _matched(open_set(data, options, format=format, split="test"), predictor)
     with adapters.disabled(predictor.model) if frozen else nullcontext():
         if isinstance(predictor, PointCloudSegmenter):

@@ -226,11 +226,13 @@ def make(category: str, seed: int, points: int = 1024, *, noise: float = 0.01, o
 
     Args:
         noise: standard deviation of the noise, as a share of the shape's radius.
-        occluded: the largest share of the surface that is hidden from a random side.
+        occluded: the largest share of the surface that is hidden from a random side, at most a half.
 
     Raises:
-        InputError: the category is unknown.
+        InputError: the category is unknown, or a setting out of range.
     """
+    if not (0 <= occluded <= 0.5 and noise >= 0):
+        raise InputError(f"occluded {occluded} and noise {noise}: give 0 to 0.5, and 0 or more")
     if category != "assembly" and category not in CATEGORIES:
         raise InputError(f"unknown category {category!r}; choose from {', '.join(CATEGORIES)} or assembly")
     rng = np.random.default_rng([seed, *category.encode()])

@@ -37,3 +37,10 @@ def test_a_cone_is_sampled_evenly_over_its_side():
 def test_unknown_categories_are_refused_with_the_known_ones():
     with pytest.raises(InputError, match="choose from bucket"):
         shapes.make("sofa", 0)
+
+
+@pytest.mark.parametrize("setting", [{"occluded": 0.6}, {"occluded": -0.1}, {"noise": -1.0}])
+def test_more_than_half_of_a_shape_cannot_be_hidden(setting):
+    assert len(shapes.make("mug", 0, 64, occluded=0.5).points) == 64
+    with pytest.raises(InputError, match=r"give 0 to 0\.5"):
+        shapes.make("mug", 0, 64, **setting)
