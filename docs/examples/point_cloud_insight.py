@@ -1,0 +1,27 @@
+"""One chair in four colourings, side by side: what the shipped adapter looks at.
+
+python docs/examples/point_cloud_insight.py out/
+"""
+
+import sys
+from pathlib import Path
+
+from domains.point_cloud import PointCloudClassifier, shapes
+from domains.point_cloud.pictures import render, save_image
+from suite.media import points
+
+COLOURINGS = {
+    "patches": "patches and their centres",
+    "influence": "influence on the answer",
+    "spectrum": "energy in high frequencies",
+    "chunks": "local graphs",
+}
+
+classifier = PointCloudClassifier.from_pretrained("tiny")
+chair = shapes.make("chair", 2_500_001, 4096, occluded=0.0).points
+cards = []
+folder = Path(sys.argv[1])
+for colour, title in COLOURINGS.items():
+    [result] = classifier.predict([chair], colour=colour, out=folder)
+    cards.append(points.caption(render(result.drawing, 330), title))
+save_image(points.sheet(cards, columns=4), folder / "insight.png")
