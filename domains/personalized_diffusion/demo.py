@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-IMAGES, STRENGTH = 4, 0.8
-STEPS = (0.0, 0.4, STRENGTH)
+IMAGES, STRENGTH = 4, 1.0
+STEPS = (0.0, 0.5, STRENGTH)
 SCENES = ("on the beach", "in a room")
 
 
