@@ -28,7 +28,7 @@ def bad(folder: Path) -> Path:
 def score(adapter: str | None) -> float:
     """Accuracy on test shapes."""
     config = training.load_config(paths.assets() / "configs" / "point_cloud" / "tiny.yaml")
-    config = dataclasses.replace(config, data={**config.data, "val": "shapes:test:160"})
+    config = dataclasses.replace(config, data={**config.data, "val": "shapes:test:80"})
     folder = None if adapter is None else hub.resolve(adapter, "point_cloud")
     return training.evaluate(config, folder)["val/accuracy"]
 
