@@ -36,6 +36,7 @@ from suite.training.randomness import BatchSeeds, seed_all
 from suite.training.reporting import write_report
 from suite.training.settings import TrainerConfig
 from suite.training.sharding import ShardedBase
+from suite.training.snapshots import Snapshots
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,7 @@ class _Parts:
             # The best weights are taken before the average makes room for the live ones again.
             best,
             average,
+            Snapshots(run.steps, config.keep_every, config.keep_last) if config.keep_every else None,
             LastCheckpoint(run.checkpoint, config.checkpoint_every, stop),
         ]
         tensorboard = TensorBoardLogger(run.path, name="", version="", default_hp_metric=False)

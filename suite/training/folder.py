@@ -49,6 +49,11 @@ class RunFolder:
         return self.path / "adapter"
 
     @property
+    def steps(self) -> Path:
+        """Adapters of earlier steps, where the run keeps them."""
+        return self.path / "steps"
+
+    @property
     def plots(self) -> Path:
         return self.path / "plots"
 

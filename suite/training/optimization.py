@@ -44,12 +44,31 @@ def parameter_groups(module: nn.Module, config: TrainerConfig) -> list[dict[str,
 
 
 def build_optimizer(groups: list[dict[str, Any]], config: TrainerConfig) -> Optimizer:
-    """The optimiser that the configuration names, fused on CUDA."""
+    """The optimiser that the configuration names, fused on CUDA.
+
+    Raises:
+        InputError: it is of a package that is not installed.
+    """
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=0.9)
+    if config.optimizer == "adafactor":
+        return torch.optim.Adafactor(groups, lr=config.lr)
+    if config.optimizer == "adamw8bit":
+        return _adamw8bit(groups, config.lr)
     on_cuda = all(parameter.is_cuda for group in groups for parameter in group["params"])
     # The fused kernel unscales gradients by itself, which Lightning's fp16 clipping cannot be combined with.
     return torch.optim.AdamW(groups, lr=config.lr, fused=on_cuda and config.precision != "16-mixed")
+
+
+def _adamw8bit(groups: list[dict[str, Any]], lr: float) -> Optimizer:
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError as error:
+        raise InputError(
+            "trainer.optimizer adamw8bit needs bitsandbytes; pip install 'peft-suite[quantization]', or take adamw"
+        ) from error
+    optimizer: Optimizer = AdamW8bit(groups, lr=lr)
+    return optimizer
 
 
 def build_scheduler(optimizer: Optimizer, config: TrainerConfig, steps: int) -> LambdaLR:

@@ -17,7 +17,8 @@ class TrainerConfig:
         max_steps: optimiser steps after which training ends; -1 is no limit.
         lr: peak learning rate.
         weight_decay: decoupled weight decay of matrices; biases, norms and scales (tensors of one dimension) have none.
-        optimizer: `adamw` (fused where the device has it) or `sgd` (momentum 0.9).
+        optimizer: `adamw` (fused where the device has it), `adamw8bit` (its state in 8 bits, by bitsandbytes),
+            `adafactor` (its state in rows and columns) or `sgd` (momentum 0.9).
         scheduler: shape of the learning rate after warm-up: `constant`, or `linear` or `cosine` down to zero.
         warmup: linear warm-up, a fraction of all steps when below 1, else a number of optimiser steps.
         lora_plus_ratio: LoRA+ (Hayou et al. 2024, section 5): learning rate of the B matrices over that of A.
@@ -39,6 +40,8 @@ class TrainerConfig:
         mode: whether `monitor` is to be `max` or `min`.
         patience: validations without a better `monitor` after which training ends; None never ends early.
         checkpoint_every: optimiser steps between two writes of `last.ckpt`; every epoch's end writes one too.
+        keep_every: optimiser steps between two adapters that are kept in `steps/` beside the final one; None: none.
+        keep_last: how many of these stay, the newest; None: all.
         log_every: optimiser steps between two lines of `metrics.jsonl`.
         deterministic: use deterministic kernels; where an operation has none, say so and go on.
         seed: of everything random; a configuration file sets it at its top level.
@@ -48,7 +51,7 @@ class TrainerConfig:
     max_steps: int = -1
     lr: float = 1e-4
     weight_decay: float = 0.0
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "adamw8bit", "adafactor", "sgd"] = "adamw"
     scheduler: Literal["constant", "linear", "cosine"] = "linear"
     warmup: float = 0.0
     lora_plus_ratio: float | None = None
@@ -68,6 +71,8 @@ class TrainerConfig:
     mode: Literal["min", "max"] = "max"
     patience: int | None = None
     checkpoint_every: int = 200
+    keep_every: int | None = None
+    keep_last: int | None = None
     log_every: int = 10
     deterministic: bool = True
     seed: int = 42
@@ -85,6 +90,11 @@ class TrainerConfig:
         for name in positive:
             if not getattr(self, name) > 0:
                 raise InputError(f"trainer.{name} is {getattr(self, name)}; give a number above 0")
+        for name in ("keep_every", "keep_last"):
+            if (number := getattr(self, name)) is not None and number < 1:
+                raise InputError(f"trainer.{name} is {number}; give a number above 0, or null")
+        if self.keep_last is not None and self.keep_every is None:
+            raise InputError("trainer.keep_last counts the adapters that trainer.keep_every keeps; set that too")
         if self.max_epochs < 1 and self.max_steps < 1:
             raise InputError("trainer.max_epochs and trainer.max_steps set no end; give one of them a number above 0")
         if self.ema is not None and not 0 < self.ema < 1:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from suite import adapters
 from suite.errors import InputError
-from suite.training import TrainerConfig, fit
+from suite.training import Procedure, TrainerConfig, fit
 from tests.training.toys import Language, Rows, tiny_llama
 
 
@@ -128,3 +128,43 @@ def test_a_trainer_that_this_machine_cannot_make_is_refused_in_one_line(
         fit(Language(), Rows(), TrainerConfig(**setting), folder=tmp_path / "run")
     assert str(caught.value).startswith("trainer") and "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_adapters_of_earlier_steps_are_kept(tmp_path: Path) -> None:
+    config = TrainerConfig(max_epochs=-1, max_steps=9, accumulate_grad_batches=2, keep_every=2, keep_last=3)
+    run = fit(Language(), Rows(), config, folder=tmp_path / "run")
+    kept = sorted((run.folder / "steps").iterdir())
+    assert [path.name for path in kept] == ["step_000004", "step_000006", "step_000008"]
+    files = [load_file(path / "adapter_model.safetensors") for path in [*kept, run.adapter]]
+    assert all(file.keys() == files[-1].keys() for file in files)
+    assert len({tuple(value.sum().item() for value in file.values()) for file in files}) == 4
+    adapters.load(tiny_llama(), kept[0])
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adafactor", "adamw8bit"])
+def test_other_optimisers_learn_and_resume_to_the_bit(tmp_path: Path, optimizer: str) -> None:
+    if optimizer == "adamw8bit":
+        pytest.importorskip("bitsandbytes")
+    rate = {"sgd": 1.0, "adafactor": 0.3, "adamw8bit": 3e-2}[optimizer]
+    config = TrainerConfig(max_epochs=4, lr=rate, optimizer=optimizer, log_every=1, scheduler="constant")
+    straight = fit(Language(), Rows(noise=0.0), config, folder=tmp_path / "straight")
+    lines = [json.loads(line) for line in (straight.folder / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["train/loss"] for line in lines if "train/loss" in line]
+    assert losses[-1] < losses[0]
+    with pytest.raises(RuntimeError, match="cut off"):
+        fit(Language(), Rows(noise=0.0), config, [CutOff(2)], folder=tmp_path / "cut")
+    resumed = fit(Language(), Rows(noise=0.0), config, resume=tmp_path / "cut")
+    wanted = load_file(straight.adapter / "adapter_model.safetensors")
+    found = load_file(resumed.adapter / "adapter_model.safetensors")
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+class CutOff(Procedure):
+    """Ends the run with an error at the start of an epoch."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.current_epoch == self.epoch:
+            raise RuntimeError("cut off")

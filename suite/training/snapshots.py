@@ -1,0 +1,39 @@
+"""Adapters of earlier steps beside the final one: where training went too far, one of them is the better result."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from suite.files import atomic_folder
+from suite.training.module import AdapterModule
+
+
+class Snapshots(L.Callback):
+    """Writes the adapter as it is after every so many steps; the weights are the live ones, never an average.
+
+    Args:
+        folder: gets a folder `step_NNNNNN` for each, an adapter like the run's own.
+        every: optimiser steps between two.
+        last: how many stay, the newest; None: all.
+    """
+
+    def __init__(self, folder: Path, every: int, last: int | None = None) -> None:
+        self.folder, self.every, self.last = folder, every, last
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        path = self.folder / f"step_{step:06}"
+        if not trainer.is_global_zero or step == 0 or step % self.every or path.exists():
+            return
+        assert isinstance(pl_module, AdapterModule)
+        with atomic_folder(path) as part:
+            pl_module.save_adapter(part)
+        if self.last is not None:
+            for old in sorted(self.folder.glob("step_*"))[: -self.last]:
+                shutil.rmtree(old)
