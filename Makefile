@@ -56,7 +56,7 @@ bench: $(STAMP) ## every command in benchmarks/, one after the other
 
 lock: $(STAMP) ## resolve requirements.lock anew
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra all --extra dev --upgrade \
-	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header pyproject.toml -o $(VENV)/lock
+	  --generate-hashes --no-annotate --no-header pyproject.toml -o $(VENV)/lock
 	@{ echo "# Python 3.11. Made by 'make lock': the newest versions that pyproject.toml allows, extras all and dev."; \
 	  sed "s/ ; python_full_version < '3.12' and / ; /; s/ ; python_full_version < '3.12'//" $(VENV)/lock; } > requirements.lock
 

@@ -21,6 +21,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -125,6 +127,17 @@ def runner(name: str) -> Runner | None:
         if file.stem == folder or file.stem.startswith(f"{folder}_"):
             import_module(f"tests.golden.kinds.{file.stem}")
     return _runners.get(name)
+
+
+def run_official(kind: str) -> None:
+    """Run every official case of a kind, for a test that stands for an item of a list; skip where none is at hand."""
+    cases = [case for _, case in discover(golden_folder()) if case.kind == kind]
+    if not cases:
+        pytest.skip(f"no golden case of kind {kind} (set GOLDEN_DIR)")
+    run = runner(kind)
+    assert run is not None
+    for case in cases:
+        run(case)
 
 
 def not_built() -> list[str]:

@@ -139,3 +139,16 @@ def layer_deltas_of(container: nn.ModuleDict) -> dict[str, dict[str, Tensor]]:
         }
         for component, network in container.items()
     }
+
+
+def close(ours: Tensor, theirs: Tensor, tolerance: float = 1e-5) -> None:
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=tolerance)
+
+
+def merged_weights(network: nn.Module) -> dict[str, Tensor]:
+    """The weights that the adapted layers of a network compute with."""
+    return {
+        name: layer.get_base_layer().weight + layer.get_delta_weight(layer.active_adapters[0])
+        for name, layer in network.named_modules()
+        if hasattr(layer, "get_delta_weight")
+    }

@@ -13,21 +13,14 @@ from torch import nn
 
 from domains.personalized_diffusion.compare import compare
 from suite import adapters
-from tests.golden.registry import discover, golden_folder, runner
+from tests.golden.registry import run_official
 
 KINDS = ("krona_layer", "unet_sd_small", "unet_sdxl_small", "lokr", "dreambooth_batch", "metrics", "keys")
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_acceptance_12_1_official_cases(name: str) -> None:
-    kind = f"personalized_diffusion/{name}"
-    cases = [case for _, case in discover(golden_folder()) if case.kind == kind]
-    if not cases:
-        pytest.skip(f"no golden case of kind {kind} (set GOLDEN_DIR)")
-    run = runner(kind)
-    assert run is not None
-    for case in cases:
-        run(case)
+    run_official(f"personalized_diffusion/{name}")
 
 
 @pytest.mark.parametrize(("a1", "a2"), [(4, 3), (2, 6), (8, 12)])

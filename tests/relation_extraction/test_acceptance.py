@@ -14,48 +14,36 @@ from domains.relation_extraction.documents import refine
 from domains.relation_extraction.schema import Schema
 from domains.relation_extraction.sources import labelled_documents
 from suite.cli.main import main
-from tests.golden.registry import discover, golden_folder, runner
+from tests.golden.registry import run_official
 from tests.real_data import real_data
 from tests.relation_extraction.reading import DOCRED, lines, write
 from tests.relation_extraction.small_bundle import save_bundle
 from tests.relation_extraction.small_model import llama, tokenizer
 
 
-def official(name):
-    """Run every official case of a kind; there must be one."""
-    kind = f"relation_extraction/{name}"
-    cases = [case for _, case in discover(golden_folder()) if case.kind == kind]
-    if not cases:
-        pytest.skip(f"no golden case of kind {kind} (set GOLDEN_DIR)")
-    run = runner(kind)
-    assert run is not None
-    for case in cases:
-        run(case)
-
-
 def test_acceptance_13_1_the_strict_parser_reads_as_the_official_one():
-    official("parsing")
+    run_official("relation_extraction/parsing")
 
 
 def test_acceptance_13_2_samples_are_the_official_ones():
-    official("samples")
+    run_official("relation_extraction/samples")
 
 
 @pytest.mark.parametrize("kind", ["scoring", "docred_eval"])
 def test_acceptance_13_4_both_scores_are_the_official_ones(kind):
-    official(kind)
+    run_official(f"relation_extraction/{kind}")
 
 
 def test_acceptance_13_5_prompts_are_encoded_as_officially():
-    official("chat_encoding")
+    run_official("relation_extraction/chat_encoding")
 
 
 def test_acceptance_13_6_three_adapters_on_one_base():
-    official("lora_three_adapters")
+    run_official("relation_extraction/lora_three_adapters")
 
 
 def test_acceptance_13_7_names_and_shapes_of_the_published_adapters():
-    official("keys")
+    run_official("relation_extraction/keys")
 
 
 @pytest.mark.parametrize("protocol", TOKEN_TARGETS)
@@ -70,7 +58,7 @@ def test_acceptance_13_8_prompt_tokens_that_need_not_be_forwarded(protocol, monk
 
 @pytest.mark.parametrize("kind", ["nf4_qlora", "bio_loaders"])
 def test_acceptance_13_11_nf4_and_biomedical_files(kind):
-    official(kind)
+    run_official(f"relation_extraction/{kind}")
 
 
 @pytest.fixture(scope="module")
