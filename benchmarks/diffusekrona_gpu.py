@@ -23,6 +23,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
+from benchmarks._gpu import refused
 from benchmarks.diffusekrona import CANDIDATES, FACTORS, LOKR_FACTOR, RANK, Materialised, adapted, step_of
 from suite import adapters
 
@@ -126,11 +127,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--smoke", action="store_true", help="a tiny UNet on the CPU: does the code run?")
     parser.add_argument("--save", action="store_true", help="keep the figures in benchmarks/results/")
     options = parser.parse_args(words)
-    if not options.smoke and not torch.cuda.is_available():
-        print("this benchmark needs a GPU and torch finds none; --smoke runs it tiny on the CPU", file=sys.stderr)
-        return 2
-    if options.smoke and options.save:
-        print("--smoke measures nothing worth keeping; leave out --save", file=sys.stderr)
+    if refused(options.smoke, options.save):
         return 2
     config, device = (TINY, torch.device("cpu")) if options.smoke else (SDXL, torch.device("cuda"))
     network = random_unet(config, device)

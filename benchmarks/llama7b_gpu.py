@@ -36,6 +36,7 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from benchmarks._gpu import refused
 from suite import adapters
 from suite.training import AdapterModule, Outputs, Procedure, TrainerConfig, causal_lm_loss, fit, loader
 from suite.training.packing import PackedDataset, collate
@@ -287,11 +288,7 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
 
 def main(words: Sequence[str] | None = None) -> int:
     options = arguments(words)
-    if not options.smoke and not torch.cuda.is_available():
-        print("this benchmark needs a GPU and torch finds none; --smoke runs it tiny on the CPU", file=sys.stderr)
-        return 2
-    if options.smoke and options.save:
-        print("--smoke measures nothing worth keeping; leave out --save", file=sys.stderr)
+    if refused(options.smoke, options.save):
         return 2
     shape, device = (SMOKE, torch.device("cpu")) if options.smoke else (FULL, torch.device("cuda"))
     if options.batch:
