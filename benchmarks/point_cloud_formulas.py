@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from suite.adapters.methods.additive.pcsa import SpectralAdapter, Spectrum, spectrum
+from suite.adapters.methods.additive.point_cloud.pcsa import SpectralAdapter, Spectrum, spectrum
 
 
 def sample(points: Tensor, count: int) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from suite.adapters.pointsets import (
+from suite.adapters.methods.additive.point_cloud.pointsets import (
     farthest_point_sample,
     gather,
     interpolate,

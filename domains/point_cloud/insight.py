@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from domains.point_cloud import geometry
 from domains.point_cloud.types import Drawing, Shading
-from suite.adapters.methods.additive.pcsa import eigenbasis
+from suite.adapters.methods.additive.point_cloud.pcsa import eigenbasis
 from suite.media import points as drawing
 
 CHUNK = 32

@@ -5,19 +5,20 @@ Importing this package registers every method of ours with peft, so that peft, t
 
 from __future__ import annotations
 
-from suite.adapters.attach import MethodSpec, activate, active, attach, attached, detach, disabled, refresh
+from suite.adapters.attach import MethodSpec, attach
 from suite.adapters.context import context, enable_checkpointing
 from suite.adapters.count import ParameterCount, count
+from suite.adapters.detach import detach
 from suite.adapters.fingerprint import fingerprint
 from suite.adapters.merge import merge, unmerge
 from suite.adapters.methods import import_all
 from suite.adapters.peft_methods import declare_peft_methods
 from suite.adapters.plan import plan
 from suite.adapters.registry import MethodInfo, methods, register_tuner
-from suite.adapters.state import adapter_state, load_adapter_state
 from suite.adapters.storage import load, read_manifest, save
 from suite.adapters.swap import swap
-from suite.adapters.ties import materialise, retie
+from suite.adapters.switching import activate, active, attached, disabled, refresh
+from suite.adapters.ties import materialise
 
 declare_peft_methods()
 import_all()
@@ -28,7 +29,6 @@ __all__ = [
     "ParameterCount",
     "activate",
     "active",
-    "adapter_state",
     "attach",
     "attached",
     "context",
@@ -38,7 +38,6 @@ __all__ = [
     "enable_checkpointing",
     "fingerprint",
     "load",
-    "load_adapter_state",
     "materialise",
     "merge",
     "methods",
@@ -46,7 +45,6 @@ __all__ = [
     "read_manifest",
     "refresh",
     "register_tuner",
-    "retie",
     "save",
     "swap",
     "unmerge",

@@ -1,10 +1,9 @@
-"""Putting adapters on a model, switching them, and taking them off again."""
+"""Putting adapters on a model: what is asked for, whether it can be, and its injection."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,27 +11,14 @@ from peft import PeftConfig, PeftModel, get_peft_model, inject_adapter_in_model
 from peft.tuners.tuners_utils import cast_adapter_dtype
 from torch import nn
 
-from suite.adapters.carriers.base import TunerLayer
-from suite.adapters.carriers.child import ChildLayer
-from suite.adapters.carriers.selected import Selected
+from suite.adapters.detach import remove
 from suite.adapters.fingerprint import fingerprint
-from suite.adapters.handle import (
-    ATTRIBUTE,
-    Attachment,
-    Handle,
-    Member,
-    adapter_layers,
-    adapters_on,
-    auxiliary_layers,
-    base_of,
-    handle_of,
-)
-from suite.adapters.merge import fold, unfold
+from suite.adapters.handle import ATTRIBUTE, Attachment, Handle, Member, adapter_layers, adapters_on, base_of
 from suite.adapters.naming import suggest
 from suite.adapters.nf4 import is_packed
 from suite.adapters.registry import build_config, method_info, one_line
+from suite.adapters.switching import activate
 from suite.adapters.ties import tie
-from suite.adapters.wrapper import forget, switch_wrapper, wrapped_members, wrapper_disabled
 from suite.errors import InputError
 
 
@@ -137,7 +123,7 @@ def attach_configs(
             result = _inject(result, member, config)
         tie(result, attachment)
     except Exception:
-        _remove(result, attachment)
+        remove(result, attachment)
         handle.active = previous
         if fresh:
             delattr(model, ATTRIBUTE)
@@ -245,166 +231,3 @@ def _check_targets(model: nn.Module, member: Member, config: PeftConfig) -> None
     for target in targets:
         if not any(name == target or name.endswith(f".{target}") for name in names):
             raise InputError(f"{member.method}: target {target!r} is no module of the model{suggest(target, names)}")
-
-
-def _remove(model: nn.Module, attachment: Attachment) -> None:
-    """Take an attachment's tensors off every layer, and layers that then hold nothing off the model."""
-    adapters = {member.adapter for member in attachment.members}
-    base = base_of(model)
-    handle: Handle = getattr(base, ATTRIBUTE)
-    staying = {member.adapter for other in handle.attachments.values() for member in other.members} - adapters
-    for name, layer in reversed(adapter_layers(base)):
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Adapter .* was active which is now deleted")
-            for adapter in adapters & adapters_on(layer):
-                layer.delete_adapter(adapter)
-        if not adapters_on(layer) & staying:
-            _unwrap(base, name, layer)
-    for auxiliary in auxiliary_layers(base):
-        for adapter in adapters:
-            auxiliary.delete_adapter(adapter, new_active_adapters=None)
-    if isinstance(model, PeftModel):
-        for member in attachment.members:
-            if not method_info(member.method).in_place:
-                forget(model, member)
-    configs = getattr(base, "peft_config", {})
-    for adapter in adapters:
-        configs.pop(adapter, None)
-    if not configs and hasattr(base, "peft_config"):
-        del base.peft_config
-    handle.attachments.pop(attachment.name, None)
-
-
-def _check_not_merged(model: nn.Module, attachment: Attachment) -> None:
-    adapters = {member.adapter for member in attachment.members}
-    if any(adapters & set(layer.merged_adapters) for _, layer in adapter_layers(model)):
-        raise InputError(f"adapter {attachment.name!r} is merged into the weights: call unmerge before detaching")
-
-
-def _unwrap(model: nn.Module, name: str, layer: nn.Module) -> None:
-    if isinstance(layer, ChildLayer):
-        layer.uninstall()
-        return
-    parent, _, child = name.rpartition(".")
-    owner = model.get_submodule(parent)
-    setattr(owner, child, layer.base_layer)
-
-
-def attached(model: nn.Module) -> list[str]:
-    """Names of the adapters on the model, in the order in which they were attached."""
-    handle = getattr(model, ATTRIBUTE, None)
-    return list(handle.attachments) if handle else []
-
-
-def active(model: nn.Module) -> list[str]:
-    """Names of the adapters that take part in the forward."""
-    handle = getattr(model, ATTRIBUTE, None)
-    return list(handle.active) if handle else []
-
-
-def activate(model: nn.Module, *names: str, trainable: bool | None = None) -> None:
-    """Switch to the adapters `names`; several act together, in the order in which they were attached.
-
-    Args:
-        model: a model with adapters.
-        names: attachments to switch on; all others are switched off and frozen. None at all: the bare base.
-        trainable: whether they train; None keeps what they were attached or loaded with.
-
-    Raises:
-        InputError: there is no such adapter, or an adapter is merged.
-    """
-    handle = handle_of(model)
-    chosen = [handle.attachment(name) for name in names]
-    merged = sorted({adapter for _, layer in adapter_layers(model) for adapter in layer.merged_adapters})
-    if merged:
-        raise InputError(f"adapters {merged} are merged into the weights: call unmerge before switching")
-    if trainable is not None:
-        for attachment in chosen:
-            attachment.trainable = trainable
-    handle.active = [attachment.name for attachment in handle.attachments.values() if attachment in chosen]
-    apply_active(model)
-
-
-def apply_active(model: nn.Module) -> None:
-    """Make every layer's active adapters and gradient flags agree with the handle."""
-    handle = handle_of(model)
-    order = handle.active_adapters()
-    frozen = {
-        member.adapter
-        for attachment in handle.attachments.values()
-        if not attachment.trainable
-        for member in attachment.members
-    }
-    if isinstance(model, PeftModel) and wrapped_members(handle):
-        switch_wrapper(model, handle)
-    for _, layer in adapter_layers(model):
-        here = adapters_on(layer)
-        if isinstance(layer, TunerLayer):
-            layer.context = handle.context
-        layer.set_adapter([adapter for adapter in order if adapter in here])
-        layer.set_requires_grad([adapter for adapter in here & frozen], False)
-    for auxiliary in auxiliary_layers(model):
-        _activate_auxiliary(auxiliary, order, frozen)
-
-
-def _activate_auxiliary(auxiliary: Any, order: Sequence[str], frozen: set[str]) -> None:
-    here = [adapter for adapter in order if adapter in auxiliary._adapters]
-    auxiliary.enable_adapters(bool(here))
-    if here:
-        auxiliary.set_adapter(here[-1:], inference_mode=here[-1] in frozen)
-
-
-@contextmanager
-def disabled(model: nn.Module) -> Iterator[nn.Module]:
-    """The bare base model inside the block; what was active, merged or trainable before is so again after it."""
-    layers: list[Any] = [layer for _, layer in adapter_layers(model)]
-    layers += auxiliary_layers(model)
-    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    merged = [(layer, list(layer.merged_adapters)) for _, layer in adapter_layers(model) if layer.merged]
-    for layer, _ in merged:
-        unfold(layer)
-    for layer in layers:
-        layer.enable_adapters(False)
-    handle = getattr(model, ATTRIBUTE, None)
-    bare: AbstractContextManager[None] = nullcontext()
-    if handle is not None and isinstance(model, PeftModel) and wrapped_members(handle):
-        bare = wrapper_disabled(model, handle)
-    try:
-        with bare:
-            yield model
-    finally:
-        for layer in layers:
-            layer.enable_adapters(True)
-        for layer, names in reversed(merged):
-            fold(layer, names)
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
-
-
-def refresh(model: nn.Module) -> None:
-    """Write selected values that an optimizer step changed into the base. Forwards do so themselves unless compiled."""
-    for _, layer in adapter_layers(model):
-        if isinstance(layer, Selected):
-            layer.refresh()
-
-
-def detach(model: nn.Module, name: str | None = None) -> nn.Module:
-    """Take adapters off: the one called `name`, or all of them.
-
-    Returns:
-        The model to use from here on; with no adapter left, the base model as it was before the first `attach`
-        (parameters stay frozen as they are).
-    """
-    handle, base = handle_of(model), base_of(model)
-    for attachment in [handle.attachment(name)] if name is not None else list(handle.attachments.values()):
-        _check_not_merged(model, attachment)
-        _remove(model, attachment)
-        handle.active = [other for other in handle.active if other != attachment.name]
-    if handle.attachments:
-        result = model if wrapped_members(handle) else base
-        apply_active(result)
-        return result
-    delattr(base, ATTRIBUTE)
-    if hasattr(base, "_hf_peft_config_loaded"):
-        base._hf_peft_config_loaded = False
-    return base

@@ -13,7 +13,7 @@ from peft.tuners.tuners_utils import (
 )
 from torch import Tensor, nn
 
-from suite.adapters.handle import Member, adapters_on, auxiliary_layers, base_of, handle_of
+from suite.adapters.handle import Member, adapters_on, base_of
 from suite.adapters.registry import method_info
 from suite.errors import InputError
 
@@ -109,50 +109,3 @@ def _without_foreign_layers(model: nn.Module, key: str, adapter: str) -> str:
         module = getattr(module, part, None) if module is not None else None
         module = module if isinstance(module, nn.Module) else None
     return ".".join(kept)
-
-
-def adapter_state(model: nn.Module) -> dict[str, Tensor]:
-    """Every tensor of the active adapters that train, by its name in the model: what a trainer's checkpoint holds."""
-    wanted = _trained_names(model)
-    return {name: tensor for name, tensor in model.state_dict().items() if name in wanted}
-
-
-def load_adapter_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Restore what `adapter_state` gave, into a model with the same adapters attached.
-
-    Raises:
-        InputError: names or shapes differ; nothing is loaded then.
-    """
-    compare(adapter_state(model), state, "the adapter state")
-    model.load_state_dict(state, strict=False)
-
-
-def _trained_names(model: nn.Module) -> set[str]:
-    handle = handle_of(model)
-    names = list(model.state_dict())
-    base_prefix = ""
-    if isinstance(model, PeftModel):
-        base = base_of(model)
-        base_prefix = next((f"{name}." for name, module in model.named_modules() if module is base), "")
-    wanted: set[str] = set()
-    for attachment in handle.attachments.values():
-        if not attachment.trainable or attachment.name not in handle.active:
-            continue
-        for member in attachment.members:
-            prefix = base_prefix if carrier_of(model, member) is not model else ""
-            wanted.update(prefix + key for key in _layer_keys(carrier_of(model, member), member.adapter))
-            wanted.update(name for name in names if name.startswith(f"prompt_encoder.{member.adapter}."))
-            if member.method == "adaption_prompt":  # peft keeps these in its attention, in no tuner layer
-                wanted.update(name for name in names if ".adaption_" in name)
-            wanted.update(_auxiliary_names(model, member.adapter))
-    return wanted
-
-
-def _auxiliary_names(model: nn.Module, adapter: str) -> list[str]:
-    auxiliary = set(map(id, auxiliary_layers(model)))
-    return [
-        f"{name}.{key}"
-        for name, module in model.named_modules()
-        if id(module) in auxiliary and adapter in module._adapters
-        for key in module.adapter_state_dict_load_map(adapter).values()
-    ]

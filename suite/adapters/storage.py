@@ -18,11 +18,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import suite
-from suite.adapters.attach import activate, attach_configs, detach
+from suite.adapters.attach import attach_configs
+from suite.adapters.detach import detach
 from suite.adapters.fingerprint import fingerprint
 from suite.adapters.handle import ATTRIBUTE, Attachment, Handle, Member, adapter_layers, handle_of
 from suite.adapters.registry import method_info, one_line
 from suite.adapters.state import carrier_of, load_saved_state, saved_state
+from suite.adapters.switching import activate
 from suite.adapters.ties import tie
 from suite.errors import InputError
 from suite.files import atomic_folder

@@ -75,7 +75,6 @@ def test_contract(method: str, subject: str, tmp_path: Any) -> None:
     assert set(moved) <= set(trained)
     assert trained
     assert method in PARTLY_UNUSED or moved == trained
-    assert adapters.count(model).trainable <= sum(tensor.numel() for tensor in adapters.adapter_state(model).values())
 
     # Saved and loaded: the same to the bit, and frozen. Plain keys.
     adapters.save(model, tmp_path / "a", base="tiny")

@@ -12,7 +12,7 @@ from domains.point_cloud import geometry, model, official
 from domains.point_cloud.hierarchy import PointM2AE
 from domains.point_cloud.recipe import count_trained
 from suite import adapters
-from suite.adapters.methods.additive.point_peft import with_prompts
+from suite.adapters.methods.additive.point_cloud.point_peft import with_prompts
 from suite.errors import InputError
 
 SMALL = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from suite.adapters.methods.additive.pcsa import LocalSpectralAdapter, eigenbasis
-from suite.adapters.pointsets import gather, morton_order
+from suite.adapters.methods.additive.point_cloud.pcsa import LocalSpectralAdapter, eigenbasis
+from suite.adapters.methods.additive.point_cloud.pointsets import gather, morton_order
 
 WIDTH, RANK, GROUPS = 24, 6, 32
 

@@ -1,12 +1,26 @@
 """The three ways in which a method acts on a model. A method's class derives from exactly one of them.
 
-`WeightChange`: W becomes another W. `Selected`: chosen entries of what is there are trained in place.
-`Site`: something new acts on what flows in or out of a module.
+`WeightChange`: W becomes another W. `Selected`: what is there trains in place, whole tensors (`SelectedTensors`) or
+single entries of a weight (`SelectedEntries`). `Site`: something new acts on what flows in or out of a module;
+`BlockSite`, at places inside the blocks of an encoder.
 """
 
 from suite.adapters.carriers.base import TunerConfig, tuner
+from suite.adapters.carriers.block_site import BlockHooks, BlockSite
 from suite.adapters.carriers.selected import Selected
+from suite.adapters.carriers.selected_entries import SelectedEntries
+from suite.adapters.carriers.selected_tensors import SelectedTensors
 from suite.adapters.carriers.site import Site
 from suite.adapters.carriers.weight_change import WeightChange
 
-__all__ = ["Selected", "Site", "TunerConfig", "WeightChange", "tuner"]
+__all__ = [
+    "BlockHooks",
+    "BlockSite",
+    "Selected",
+    "SelectedEntries",
+    "SelectedTensors",
+    "Site",
+    "TunerConfig",
+    "WeightChange",
+    "tuner",
+]

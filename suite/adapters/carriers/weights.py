@@ -10,7 +10,6 @@ from transformers.pytorch_utils import Conv1D
 
 from suite.adapters.nf4 import NF4Linear
 
-NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 

@@ -11,7 +11,7 @@ from domains.point_cloud.backbone import BackboneConfig
 from domains.point_cloud.masked import PointMAE
 from domains.point_cloud.segmentation import PartSegmenter, SegmentationConfig
 from suite import adapters
-from suite.adapters.methods.additive import pcsa as spectral
+from suite.adapters.methods.additive.point_cloud import pcsa as spectral
 from tests.golden.registry import Case, kind
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from suite.adapters.carriers import Selected, TunerConfig, tuner
+from suite.adapters.carriers import SelectedTensors, TunerConfig, tuner
 from suite.adapters.carriers.child import ChildTuner, exactly
 from suite.adapters.carriers.weights import bias_dtype
 from suite.adapters.registry import MethodInfo
@@ -59,7 +59,7 @@ def _biases(module: nn.Module, config: BitfitConfig) -> list[str]:
     MethodInfo("bitfit", "selective", "2106.10199", "suite", quantizable=True, layers=("*",)),
     BitfitConfig,
 )
-class Bitfit(Selected):
+class Bitfit(SelectedTensors):
     """The host's biases, whole."""
 
     tuner_base = _BitfitTuner

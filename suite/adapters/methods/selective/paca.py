@@ -18,7 +18,7 @@ from peft.utils.other import get_pattern_key
 from torch import Tensor, nn
 from torch.nn import functional
 
-from suite.adapters.carriers import Selected, TunerConfig, tuner
+from suite.adapters.carriers import SelectedEntries, TunerConfig, tuner
 from suite.adapters.naming import select
 from suite.adapters.plan import mean_gradients, planner
 from suite.adapters.registry import MethodInfo
@@ -56,7 +56,7 @@ class PacaConfig(TunerConfig):
 
 
 @tuner(MethodInfo("paca", "selective", "2503.01905", "suite", layers=("Linear",)), PacaConfig)
-class Paca(Selected):
+class Paca(SelectedEntries):
     """The columns `indices` of the host's weight."""
 
     parameter_names: ClassVar = ("w",)

@@ -16,7 +16,7 @@ from peft.utils.constants import DUMMY_TARGET_MODULES
 from peft.utils.integrations import init_empty_weights
 from torch import nn
 
-from suite.adapters.carriers import Selected, TunerConfig, tuner
+from suite.adapters.carriers import SelectedTensors, TunerConfig, tuner
 from suite.adapters.carriers.child import ChildTuner
 from suite.adapters.naming import matches, select
 from suite.adapters.registry import MethodInfo
@@ -82,7 +82,7 @@ def hosts(model: nn.Module, config: ParametersConfig) -> list[str]:
     MethodInfo("parameters", "selective", "", "suite", quantizable=True, layers=("*",)),
     ParametersConfig,
 )
-class Parameters(Selected):
+class Parameters(SelectedTensors):
     """The host's tensors that the patterns match, whole."""
 
     tuner_base = _ParametersTuner

@@ -24,8 +24,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from suite.adapters.carriers import Site, TunerConfig, tuner
-from suite.adapters.pointsets import farthest_point_sample, gather, interpolate, nearest_neighbours
+from suite.adapters.carriers import BlockHooks, BlockSite, TunerConfig, tuner
+from suite.adapters.methods.additive.point_cloud.pointsets import (
+    farthest_point_sample,
+    gather,
+    interpolate,
+    nearest_neighbours,
+)
 from suite.adapters.registry import MethodInfo
 from suite.errors import InputError
 
@@ -160,75 +165,8 @@ class PointPeftConfig(TunerConfig):
             raise ValueError("indexing 'released' is kept for Point-MAE's checkpoints; Point-M2AE has 'fixed' only")
 
 
-@tuner(
-    MethodInfo(
-        "point_peft", "additive", "2310.03059", "suite",
-        identity_at_start=False, mergeable=False, layers=("transformer encoder",),
-    ),
-    PointPeftConfig,
-)  # fmt: skip
-class PointPeft(Site):
-    """Sits on the encoder, a module with `blocks`.
-
-    Context: centers (B, G, 3), or `levels`, a list of them, where the config has a level; points (B, N, 3) with
-    released indexing; prior (B, prompts, C) where there is one.
-    """
-
-    module_names: ClassVar = ("modules",)
-
-    def create(self, adapter: str, config: PointPeftConfig) -> dict[str, Tensor | nn.Module]:
-        blocks = getattr(self.host, "blocks", None)
-        if not isinstance(blocks, nn.ModuleList) or not all(hasattr(block, "drop_path2") for block in blocks):
-            raise InputError(
-                f"{self.target}: {type(self.host).__name__} has no `blocks` of transformer blocks with `drop_path2`; "
-                "target the encoder"
-            )
-        if config.prompted > len(blocks):
-            raise InputError(f"{self.target}: prompted={config.prompted}, and the encoder has {len(blocks)} blocks")
-        if not hasattr(self, "_inside"):
-            self._inside: list[_BlockHooks] = [_BlockHooks(self, index) for index in range(len(blocks))]
-            for block, hooks in zip(blocks, self._inside, strict=True):
-                self._hooks.append(block.register_forward_pre_hook(hooks.enter))
-                self._hooks.append(block.drop_path1.register_forward_hook(hooks.attend))
-                self._hooks.append(block.drop_path2.register_forward_hook(hooks.branch))
-                self._hooks.append(block.register_forward_hook(hooks.leave))
-        width = blocks[0].norm2.normalized_shape[0]
-        return {"modules": PointPeftModules(width, len(blocks), config)}
-
-    def acting(self) -> tuple[PointPeftModules, PointPeftConfig] | None:
-        """The one active adapter and its config; None while switched off."""
-        adapters = [] if self.disable_adapters else self.present()
-        if len(adapters) > 1:
-            raise InputError(f"point_peft adapters {adapters} cannot act together: activate one of them")
-        return (self.tensor("modules", adapters[0]), self.settings[adapters[0]]) if adapters else None
-
-    def geometry(
-        self, modules: PointPeftModules, config: PointPeftConfig, prompted: bool
-    ) -> tuple[Tensor, Neighbourhoods]:
-        """The places (B, P, 3) of a block's tokens and their neighbourhoods, which are found once a forward."""
-        centers = self.context["centers"] if config.level is None else self.context["levels"][config.level]
-        batch, groups, _ = centers.shape
-        coarse, size = config.coarse or groups // 2, config.members or config.group_size // 2
-        if not prompted:
-            return centers, self.context.derived((self.target,), lambda: pooling(centers, None, coarse, size))
-        prompts = modules.prompt_cor.to(centers.dtype).expand(batch, -1, -1)
-        if config.indexing == "fixed":
-            places = torch.cat([prompts, centers], 1)
-            tokens = torch.arange(config.prompts, places.shape[1], device=places.device).expand(batch, -1)
-            return places, self.context.derived(
-                (self.target, "prompts"), lambda: pooling(places, None, coarse, size)._replace(tokens=tokens)
-            )
-        places = torch.cat([prompts, self.context["points"]], 1)
-        return places, self.context.derived(
-            (self.target, "released"), lambda: pooling(places, farthest_point_sample(places, groups), coarse, size)
-        )
-
-
-class _BlockHooks:
-    """The three places of one block where Point-PEFT acts; its methods are bound, so a deepcopy keeps to its own."""
-
-    def __init__(self, site: PointPeft, index: int) -> None:
-        self.site, self.index = site, index
+class _Block(BlockHooks):
+    """The four places of one block where Point-PEFT acts."""
 
     def enter(self, _block: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
         """Put the prompts after the class token, and where tokens do not see each other, let all see the prompts."""
@@ -274,6 +212,53 @@ class _BlockHooks:
         x = torch.cat([z[:, :end], z[:, end:] + config.spread * spread.to(z.dtype)], 1)
         x = x + own.adapter1(x)
         return torch.cat([x[:, :start], x[:, end:]], 1) if prompted else x
+
+
+@tuner(
+    MethodInfo(
+        "point_peft", "additive", "2310.03059", "suite",
+        identity_at_start=False, mergeable=False, layers=("transformer encoder",),
+    ),
+    PointPeftConfig,
+)  # fmt: skip
+class PointPeft(BlockSite):
+    """Sits on the encoder, a module with `blocks`.
+
+    Context: centers (B, G, 3), or `levels`, a list of them, where the config has a level; points (B, N, 3) with
+    released indexing; prior (B, prompts, C) where there is one.
+    """
+
+    hooks = _Block
+    places: ClassVar = {"drop_path1": "attend", "drop_path2": "branch"}
+    module_names: ClassVar = ("modules",)
+
+    def create(self, adapter: str, config: PointPeftConfig) -> dict[str, Tensor | nn.Module]:
+        if config.prompted > len(self.blocks):
+            raise InputError(
+                f"{self.target}: prompted={config.prompted}, and the encoder has {len(self.blocks)} blocks"
+            )
+        return {"modules": PointPeftModules(self.width, len(self.blocks), config)}
+
+    def geometry(
+        self, modules: PointPeftModules, config: PointPeftConfig, prompted: bool
+    ) -> tuple[Tensor, Neighbourhoods]:
+        """The places (B, P, 3) of a block's tokens and their neighbourhoods, which are found once a forward."""
+        centers = self.context["centers"] if config.level is None else self.context["levels"][config.level]
+        batch, groups, _ = centers.shape
+        coarse, size = config.coarse or groups // 2, config.members or config.group_size // 2
+        if not prompted:
+            return centers, self.context.derived((self.target,), lambda: pooling(centers, None, coarse, size))
+        prompts = modules.prompt_cor.to(centers.dtype).expand(batch, -1, -1)
+        if config.indexing == "fixed":
+            places = torch.cat([prompts, centers], 1)
+            tokens = torch.arange(config.prompts, places.shape[1], device=places.device).expand(batch, -1)
+            return places, self.context.derived(
+                (self.target, "prompts"), lambda: pooling(places, None, coarse, size)._replace(tokens=tokens)
+            )
+        places = torch.cat([prompts, self.context["points"]], 1)
+        return places, self.context.derived(
+            (self.target, "released"), lambda: pooling(places, farthest_point_sample(places, groups), coarse, size)
+        )
 
 
 def with_prompts(hidden: Tensor, start: int, prompts: int) -> Tensor:

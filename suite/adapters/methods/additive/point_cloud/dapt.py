@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from suite.adapters.carriers import Site, TunerConfig, tuner
+from suite.adapters.carriers import BlockHooks, BlockSite, TunerConfig, tuner
 from suite.adapters.registry import MethodInfo
 from suite.errors import InputError
 
@@ -76,47 +76,8 @@ class DaptConfig(TunerConfig):
             raise ValueError(f"rank={self.rank} must be at least 1")
 
 
-@tuner(
-    MethodInfo(
-        "dapt", "additive", "2403.01439", "suite",
-        identity_at_start=False, mergeable=False, layers=("transformer encoder",),
-    ),
-    DaptConfig,
-)  # fmt: skip
-class Dapt(Site):
-    """Sits on the encoder, a module with `blocks`; the prompts of a forward live in the model's context."""
-
-    module_names: ClassVar = ("modules",)
-
-    def create(self, adapter: str, config: DaptConfig) -> dict[str, Tensor | nn.Module]:
-        blocks = getattr(self.host, "blocks", None)
-        if not isinstance(blocks, nn.ModuleList) or not all(hasattr(block, "mlp") for block in blocks):
-            raise InputError(
-                f"{self.target}: {type(self.host).__name__} has no `blocks` of transformer blocks with `norm2` and "
-                "`mlp`; target the encoder"
-            )
-        if not hasattr(self, "_inside"):
-            self._inside = [_BlockHooks(self, index) for index in range(len(blocks))]
-            for block, hooks in zip(blocks, self._inside, strict=True):
-                self._hooks.append(block.register_forward_pre_hook(hooks.enter))
-                self._hooks.append(block.mlp.register_forward_hook(hooks.branch))
-                self._hooks.append(block.register_forward_hook(hooks.leave))
-        width = blocks[0].norm2.normalized_shape[0]
-        return {"modules": nn.ModuleList(DynamicAdapter(width, config.rank, config.dropout) for _ in blocks)}
-
-    def acting(self) -> tuple[Any, DaptConfig] | None:
-        """The modules and config of the one active adapter; None while switched off."""
-        adapters = [] if self.disable_adapters else self.present()
-        if len(adapters) > 1:
-            raise InputError(f"dapt adapters {adapters} cannot act together: activate one of them")
-        return (self.tensor("modules", adapters[0]), self.settings[adapters[0]]) if adapters else None
-
-
-class _BlockHooks:
-    """The three places of one block where DAPT acts; its methods are bound, so a deepcopy keeps to its own."""
-
-    def __init__(self, site: Dapt, index: int) -> None:
-        self.site, self.index = site, index
+class _Block(BlockHooks):
+    """The three places of one block where DAPT acts."""
 
     def enter(self, _block: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
         """Put the prompts of the blocks before after the class token."""
@@ -152,3 +113,21 @@ class _BlockHooks:
             raise InputError("dapt needs a context of its own for every forward: with adapters.context(model): ...")
 
         return self.site.context.derived(("dapt", index), missing)
+
+
+@tuner(
+    MethodInfo(
+        "dapt", "additive", "2403.01439", "suite",
+        identity_at_start=False, mergeable=False, layers=("transformer encoder",),
+    ),
+    DaptConfig,
+)  # fmt: skip
+class Dapt(BlockSite):
+    """Sits on the encoder, a module with `blocks`; the prompts of a forward live in the model's context."""
+
+    hooks = _Block
+    places: ClassVar = {"mlp": "branch"}
+    module_names: ClassVar = ("modules",)
+
+    def create(self, adapter: str, config: DaptConfig) -> dict[str, Tensor | nn.Module]:
+        return {"modules": nn.ModuleList(DynamicAdapter(self.width, config.rank, config.dropout) for _ in self.blocks)}

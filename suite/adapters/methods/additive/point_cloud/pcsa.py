@@ -22,7 +22,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from suite.adapters.carriers import Site, TunerConfig, tuner
-from suite.adapters.pointsets import morton_order
+from suite.adapters.methods.additive.point_cloud.pointsets import morton_order
 from suite.adapters.registry import MethodInfo
 from suite.errors import InputError
 

@@ -1,0 +1,89 @@
+"""Taking adapters off a model, so that it is again what it was."""
+
+from __future__ import annotations
+
+import warnings
+
+from peft import PeftModel
+from torch import nn
+
+from suite.adapters.carriers.child import ChildLayer
+from suite.adapters.handle import (
+    ATTRIBUTE,
+    Attachment,
+    Handle,
+    adapter_layers,
+    adapters_on,
+    auxiliary_layers,
+    base_of,
+    handle_of,
+)
+from suite.adapters.registry import method_info
+from suite.adapters.switching import apply_active
+from suite.adapters.wrapper import forget, wrapped_members
+from suite.errors import InputError
+
+
+def detach(model: nn.Module, name: str | None = None) -> nn.Module:
+    """Take adapters off: the one called `name`, or all of them.
+
+    Returns:
+        The model to use from here on; with no adapter left, the base model as it was before the first `attach`
+        (parameters stay frozen as they are).
+    """
+    handle, base = handle_of(model), base_of(model)
+    for attachment in [handle.attachment(name)] if name is not None else list(handle.attachments.values()):
+        _check_not_merged(model, attachment)
+        remove(model, attachment)
+        handle.active = [other for other in handle.active if other != attachment.name]
+    if handle.attachments:
+        result = model if wrapped_members(handle) else base
+        apply_active(result)
+        return result
+    delattr(base, ATTRIBUTE)
+    if hasattr(base, "_hf_peft_config_loaded"):
+        base._hf_peft_config_loaded = False
+    return base
+
+
+def _check_not_merged(model: nn.Module, attachment: Attachment) -> None:
+    adapters = {member.adapter for member in attachment.members}
+    if any(adapters & set(layer.merged_adapters) for _, layer in adapter_layers(model)):
+        raise InputError(f"adapter {attachment.name!r} is merged into the weights: call unmerge before detaching")
+
+
+def remove(model: nn.Module, attachment: Attachment) -> None:
+    """Take an attachment's tensors off every layer, and layers that then hold nothing off the model."""
+    adapters = {member.adapter for member in attachment.members}
+    base = base_of(model)
+    handle: Handle = getattr(base, ATTRIBUTE)
+    staying = {member.adapter for other in handle.attachments.values() for member in other.members} - adapters
+    for name, layer in reversed(adapter_layers(base)):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Adapter .* was active which is now deleted")
+            for adapter in adapters & adapters_on(layer):
+                layer.delete_adapter(adapter)
+        if not adapters_on(layer) & staying:
+            _unwrap(base, name, layer)
+    for auxiliary in auxiliary_layers(base):
+        for adapter in adapters:
+            auxiliary.delete_adapter(adapter, new_active_adapters=None)
+    if isinstance(model, PeftModel):
+        for member in attachment.members:
+            if not method_info(member.method).in_place:
+                forget(model, member)
+    configs = getattr(base, "peft_config", {})
+    for adapter in adapters:
+        configs.pop(adapter, None)
+    if not configs and hasattr(base, "peft_config"):
+        del base.peft_config
+    handle.attachments.pop(attachment.name, None)
+
+
+def _unwrap(model: nn.Module, name: str, layer: nn.Module) -> None:
+    if isinstance(layer, ChildLayer):
+        layer.uninstall()
+        return
+    parent, _, child = name.rpartition(".")
+    owner = model.get_submodule(parent)
+    setattr(owner, child, layer.base_layer)
