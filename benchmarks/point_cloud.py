@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import point_cloud_formulas as formulas
-from domains.point_cloud import geometry, model
+from domains.point_cloud.model import bases as model
+from domains.point_cloud.model import geometry
 from suite import adapters
 
 RESULTS = Path(__file__).parent / "results"

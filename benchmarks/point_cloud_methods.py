@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from domains.point_cloud import model
+from domains.point_cloud.model import bases as model
 from domains.point_cloud.recipe import count_trained
 from suite import hub, training
 from suite.hub import paths

@@ -6,8 +6,9 @@ python docs/examples/point_cloud_insight.py out/
 import sys
 from pathlib import Path
 
-from domains.point_cloud import PointCloudClassifier, shapes
-from domains.point_cloud.pictures import render, save_image
+from domains.point_cloud import PointCloudClassifier
+from domains.point_cloud.data import world as shapes
+from domains.point_cloud.output.pictures import render, save_image
 from suite.media import points
 
 COLOURINGS = {

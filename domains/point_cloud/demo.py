@@ -17,8 +17,8 @@ def demo(out: Path = Path("out/demo/point_cloud")) -> dict[str, Any]:
     """
     import numpy as np
 
-    from domains.point_cloud import shapes
-    from domains.point_cloud.pictures import card, contact_sheet
+    from domains.point_cloud.data import world as shapes
+    from domains.point_cloud.output.pictures import card, contact_sheet
     from domains.point_cloud.predict import PointCloudClassifier
     from domains.point_cloud.segment import PointCloudSegmenter
 

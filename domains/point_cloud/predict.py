@@ -13,11 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from domains.point_cloud import clouds, inputs, pictures, sampling, tables, viewer
-from domains.point_cloud import model as models
-from domains.point_cloud.augment import scale_translate
-from domains.point_cloud.inputs import Opened
-from domains.point_cloud.insight import explain
+from domains.point_cloud.data import clouds, inputs
+from domains.point_cloud.data import points as sampling
+from domains.point_cloud.data.augment import scale_translate
+from domains.point_cloud.data.inputs import Opened
+from domains.point_cloud.inference.insight import explain
+from domains.point_cloud.model import bases as models
+from domains.point_cloud.output import pictures, tables, viewer
 from domains.point_cloud.types import ClassificationQuery, ClassificationResult, Drawing, SegmentationQuery
 from suite import adapters, hub
 from suite.errors import InputError

@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
-from domains.point_cloud import model as backbones
+from domains.point_cloud.model import bases as backbones
 from domains.point_cloud.part_metrics import PartIoU
 from domains.point_cloud.schedule import learning_rate
 from suite import adapters, hub

@@ -10,11 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from domains.point_cloud import inputs as opening
-from domains.point_cloud import metrics, pictures, sampling
-from domains.point_cloud.datasets.cloud_set import part_ids
-from domains.point_cloud.datasets.own_folder import PART_FIELDS
-from domains.point_cloud.inputs import Names, Opened
+from domains.point_cloud import metrics
+from domains.point_cloud.data import inputs as opening
+from domains.point_cloud.data import points as sampling
+from domains.point_cloud.data.datasets.cloud_set import part_ids
+from domains.point_cloud.data.datasets.own_folder import PART_FIELDS
+from domains.point_cloud.data.inputs import Names, Opened
+from domains.point_cloud.output import pictures
 from domains.point_cloud.predict import CloudPredictor, Ready, Summary
 from domains.point_cloud.types import Drawing, SegmentationQuery, SegmentationResult
 from suite.errors import InputError

@@ -18,10 +18,10 @@ import torch
 from jsonargparse import auto_cli
 from torch import Tensor
 
-from domains.point_cloud import shapes
-from domains.point_cloud.backbone import BackboneConfig
-from domains.point_cloud.model import save_base
-from domains.point_cloud.pretraining import Schedule, pretrain
+from domains.point_cloud.data import world as shapes
+from domains.point_cloud.model.bases import save_base
+from domains.point_cloud.model.point_mae import BackboneConfig
+from domains.point_cloud.model.pretraining import Schedule, pretrain
 from suite import hub, training
 from suite.files import atomic_folder, write_text
 from suite.hub import paths
@@ -76,7 +76,7 @@ points. It was pre-trained by masked reconstruction (60 % of the patches hidden,
 assemblies of boxes, cones, ellipsoids and tori. It has never seen the named categories (tables, mugs, lamps ...) that
 the adapters beside it are trained on, nor any real scan.
 
-- Data: made at run time by `domains/point_cloud/shapes.py`; nothing was downloaded.
+- Data: made at run time by `domains/point_cloud/data/world.py`; nothing was downloaded.
 - Training: {schedule.steps} steps of {schedule.batch} clouds of {schedule.points} points, turned about y, scaled and
   shifted; AdamW, cosine; about 10 minutes of one CPU core in fp32, no GPU.
 - Rebuild: `python -m domains.point_cloud.tiny --part base`

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from domains.point_cloud.clouds import Cloud
+    from domains.point_cloud.data.clouds import Cloud
 
 Renderer = Literal["splat", "open3d"]
 
@@ -69,7 +69,7 @@ class Drawing:
     @cached_property
     def image(self) -> NDArray[Any]:
         """The cloud seen from the front left, drawn once for its own picture and the contact sheet."""
-        from domains.point_cloud import pictures
+        from domains.point_cloud.output import pictures
 
         return pictures.render(self)
 
@@ -117,7 +117,7 @@ class ClassificationResult:
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write `<name>.json` and, where the query asks for them, pictures; return the files."""
-        from domains.point_cloud import pictures
+        from domains.point_cloud.output import pictures
 
         return pictures.save_result(self, Path(folder), f"{self.label} {self.probability:.0%}")
 
@@ -212,7 +212,8 @@ class SegmentationResult:
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write the cloud with its labels, `<name>.json` and, where the query asks for them, pictures."""
-        from domains.point_cloud import pictures, writing
+        from domains.point_cloud.output import labelled as writing
+        from domains.point_cloud.output import pictures
 
         assert self.cloud is not None and self.labels is not None
         colors = pictures.part_colors(self.labels, self.parts)

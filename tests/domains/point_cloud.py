@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from domains.point_cloud import shapes
+from domains.point_cloud.data import world as shapes
 from suite import hub, training
 from suite.hub import paths
 from tests.domains.contract import Subject

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from domains.point_cloud import model, shapes
+from domains.point_cloud.data import world as shapes
+from domains.point_cloud.model import bases as model
 from domains.point_cloud.predict import PointCloudClassifier, Settings
 from domains.point_cloud.segment import PointCloudSegmenter
 from suite import adapters

@@ -23,7 +23,9 @@ import torch
 from PIL import Image
 
 from benchmarks import point_cloud as benchmark
-from domains.point_cloud import geometry, scoring, shapes
+from domains.point_cloud.data import world as shapes
+from domains.point_cloud.evaluation import scoring
+from domains.point_cloud.model import geometry
 
 
 def test_the_shipped_adapter_names_shapes_and_draws_them_without_a_display(tmp_path: Path) -> None:

@@ -5,12 +5,15 @@ import numpy as np
 import open3d
 import pytest
 
-from domains.point_cloud import clouds, model, sampling, shapes
-from domains.point_cloud.data import CloudSamples
-from domains.point_cloud.datasets import CloudSet
+from domains.point_cloud.data import clouds
+from domains.point_cloud.data import points as sampling
+from domains.point_cloud.data import world as shapes
+from domains.point_cloud.data.datamodule import CloudSamples
+from domains.point_cloud.data.datasets.cloud_set import CloudSet
+from domains.point_cloud.model import bases as model
+from domains.point_cloud.output.viewer import write_page
 from domains.point_cloud.predict import PointCloudClassifier, Settings
 from domains.point_cloud.types import Drawing
-from domains.point_cloud.viewer import write_page
 from suite import adapters
 from suite.errors import InputError
 from tests.point_cloud.small import ARCHITECTURE, CLASSES, classifier, write_adapter

@@ -5,10 +5,13 @@ import pytest
 import torch
 from PIL import Image
 
-from domains.point_cloud import geometry, model, reconstruction, shapes
-from domains.point_cloud.backbone import BackboneConfig
-from domains.point_cloud.bases import base
-from domains.point_cloud.masked import PointMAE
+from domains.point_cloud.data import world as shapes
+from domains.point_cloud.model import bases as model
+from domains.point_cloud.model import geometry
+from domains.point_cloud.model.masked_autoencoder import PointMAE
+from domains.point_cloud.model.point_mae import BackboneConfig
+from domains.point_cloud.official.base import base
+from domains.point_cloud.output import reconstruction
 from suite.errors import InputError
 
 SMALL = {"width": 24, "depth": 1, "heads": 2, "groups": 8, "group_size": 8, "points": 64, "batch": 2}

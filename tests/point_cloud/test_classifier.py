@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from domains.point_cloud import shapes
+from domains.point_cloud.data import world as shapes
 from suite.errors import InputError
 from tests.point_cloud.small import CLASSES, classifier
 

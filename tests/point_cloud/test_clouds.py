@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from domains.point_cloud.clouds import read
+from domains.point_cloud.data.clouds import read
 from suite.errors import InputError
 from tests.real_data import real_data
 

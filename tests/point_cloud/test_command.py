@@ -8,7 +8,7 @@ import open3d
 import pytest
 import trimesh
 
-from domains.point_cloud import clouds
+from domains.point_cloud.data import clouds
 from domains.point_cloud.predict import PointCloudClassifier
 from suite.cli.predict import run
 from suite.domain import Domain, Task
@@ -17,7 +17,7 @@ from tests.real_data import real_data
 
 TASK = Task(
     recipe="domains.point_cloud.recipe:PointCloudRecipe",
-    data="domains.point_cloud.data:PointCloudData",
+    data="domains.point_cloud.data.datamodule:PointCloudData",
     predictor="domains.point_cloud.predict:PointCloudClassifier",
     query="domains.point_cloud.types:ClassificationQuery",
     result="domains.point_cloud.types:ClassificationResult",

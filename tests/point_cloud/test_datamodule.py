@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from domains.point_cloud import shapes
-from domains.point_cloud.augment import AUGMENTATIONS
-from domains.point_cloud.data import PointCloudData
-from domains.point_cloud.datasets import Options, hold_out, open_set
+from domains.point_cloud.data import world as shapes
+from domains.point_cloud.data.augment import AUGMENTATIONS
+from domains.point_cloud.data.datamodule import PointCloudData
+from domains.point_cloud.data.datasets.cloud_set import Options, hold_out
+from domains.point_cloud.data.sources import open_set
 from suite.errors import InputError
 
 

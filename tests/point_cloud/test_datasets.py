@@ -7,8 +7,10 @@ import h5py
 import numpy as np
 import pytest
 
-from domains.point_cloud import shapes
-from domains.point_cloud.datasets import FORMATS, Options, fewshot, open_set, unpickling
+from domains.point_cloud.data import world as shapes
+from domains.point_cloud.data.datasets import fewshot_split, unpickling
+from domains.point_cloud.data.datasets.cloud_set import Options
+from domains.point_cloud.data.sources import FORMATS, open_set
 from suite.errors import InputError
 
 
@@ -153,12 +155,12 @@ def test_folds_are_built_from_any_set():
     train, test = (
         open_set(f"shapes:{split}:{count}", Options(npoints=32)) for split, count in (("train", 40), ("test", 160))
     )
-    first, queries = fewshot.build(train, test, way=3, shot=5, fold=0)
+    first, queries = fewshot_split.build(train, test, way=3, shot=5, fold=0)
     assert np.bincount(first.labels).tolist() == [5] * 3 and np.bincount(queries.labels).tolist() == [20] * 3
-    assert first.classes == queries.classes != fewshot.build(train, test, way=3, shot=5, fold=1)[0].classes
+    assert first.classes == queries.classes != fewshot_split.build(train, test, way=3, shot=5, fold=1)[0].classes
     with pytest.raises(InputError, match="9 are needed"):
-        fewshot.build(train, test, way=9, shot=5, fold=0)
-    assert fewshot.summary([0.9, 0.8]) == pytest.approx((0.85, 0.0707), abs=1e-4)
+        fewshot_split.build(train, test, way=9, shot=5, fold=0)
+    assert fewshot_split.summary([0.9, 0.8]) == pytest.approx((0.85, 0.0707), abs=1e-4)
 
 
 def shapenetpart(root):

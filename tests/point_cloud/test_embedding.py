@@ -2,8 +2,8 @@ import pytest
 import torch
 from PIL import Image
 
-from domains.point_cloud import embedding
-from domains.point_cloud.evaluate import evaluate
+from domains.point_cloud.evaluation.evaluate import evaluate
+from domains.point_cloud.output import embedding
 from suite.errors import InputError
 from tests.point_cloud.small import write_adapter
 

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from domains.point_cloud import scoring, shapes
-from domains.point_cloud.datasets import Options, open_set
-from domains.point_cloud.evaluate import evaluate
-from domains.point_cloud.inspection import inspect
+from domains.point_cloud.data import world as shapes
+from domains.point_cloud.data.datasets.cloud_set import Options
+from domains.point_cloud.data.inspect import inspect
+from domains.point_cloud.data.sources import open_set
+from domains.point_cloud.evaluation import scoring
+from domains.point_cloud.evaluation.evaluate import evaluate
 from suite.errors import InputError
 from tests.point_cloud.small import CLASSES, classifier, segmenter, write_adapter
 

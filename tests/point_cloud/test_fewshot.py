@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from domains.point_cloud import model, shapes
-from domains.point_cloud.datasets.fewshot import summary
-from domains.point_cloud.fewshot import fewshot
+from domains.point_cloud.data import world as shapes
+from domains.point_cloud.data.datasets.fewshot_split import summary
+from domains.point_cloud.evaluation.fewshot import fewshot
+from domains.point_cloud.model import bases as model
 from suite.errors import InputError
 from tests.point_cloud.small import ARCHITECTURE
 

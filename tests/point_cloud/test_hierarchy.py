@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from domains.point_cloud import geometry, model, official
-from domains.point_cloud.hierarchy import PointM2AE
+from domains.point_cloud import official
+from domains.point_cloud.model import bases as model
+from domains.point_cloud.model import geometry
+from domains.point_cloud.model.point_m2ae import PointM2AE
 from domains.point_cloud.recipe import count_trained
 from suite import adapters
 from suite.adapters.methods.additive.point_cloud.point_peft import with_prompts

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from domains.point_cloud import DOMAIN, model, official
-from domains.point_cloud.backbone import Pointnorm
+from domains.point_cloud import DOMAIN, official
+from domains.point_cloud.model import bases as model
+from domains.point_cloud.model.point_mae import Pointnorm
 from domains.point_cloud.recipe import count_trained
 from suite import adapters
 from suite.cli.count import run as count

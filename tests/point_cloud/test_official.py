@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from domains.point_cloud import model, official
-from domains.point_cloud.backbone import BackboneConfig
-from domains.point_cloud.masked import PointMAE
+from domains.point_cloud import official
+from domains.point_cloud.model import bases as model
+from domains.point_cloud.model.masked_autoencoder import PointMAE
+from domains.point_cloud.model.point_mae import BackboneConfig
 from suite import adapters, hub
 from suite.errors import InputError
 

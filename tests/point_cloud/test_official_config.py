@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from domains.point_cloud import official_config
+from domains.point_cloud.official import config as official_config
 from suite import training
 from suite.errors import InputError
 from suite.hub import paths

@@ -7,7 +7,8 @@ import plyfile
 import pytest
 from PIL import Image
 
-from domains.point_cloud import clouds, shapes
+from domains.point_cloud.data import clouds
+from domains.point_cloud.data import world as shapes
 from suite.errors import InputError
 from tests.point_cloud.small import segmenter
 
@@ -117,7 +118,7 @@ def test_points_without_a_place_keep_theirs_in_the_order(small, points, tmp_path
 
 
 def test_every_point_of_a_large_cloud_gets_a_label(small, tmp_path, monkeypatch):
-    from domains.point_cloud import sampling
+    from domains.point_cloud.data import points as sampling
 
     monkeypatch.setattr(sampling, "MOST", 700)
     cloud = shapes.make("mug", 1, 3000).points

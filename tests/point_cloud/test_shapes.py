@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from domains.point_cloud import shapes
+from domains.point_cloud.data import world as shapes
 from suite.errors import InputError
 
 

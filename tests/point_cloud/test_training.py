@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from domains.point_cloud import model, pretraining
-from domains.point_cloud.backbone import BackboneConfig
+from domains.point_cloud.model import bases as model
+from domains.point_cloud.model import pretraining
+from domains.point_cloud.model.point_mae import BackboneConfig
 from domains.point_cloud.recipe import PartSegmentationRecipe, PointCloudRecipe, spare_tokens
 from domains.point_cloud.schedule import learning_rate
 from suite import adapters, training

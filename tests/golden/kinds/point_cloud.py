@@ -6,10 +6,12 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from domains.point_cloud import geometry, metrics, model, official, schedule
-from domains.point_cloud.backbone import BackboneConfig
-from domains.point_cloud.masked import PointMAE
-from domains.point_cloud.segmentation import PartSegmenter, SegmentationConfig
+from domains.point_cloud import metrics, official, schedule
+from domains.point_cloud.model import bases as model
+from domains.point_cloud.model import geometry
+from domains.point_cloud.model.masked_autoencoder import PointMAE
+from domains.point_cloud.model.part_segmenter import PartSegmenter, SegmentationConfig
+from domains.point_cloud.model.point_mae import BackboneConfig
 from suite import adapters
 from suite.adapters.methods.additive.point_cloud import pcsa as spectral
 from tests.golden.registry import Case, kind

@@ -1,0 +1,1 @@
+"""Labelled clouds on disk: one file a format; `data.sources` finds the one that a source is in."""

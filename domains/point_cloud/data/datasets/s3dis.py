@@ -1,0 +1,106 @@
+"""S3DIS: rooms with a class a point, cut into blocks; area 5 is the test split.
+
+Rooms are the official text files or prepared arrays (n, 7) of x y z r g b label, `Area_k_room.npy`. A block is a
+column of one square metre; the published work on these backbones states no block protocol, so this one is ours.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domains.point_cloud.data.datasets.cloud_set import CloudSet, Loaded, Options
+from suite.errors import InputError
+
+CLASSES = (
+    "ceiling", "floor", "wall", "beam", "column", "window", "door", "table", "chair", "sofa", "bookcase", "board",
+    "clutter",
+)  # fmt: skip
+
+TEST_AREA = "5"
+FEWEST = 256
+"""Points below which a block is left out."""
+
+
+def fits(path: Path) -> bool:
+    """Whether a folder has rooms in areas."""
+    return path.is_dir() and (any(path.glob("Area_*/*/Annotations")) or any(path.glob("Area_*.npy")))
+
+
+def read(path: Path, split: str, options: Options) -> CloudSet:
+    """Blocks of the rooms of a split; `val` is every tenth training room.
+
+    Raises:
+        InputError: the split has no rooms, or one cannot be read.
+    """
+    rooms = [room for room in _rooms(path) if (_area(room) == TEST_AREA) == (split == "test")]
+    if split in ("train", "val"):
+        held = set(rooms[:: max(2, round(1 / options.val_share))]) if options.val_share else set()
+        rooms = [room for room in rooms if (room in held) == (split == "val")]
+    if not rooms:
+        raise InputError(f"{path}: no room of the split {split}; area {TEST_AREA} is test, the others train and val")
+    blocks = [(room, block) for room in rooms for block in _blocks(room)]
+
+    def load(number: int) -> Loaded:
+        room, (column, row) = blocks[number]
+        table = _room(room)
+        inside = (np.floor(table[:, 0]) == column) & (np.floor(table[:, 1]) == row)
+        # Rooms are z-up, the backbones were trained y-up.
+        return table[inside][:, [1, 2, 0]].astype(np.float32), table[inside, 6].astype(np.int64)
+
+    names = [f"{room.relative_to(path)}[{column:.0f}, {row:.0f}]" for room, (column, row) in blocks]
+    labels = np.zeros(len(blocks), dtype=np.int64)
+    return CloudSet(("scene",), labels, names, load, {"scene": CLASSES}, protocol=f"area {TEST_AREA} is the test split")
+
+
+def _rooms(path: Path) -> list[Path]:
+    return sorted(path.glob("Area_*.npy")) or sorted(folder.parent for folder in path.glob("Area_*/*/Annotations"))
+
+
+def _area(room: Path) -> str:
+    found = re.search(r"Area_(\d)", str(room))
+    return found[1] if found else ""
+
+
+def _blocks(room: Path) -> list[tuple[float, float]]:
+    cells, counts = np.unique(np.floor(_room(room)[:, :2]), axis=0, return_counts=True)
+    return [(float(x), float(y)) for (x, y), count in zip(cells, counts, strict=True) if count >= FEWEST]
+
+
+@lru_cache(maxsize=4)
+def _room(room: Path) -> NDArray[np.float32]:
+    """x y z r g b label (n, 7), the corner of the room at 0."""
+    table = _prepared(room) if room.suffix == ".npy" else _annotated(room)
+    table[:, :3] -= table[:, :3].min(0)
+    return table
+
+
+def _prepared(room: Path) -> NDArray[np.float32]:
+    try:
+        table = np.load(room, allow_pickle=False).astype(np.float32)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{room}: damaged ({error})") from error
+    if table.ndim != 2 or table.shape[1] != 7:
+        raise InputError(f"{room}: an array n x 7 (x y z r g b label) is needed, found {table.shape}")
+    return table
+
+
+def _annotated(room: Path) -> NDArray[np.float32]:
+    pieces = []
+    for file in sorted((room / "Annotations").glob("*.txt")):
+        name = file.stem.rpartition("_")[0]
+        label = CLASSES.index(name) if name in CLASSES else CLASSES.index("clutter")
+        # Two of the official files hold a stray control character within a number.
+        text = re.sub(r"[^0-9eE+\-.\s]", "", file.read_text(encoding="utf-8", errors="replace"))
+        values = np.array(text.split(), dtype=np.float32)
+        if len(values) % 6:
+            raise InputError(f"{file}: {len(values)} numbers are no rows of x y z r g b")
+        table = values.reshape(-1, 6)
+        pieces.append(np.concatenate([table, np.full((len(table), 1), label, dtype=np.float32)], 1))
+    if not pieces:
+        raise InputError(f"{room}: no Annotations/<class>_<n>.txt")
+    return np.concatenate(pieces)

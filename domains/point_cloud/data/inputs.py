@@ -1,0 +1,132 @@
+"""What users hand to a predictor: files, arrays, standard input; read into `Cloud` one by one."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from domains.point_cloud.data import clouds
+from domains.point_cloud.data.clouds import Cloud
+from suite.errors import InputError
+
+STDIN = "-"
+
+_SIGNATURES = {
+    b"ply": ".ply",
+    b"\x93NUMPY": ".npy",
+    b"PK\x03\x04": ".npz",
+    b"LASF": ".las",
+    b"glTF": ".glb",
+    b"OFF": ".off",
+    b"\x89HDF": ".h5",
+    b"# .PCD": ".pcd",
+    b"VERSION": ".pcd",
+    b"solid": ".stl",
+}
+"""First bytes of the formats that can be told by them; anything else from standard input is read as text."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """One input: its cloud, or why it cannot be read.
+
+    Attributes:
+        cloud: the points that can be used, y up. raw: every point in the file's own coordinates and order.
+        seed: given, or from the content.
+    """
+
+    source: str
+    cloud: Cloud | None = None
+    raw: Cloud | None = None
+    error: str | None = None
+    seed: int = 0
+
+
+def open_all(inputs: Any, *, samples: int, seed: int | None, strict: bool, up: str) -> Iterator[Opened]:
+    """Read every input in order; one that cannot be read is yielded with its error.
+
+    Args:
+        inputs: one or several paths, arrays (N, 3 or more), `Cloud`s, or `-`; a folder stands for its files.
+        samples, strict, up: as `clouds.read` takes them.
+        seed: of drawing from meshes; None follows from the content.
+    """
+    several = [inputs] if isinstance(inputs, str | Path | np.ndarray | Cloud) else inputs
+    for number, one in enumerate(_expanded(several)):
+        source = _name(one, number)
+        try:
+            yield _open(one, source, samples=samples, seed=seed, strict=strict, up=up)
+        except InputError as error:
+            yield Opened(source, error=str(error).removeprefix(source).lstrip(":, "))
+
+
+def _expanded(inputs: Iterable[Any]) -> Iterator[Any]:
+    for one in inputs:
+        path = Path(one).expanduser() if isinstance(one, str | Path) and one != STDIN else None
+        if path is not None and path.is_dir():
+            yield from sorted(f for f in path.rglob("*") if f.is_file() and f.suffix.lower() in clouds.READERS)
+        else:
+            yield one if path is None else path
+
+
+def _name(one: Any, number: int) -> str:
+    if isinstance(one, Cloud):
+        return one.source
+    if isinstance(one, np.ndarray):
+        return f"array {number + 1}"
+    return "stdin" if one == STDIN else str(one)
+
+
+def _open(one: Any, source: str, *, samples: int, seed: int | None, strict: bool, up: str) -> Opened:
+    if isinstance(one, Cloud | np.ndarray):
+        raw = one if isinstance(one, Cloud) else clouds.from_array(one, source)
+        own = _seed_of(raw.points) if seed is None else seed
+    elif one == STDIN:
+        raw, own = _read_stdin(samples, seed)
+    else:
+        path = Path(one)
+        own = seed if seed is not None else clouds.seed_of(path) if path.is_file() else 0
+        raw = clouds.raw(path, samples=samples, seed=own)
+    cloud = clouds.usable(raw, strict=strict, up=up)
+    if up == "y" and Path(source).suffix.lower() in (".las", ".laz"):
+        cloud = replace(cloud, notes=(*cloud.notes, "LAS files usually have z up and the models y; try --up z"))
+    return Opened(source, cloud, raw, seed=own)
+
+
+def _read_stdin(samples: int, seed: int | None) -> tuple[Cloud, int]:
+    content = sys.stdin.buffer.read()
+    ending = next((ending for start, ending in _SIGNATURES.items() if content.startswith(start)), ".xyz")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"stdin{ending}"
+        path.write_bytes(content)
+        own = clouds.seed_of(path) if seed is None else seed
+        try:
+            return replace(clouds.raw(path, samples=samples, seed=own), source="stdin"), own
+        except InputError as error:
+            raise InputError(str(error).replace(str(path), "stdin")) from None
+
+
+def _seed_of(points: np.ndarray) -> int:
+    return int.from_bytes(hashlib.sha256(np.ascontiguousarray(points).tobytes()).digest()[:4], "little")
+
+
+class Names:
+    """File names of results: an input's own name, numbered where two inputs have the same."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def of(self, source: str) -> str:
+        base = Path(source).name.replace(" ", "_") or "cloud"
+        name, number = base, 1
+        while name in self._taken:
+            number += 1
+            name = f"{base}-{number}"
+        self._taken.add(name)
+        return name

@@ -1,0 +1,307 @@
+"""Scoring a predictor on a labelled set: what `evaluate` reports, and every figure's provenance with it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from domains.point_cloud import metrics
+from domains.point_cloud.data.augment import scale_translate
+from domains.point_cloud.data.datamodule import CloudSamples
+from domains.point_cloud.data.datasets.cloud_set import CloudSet, Options, part_ids
+from domains.point_cloud.data.sources import open_set
+from domains.point_cloud.model import bases as model
+from domains.point_cloud.output import embedding
+from domains.point_cloud.predict import CloudPredictor, PointCloudClassifier
+from domains.point_cloud.segment import PointCloudSegmenter
+from suite import adapters
+from suite.errors import InputError
+from suite.files import write_text
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Figures of one evaluation.
+
+    Attributes:
+        metrics: values in [0, 1] by name; a name says when a value is optimistic.
+        provenance: what was scored, and how: split, protocol, voting, what the adapter says of its own selection.
+        confusion: (classes, classes) counts, targets in rows.
+        per_class: accuracy or mIoU of each class or category present.
+        seconds: wall time of prediction. clouds: how many.
+        features: what the head saw of each cloud, (clouds, 2C), with the labels (clouds,), where they were asked for.
+    """
+
+    metrics: dict[str, float]
+    provenance: dict[str, Any]
+    classes: tuple[str, ...]
+    per_class: dict[str, float]
+    confusion: Tensor | None
+    clouds: int
+    seconds: float
+    notices: tuple[str, ...] = field(default=())
+    features: tuple[Tensor, Tensor] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, ready for `json.dumps`."""
+        return {
+            "metrics": self.metrics,
+            "provenance": self.provenance,
+            "per_class": self.per_class,
+            "confusion": None if self.confusion is None else self.confusion.long().tolist(),
+            "classes": list(self.classes),
+            "clouds": self.clouds,
+            "seconds": round(self.seconds, 3),
+            "notices": list(self.notices),
+        }
+
+    def __str__(self) -> str:
+        lines = [f"{name}  {value:.4f}" for name, value in self.metrics.items()]
+        how = ", ".join(f"{name} {value}" for name, value in self.provenance.items() if value not in (None, ""))
+        lines += [f"on {self.clouds} clouds in {self.seconds:.1f} s ({how})"]
+        return "\n".join([*lines, *(f"note: {notice}" for notice in self.notices)])
+
+    def save(self, folder: Path) -> list[Path]:
+        """Write `metrics.json`, `report.html`, for classes `confusion.png`, for features `features.png` and `.svg`."""
+        from domains.point_cloud.output import confusion
+        from suite.media.report import Report
+
+        files = [write_text(folder / "metrics.json", json.dumps(self.to_dict(), indent=2) + "\n")]
+        page = Report("Point clouds: evaluation").facts({n: f"{v:.4f}" for n, v in self.metrics.items()})
+        page.section("How").facts(self.provenance)
+        for notice in self.notices:
+            page.text(notice)
+        page.section("By class").table(("class", "score"), [(n, f"{v:.4f}") for n, v in self.per_class.items()])
+        if self.confusion is not None:
+            files.append(confusion.save(self.confusion, self.classes, folder / "confusion.png"))
+            page.section("Confusion").image(files[-1])
+        if self.features is not None:
+            files += embedding.save(*self.features, self.classes, folder)
+            page.section("Features, by t-SNE").image(folder / "features.png")
+        return [*files, page.save(folder / "report.html")]
+
+
+def score(
+    data: str,
+    adapter: str,
+    base: str | None = None,
+    task: str = "classification",
+    *,
+    format: str = "auto",
+    variant: str = "hardest",
+    occluded: float = 0.3,
+    frozen: bool = False,
+    device: str = "auto",
+    dtype: str = "auto",
+    batch_size: int = 32,
+    features: bool = False,
+    **settings: Any,
+) -> Scores:
+    """Load an adapter and score it; see `evaluate` for the arguments.
+
+    Raises:
+        InputError: adapter or data cannot be read, or their classes differ.
+    """
+    kind = PointCloudSegmenter if task == "segmentation" else PointCloudClassifier
+    predictor = kind.from_pretrained(adapter, base, device, dtype)
+    npoints = predictor.settings.npoints
+    options = Options(variant=variant, npoints=npoints, parts=task == "segmentation", occluded=occluded)
+    clouds = _matched(open_set(data, options, format=format, split="test"), predictor)
+    with adapters.disabled(predictor.model) if frozen else nullcontext():
+        if isinstance(predictor, PointCloudSegmenter):
+            if features:
+                raise InputError("features are those of the classification head; leave out --features")
+            scored = segmentation(predictor, clouds, batch_size)
+        else:
+            scored = classification(predictor, clouds, batch_size=batch_size, features=features, **settings)
+    scored.provenance.update({"data": data, "adapter": "off" if frozen else adapter, **_selection(predictor)})
+    return scored
+
+
+def classification(
+    predictor: PointCloudClassifier,
+    clouds: CloudSet,
+    *,
+    vote: int = 1,
+    rounds: int = 1,
+    report: str = "mean",
+    seed: int = 0,
+    batch_size: int = 32,
+    features: bool = False,
+) -> Scores:
+    """Overall and mean-class accuracy, of one pass or of votes.
+
+    Args:
+        features: keep what the head sees of each cloud, for a picture.
+
+    Raises:
+        InputError: a setting is out of range.
+    """
+    if min(vote, rounds, batch_size) < 1:
+        raise InputError("vote, vote_rounds and batch_size must be at least 1")
+    if vote == 1 and rounds > 1:
+        raise InputError("several rounds of one plain pass are the same; give --vote 2 or more")
+    if features and vote > 1:
+        raise InputError("features are those of one plain pass; leave out --vote or --features")
+    started = time.perf_counter()
+    target = torch.from_numpy(clouds.labels)
+    normalise, npoints = predictor.settings.normalise, predictor.settings.npoints
+    samples = CloudSamples(clouds, npoints, training=vote > 1, normalise=normalise, parts=False)
+    with model.head_inputs(predictor.model) as seen:
+        found = [_labels(predictor, samples, vote, seed + number, batch_size) for number in range(rounds)]
+    all_scores = [metrics.classification(one, target, len(clouds.classes)) for one in found]
+    named, shown, notices = _reported(all_scores, vote, report)
+    present = shown.confusion.sum(1) > 0
+    per_class = {
+        name: float(shown.confusion[i, i] / shown.confusion[i].sum())
+        for i, name in enumerate(clouds.classes)
+        if present[i]
+    }
+    how = {
+        "split": clouds.protocol,
+        "vote": vote,
+        "rounds": rounds,
+        "report": report if rounds > 1 else "",
+        "seed": seed,
+    }
+    return Scores(
+        named,
+        how,
+        clouds.classes,
+        per_class,
+        shown.confusion,
+        len(clouds),
+        time.perf_counter() - started,
+        notices,
+        (torch.cat(seen), target) if features else None,
+    )
+
+
+def _reported(
+    scores: list[metrics.ClassificationScores], vote: int, report: str
+) -> tuple[dict[str, float], metrics.ClassificationScores, tuple[str, ...]]:
+    """The figures under names that say how they came about, the scores whose details are shown, and notices."""
+    if len(scores) == 1:
+        suffix = "" if vote == 1 else f" (vote of {vote})"
+        [only] = scores
+        return {f"overall accuracy{suffix}": only.overall, f"mean-class accuracy{suffix}": only.mean_class}, only, ()
+    suffix = f" (vote of {vote}, {len(scores)} rounds)"
+    if report == "best":
+        best = max(scores, key=lambda one: one.overall)
+        notice = "the best round was chosen on the scored clouds themselves, so its figures are optimistic"
+        suffix = f" of the best round, chosen on the scored data{suffix}"
+        return (
+            {f"overall accuracy{suffix}": best.overall, f"mean-class accuracy{suffix}": best.mean_class},
+            best,
+            (notice,),
+        )
+    overall, per_class = [one.overall for one in scores], [one.mean_class for one in scores]
+    named = {
+        f"overall accuracy, mean{suffix}": mean(overall),
+        f"overall accuracy, sample std{suffix}": stdev(overall),
+        f"mean-class accuracy, mean{suffix}": mean(per_class),
+    }
+    return named, scores[0], ()
+
+
+def _labels(predictor: PointCloudClassifier, samples: CloudSamples, vote: int, seed: int, batch_size: int) -> Tensor:
+    """The label (S,) of each cloud."""
+    npoints = predictor.settings.npoints
+    rng = torch.Generator().manual_seed(seed)
+    labels = []
+    for batch in _batches(len(samples), 1 if predictor.depends_on_companions else batch_size):
+        pools = [samples.cloud(number)[0] for number in batch]
+        if vote == 1:
+            logits = predictor.logits(torch.stack([pool[:npoints] for pool in pools]))
+            labels.append(logits.argmax(-1))
+            continue
+        passes = []
+        for _ in range(vote):
+            drawn = [pool[torch.randperm(len(pool), generator=rng)[:npoints]] for pool in pools]
+            passes.append(predictor.logits(scale_translate(torch.stack(drawn), rng)))
+        labels.append(metrics.vote(torch.stack(passes)))
+    return torch.cat(labels)
+
+
+def segmentation(predictor: PointCloudSegmenter, clouds: CloudSet, batch_size: int = 32) -> Scores:
+    """Instance and class mIoU of shapes, or the scores of scenes."""
+    started = time.perf_counter()
+    samples = CloudSamples(
+        clouds, predictor.settings.npoints, training=False, normalise=predictor.settings.normalise, parts=True
+    )
+    ids = part_ids(clouds.parts)
+    predictions: list[Tensor] = []
+    targets: list[Tensor] = []
+    for batch in _batches(len(samples), 1 if predictor.depends_on_companions else batch_size):
+        taken = [samples[number] for number in batch]
+        names = [clouds.classes[int(clouds.labels[number])] for number in batch]
+        scores = predictor.logits(torch.stack([one["points"] for one in taken]), predictor.one_hot(names))
+        predictions += [metrics.restrict(one, ids[name]) for one, name in zip(scores, names, strict=True)]
+        targets += [one["parts"] for one in taken]
+    how = {"split": clouds.protocol, "points": f"{predictor.settings.npoints} of each cloud, drawn with a fixed seed"}
+    seconds = time.perf_counter() - started
+    if clouds.classes == ("scene",):
+        return _scene(torch.cat(predictions), torch.cat(targets), clouds, how, seconds)
+    categories = [clouds.classes[int(label)] for label in clouds.labels]
+    found = metrics.part_segmentation(predictions, targets, categories, dict(ids))
+    named = {
+        "instance mIoU": found.instance_miou,
+        "class mIoU": found.class_miou,
+        "point accuracy": found.accuracy,
+        "mean-part accuracy": found.class_accuracy,
+    }
+    return Scores(named, how, clouds.classes, found.categories, None, len(clouds), seconds)
+
+
+def _scene(prediction: Tensor, target: Tensor, clouds: CloudSet, how: dict[str, Any], seconds: float) -> Scores:
+    names = clouds.parts["scene"]
+    confusion = metrics.confusion_matrix(prediction, target, len(names))
+    found = metrics.scene_segmentation(confusion)
+    named = {"mIoU": found.miou, "mean-class accuracy": found.mean_class, "overall accuracy": found.overall}
+    per_class = {name: float(value) for name, value in zip(names, found.iou, strict=True) if not value.isnan()}
+    return Scores(named, how, tuple(names), per_class, confusion, len(clouds), seconds)
+
+
+def _matched(clouds: CloudSet, predictor: CloudPredictor) -> CloudSet:
+    """The clouds with labels numbered as the model numbers its classes.
+
+    Raises:
+        InputError: the data have a class that the model does not know, or the parts of a category differ.
+    """
+    known = predictor.settings.classes
+    unknown = [name for name in clouds.classes if name not in known]
+    if unknown:
+        raise InputError(
+            f"the data have the class {unknown[0]!r}, which the adapter does not know; it knows {', '.join(known)}"
+        )
+    own = predictor.settings.parts
+    if own is not None and any(len(own[name]) != len(parts) for name, parts in clouds.parts.items()):
+        raise InputError(
+            "the data's categories have other numbers of parts than the adapter's; score the set it was trained on"
+        )
+    if clouds.classes == known:
+        return clouds
+    if own is not None:
+        raise InputError("part ids count through all categories; score data that have every category of the adapter")
+    renamed = np.array([known.index(name) for name in clouds.classes])
+    return replace(clouds, classes=known, labels=renamed[clouds.labels])
+
+
+def _selection(predictor: CloudPredictor) -> dict[str, Any]:
+    """What the adapter says of how it was chosen."""
+    chosen = predictor.settings.selected_on
+    return {"selected on": chosen} if chosen else {}
+
+
+def _batches(count: int, size: int) -> Iterator[range]:
+    return (range(start, min(start + size, count)) for start in range(0, count, size))

@@ -1,0 +1,1 @@
+"""The networks, what is attached where, and what a base says about itself."""

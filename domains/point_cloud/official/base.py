@@ -1,0 +1,115 @@
+"""`suite point_cloud base`: a base folder, from a released pre-training file or by pre-training on one's own clouds."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+RELEASED = (".pth", ".pt", ".bin", ".safetensors")
+PICTURE = "reconstruction.png"
+"""In a base from one's own clouds: what it makes of four of them with most of their patches hidden."""
+
+
+def base(
+    source: list[Path],
+    *,
+    out: Path,
+    steps: int = 20000,
+    batch: int = 32,
+    points: int = 1024,
+    width: int = 384,
+    depth: int = 12,
+    heads: int = 6,
+    groups: int = 64,
+    group_size: int = 32,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Make a base: of a released pre-training file, or by masked reconstruction of unlabelled clouds and meshes.
+
+    Args:
+        source: one released file (Point-MAE, ACT, ReCon, PointGPT), or files and folders of clouds.
+        out: the base folder to write.
+        steps: of pre-training.
+        batch: clouds a step.
+        points: drawn from a cloud at each step.
+        width: of the tokens, a multiple of heads.
+        depth: blocks.
+        heads: of attention.
+        groups: patches of a cloud.
+        group_size: points of a patch.
+        seed: of pre-training.
+    """
+    from domains.point_cloud import official
+    from suite import hub
+    from suite.errors import InputError
+    from suite.hub import weights
+
+    started = time.perf_counter()
+    refused: list[str] = []
+    if len(source) == 1 and source[0].suffix in RELEASED:
+        if not source[0].is_file():
+            raise InputError(f"{source[0]} is no file; give a released pre-training file")
+        official.convert_base(source[0], out)
+    elif source:
+        shape = {"trans_dim": width, "encoder_dims": width, "depth": depth, "num_heads": heads}
+        shape |= {"num_group": groups, "group_size": group_size}
+        refused = _pretrained(source, out, shape, steps=steps, batch=batch, points=points, seed=seed)
+    else:
+        raise InputError("no source: give a released pre-training file, or files and folders of clouds")
+    hub.resolve(str(out.resolve()), "point_cloud", kind="base")
+    size = sum(math.prod(shape) for shape in weights.shapes(out / "model.safetensors").values())
+    where = out if out.is_absolute() else f"./{out}"
+    lines = [*refused, f"base  {out} ({size:,} parameters)"]
+    if (out / PICTURE).is_file():
+        lines.append(f"look  {out / PICTURE}")
+    lines += [f"next  suite point_cloud train --config configs/point_cloud/tiny.yaml --base {where}"]
+    return {
+        "base": out,
+        "parameters": size,
+        "refused": refused,
+        "seconds": time.perf_counter() - started,
+        "message": "\n".join(lines),
+        "exit_code": 2 if refused else 0,
+    }
+
+
+def _pretrained(source: list[Path], out: Path, shape: dict[str, int], *, points: int, **schedule: int) -> list[str]:
+    """Pre-train on the clouds of `source`; return one line for each file that could not be used."""
+    import numpy as np
+    import torch
+
+    from domains.point_cloud.data import inputs
+    from domains.point_cloud.data import points as sampling
+    from domains.point_cloud.model.bases import save_base
+    from domains.point_cloud.model.point_mae import BackboneConfig
+    from domains.point_cloud.model.pretraining import Schedule, pretrain
+    from domains.point_cloud.output import reconstruction
+    from domains.point_cloud.output.pictures import save_image
+    from suite.errors import InputError
+
+    clouds, refused = [], []
+    pool = sampling.pool_size(points)
+    for opened in inputs.open_all(source, samples=2 * pool, seed=0, strict=False, up="y"):
+        try:
+            if opened.error is not None or opened.cloud is None:
+                raise InputError(opened.error or "not read")
+            cloud = sampling.unit_sphere(sampling.check_size(opened.cloud.points, points, upsample=True))
+            kept = sampling.thin(cloud, pool, seed=0)
+            # A pool is a tensor: clouds with fewer points than others repeat some of theirs.
+            clouds.append(np.resize(cloud[kept], (pool, 3)).astype(np.float32))
+        except InputError as error:
+            refused.append(f"{opened.source}: {error}")
+    if not clouds:
+        raise InputError(f"no cloud to pre-train on; {refused[0] if refused else 'the folders are empty'}")
+    stacked = torch.from_numpy(np.stack(clouds))
+    net = pretrain(stacked, BackboneConfig(**shape), Schedule(points=points, **schedule))
+    card = (
+        "---\nlibrary_name: pytorch\n---\n\n# A Point-MAE base\n\n"
+        f"Pre-trained by masked reconstruction on {len(clouds)} clouds for {schedule['steps']} steps with "
+        f"`suite point_cloud base`.\n\n![Clouds, what the model was shown, and what it made of that]({PICTURE})\n"
+    )
+    save_base(net, out, card)
+    save_image(reconstruction.picture(net, stacked[:4, :points]), out / PICTURE)
+    return refused

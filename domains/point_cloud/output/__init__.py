@@ -1,0 +1,1 @@
+"""Results, and the files and pictures made of them."""
