@@ -1,19 +1,65 @@
-"""Writing files so that nothing half-written is ever left behind."""
+"""Writing files so that nothing half-written is ever left behind, and nothing of somebody else's is written over."""
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+
+from suite.errors import InputError
+
+FILES = "files"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of folder that we write, by which one of them is told from a folder that is somebody's own.
+
+    Attributes:
+        what: it in words.
+        record: the JSON file at its top that says we wrote it; gets the list of the folder's files under `files`.
+        names: names, at any depth, of files that belong to it without being listed (earlier versions, other writers).
+        marks: files any of which, at the top, says what the record does.
+    """
+
+    what: str
+    record: str
+    names: frozenset[str] = frozenset()
+    marks: frozenset[str] = frozenset()
+
+    def foreign(self, folder: Path) -> list[str]:
+        """The files in `folder` that are no part of it, sorted; everything where nothing says that we wrote it."""
+        held = _held(folder)
+        if not {self.record, *self.marks} & set(held):
+            return held
+        listed = {self.record, *_listed(folder / self.record)}
+        return [name for name in held if name not in listed and name.rpartition("/")[2] not in self.names]
+
+
+ADAPTER = Kind(
+    "an adapter",
+    "suite.json",
+    names=frozenset({"suite.json", "adapter_config.json", "adapter_model.safetensors", "README.md"}),
+    marks=frozenset({"adapter_config.json"}),
+)
 
 
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside `path`: renamed onto `path` when the block ends, deleted when it raises."""
+    """Yield a temporary path beside `path`: renamed onto `path` when the block ends, deleted when it raises.
+
+    Raises:
+        InputError: `path` is a folder.
+    """
     target = Path(path)
+    if target.is_dir():
+        raise InputError(f"{target} is a folder: give the name of a file")
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
     os.close(handle)
@@ -30,9 +76,22 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`: swapped in as `path` when the block ends, deleted when it raises."""
-    target = Path(path)
+def atomic_folder(path: str | os.PathLike[str], kind: Kind | None = None, *, own: bool = False) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`: swapped in as `path` when the block ends, deleted when it raises.
+
+    What ends here is on the disk before it takes its name, so that a power cut leaves the old folder or the new one.
+
+    Args:
+        path: the folder to write. It may be there if it is empty, or of the `kind` and with nothing else in it.
+        kind: what is written.
+        own: the place is ours (the cache, the embedded defaults): whatever is there may be replaced.
+
+    Raises:
+        InputError: `path` is a file, or a folder with files that are not ours to replace; nothing is changed.
+    """
+    target = Path(os.path.realpath(path))  # a link to a folder stays one
+    if not own:
+        check_replaceable(path, kind)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
     umask = os.umask(0)
@@ -40,15 +99,99 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary.chmod(0o777 & ~umask)
     try:
         yield temporary
-        if target.exists():
-            discarded = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
-            os.replace(target, discarded / "old")
-            os.replace(temporary, target)
-            shutil.rmtree(discarded)
-        else:
-            os.replace(temporary, target)
+        if kind is not None:
+            _list_files(temporary, kind)
+        if not own:
+            _flush_folder(temporary)
+            check_replaceable(path, kind)  # the block may have taken a day, and the user the folder
+        _swap(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_replaceable(path: str | os.PathLike[str], kind: Kind | None = None) -> None:
+    """Refuse to write a folder where something is that we did not write.
+
+    Raises:
+        InputError: `path` is a file, or holds files that are no part of a folder of this kind.
+    """
+    target = Path(path)
+    if target.is_dir():
+        foreign = kind.foreign(target) if kind else _held(target)
+        if foreign:
+            more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+            part = f", which is no part of {kind.what} that suite wrote" if kind else ""
+            raise InputError(
+                f"{target} is not replaced, it holds {foreign[0]}{more}{part}: choose another folder, or empty it"
+            )
+    elif os.path.lexists(target) and not target.is_symlink():
+        raise InputError(f"{target} is a file: choose another name for the folder")
+
+
+def _held(folder: Path) -> list[str]:
+    """Everything below `folder` that is no folder, by its path in it, sorted."""
+    found: list[str] = []
+    for parent, folders, files in os.walk(folder):
+        links = [name for name in folders if Path(parent, name).is_symlink()]
+        found += [Path(parent, name).relative_to(folder).as_posix() for name in (*files, *links)]
+    return sorted(found)
+
+
+def _listed(record: Path) -> list[str]:
+    """What a record lists; nothing where there is none, or it is damaged."""
+    try:
+        content = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    files = content.get(FILES) if isinstance(content, dict) else None
+    return [name for name in files if isinstance(name, str)] if isinstance(files, list) else []
+
+
+def _list_files(folder: Path, kind: Kind) -> None:
+    """Enter into the record of a new folder what the folder holds, where that is not known without."""
+    record = folder / kind.record
+    if not record.is_file() or not kind.foreign(folder):
+        return
+    content = json.loads(record.read_text(encoding="utf-8"))
+    content[FILES] = _held(folder)
+    record.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _swap(temporary: Path, target: Path) -> None:
+    if target.exists():
+        discarded = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
+        os.replace(target, discarded / "old")
+        os.replace(temporary, target)
+        shutil.rmtree(discarded)
+    else:
+        os.replace(temporary, target)
+    _flush(target.parent)
+
+
+def replace_durably(temporary: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Rename a finished file onto `target`; after a power cut either the old one or all of the new one is there."""
+    _flush(Path(temporary))
+    os.replace(temporary, target)
+    _flush(Path(target).parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    for parent, _, files in os.walk(folder):
+        for name in files:
+            _flush(Path(parent, name))
+        _flush(Path(parent))
+
+
+def _flush(path: Path) -> None:
+    """Have the system write a file's content, or a folder's list of names, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems keep no folders to write
+            raise
+    finally:
+        os.close(handle)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:

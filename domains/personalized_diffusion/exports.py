@@ -23,7 +23,7 @@ from domains.personalized_diffusion.forms import (
 )
 from domains.personalized_diffusion.naming import Names, filed
 from suite.errors import InputError
-from suite.files import atomic_folder
+from suite.files import ADAPTER, atomic_folder
 from suite.hub import weights
 
 Form = Literal["kohya", "lokr", "lora", "lora-truncated", "diff", "peft", "official", "merged"]
@@ -146,7 +146,7 @@ def peft_folder(changes: Changes, out: Path, found: stored.Stored, dtype: Dtype)
             )
     base = (found.manifest.get("base") or {}).get("reference")
     numbers = 0
-    with atomic_folder(out) as target:
+    with atomic_folder(out, ADAPTER) as target:
         for component, modules in changes.items():
             where = target if len(changes) == 1 else target / component
             made, _ = converted({component: modules}, form)

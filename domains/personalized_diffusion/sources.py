@@ -45,6 +45,6 @@ def made_photos(source: str) -> Path:
     count, seed = (*map(int, numbers), *(5, 0)[len(numbers) :])
     folder = paths.cache() / "personalized_diffusion" / f"sprites-{name}-{count}-{seed}"
     if not folder.is_dir():
-        with atomic_folder(folder) as temporary:
+        with atomic_folder(folder, own=True) as temporary:
             world.write_photos(temporary, name, count, seed)
     return folder

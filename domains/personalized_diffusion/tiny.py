@@ -36,7 +36,7 @@ def write_base(folder: Path, individuals: int = INDIVIDUALS) -> Path:
         unet = pretraining.train_unet(pool, text, tokens, vae, phase, start=unet)
     vae = pretraining.refine_decoder(vae, pool)
     pipe = small.pipeline({"unet": unet, "vae": vae, "text_encoder": text}, tokens)
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, own=True) as temporary:
         small.save(temporary, pipe, clip, vision)
         write_text(temporary / "README.md", base_card())
     return folder
@@ -47,7 +47,7 @@ def write_adapter(folder: Path, run_dir: Path, base: str = "tiny", seed: int = 4
     config = training.load_config(paths.assets() / "configs" / DOMAIN / "tiny.yaml")
     shutil.rmtree(run_dir, ignore_errors=True)
     run = training.run(dataclasses.replace(config, base=base, seed=seed), run_dir=run_dir)
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, own=True) as temporary:
         shutil.copytree(run.adapter, temporary, dirs_exist_ok=True)
     return folder
 

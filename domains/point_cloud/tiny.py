@@ -44,7 +44,10 @@ def assemblies(count: int, points: int = 1024) -> Tensor:
 
 def write_base(folder: Path, schedule: Schedule = SCHEDULE, pool: int = POOL) -> Path:
     """Pre-train the base and save it as a base folder."""
-    return save_base(pretrain(assemblies(pool), BASE, schedule), folder, base_card(schedule, pool))
+    encoder = pretrain(assemblies(pool), BASE, schedule)
+    with atomic_folder(folder, own=True) as temporary:
+        save_base(encoder, temporary, base_card(schedule, pool))
+    return folder
 
 
 def train_adapter(folder: Path, config_name: str, run_dir: Path, base: str = "tiny", seed: int = 42) -> float:
@@ -56,7 +59,7 @@ def train_adapter(folder: Path, config_name: str, run_dir: Path, base: str = "ti
     tested = dataclasses.replace(config, data={**config.data, "val": TEST})
     reached = training.evaluate(tested, run.adapter)
     score = reached[f"val/{MEASURES[config_name]}"]
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, own=True) as temporary:
         shutil.copytree(run.adapter, temporary, dirs_exist_ok=True)
         write_text(temporary / "README.md", adapter_card(config_name, config.data["train"], score))
     return float(score)

@@ -122,7 +122,7 @@ def write_base(folder: Path, phases: Sequence[Phase] = PHASES) -> Path:
     model = untrained(len(words))
     for phase in phases:
         pretraining.pretrain(model, words, phase)
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, own=True) as temporary:
         model.to(torch.float16).save_pretrained(temporary)
         words.save_pretrained(temporary)
         write_text(temporary / "README.md", base_card(model.num_parameters(), phases))
@@ -133,7 +133,7 @@ def write_adapters(folder: Path, run_dir: Path, base: str = "tiny", seed: int = 
     """Train the three adapters by the shipped configuration and put them into `folder`; return what they reach."""
     config = load_config(paths.assets() / "configs" / "relation_extraction" / "tiny.yaml")
     run = training.run(dataclasses.replace(config, seed=seed, base=base), run_dir=run_dir)
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, own=True) as temporary:
         shutil.copytree(run.adapter, temporary, dirs_exist_ok=True)
         figures = measure(str(temporary), base)
         write_text(temporary / "README.md", adapter_card(figures))

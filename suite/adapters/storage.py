@@ -27,7 +27,7 @@ from suite.adapters.state import carrier_of, load_saved_state, saved_state
 from suite.adapters.switching import activate
 from suite.adapters.ties import tie
 from suite.errors import InputError
-from suite.files import atomic_folder
+from suite.files import ADAPTER, atomic_folder
 
 MANIFEST = "suite.json"
 CONFIG = "adapter_config.json"
@@ -47,20 +47,21 @@ def save(
 
     Args:
         model: a model with adapters.
-        folder: where to; an existing folder is replaced.
+        folder: where to; an adapter that is there is replaced.
         name: which adapter; the active one by default.
         base: reference of the base model (`tiny`, `hf:org/name@revision`), never a path of this machine.
         extra: what the domain needs at prediction; goes into `suite.json` under `domain`.
 
     Raises:
-        InputError: no such adapter, it is merged, it holds NaN or Inf, or `base` is a path of this machine.
+        InputError: no such adapter, it is merged, it holds NaN or Inf, `base` is a path of this machine, or `folder`
+            holds files that are no part of an adapter.
     """
     handle = handle_of(model)
     attachment = handle.attachment(name)
     _check_saving(model, attachment, base)
     single = len(attachment.members) == 1
     entries = []
-    with atomic_folder(folder) as target:
+    with atomic_folder(folder, ADAPTER) as target:
         for member in attachment.members:
             part = "." if single else member.adapter.removeprefix(f"{attachment.name}-")
             entries.append({"folder": part, "method": member.method, "name": member.adapter})

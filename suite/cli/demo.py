@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 import traceback
 from pathlib import Path
@@ -82,21 +81,15 @@ def _trained(report: Report, out: Path) -> dict[str, Any]:
     """Train the smoke recipe and put its curves into the report."""
     from suite import training
     from suite.hub import paths
+    from suite.training import folder
 
     started = time.perf_counter()
     note(f"training {TRAINED}'s smoke recipe ...")
     config = training.load_config(paths.assets() / "configs" / TRAINED / "smoke.yaml")
-    folder = _fresh(out / "run")
-    run = training.run(config, run_dir=folder)
+    run = training.run(config, run_dir=folder.fresh(out / "runs", "demo").path)
     seconds = time.perf_counter() - started
     pictures = sorted(run.folder.glob("**/plots/*.png"))
     report.section("Training an adapter").text(f"{config.source}: {seconds:.0f} s on this machine.")
     report.facts({name: float(value) for name, value in sorted(run.metrics.items())})
     report.gallery([(picture, _caption(picture)) for picture in pictures])
     return {"domain": f"{TRAINED} (training)", "error": None, "seconds": seconds, "pictures": pictures}
-
-
-def _fresh(folder: Path) -> Path:
-    """`folder`, without what an earlier demo left there."""
-    shutil.rmtree(folder, ignore_errors=True)
-    return folder

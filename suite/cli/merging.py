@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from suite.domain import Domain, find, load
 from suite.errors import InputError
-from suite.files import atomic_folder
+from suite.files import Kind, atomic_folder, check_replaceable
 
 if TYPE_CHECKING:
     from torch import nn
 
 RECORD = "suite_merge.json"
+MERGED = Kind("a merged model", RECORD)
 
 
 def merge(reference: str, out: Path, *, name: str | None, domain: str | None, base: str | None) -> Path:
@@ -27,6 +28,7 @@ def merge(reference: str, out: Path, *, name: str | None, domain: str | None, ba
     """
     from suite import adapters, hub
 
+    check_replaceable(out, MERGED)
     load_base, save_base = _ways(_domain_of(reference, domain))
     folder = _chosen(hub.resolve(reference, domain), name)
     base = base or _recorded_base(hub.resolve(reference, domain), folder)
@@ -36,7 +38,7 @@ def merge(reference: str, out: Path, *, name: str | None, domain: str | None, ba
     model = load_base(source)
     merged = {key.replace(".base_layer.", "."): value for key, value in carrier.state_dict().items()}
     model.load_state_dict({key: merged[key] for key in model.state_dict()}, assign=True)
-    with atomic_folder(out) as target:
+    with atomic_folder(out, MERGED) as target:
         save_base(model, target, source)
         record = {"base": base, "adapter": reference, "name": name, "domain": domain}
         (target / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -40,7 +40,7 @@ def unpacked(path: Path) -> Path:
         return path
     folder = paths.cache() / "unpacked" / checksums.sha256(path)[:32]
     if not folder.is_dir():
-        with atomic_folder(folder) as temporary:
+        with atomic_folder(folder, own=True) as temporary:
             extract(path, temporary)
     children = [child for child in folder.iterdir() if child.name != "__MACOSX"]
     return children[0] if len(children) == 1 and children[0].is_dir() else folder

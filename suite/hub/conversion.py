@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from suite.errors import InputError
-from suite.files import atomic_file, atomic_folder
+from suite.files import ADAPTER, atomic_file, atomic_folder
 from suite.hub import archives, formats, ingest, references, weights
 from suite.hub.resolution import fetch, resolve
 
@@ -37,7 +37,7 @@ def convert(reference: str, out: str | Path, converter: str, *, domain: str | No
 def run_converter(converter: str, source: Path, out: Path, **options: Any) -> Path:
     """Let a converter fill `out`; what it leaves there must be an adapter, or nothing is kept."""
     convert = function(converter)
-    with atomic_folder(out) as temporary:
+    with atomic_folder(out, ADAPTER) as temporary:
         convert(source, temporary, **options)
         if formats.detect(temporary) not in (formats.PEFT, formats.BUNDLE):
             raise TypeError(f"{converter} wrote no adapter: neither adapter_config.json nor suite.json")

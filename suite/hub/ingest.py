@@ -125,6 +125,6 @@ def _without_pickles(folder: Path) -> Path:
 def _cached(source: Path, key: str, fill: Callable[[Path], None]) -> Path:
     folder = paths.cache() / "converted" / f"{source.name}-{key[:16]}"
     if not folder.is_dir():
-        with atomic_folder(folder) as temporary:
+        with atomic_folder(folder, own=True) as temporary:
             fill(temporary)
     return folder

@@ -20,7 +20,7 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch.utils.data import DataLoader
 
 from suite.errors import InputError
-from suite.files import atomic_folder
+from suite.files import ADAPTER, atomic_folder, check_replaceable
 from suite.training import folder as run_folders
 from suite.training.batching import resumable
 from suite.training.best import KeepBest
@@ -90,6 +90,7 @@ def fit(
             return finished_run(run)
     else:
         run = RunFolder(Path(folder)) if folder is not None else run_folders.fresh()
+    check_replaceable(run.adapter, ADAPTER)  # now, not when the training is done
     recipe.settings = config
     recipe.procedures = tuple(procedures)
     recipe.prepare()
@@ -252,7 +253,7 @@ def _close(parts: _Parts, recipe: AdapterModule, run: RunFolder, label: str) -> 
     recipe.cpu()
     if not parts.trainer.is_global_zero:
         return
-    with atomic_folder(run.adapter) as part:
+    with atomic_folder(run.adapter, ADAPTER) as part:
         recipe.save_adapter(part)
     metrics = final_values(run.metrics) | (parts.best.metrics if parts.best else {})
     write_report(run, metrics, title=label)

@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning as L
 
-from suite.files import atomic_folder
+from suite.files import ADAPTER, atomic_folder
 from suite.training.module import AdapterModule
 
 
@@ -32,7 +32,7 @@ class Snapshots(L.Callback):
         if not trainer.is_global_zero or step == 0 or step % self.every or path.exists():
             return
         assert isinstance(pl_module, AdapterModule)
-        with atomic_folder(path) as part:
+        with atomic_folder(path, ADAPTER) as part:
             pl_module.save_adapter(part)
         if self.last is not None:
             for old in sorted(self.folder.glob("step_*"))[: -self.last]:

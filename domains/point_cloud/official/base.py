@@ -44,10 +44,12 @@ def base(
     from domains.point_cloud import official
     from suite import hub
     from suite.errors import InputError
+    from suite.files import check_replaceable
     from suite.hub import weights
 
     started = time.perf_counter()
     refused: list[str] = []
+    check_replaceable(out)
     if len(source) == 1 and source[0].suffix in RELEASED:
         if not source[0].is_file():
             raise InputError(f"{source[0]} is no file; give a released pre-training file")

@@ -11,7 +11,7 @@ from typing import Any
 
 from suite import adapters
 from suite.errors import InputError
-from suite.files import atomic_folder
+from suite.files import ADAPTER, atomic_folder, check_replaceable
 from suite.media.report import Report
 from suite.training.driver import Fit
 from suite.training.fitting import Run, finished_run
@@ -58,6 +58,7 @@ class Stages:
         self.stages, self.owner = list(stages), owner
 
     def run(self, fit: Fit) -> Run:
+        check_replaceable(RunFolder(fit.folder).adapter, ADAPTER)
         self.owner.prepare()
         results = {stage.name: fit(stage.recipe, stage.data, name=stage.name, **stage.trainer) for stage in self.stages}
         folder = RunFolder(fit.folder)
@@ -96,7 +97,7 @@ def gather(parts: Mapping[str, Path], target: Path, extra: Mapping[str, Any]) ->
         for entry in manifest["adapters"]
     ]
     whole = {**next(iter(manifests.values())), "name": "stages", "adapters": entries, "stacked": False}
-    with atomic_folder(target) as folder:
+    with atomic_folder(target, ADAPTER) as folder:
         for name, part in parts.items():
             shutil.copytree(part, folder / name)
         text = json.dumps({**whole, "domain": dict(extra)}, indent=2) + "\n"
