@@ -30,7 +30,9 @@ class Task:
         recipe: `suite.training.AdapterModule` subclass: what is adapted, the loss, the metrics it logs.
         data: `lightning.LightningDataModule` subclass: readers of the real on-disk formats.
         predictor: `Predictor` class: from what users hold to what they want.
-        query: dataclass of what one prediction may be asked for; its fields are the options of `predict`.
+        query: dataclass of what one prediction may be asked for; its fields are the options of `predict`. The class
+            variable `takes_text` says that an input may be text itself, `resumes` that `predict` takes `resume`, the
+            folder of an interrupted run.
         result: `Result` class.
     """
 
@@ -92,7 +94,11 @@ class Predictor(Protocol):
     ) -> Predictor: ...
 
     def predict(self, inputs: Any, **options: Any) -> Iterator[Result]:
-        """Yield one result per input, in order; a bad input yields a result with `error` and the next one goes on."""
+        """Yield one result per input, in order; a bad input yields a result with `error` and the next one goes on.
+
+        A predictor that says something of all results together, or can go on where it was interrupted, also takes
+        `out`, a path or a `suite.prediction.folder.ResultFolder`, and writes every result through it.
+        """
         ...
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from suite.cli.options import Option, Parser, of_dataclass, parse
 from suite.cli.output import Answer, note, to_json
 from suite.domain import Domain, Result, Task, load
 from suite.errors import InputError
-
-STDIN = "-"
+from suite.prediction.folder import ResultFolder
+from suite.prediction.inputs import STDIN, exists, files_in, is_text
+from suite.prediction.loop import reason
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ def run(domain: Domain, argv: Sequence[str]) -> Answer:
     """
     task, argv = _chosen_task(domain, argv)
     query = of_dataclass(load(task.query))
-    resumable = any(option.name == "resume" for option in query)
+    names = {option.name for option in query}
+    resumable = "resume" in names or getattr(load(task.query), "resumes", False)
     own = [option for option in of_dataclass(Settings) if option.name != "resume" or resumable]
     asked = [option for option in query if option.name not in ("resume", "out")]
     text = "text in quotes, " if getattr(load(task.query), "takes_text", False) else ""
@@ -60,7 +63,7 @@ def run(domain: Domain, argv: Sequence[str]) -> Answer:
         if settings.out is None:
             parser.error("--resume needs --out, the folder to go on with")
         chosen["resume"] = settings.out
-    if settings.out is not None and any(option.name == "out" for option in query):
+    if settings.out is not None and "out" in names:
         chosen["out"] = settings.out
     return _Prediction(domain, settings).run(task, given["inputs"], chosen)
 
@@ -84,13 +87,14 @@ class _Prediction:
     def __init__(self, domain: Domain, settings: Settings) -> None:
         self.domain = domain
         self.settings = settings
+        self.folder = ResultFolder(settings.out)
         self.records: list[dict[str, Any]] = []
         self.failed = 0
 
     def run(self, task: Task, inputs: Sequence[str], options: dict[str, Any]) -> Answer:
         # What is not there is known before a model is loaded, which may take minutes.
         takes_text: bool = getattr(load(task.query), "takes_text", False)
-        there = [word for word in inputs if (takes_text and _is_text(word)) or self._exists(word)]
+        there = [word for word in inputs if (takes_text and is_text(word)) or self._exists(word)]
         steps: list[str] = []
         if there:
             kind = load(task.predictor)
@@ -98,14 +102,21 @@ class _Prediction:
             predictor = kind.from_pretrained(
                 settings.adapter, base=settings.base, device=settings.device, dtype=settings.dtype
             )
-            for result in predictor.predict(self._expanded(kind, there), **options):
+            expanded = self._expanded(kind, there)
+            if "out" in signature(kind.predict).parameters:
+                # It draws, summarises or keeps a journal there, and so writes its results itself.
+                results = predictor.predict(expanded, out=self.folder, **options)
+            else:
+                results = self.folder.keep(predictor.predict(expanded, **options))
+            for result in results:
                 self._take(result)
+            steps = self.folder.next_steps()
             if hasattr(predictor, "next_steps"):
-                steps = predictor.next_steps(settings.out)
+                steps += predictor.next_steps(settings.out)
         return self._answer(steps)
 
     def _exists(self, word: str) -> bool:
-        if word == STDIN or Path(word).expanduser().exists():
+        if word == STDIN or exists(word):
             return True
         self._fail(word, "no such file or folder; check the path")
         return False
@@ -118,15 +129,15 @@ class _Prediction:
             path = Path(word).expanduser()
             if word == STDIN:
                 paths.append(STDIN)
-            elif _is_text(word):
+            elif is_text(word):
                 paths.append(word)
             elif suffixes is None or not path.is_dir():
                 paths.append(path)
             else:
-                files = list(_files(path, suffixes))
-                if not files:
-                    self._fail(word, f"the folder holds no file that ends in {', '.join(suffixes)}")
-                paths += files
+                try:
+                    paths += files_in(path, suffixes)
+                except InputError as error:
+                    self._fail(word, reason(error, str(path)))
         return paths
 
     def _take(self, result: Result) -> None:
@@ -135,7 +146,7 @@ class _Prediction:
             return
         record = {"source": result.source, "error": None, **result.to_dict()}
         if self.settings.out is not None:
-            record["files"] = result.save(self.settings.out)
+            record["files"] = self.folder.files
         self.records.append(record)
         print(_shown(result), flush=True)
 
@@ -163,17 +174,6 @@ class _Prediction:
             lines.append("next     add --out FOLDER to keep the results as files")
         lines += [f"next     {step}" for step in steps]
         return Answer(data, "\n".join(lines), code=2 if self.failed else 0)
-
-
-def _is_text(word: str) -> bool:
-    """Whether a word of the command line is text itself rather than a path, for queries that take text."""
-    return any(map(str.isspace, word.strip())) and not Path(word).expanduser().exists()
-
-
-def _files(folder: Path, suffixes: Sequence[str]) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name.lower().endswith(tuple(suffixes)) and not path.name.startswith("."):
-            yield path
 
 
 def _shown(result: Result) -> str:

@@ -1,0 +1,37 @@
+"""One bad input is one result with its error, and the next one goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import TypeVar
+
+from suite.errors import InputError
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+
+def each(items: Iterable[Item], make: Callable[[Item], Made], failed: Callable[[Item, str], Made]) -> Iterator[Made]:
+    """Yield what `make` gives for every item, in order, and `failed(item, why)` for those that are wrong.
+
+    Only `InputError` is the item's fault; everything else is ours and stops the loop.
+    """
+    for item in items:
+        try:
+            made = make(item)
+        except InputError as error:
+            made = failed(item, str(error))
+        yield made
+
+
+def reason(error: str | InputError, source: str) -> str:
+    """The error without the name of its input, which stands beside it."""
+    return str(error).removeprefix(source).lstrip(":, ")
+
+
+def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Yield lists of `size` items, the last one shorter; no more items are taken than are needed."""
+    stream = iter(items)
+    while batch := list(islice(stream, size)):
+        yield batch

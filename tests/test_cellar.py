@@ -1,0 +1,64 @@
+"""Devices, tables and scores."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+import torch
+
+from suite.devices import choose_device, choose_dtype
+from suite.errors import InputError
+from suite.scores import Scores
+from suite.tables import aligned, csv_text, records_csv
+
+
+def test_devices_and_types_from_words():
+    assert choose_device("cpu") == "cpu"
+    assert choose_dtype("auto", "cpu") == torch.float32 and choose_dtype("auto", "cuda:1") == torch.bfloat16
+    assert choose_dtype("auto", "cuda", auto=torch.float32) == torch.float32
+    assert choose_dtype("nf4", "cuda", quantized=["nf4"]) == torch.bfloat16
+    for wrong in ("gpu7", "cuda:x" if torch.cuda.is_available() else "cuda"):
+        with pytest.raises(InputError, match="device"):
+            choose_device(wrong)
+    with pytest.raises(InputError, match="'nf4' is unknown; choose auto, float32, bfloat16 or float16"):
+        choose_dtype("nf4", "cpu")
+
+
+def test_csv_reads_back_as_it_was_written():
+    rows = [["name", "value"], ["=1+1", -2.5], ["a,b\nc", None], ["list", [1, 2]]]
+    read = list(csv.reader(io.StringIO(csv_text(rows, line_end="\r\n"), newline="")))
+    assert read == [["name", "value"], ["=1+1", "-2.5"], ["a,b\nc", ""], ["list", "[1, 2]"]]
+    # Only text is guarded: a negative number is no formula.
+    assert "'=1+1,-2.5" in csv_text(rows, guard=True)
+
+
+def test_records_of_several_kinds_share_a_table():
+    assert records_csv([{"a": 1}, {"b": "x", "a": 2}]) == "a,b\n1,\n2,x\n"
+    assert records_csv([{"a": 1, "b": 2}], columns=["b"]) == "b\n2\n"
+
+
+def test_numbers_stand_to_the_right():
+    assert aligned([["name", "F1"], ["x", "0.5000"]]) == "name      F1\nx     0.5000"
+
+
+def test_scores_are_one_folder_of_files(tmp_path):
+    scores = Scores(
+        {"f1": 0.5, "counts": {"tp": 1}, "documents": 1200},
+        {"data": "dev.json", "adapter": None},
+        title="An evaluation",
+        tables={"per_relation": [{"relation": "=mc2", "f1": 0.5}]},
+        files={"submission.json": "[]\n"},
+        notices=("a notice",),
+    )
+    files = {file.name for file in scores.save(tmp_path)}
+    assert files == {"metrics.json", "per_relation.csv", "submission.json", "report.html"}
+    record = json.loads((tmp_path / "metrics.json").read_text())
+    assert record == scores.to_dict() and record["data"] == "dev.json" and record["counts"] == {"tp": 1}
+    assert str(scores) == "f1  0.5000\ndocuments  1,200\nnote: a notice"
+    page = (tmp_path / "report.html").read_text()
+    assert "a notice" in page and "Per relation" in page
+    answer = scores.answer(tmp_path)
+    assert answer["f1"] == 0.5 and len(answer["files"]) == 4 and answer["message"].startswith("f1  0.5000")
