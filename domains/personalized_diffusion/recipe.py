@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import lightning as L
 import torch
 from torch import Tensor, nn
 
@@ -23,7 +24,7 @@ from domains.personalized_diffusion.sampling import Samples, draw_samples
 from suite import adapters, hub
 from suite.adapters.nf4 import quantize_model
 from suite.files import write_text
-from suite.training import AdapterModule, Driver, Outputs
+from suite.training import AdapterModule, Outputs
 
 Weights = Literal["auto", "float32", "bfloat16", "float16", "nf4"]
 LIBRARIES = ("torch", "diffusers", "transformers", "peft")
@@ -106,25 +107,14 @@ class DreamBoothRecipe(AdapterModule):
             base.vae.enable_tiling()
         return base
 
+    def bind(self, data: L.LightningDataModule) -> None:
+        """Let the photos be trained on this base."""
+        if isinstance(data, PhotoData):
+            self._data, self.trigger = [data], data.trigger
+            data.bind(self.backbone, self.settings.seed)
+
     def prepare(self) -> None:
         _ = self.backbone
-
-    def driver(self, data: PhotoData) -> Driver | None:
-        """No loop of its own; the data are trained on this base."""
-        self._bind(data)
-        return None
-
-    def setup(self, stage: str) -> None:
-        data = getattr(self.trainer, "datamodule", None)
-        if isinstance(data, PhotoData):
-            if data.base is None:
-                self._bind(data)
-                data.setup("fit")
-            data.seed = self.settings.seed
-
-    def _bind(self, data: PhotoData) -> None:
-        self._data, self.trigger = [data], data.trigger
-        data.bind(self.backbone, self.settings.seed)
 
     @property
     def data(self) -> PhotoData | None:

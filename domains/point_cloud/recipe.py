@@ -26,7 +26,7 @@ from domains.point_cloud.schedule import learning_rate
 from suite import adapters, hub
 from suite.errors import InputError
 from suite.hub import weights
-from suite.training import AdapterModule, Driver, Outputs
+from suite.training import AdapterModule, Outputs
 
 Rates = Literal["trainer", "published"]
 Method = Literal["pointgst", "point_peft", "dapt", "visual_prompt", "lora", "bottleneck", "bitfit", "linear", "full"]
@@ -75,14 +75,9 @@ class _PointCloudRecipe(AdapterModule):
     def build(self) -> nn.Module:
         return backbones.attach(self.backbone(), self.method, freeze_bn=self.freeze_bn, **self.options)
 
-    def driver(self, data: Any) -> Driver | None:
-        """No loop of its own; the head is as wide as the data have classes."""
-        self.learn_names(data)
-        return None
-
-    def setup(self, stage: str) -> None:
-        data = getattr(self.trainer, "datamodule", None)
-        if data is not None and not hasattr(self, "model"):
+    def bind(self, data: Any) -> None:
+        """The head is as wide as the data have classes; one that is already built stays."""
+        if not hasattr(self, "model"):
             self.learn_names(data)
 
     def learn_names(self, data: Any) -> None:

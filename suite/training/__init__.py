@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from suite.training.driver import Driver, Fit
     from suite.training.drivers.stages import Stage, Stages
     from suite.training.experiment import data_of, evaluate, recipe_of, run
-    from suite.training.fitting import Run, fit
+    from suite.training.fitting import fit
+    from suite.training.folder import Run
     from suite.training.interruption import Interrupted
     from suite.training.module import AdapterModule
     from suite.training.outputs import Outputs, causal_lm_loss
@@ -30,7 +31,7 @@ _HOMES = {
     "Interrupted": "interruption",
     "Outputs": "outputs",
     "Procedure": "procedure",
-    "Run": "fitting",
+    "Run": "folder",
     "Stage": "drivers.stages",
     "Stages": "drivers.stages",
     "TrainerConfig": "settings",

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from suite.training import procedures
-from suite.training.fitting import Run, finished_run, fit
-from suite.training.folder import RunFolder
+from suite.training.fitting import fit
+from suite.training.folder import Run, RunFolder, finished_run
 from suite.training.module import AdapterModule
 from suite.training.randomness import derive
 from suite.training.settings import TrainerConfig

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from suite.training.settings import TrainerConfig
 
 if TYPE_CHECKING:
-    from suite.training.fitting import Run
+    from suite.training.folder import Run
     from suite.training.module import AdapterModule
 
 

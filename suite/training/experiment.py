@@ -18,8 +18,8 @@ from suite.training.bound import BoundFit
 from suite.training.config import ExperimentConfig, load_config
 from suite.training.construct import construct
 from suite.training.driver import Driver
-from suite.training.fitting import Run, finished_run, precision_of, quiet
-from suite.training.folder import RunFolder
+from suite.training.fitting import precision_of, quiet
+from suite.training.folder import Run, RunFolder, finished_run
 from suite.training.interruption import Interrupted
 from suite.training.module import AdapterModule
 from suite.training.names import check_names
@@ -49,6 +49,7 @@ def run(config: ExperimentConfig, run_dir: str | Path | None = None, resume: str
             return finished_run(folder)
     recipe, data = recipe_of(config), data_of(config)
     fit = BoundFit(folder.path, config.trainer, data, complete(config), config.procedures, resuming=resume is not None)
+    recipe.meet(config.trainer, data)
     driver = recipe.driver(data)
     result = fit(recipe) if driver is None else _drive(driver, fit, folder)
     if not run_folders.is_follower():
@@ -106,7 +107,7 @@ def evaluate(config: ExperimentConfig, adapter: str | Path | None) -> dict[str, 
     recipe, data = recipe_of(config), data_of(config)
     if recipe.driver(data) is not None:
         raise InputError(f"{config.domain} trains several adapters in turn; evaluate it with its own command")
-    recipe.settings = config.trainer
+    recipe.meet(config.trainer, data)
     recipe.prepare()
     seed_all(config.seed)
     recipe.configure_model()

@@ -26,8 +26,9 @@ from suite.training.batching import resumable
 from suite.training.best import KeepBest
 from suite.training.checkpointing import LastCheckpoint
 from suite.training.ema import MovingAverage
-from suite.training.folder import RunFolder
+from suite.training.folder import Run, RunFolder, finished_run
 from suite.training.interruption import Interrupted, StopRequested, StopSignal, stop_signal
+from suite.training.lightning_fixes import count_epochs, undisguised
 from suite.training.logs import JsonLines, TrainingLog, final_values
 from suite.training.module import AdapterModule
 from suite.training.procedure import Procedure
@@ -37,23 +38,6 @@ from suite.training.reporting import write_report
 from suite.training.settings import TrainerConfig
 from suite.training.sharding import ShardedBase
 from suite.training.snapshots import Snapshots
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a training left behind.
-
-    Attributes:
-        folder: the run folder.
-        adapter: the trained adapter.
-        metrics: the last value of everything logged; with `monitor` the best validation's.
-        report: the page that shows the run.
-    """
-
-    folder: Path
-    adapter: Path
-    metrics: dict[str, float]
-    report: Path | None
 
 
 def fit(
@@ -91,7 +75,7 @@ def fit(
     else:
         run = RunFolder(Path(folder)) if folder is not None else run_folders.fresh()
     check_replaceable(run.adapter, ADAPTER)  # now, not when the training is done
-    recipe.settings = config
+    recipe.meet(config, data)
     recipe.procedures = tuple(procedures)
     recipe.prepare()
     seed_all(config.seed)
@@ -107,12 +91,6 @@ def fit(
         _close(parts, recipe, run, label)
         parts.trainer.strategy.barrier("run folder written")
     return finished_run(run)
-
-
-def finished_run(run: RunFolder) -> Run:
-    """What a finished run folder holds."""
-    report = run.report if run.report.is_file() else None
-    return Run(run.path, run.adapter, run.state().get("metrics", {}), report)
 
 
 @dataclass
@@ -166,8 +144,7 @@ def _make_trainer(config: TrainerConfig, callbacks: list[L.Callback], loggers: l
             f"trainer.strategy is {config.strategy}, which cuts the adapter's tensors into shards that no adapter file "
             "can be written from; use ddp, or fsdp, which cuts the frozen base alone"
         )
-    # With max_steps set, Lightning 2.6 takes a run saved at an epoch's end for one inside it, and adds a batch to it.
-    trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
+    count_epochs(trainer)
     return trainer
 
 
@@ -223,17 +200,13 @@ def _train(parts: _Parts, recipe: AdapterModule, data: Any, checkpoint: Path | N
         train, validation = data if isinstance(data, tuple) else (data, None)
         arguments = {"train_dataloaders": resumable(train), "val_dataloaders": validation}
     try:
-        parts.trainer.fit(recipe, ckpt_path=checkpoint, weights_only=True, **arguments)
+        with undisguised():
+            parts.trainer.fit(recipe, ckpt_path=checkpoint, weights_only=True, **arguments)
     except (StopRequested, KeyboardInterrupt) as stopped:
         if parts.trainer.is_global_zero:
             run.mark("interrupted", step=parts.trainer.global_step)
             print(f"\nstopped. Go on with --resume {run.path}", file=sys.stderr, flush=True)
         raise Interrupted(run.path) from stopped
-    except RuntimeError as error:
-        # Lightning's clean-up after a loader that refuses its saved position fails in its turn and hides why.
-        if isinstance(error.__context__, InputError):
-            raise error.__context__ from None
-        raise
 
 
 def _open(run: RunFolder, recipe: AdapterModule, config: TrainerConfig, record: Mapping[str, Any] | None) -> None:

@@ -82,6 +82,29 @@ class RunFolder:
         write_text(self.config, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
 
 
+@dataclass(frozen=True)
+class Run:
+    """What a training left behind.
+
+    Attributes:
+        folder: the run folder.
+        adapter: the trained adapter.
+        metrics: the last value of everything logged; with `monitor` the best validation's.
+        report: the page that shows the run.
+    """
+
+    folder: Path
+    adapter: Path
+    metrics: dict[str, float]
+    report: Path | None
+
+
+def finished_run(run: RunFolder) -> Run:
+    """What a finished run folder holds."""
+    report = run.report if run.report.is_file() else None
+    return Run(run.path, run.adapter, run.state().get("metrics", {}), report)
+
+
 def fresh(parent: str | Path = "runs", name: str = "") -> RunFolder:
     """A run folder that does not exist yet: `<parent>/<time>[-<name>]`.
 

@@ -17,6 +17,7 @@ from torchmetrics import MetricCollection
 from suite import adapters
 from suite.errors import InputError
 from suite.training.driver import Driver
+from suite.training.lightning_fixes import make_loader_again
 from suite.training.normalization import GlobalMean
 from suite.training.optimization import build_optimizer, build_scheduler, parameter_groups
 from suite.training.outputs import Outputs
@@ -57,6 +58,7 @@ class AdapterModule(L.LightningModule):
         self.strict_loading = False
         self.mean = GlobalMean()
         self.trained: TrainedState | None = None
+        self._bound: tuple[L.LightningDataModule, TrainerConfig] | None = None
         self._kept_in_eval: list[nn.Module] = []
         self._zeroth_order = False
 
@@ -67,6 +69,12 @@ class AdapterModule(L.LightningModule):
     @abstractmethod
     def compute(self, batch: Any) -> Outputs:
         """One batch through `self.model`, with its loss; for training and for validation."""
+
+    def bind(self, data: L.LightningDataModule) -> None:
+        """Take from the data what building needs (names of classes), and give them what they need (the base).
+
+        `run`, `evaluate` and `fit` call it once, before `prepare`; `settings` are known by then.
+        """
 
     def prepare(self) -> None:
         """Load what draws no random numbers that matter: downloads, a base that several adapters share.
@@ -109,8 +117,16 @@ class AdapterModule(L.LightningModule):
         return parameter_groups(self, self.settings)
 
     def driver(self, data: Any) -> Driver | None:
-        """A loop round training, when one training is not enough; None trains once."""
+        """A loop round training, when one training is not enough; None trains once. It changes nothing."""
         return None
+
+    def meet(self, settings: TrainerConfig, data: Any) -> None:
+        """Take over settings and data; `bind` is called where the data are a module, once for both."""
+        known = self._bound is not None and self._bound[0] is data and self._bound[1] == settings
+        self.settings = settings
+        if isinstance(data, L.LightningDataModule) and not known:
+            self._bound = (data, settings)
+            self.bind(data)
 
     def configure_model(self) -> None:
         """Build once, also when Lightning asks again."""
@@ -170,9 +186,7 @@ class AdapterModule(L.LightningModule):
             optimizer = build_optimizer(groups, self.settings)
         steps = int(self.trainer.estimated_stepping_batches)
         if self.trainer.ckpt_path is not None:
-            # Counting the steps made the training loader before the checkpoint was read, and Lightning 2.6 gives a
-            # loader its saved position only when it makes it: have it made again.
-            self.trainer.fit_loop._combined_loader = None
+            make_loader_again(self.trainer)
         scheduler = build_scheduler(optimizer, self.settings, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

@@ -25,6 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 from suite.adapters.blocks import all_blocks
 from suite.adapters.carriers import Selected
 from suite.errors import InputError
+from suite.training.lightning_fixes import leave_where_it_is
 
 _HOOKS = (
     "_forward_pre_hooks",
@@ -59,8 +60,7 @@ class ShardedBase(DDPStrategy):
             if module.trainer.state.status == TrainerStatus.RUNNING:
                 self._shards.gather()
             else:
-                # Lightning would move it to the CPU, which torch cannot do in the middle of a forward.
-                self._lightning_module = None
+                leave_where_it_is(self)
         super().teardown()
 
 

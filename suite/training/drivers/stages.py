@@ -14,8 +14,7 @@ from suite.errors import InputError
 from suite.files import ADAPTER, atomic_folder, check_replaceable
 from suite.media.report import Report
 from suite.training.driver import Fit
-from suite.training.fitting import Run, finished_run
-from suite.training.folder import RunFolder, is_follower
+from suite.training.folder import Run, RunFolder, finished_run, is_follower
 from suite.training.module import AdapterModule
 from suite.training.reporting import add_run
 
