@@ -11,18 +11,18 @@ DOMAIN = Domain(
     tasks={
         "default": Task(
             recipe="domains.personalized_diffusion.recipe:DreamBoothRecipe",
-            data="domains.personalized_diffusion.data:PhotoData",
+            data="domains.personalized_diffusion.data.datamodule:PhotoData",
             predictor="domains.personalized_diffusion.predict:Personalizer",
             query="domains.personalized_diffusion.types:PromptQuery",
             result="domains.personalized_diffusion.types:ImagesResult",
         ),
     },
     verbs={
-        "evaluate": "domains.personalized_diffusion.evaluate:evaluate",
-        "compare": "domains.personalized_diffusion.compare:compare",
-        "inspect": "domains.personalized_diffusion.exchange:inspect",
-        "export": "domains.personalized_diffusion.exchange:export",
-        "import": "domains.personalized_diffusion.exchange:import_",
+        "evaluate": "domains.personalized_diffusion.evaluation.evaluate:evaluate",
+        "compare": "domains.personalized_diffusion.evaluation.compare:compare",
+        "inspect": "domains.personalized_diffusion.official.exchange:inspect",
+        "export": "domains.personalized_diffusion.official.exchange:export",
+        "import": "domains.personalized_diffusion.official.exchange:import_",
         "demo": "domains.personalized_diffusion.demo:demo",
     },
 )
@@ -31,7 +31,7 @@ _PUBLIC = {
     "DreamBoothRecipe": "recipe",
     "ImagesResult": "types",
     "Personalizer": "predict",
-    "PhotoData": "data",
+    "PhotoData": "data.datamodule",
     "PromptQuery": "types",
 }
 

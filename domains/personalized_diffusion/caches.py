@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from domains.personalized_diffusion.pipelines import Base
+from domains.personalized_diffusion.model.bases import Base
 from suite import adapters
 from suite.files import atomic_file
 

@@ -17,7 +17,9 @@ def demo(out: Path = Path("out/demo/personalized_diffusion")) -> dict[str, Any]:
     Args:
         out: folder for the pictures.
     """
-    from domains.personalized_diffusion import candidates, encoders, folders, pictures, scoring
+    from domains.personalized_diffusion.evaluation import encoders, folders, scoring
+    from domains.personalized_diffusion.evaluation import pictures as candidates
+    from domains.personalized_diffusion.output import pictures
     from domains.personalized_diffusion.predict import Personalizer
 
     started = time.perf_counter()
@@ -63,9 +65,9 @@ def demo(out: Path = Path("out/demo/personalized_diffusion")) -> dict[str, Any]:
 
 
 def _likeness(name: str, rows: dict[str, Any], real: Any, clip: Any, dino: Any) -> dict[str, float]:
-    from domains.personalized_diffusion import folders, scoring
-    from domains.personalized_diffusion.prompts import without_token
-    from domains.personalized_diffusion.world import TOKEN
+    from domains.personalized_diffusion.data.prompts import without_token
+    from domains.personalized_diffusion.data.world import TOKEN
+    from domains.personalized_diffusion.evaluation import folders, scoring
 
     own = {key.removeprefix(f"{name}: "): images for key, images in rows.items() if key.startswith(f"{name}: ")}
     drawn = [

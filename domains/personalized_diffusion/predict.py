@@ -17,12 +17,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from domains.personalized_diffusion import folders, pictures, pipelines
+from domains.personalized_diffusion.data.prompts import Names, Prompt, Trigger, parse_size, read_prompts
 from domains.personalized_diffusion.devices import choose_device, choose_dtype
-from domains.personalized_diffusion.fitting import check_fits, folder_of, settings_of
-from domains.personalized_diffusion.model import set_strength
-from domains.personalized_diffusion.pipelines import Base
-from domains.personalized_diffusion.prompts import Names, Prompt, Trigger, parse_size, read_prompts
+from domains.personalized_diffusion.evaluation import folders
+from domains.personalized_diffusion.inference.compatibility import check_fits, folder_of, settings_of
+from domains.personalized_diffusion.model import bases as pipelines
+from domains.personalized_diffusion.model.bases import Base
+from domains.personalized_diffusion.model.strength import set_strength
+from domains.personalized_diffusion.output import pictures
 from domains.personalized_diffusion.types import ImagesResult, Picture, PromptQuery, Settings
 from suite import adapters
 from suite.adapters.handle import handle_of

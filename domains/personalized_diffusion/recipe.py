@@ -13,14 +13,15 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from domains.personalized_diffusion import losses, methods, pipelines
 from domains.personalized_diffusion.caches import TensorCache, identity
-from domains.personalized_diffusion.captions import Trigger
-from domains.personalized_diffusion.card import adapter_card
-from domains.personalized_diffusion.data import PhotoData
-from domains.personalized_diffusion.denoising import Timesteps, denoising_of, scaled_latents
-from domains.personalized_diffusion.pipelines import Base, Conditioning
-from domains.personalized_diffusion.sampling import Samples, draw_samples
+from domains.personalized_diffusion.data.captions import Trigger
+from domains.personalized_diffusion.data.datamodule import PhotoData
+from domains.personalized_diffusion.model import bases as pipelines
+from domains.personalized_diffusion.model import losses, methods
+from domains.personalized_diffusion.model.bases import Base, Conditioning
+from domains.personalized_diffusion.model.denoising import Timesteps, denoising_of, scaled_latents
+from domains.personalized_diffusion.output.card import adapter_card
+from domains.personalized_diffusion.output.samples import Samples, draw_samples
 from suite import adapters, hub
 from suite.adapters.nf4 import quantize_model
 from suite.files import write_text
@@ -173,7 +174,7 @@ class DreamBoothRecipe(AdapterModule):
             )
 
     def compute(self, batch: Mapping[str, Any]) -> Outputs:
-        """The denoising error of a batch as `domains.personalized_diffusion.data.collate` makes it."""
+        """The denoising error of a batch as `domains.personalized_diffusion.data.datamodule.collate` makes it."""
         base = self.backbone
         asked = self.denoising.ask(scaled_latents(base, batch))
         said = self.conditioning(batch["captions"])

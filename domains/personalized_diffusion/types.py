@@ -116,7 +116,7 @@ class ImagesResult:
     @property
     def grid(self) -> Image:
         """All pictures in one: seeds in columns; the frozen base and each strength in rows."""
-        from domains.personalized_diffusion import pictures
+        from domains.personalized_diffusion.output import pictures
 
         return pictures.result_grid(self)
 
@@ -148,6 +148,6 @@ class ImagesResult:
         Pictures of the frozen base are `<n>_base.png`, those of further strengths `<n>_strength_<s>.png`; every PNG
         carries its settings as text, as Stable Diffusion's web interfaces write them.
         """
-        from domains.personalized_diffusion import pictures
+        from domains.personalized_diffusion.output import pictures
 
         return pictures.save_result(self, Path(folder))

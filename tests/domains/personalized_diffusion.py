@@ -21,7 +21,7 @@ def bad(folder: Path) -> Path:
 
 def score(adapter: str | None) -> float:
     """Likeness of generated pictures to held-out pictures of the subject, by the tiny image encoder."""
-    from domains.personalized_diffusion.evaluate import evaluate
+    from domains.personalized_diffusion.evaluation.evaluate import evaluate
 
     found = evaluate(adapter=adapter or "tiny", frozen=adapter is None, images=1, steps=15)
     return found["metrics"]["dino"]

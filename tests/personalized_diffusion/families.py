@@ -28,7 +28,7 @@ from transformers import (
     T5EncoderModel,
 )
 
-from domains.personalized_diffusion import small
+from domains.personalized_diffusion.tiny import networks as small
 
 NOISE = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1}
 

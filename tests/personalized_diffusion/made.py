@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
-from domains.personalized_diffusion import model as models
-from domains.personalized_diffusion import pipelines, world
+from domains.personalized_diffusion.data import world
+from domains.personalized_diffusion.model import bases as pipelines
+from domains.personalized_diffusion.model import strength as models
 from suite import adapters
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from domains.personalized_diffusion import stored
-from domains.personalized_diffusion.model import TEXT_PROJECTIONS, krona, lora, targets
+from domains.personalized_diffusion.model.strength import TEXT_PROJECTIONS, krona, lora, targets
+from domains.personalized_diffusion.official import adapter_folder as stored
 from suite import adapters
 
 __all__ = ["TEXT_PROJECTIONS", "krona", "targets"]

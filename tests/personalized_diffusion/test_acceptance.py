@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from domains.personalized_diffusion.compare import compare
+from domains.personalized_diffusion.evaluation.compare import compare
 from suite import adapters
 from tests.golden.registry import run_official
 

@@ -9,9 +9,9 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from domains.personalized_diffusion import small
-from domains.personalized_diffusion.methods import METHODS, Change
-from domains.personalized_diffusion.model import set_strength
+from domains.personalized_diffusion.model.methods import METHODS, Change
+from domains.personalized_diffusion.model.strength import set_strength
+from domains.personalized_diffusion.tiny import networks as small
 from suite import adapters
 from suite.errors import InputError
 

@@ -19,7 +19,9 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from domains.personalized_diffusion import photos, pipelines, small, world
+from domains.personalized_diffusion.data import photos, world
+from domains.personalized_diffusion.model import bases as pipelines
+from domains.personalized_diffusion.tiny import networks as small
 from suite.cli.main import main
 from tests.personalized_diffusion.made import write_adapter
 

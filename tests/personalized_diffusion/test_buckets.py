@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from domains.personalized_diffusion import buckets
-from domains.personalized_diffusion.buckets import BucketBatches
+from domains.personalized_diffusion.data import buckets
+from domains.personalized_diffusion.data.buckets import BucketBatches
 from suite.errors import InputError
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from domains.personalized_diffusion.captions import Trigger, Variation, captions_of, kohya_folder
+from domains.personalized_diffusion.data.captions import Trigger, Variation, captions_of, kohya_folder
 from suite.errors import InputError
 
 DOG = Trigger("sks", "dog")

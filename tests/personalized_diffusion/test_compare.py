@@ -5,8 +5,8 @@ import json
 import pytest
 import yaml
 
-from domains.personalized_diffusion import compare as module
-from domains.personalized_diffusion.compare import compare, weigh
+from domains.personalized_diffusion.evaluation import compare as module
+from domains.personalized_diffusion.evaluation.compare import compare, weigh
 from suite.errors import InputError
 
 

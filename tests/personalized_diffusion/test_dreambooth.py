@@ -28,7 +28,7 @@ train(sys.argv[1], sys.argv[2], sys.argv[3])
 
 def train(photos: str, base: str, folder: str, resume: str | None = None) -> training.Run:
     """Twenty steps of KronA on the photos, every option that draws random numbers in use."""
-    from domains.personalized_diffusion.data import PhotoData
+    from domains.personalized_diffusion.data.datamodule import PhotoData
     from domains.personalized_diffusion.recipe import DreamBoothRecipe
 
     recipe = DreamBoothRecipe(base, factors=[8, 4], text_encoder=True, text_lr=1e-2)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from domains.personalized_diffusion import encoders, folders, scoring
-from domains.personalized_diffusion.evaluate import evaluate
-from domains.personalized_diffusion.protocol import Protocol
+from domains.personalized_diffusion.data.dreambooth import Protocol
+from domains.personalized_diffusion.evaluation import encoders, folders, scoring
+from domains.personalized_diffusion.evaluation.evaluate import evaluate
 from suite.errors import InputError
 from tests.golden.registry import golden_folder
 from tests.personalized_diffusion.made import write_adapter

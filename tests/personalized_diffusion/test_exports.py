@@ -10,9 +10,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from domains.personalized_diffusion import exports, imports, parsing, pipelines, stored
-from domains.personalized_diffusion.changes import Kronecker, LowRank
-from domains.personalized_diffusion.methods import Change
+from domains.personalized_diffusion.model import bases as pipelines
+from domains.personalized_diffusion.model.methods import Change
+from domains.personalized_diffusion.official import adapter_folder as stored
+from domains.personalized_diffusion.official import exports, imports
+from domains.personalized_diffusion.official import weights_files as parsing
+from domains.personalized_diffusion.official.changes import Kronecker, LowRank
 from suite import adapters
 from suite.errors import InputError
 from suite.hub import weights

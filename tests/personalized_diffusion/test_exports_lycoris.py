@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from domains.personalized_diffusion import exports
+from domains.personalized_diffusion.official import exports
 from tests.personalized_diffusion import networks
 from tests.personalized_diffusion.networks import close, merged_weights
 

@@ -11,8 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from domains.personalized_diffusion import exchange, exports, imports, model, naming, official, parsing
-from domains.personalized_diffusion.changes import Dense, Kronecker, LowRank, fit_all, fitted, low_rank
+from domains.personalized_diffusion import official
+from domains.personalized_diffusion.model import strength as model
+from domains.personalized_diffusion.official import exchange, exports, imports, naming
+from domains.personalized_diffusion.official import weights_files as parsing
+from domains.personalized_diffusion.official.changes import Dense, Kronecker, LowRank, fit_all, fitted, low_rank
 from suite import adapters
 from suite.errors import InputError
 from tests.personalized_diffusion import networks

@@ -7,7 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from domains.personalized_diffusion import pictures, pipelines, world
+from domains.personalized_diffusion.data import world
+from domains.personalized_diffusion.model import bases as pipelines
+from domains.personalized_diffusion.output import pictures
 from domains.personalized_diffusion.predict import Personalizer, weighted
 from domains.personalized_diffusion.types import PromptQuery
 from suite import adapters
@@ -19,7 +21,7 @@ from tests.real_data import real_data
 
 TASK = Task(
     recipe="domains.personalized_diffusion.recipe:DreamBoothRecipe",
-    data="domains.personalized_diffusion.data:PhotoData",
+    data="domains.personalized_diffusion.data.datamodule:PhotoData",
     predictor="domains.personalized_diffusion.predict:Personalizer",
     query="domains.personalized_diffusion.types:PromptQuery",
     result="domains.personalized_diffusion.types:ImagesResult",

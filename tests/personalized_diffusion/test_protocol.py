@@ -2,8 +2,16 @@
 
 import pytest
 
-from domains.personalized_diffusion.prompts import Names, Prompt, Trigger, parse_line, parse_size, read_prompts, slug
-from domains.personalized_diffusion.protocol import LIVE_CLASSES, fill, parse_protocol, read_protocol
+from domains.personalized_diffusion.data.dreambooth import LIVE_CLASSES, fill, parse_protocol, read_protocol
+from domains.personalized_diffusion.data.prompts import (
+    Names,
+    Prompt,
+    Trigger,
+    parse_line,
+    parse_size,
+    read_prompts,
+    slug,
+)
 from suite.errors import InputError
 from tests.real_data import real_data
 

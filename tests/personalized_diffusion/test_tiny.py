@@ -3,11 +3,13 @@
 import subprocess
 import sys
 
-from domains.personalized_diffusion import pipelines, small, world
+from domains.personalized_diffusion.data import world
+from domains.personalized_diffusion.model import bases as pipelines
+from domains.personalized_diffusion.tiny import networks as small
 from suite import hub
 
 DIGEST = """
-from domains.personalized_diffusion import small
+from domains.personalized_diffusion.tiny import networks as small
 print(sorted(small.tokenizer().get_vocab().items()))
 """
 

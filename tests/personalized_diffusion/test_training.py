@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from domains.personalized_diffusion import pipelines
-from domains.personalized_diffusion.data import PhotoData
+from domains.personalized_diffusion.data.datamodule import PhotoData
+from domains.personalized_diffusion.model import bases as pipelines
 from domains.personalized_diffusion.recipe import DreamBoothRecipe
 from suite import adapters, training
 from suite.errors import InputError
@@ -171,7 +171,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_usual_causes(random_base: Path
 
 
 def test_a_kohya_folder_of_folders(random_base: Path, tmp_path: Path) -> None:
-    from domains.personalized_diffusion import world
+    from domains.personalized_diffusion.data import world
 
     world.write_photos(tmp_path / "photos" / "3_sks robot", "robot", 2)
     world.write_photos(tmp_path / "photos" / "1_sks robot in snow", "robot", 1, seed=1)

@@ -9,8 +9,10 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from domains.personalized_diffusion import losses, metrics, official, photos
-from domains.personalized_diffusion.model import TEXT_PROJECTIONS, krona, set_strength
+from domains.personalized_diffusion import metrics, official
+from domains.personalized_diffusion.data import photos
+from domains.personalized_diffusion.model import losses
+from domains.personalized_diffusion.model.strength import TEXT_PROJECTIONS, krona, set_strength
 from suite import adapters
 from tests.golden.registry import Case, kind
 

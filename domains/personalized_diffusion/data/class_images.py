@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 
-from domains.personalized_diffusion import photos
-from domains.personalized_diffusion.captions import Trigger
-from domains.personalized_diffusion.photos import Photo
-from domains.personalized_diffusion.pipelines import Base
+from domains.personalized_diffusion.data import photos
+from domains.personalized_diffusion.data.captions import Trigger
+from domains.personalized_diffusion.data.photos import Photo
+from domains.personalized_diffusion.model.bases import Base
 from suite import adapters
 from suite.errors import InputError
 from suite.files import atomic_file

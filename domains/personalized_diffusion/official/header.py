@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from domains.personalized_diffusion.changes import Changes, Kronecker, LowRank
+from domains.personalized_diffusion.official.changes import Changes, Kronecker, LowRank
 
 OWN = "peft_suite"
 """The key of our own record."""

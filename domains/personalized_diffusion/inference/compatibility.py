@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from domains.personalized_diffusion import imports
-from domains.personalized_diffusion.pipelines import DOMAIN, Base
+from domains.personalized_diffusion.model.bases import DOMAIN, Base
+from domains.personalized_diffusion.official import imports
 from suite import adapters, hub
 from suite.adapters import storage
 from suite.errors import InputError

@@ -10,8 +10,8 @@ import torch
 from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler, FluxPipeline
 from torch import Tensor, nn
 
-from domains.personalized_diffusion import losses
-from domains.personalized_diffusion.pipelines import Base, Conditioning
+from domains.personalized_diffusion.model import losses
+from domains.personalized_diffusion.model.bases import Base, Conditioning
 from suite.errors import InputError
 
 Sampling = Literal["uniform", "logit_normal"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from suite.errors import InputError
 
 if TYPE_CHECKING:
-    from domains.personalized_diffusion.candidates import Asked, Choice
+    from domains.personalized_diffusion.evaluation.pictures import Asked, Choice
     from suite.training import ExperimentConfig
 
 DOMAIN = "personalized_diffusion"
@@ -85,7 +85,7 @@ def compare(
     Raises:
         InputError: a method, rate or setting is unknown, or photos or prompts are missing.
     """
-    from domains.personalized_diffusion.candidates import Choice
+    from domains.personalized_diffusion.evaluation.pictures import Choice
     from suite.hub import paths
 
     chosen = _rates(rates, methods)
@@ -124,7 +124,8 @@ class _Scoring:
         self.eyes: Any = None
 
     def __call__(self, choice: Choice) -> tuple[dict[str, float], Asked]:
-        from domains.personalized_diffusion import candidates, encoders, scoring
+        from domains.personalized_diffusion.evaluation import encoders, scoring
+        from domains.personalized_diffusion.evaluation import pictures as candidates
 
         asked = candidates.of_adapter(choice, self.real, self.prompts, subject=self.subject, settings=self.settings)
         if self.eyes is None:
@@ -133,7 +134,7 @@ class _Scoring:
 
 
 def _rates(given: Sequence[str], methods: Sequence[str]) -> dict[str, float]:
-    from domains.personalized_diffusion.methods import METHODS
+    from domains.personalized_diffusion.model.methods import METHODS
 
     if unknown := [method for method in methods if method not in METHODS]:
         raise InputError(f"no method is called {', '.join(unknown)}; choose from {', '.join(METHODS)}")
@@ -206,9 +207,9 @@ def weigh(adapter: Path) -> tuple[int, int]:
 
 
 def _write(out: Path, rows: Sequence[Row], shown: Mapping[str, Asked]) -> list[Path]:
-    from domains.personalized_diffusion import pictures
-    from domains.personalized_diffusion.folders import opened
-    from domains.personalized_diffusion.scoring import table
+    from domains.personalized_diffusion.evaluation.folders import opened
+    from domains.personalized_diffusion.evaluation.scoring import table
+    from domains.personalized_diffusion.output import pictures
     from suite.files import write_text
     from suite.media.report import Report
 

@@ -14,9 +14,9 @@ import torch
 from peft.utils.other import get_pattern_key
 from torch import Tensor, nn
 
-from domains.personalized_diffusion.changes import Change, Changes, Kronecker, LowRank, folded
-from domains.personalized_diffusion.naming import native
-from domains.personalized_diffusion.parsing import parse
+from domains.personalized_diffusion.official.changes import Change, Changes, Kronecker, LowRank, folded
+from domains.personalized_diffusion.official.naming import native
+from domains.personalized_diffusion.official.weights_files import parse
 from suite import adapters
 from suite.adapters.storage import member_parts, read_config, read_weights
 from suite.errors import InputError
@@ -239,7 +239,7 @@ def on_base(folder: Path, network: nn.Module) -> dict[str, dict[str, Change]]:
     """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    from domains.personalized_diffusion.changes import Dense
+    from domains.personalized_diffusion.official.changes import Dense
 
     adapters.load(network, folder, name="exported")
     changes: dict[str, dict[str, Change]] = {}

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from domains.personalized_diffusion.pictures import grid, save_image
-from domains.personalized_diffusion.pipelines import Base
-from domains.personalized_diffusion.prompts import Prompt, read_prompts
+from domains.personalized_diffusion.data.prompts import Prompt, read_prompts
+from domains.personalized_diffusion.model.bases import Base
+from domains.personalized_diffusion.output.pictures import grid, save_image
 from suite.errors import InputError
 
 

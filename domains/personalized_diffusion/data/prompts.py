@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from domains.personalized_diffusion import protocol
+from domains.personalized_diffusion.data import dreambooth as protocol
 from suite.errors import InputError
 
 STDIN = "-"

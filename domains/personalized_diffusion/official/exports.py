@@ -10,9 +10,11 @@ from typing import Literal, cast
 import torch
 from torch import Tensor
 
-from domains.personalized_diffusion import header, official, stored
-from domains.personalized_diffusion.changes import Changes, Kronecker, LowRank, combined, folded
-from domains.personalized_diffusion.forms import (
+from domains.personalized_diffusion import official
+from domains.personalized_diffusion.official import adapter_folder as stored
+from domains.personalized_diffusion.official import header
+from domains.personalized_diffusion.official.changes import Changes, Kronecker, LowRank, combined, folded
+from domains.personalized_diffusion.official.forms import (
     chosen,
     converted,
     diffusers_metadata,
@@ -21,7 +23,7 @@ from domains.personalized_diffusion.forms import (
     opens_in,
     single_factor,
 )
-from domains.personalized_diffusion.naming import Names, filed
+from domains.personalized_diffusion.official.naming import Names, filed
 from suite.errors import InputError
 from suite.files import ADAPTER, atomic_folder
 from suite.hub import weights
@@ -200,8 +202,8 @@ def merged(given: Sequence[tuple[Path, float]], out: Path, base: str | Path | No
     Raises:
         InputError: the base is not at hand, an adapter does not fit it, or cannot be folded in.
     """
-    from domains.personalized_diffusion import pipelines
-    from domains.personalized_diffusion.model import set_strength
+    from domains.personalized_diffusion.model import bases as pipelines
+    from domains.personalized_diffusion.model.strength import set_strength
     from suite import adapters
     from suite.adapters.handle import handle_of
 
@@ -228,7 +230,7 @@ def merged(given: Sequence[tuple[Path, float]], out: Path, base: str | Path | No
 
 
 def _network(found: stored.Stored, base: str | Path | None) -> torch.nn.Module:
-    from domains.personalized_diffusion import pipelines
+    from domains.personalized_diffusion.model import bases as pipelines
 
     loaded = pipelines.load(_base(found, base), dtype=torch.float32, device="cpu")
     return pipelines.adapted_network(loaded, bool(found.facts.get("text_encoder")))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from suite.errors import InputError
 
 if TYPE_CHECKING:
-    from domains.personalized_diffusion.changes import Changes
-    from domains.personalized_diffusion.imports import Opened
+    from domains.personalized_diffusion.official.changes import Changes
+    from domains.personalized_diffusion.official.imports import Opened
 
 DOMAIN = "personalized_diffusion"
 
@@ -45,7 +45,7 @@ def export(
     from suite import hub
 
     folder = hub.resolve(adapter, DOMAIN)
-    from domains.personalized_diffusion import exports
+    from domains.personalized_diffusion.official import exports
 
     wanted = [weighted(text.strip()) for text in (also or "").split(",") if text.strip()]
     others = [(hub.resolve(reference, DOMAIN), factor) for reference, factor in wanted]
@@ -99,7 +99,7 @@ def import_(
 
     options = {"factors": parse_factors(factors), "layout": layout, "rank": rank, "kind": kind, "base": base}
     options |= {"token": token, "noun": noun, "pickle": pickle}
-    folder = hub.convert(source, out, f"domains.{DOMAIN}.imports:convert", domain=DOMAIN, **options)
+    folder = hub.convert(source, out, f"domains.{DOMAIN}.official.imports:convert", domain=DOMAIN, **options)
     manifest = adapters.read_manifest(folder)
     facts = manifest["domain"]
     origin = facts["source"]
@@ -124,7 +124,7 @@ def inspect(
     from suite.hub import references, resolution
 
     found, _ = resolution.fetch(references.parse(source, DOMAIN), "adapter", pickles=pickle)
-    from domains.personalized_diffusion import header, imports
+    from domains.personalized_diffusion.official import header, imports
 
     opened = imports.open_adapter(found, kind=kind, pickle=pickle)
     facts = describe(opened)
@@ -138,8 +138,8 @@ def inspect(
 
 def describe(opened: Opened) -> dict[str, Any]:
     """What there is to say about an adapter."""
-    from domains.personalized_diffusion import header
-    from domains.personalized_diffusion.changes import Kronecker, LowRank, parameters
+    from domains.personalized_diffusion.official import header
+    from domains.personalized_diffusion.official.changes import Kronecker, LowRank, parameters
 
     changes, facts = opened.changes, opened.facts
     everything = [change for modules in changes.values() for change in modules.values()]

@@ -15,14 +15,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchdata.stateful_dataloader import StatefulDataLoader
 
-from domains.personalized_diffusion import buckets, photos
-from domains.personalized_diffusion.buckets import BucketBatches, Cropping, Size
 from domains.personalized_diffusion.caches import TensorCache, identity
-from domains.personalized_diffusion.captions import Source, Trigger, Variation, captions_of, kohya_folder
-from domains.personalized_diffusion.class_images import ClassImages
-from domains.personalized_diffusion.photos import Alpha, Photo
-from domains.personalized_diffusion.pipelines import Base
-from domains.personalized_diffusion.sources import photo_folders
+from domains.personalized_diffusion.data import buckets, photos
+from domains.personalized_diffusion.data.buckets import BucketBatches, Cropping, Size
+from domains.personalized_diffusion.data.captions import Source, Trigger, Variation, captions_of, kohya_folder
+from domains.personalized_diffusion.data.class_images import ClassImages
+from domains.personalized_diffusion.data.photos import Alpha, Photo
+from domains.personalized_diffusion.data.sources import photo_folders
+from domains.personalized_diffusion.model.bases import Base
 from suite.errors import InputError
 from suite.training.batching import Seeded
 

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from domains.personalized_diffusion import official
-from domains.personalized_diffusion.changes import Change, Dense, Kronecker, LowRank
-from domains.personalized_diffusion.naming import native
+from domains.personalized_diffusion.official.changes import Change, Dense, Kronecker, LowRank
+from domains.personalized_diffusion.official.naming import native
 from suite.errors import InputError
 from suite.hub import weights
 

@@ -9,7 +9,15 @@ from typing import Any, Literal
 
 from torch import nn
 
-from domains.personalized_diffusion.model import PROJECTIONS, TEXT_PROJECTIONS, Factors, adapted, krona, lora, targets
+from domains.personalized_diffusion.model.strength import (
+    PROJECTIONS,
+    TEXT_PROJECTIONS,
+    Factors,
+    adapted,
+    krona,
+    lora,
+    targets,
+)
 from suite import adapters
 from suite.errors import InputError
 

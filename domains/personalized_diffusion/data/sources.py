@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from domains.personalized_diffusion import world
-from domains.personalized_diffusion.captions import kohya_folder
+from domains.personalized_diffusion.data import world
+from domains.personalized_diffusion.data.captions import kohya_folder
 from suite.errors import InputError
 from suite.files import atomic_folder
 from suite.hub import paths

@@ -14,8 +14,8 @@ from typing import Any
 from PIL import Image
 
 from domains.personalized_diffusion import metrics
-from domains.personalized_diffusion.encoders import Embeddings, ImageEncoder, TextImageEncoder
-from domains.personalized_diffusion.folders import Drawn, Source, by_subject, opened
+from domains.personalized_diffusion.evaluation.encoders import Embeddings, ImageEncoder, TextImageEncoder
+from domains.personalized_diffusion.evaluation.folders import Drawn, Source, by_subject, opened
 from domains.personalized_diffusion.metrics import SubjectScores
 from suite.errors import InputError
 from suite.files import write_text

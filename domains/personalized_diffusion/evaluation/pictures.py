@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from domains.personalized_diffusion import folders, photos, world
-from domains.personalized_diffusion.folders import Drawn, Prompts, Source
-from domains.personalized_diffusion.prompts import Prompt, read_prompts, without_token
-from domains.personalized_diffusion.protocol import Protocol, is_protocol, parse_protocol
+from domains.personalized_diffusion.data import photos, world
+from domains.personalized_diffusion.data.dreambooth import Protocol, is_protocol, parse_protocol
+from domains.personalized_diffusion.data.prompts import Prompt, read_prompts, without_token
+from domains.personalized_diffusion.evaluation import folders
+from domains.personalized_diffusion.evaluation.folders import Drawn, Prompts, Source
 from suite.errors import InputError
 
 if TYPE_CHECKING:

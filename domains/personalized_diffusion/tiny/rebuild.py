@@ -13,11 +13,11 @@ import shutil
 from pathlib import Path
 from typing import Literal
 
-from jsonargparse import auto_cli
-
-from domains.personalized_diffusion import pretraining, small, world
-from domains.personalized_diffusion.pipelines import DOMAIN
-from domains.personalized_diffusion.pretraining import AUTOENCODER, CLIP, DECODER, UNET, VISION
+from domains.personalized_diffusion.data import world
+from domains.personalized_diffusion.model.bases import DOMAIN
+from domains.personalized_diffusion.tiny import networks as small
+from domains.personalized_diffusion.tiny import pretraining
+from domains.personalized_diffusion.tiny.pretraining import AUTOENCODER, CLIP, DECODER, UNET, VISION
 from suite import hub, training
 from suite.files import atomic_folder, write_text
 from suite.hub import paths
@@ -86,13 +86,9 @@ size. It knows nothing of the real world, and is meant as the base of the adapte
 demonstrations.
 
 - Data: {2 * INDIVIDUALS:,} pictures of {INDIVIDUALS:,} creatures, made at run time by
-  `domains/personalized_diffusion/world.py`; nothing was downloaded. The subjects of the adapters are of pairs of
+  `domains/personalized_diffusion/data/world.py`; nothing was downloaded. The subjects of the adapters are of pairs of
   markings and headpiece that appear nowhere in it.
 - Training: CLIP {CLIP.steps} steps, ViT {VISION.steps}, VAE {AUTOENCODER.steps} and its decoder {DECODER.steps} more,
   UNet {" + ".join(str(phase.steps) for phase in UNET)}; fp32 on CPU, no GPU, 43 CPU minutes in all.
 - Rebuild: `python -m domains.personalized_diffusion.tiny --part base`
 """
-
-
-if __name__ == "__main__":
-    auto_cli(rebuild)

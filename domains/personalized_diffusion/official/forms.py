@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from domains.personalized_diffusion.changes import Change, Changes, Dense, Kronecker, LowRank, folded, low_rank
-from domains.personalized_diffusion.naming import Names, foreign
+from domains.personalized_diffusion.official.changes import Change, Changes, Dense, Kronecker, LowRank, folded, low_rank
+from domains.personalized_diffusion.official.naming import Names, foreign
 from suite.errors import InputError
 
 _WHY_NO_LOKR = (

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from domains.personalized_diffusion.photos import Crop
+from domains.personalized_diffusion.data.photos import Crop
 from suite.errors import InputError
 from suite.training.batching import ResumableBatches
 from suite.training.randomness import derive

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from suite.errors import InputError
 
 if TYPE_CHECKING:
-    from domains.personalized_diffusion.candidates import Asked
-    from domains.personalized_diffusion.scoring import Report
+    from domains.personalized_diffusion.evaluation.pictures import Asked
+    from domains.personalized_diffusion.evaluation.scoring import Report
 
 
 def evaluate(
@@ -66,7 +66,8 @@ def evaluate(
         dtype: of drawing: auto, float32, bfloat16 or float16.
         out: folder for metrics.json, subjects.csv, prompts.csv, a contact sheet a subject and report.html.
     """
-    from domains.personalized_diffusion import candidates, encoders, scoring
+    from domains.personalized_diffusion.evaluation import encoders, scoring
+    from domains.personalized_diffusion.evaluation import pictures as candidates
 
     if generated is not None and adapter is not None:
         raise InputError("give a folder of generated pictures or --adapter, not both")
@@ -94,10 +95,10 @@ def evaluate(
 
 def save(report: Report, asked: Asked, out: Path) -> list[Path]:
     """Write the figures, a contact sheet a subject and `report.html`; return the files."""
-    from domains.personalized_diffusion import pictures
-    from domains.personalized_diffusion.folders import by_subject, opened
-    from domains.personalized_diffusion.prompts import slug
-    from domains.personalized_diffusion.scoring import NAMES
+    from domains.personalized_diffusion.data.prompts import slug
+    from domains.personalized_diffusion.evaluation.folders import by_subject, opened
+    from domains.personalized_diffusion.evaluation.scoring import NAMES
+    from domains.personalized_diffusion.output import pictures
     from suite.media.report import Report as Page
 
     files = report.save(out)

@@ -22,7 +22,7 @@ from transformers import (
     ViTModel,
 )
 
-from domains.personalized_diffusion import world
+from domains.personalized_diffusion.data import world
 
 LENGTH = 16
 """Tokens of a prompt, begin and end marks included."""

@@ -20,8 +20,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, ViTModel
 
-from domains.personalized_diffusion import losses, small, world
-from domains.personalized_diffusion.world import Sprite
+from domains.personalized_diffusion.data import world
+from domains.personalized_diffusion.data.world import Sprite
+from domains.personalized_diffusion.model import losses
+from domains.personalized_diffusion.tiny import networks as small
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from PIL.Image import Image
 
-from domains.personalized_diffusion import photos
-from domains.personalized_diffusion.prompts import without_token
-from domains.personalized_diffusion.protocol import Protocol
+from domains.personalized_diffusion.data import photos
+from domains.personalized_diffusion.data.dreambooth import Protocol
+from domains.personalized_diffusion.data.prompts import without_token
 from suite.errors import InputError
 
 Source = Path | Image

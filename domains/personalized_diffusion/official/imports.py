@@ -17,10 +17,13 @@ from typing import Any, Literal
 
 from torch import nn
 
-from domains.personalized_diffusion import header, official, parsing, stored
-from domains.personalized_diffusion.changes import Changes, Kronecker, fit_all
-from domains.personalized_diffusion.exports import DIFFUSERS_NAME
-from domains.personalized_diffusion.forms import converted
+from domains.personalized_diffusion import official
+from domains.personalized_diffusion.official import adapter_folder as stored
+from domains.personalized_diffusion.official import header
+from domains.personalized_diffusion.official import weights_files as parsing
+from domains.personalized_diffusion.official.changes import Changes, Kronecker, fit_all
+from domains.personalized_diffusion.official.exports import DIFFUSERS_NAME
+from domains.personalized_diffusion.official.forms import converted
 from suite.errors import InputError
 from suite.hub import formats
 
@@ -201,7 +204,7 @@ def shapes_of(base: str) -> dict[str, nn.Module]:
     import torch
     import transformers
 
-    from domains.personalized_diffusion import pipelines
+    from domains.personalized_diffusion.model import bases as pipelines
     from suite import hub
 
     folder = hub.resolve(base, pipelines.DOMAIN, kind="base")

@@ -202,7 +202,7 @@ def convert(
     Raises:
         InputError: it is no KronA of this layout; says what it is and how to convert it.
     """
-    from domains.personalized_diffusion import imports
+    from domains.personalized_diffusion.official import imports
 
     opened = imports.open_adapter(source)
     if opened.kind != "KronA" or opened.manifest:
@@ -221,6 +221,6 @@ def export(source: Path, out: Path) -> None:
     Raises:
         InputError: its layout is the paper's, which their code would compute differently.
     """
-    from domains.personalized_diffusion import exports
+    from domains.personalized_diffusion.official import exports
 
     exports.export(source, out, "official")

@@ -1,0 +1,1 @@
+"""The bases by family, what is attached where, and what is minimised."""

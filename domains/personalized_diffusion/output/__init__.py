@@ -1,0 +1,1 @@
+"""Results, and the pictures and cards made of them."""

@@ -1,0 +1,1 @@
+"""The embedded default: a small base, its networks and their pre-training."""
