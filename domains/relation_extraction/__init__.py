@@ -11,18 +11,18 @@ DOMAIN = Domain(
     tasks={
         "default": Task(
             recipe="domains.relation_extraction.recipe:RelationExtractionRecipe",
-            data="domains.relation_extraction.data:RelationExtractionData",
+            data="domains.relation_extraction.data.datamodule:RelationExtractionData",
             predictor="domains.relation_extraction.predict:RelationExtractor",
             query="domains.relation_extraction.types:ExtractionQuery",
             result="domains.relation_extraction.types:ExtractionResult",
         )
     },
     verbs={
-        "evaluate": "domains.relation_extraction.evaluate:evaluate",
-        "compare": "domains.relation_extraction.compare:compare",
-        "prepare": "domains.relation_extraction.prepare:prepare",
-        "export": "domains.relation_extraction.export:export",
-        "diff": "domains.relation_extraction.export:diff",
+        "evaluate": "domains.relation_extraction.evaluation.evaluate:evaluate",
+        "compare": "domains.relation_extraction.evaluation.compare:compare",
+        "prepare": "domains.relation_extraction.data.prepare:prepare",
+        "export": "domains.relation_extraction.output.export:export",
+        "diff": "domains.relation_extraction.output.export:diff",
         "demo": "domains.relation_extraction.demo:demo",
     },
 )
@@ -30,11 +30,11 @@ DOMAIN = Domain(
 _PUBLIC = {
     "RelationExtractor": "predict",
     "RelationExtractionRecipe": "recipe",
-    "RelationExtractionData": "data",
+    "RelationExtractionData": "data.datamodule",
     "Triple": "types",
     "ExtractionQuery": "types",
     "ExtractionResult": "types",
-    "Schema": "schema",
+    "Schema": "model.schema",
 }
 
 __all__ = ["DOMAIN", *_PUBLIC]

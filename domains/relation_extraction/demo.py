@@ -15,7 +15,7 @@ def demo(out: Path = Path("out/demo/relation_extraction")) -> dict[str, Any]:
     Args:
         out: folder for the triples, their exports and the picture.
     """
-    from domains.relation_extraction import world
+    from domains.relation_extraction.data import world
     from domains.relation_extraction.predict import RelationExtractor
     from suite.files import write_text
     from suite.media import graph, plots

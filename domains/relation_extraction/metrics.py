@@ -14,8 +14,8 @@ from functools import cached_property
 
 import numpy as np
 
-from domains.relation_extraction.documents import Group
-from domains.relation_extraction.pipeline import Extraction
+from domains.relation_extraction.data.documents import Group
+from domains.relation_extraction.inference.pipeline import Extraction
 
 StringTriple = tuple[str, str, str]
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from domains.relation_extraction.bundle import CONFIG, MANIFEST, find_bundle, read_config
-from domains.relation_extraction.protocol import protocol as find_protocol
-from domains.relation_extraction.schema import Schema
+from domains.relation_extraction.model.bundle import CONFIG, MANIFEST, find_bundle, read_config
+from domains.relation_extraction.model.protocol import protocol as find_protocol
+from domains.relation_extraction.model.schema import Schema
 from suite.errors import InputError
 from suite.hub import weights
 

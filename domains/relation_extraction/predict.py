@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from domains.relation_extraction.bundle import Bundle, find_bundle
-from domains.relation_extraction.documents import plain_document
-from domains.relation_extraction.engine import ModelEngine
-from domains.relation_extraction.model import (
+from domains.relation_extraction.data.documents import plain_document
+from domains.relation_extraction.inference.engine import ModelEngine
+from domains.relation_extraction.inference.session import Running
+from domains.relation_extraction.model.bases import (
     DOMAIN,
     MemoryEstimate,
     Quantize,
@@ -30,9 +30,9 @@ from domains.relation_extraction.model import (
     load_bundle,
     load_tokenizer,
 )
-from domains.relation_extraction.protocol import protocol as find_protocol
-from domains.relation_extraction.running import Running
-from domains.relation_extraction.schema import Schema
+from domains.relation_extraction.model.bundle import Bundle, find_bundle
+from domains.relation_extraction.model.protocol import protocol as find_protocol
+from domains.relation_extraction.model.schema import Schema
 from domains.relation_extraction.types import ExtractionQuery, ExtractionResult, Triple
 from suite import adapters, hub
 from suite.errors import InputError

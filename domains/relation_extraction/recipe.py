@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from domains.relation_extraction.data import RelationExtractionData
-from domains.relation_extraction.encoding import IGNORED
-from domains.relation_extraction.model import Quantize, Wording, base_skeleton, build_base, load_base
-from domains.relation_extraction.protocol import Layout
-from domains.relation_extraction.protocol import protocol as find_protocol
-from domains.relation_extraction.schema import Schema
+from domains.relation_extraction.data.datamodule import RelationExtractionData
+from domains.relation_extraction.model.bases import Quantize, Wording, base_skeleton, build_base, load_base
+from domains.relation_extraction.model.encoding import IGNORED
+from domains.relation_extraction.model.protocol import Layout
+from domains.relation_extraction.model.protocol import protocol as find_protocol
+from domains.relation_extraction.model.schema import Schema
 from domains.relation_extraction.types import Step
 from suite import adapters
 from suite.errors import InputError

@@ -302,7 +302,7 @@ class ExtractionResult:
         """
         if self.plan:
             return []
-        from domains.relation_extraction.export import Extracted, write
+        from domains.relation_extraction.output.export import Extracted, write
 
         query = self.query
         data = Extracted(
@@ -324,13 +324,13 @@ class ExtractionResult:
 
     def to_networkx(self) -> Any:
         """The knowledge graph as a `networkx.MultiDiGraph`."""
-        from domains.relation_extraction import graph
+        from domains.relation_extraction.output import graph
 
         return graph.to_networkx(graph.build(self.triples, _read_aliases(self.query.aliases)))
 
     def to_rdf(self) -> Any:
         """The knowledge graph as an `rdflib.Graph`."""
-        from domains.relation_extraction import graph
+        from domains.relation_extraction.output import graph
 
         return graph.to_rdf(graph.build(self.triples, _read_aliases(self.query.aliases)), self.query.base_iri)
 

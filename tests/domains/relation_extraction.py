@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from domains.relation_extraction import tiny, world
+from domains.relation_extraction.data import world
+from domains.relation_extraction.tiny import rebuild as tiny
 from tests.domains.contract import Subject
 
 DOCUMENTS = 6

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from domains.relation_extraction.documents import alias_groups, alias_triples
-from domains.relation_extraction.readers import read_documents
-from domains.relation_extraction.schema import Schema
+from domains.relation_extraction.data.documents import alias_groups, alias_triples
+from domains.relation_extraction.data.readers import read_documents
+from domains.relation_extraction.model.schema import Schema
 from suite.errors import InputError
 
 REDOCRED = Schema.load("redocred")

@@ -7,7 +7,7 @@ import json
 import torch
 from transformers import AutoModelForCausalLM
 
-from domains.relation_extraction.schema import Relation, Schema
+from domains.relation_extraction.model.schema import Relation, Schema
 from domains.relation_extraction.types import STEPS
 from suite import adapters
 

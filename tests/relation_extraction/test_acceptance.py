@@ -10,9 +10,9 @@ from itertools import islice
 import pytest
 
 from benchmarks.autore_prediction import TOKEN_TARGETS, count_tokens
-from domains.relation_extraction.documents import refine
-from domains.relation_extraction.schema import Schema
-from domains.relation_extraction.sources import labelled_documents
+from domains.relation_extraction.data.documents import refine
+from domains.relation_extraction.data.sources import labelled_documents
+from domains.relation_extraction.model.schema import Schema
 from suite.cli.main import main
 from tests.golden.registry import run_official
 from tests.real_data import real_data

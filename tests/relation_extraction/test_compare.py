@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from domains.relation_extraction.compare import compare
-from domains.relation_extraction.peers import read_peer, read_submission, rebel_triples
+from domains.relation_extraction.evaluation.compare import compare
+from domains.relation_extraction.evaluation.peers import read_peer, read_submission, rebel_triples
 from suite.errors import InputError
 from tests.relation_extraction.reading import DOCRED, lines, write
 

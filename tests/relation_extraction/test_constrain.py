@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from domains.relation_extraction.constrain import advance, constraint_for
-from domains.relation_extraction.encoding import chat_template
-from domains.relation_extraction.engine import ModelEngine
-from domains.relation_extraction.protocol import protocol
+from domains.relation_extraction.inference.constraints import advance, constraint_for
+from domains.relation_extraction.inference.engine import ModelEngine
+from domains.relation_extraction.inference.vocabulary import Vocabulary
+from domains.relation_extraction.model.encoding import chat_template
+from domains.relation_extraction.model.protocol import protocol
 from domains.relation_extraction.types import Call
-from domains.relation_extraction.vocabulary import Vocabulary
 from tests.relation_extraction.small_model import PASSAGE, SCHEMA, llama, tokenizer
 
 FACT = Call("fact", PASSAGE, relation="spouse", description="married to", head="Marie Curie")

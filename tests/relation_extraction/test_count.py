@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from domains.relation_extraction.skeleton import ChatGLM3Skeleton
+from domains.relation_extraction.model.chatglm3 import ChatGLM3Skeleton
 from suite import adapters
 from suite.training import load_config
 from suite.training.experiment import recipe_of

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from domains.relation_extraction.data import EncodedSamples, RelationExtractionData, collate
-from domains.relation_extraction.encoding import IGNORED
-from domains.relation_extraction.model import Wording
-from domains.relation_extraction.schema import Schema
+from domains.relation_extraction.data.datamodule import EncodedSamples, RelationExtractionData, collate
+from domains.relation_extraction.model.bases import Wording
+from domains.relation_extraction.model.encoding import IGNORED
+from domains.relation_extraction.model.schema import Schema
 from suite.errors import InputError
 from tests.relation_extraction.small_model import tokenizer
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from domains.relation_extraction.docred_metrics import (
+from domains.relation_extraction.data.documents import Document, Entity, Fact, Mention
+from domains.relation_extraction.evaluation.docred import (
     official_evaluate,
     official_evaluate_benchmark,
     predictions_of,
@@ -12,7 +13,6 @@ from domains.relation_extraction.docred_metrics import (
     triples_of,
     truth_of,
 )
-from domains.relation_extraction.documents import Document, Entity, Fact, Mention
 from suite.errors import InputError
 
 

@@ -7,9 +7,8 @@ import random
 
 import pytest
 
-from domains.relation_extraction.align import Alignment, docred_tokens
-from domains.relation_extraction.chunks import chunk, merge_triples
-from domains.relation_extraction.documents import (
+from domains.relation_extraction.data.align import Alignment, docred_tokens
+from domains.relation_extraction.data.documents import (
     Document,
     Entity,
     Fact,
@@ -21,9 +20,10 @@ from domains.relation_extraction.documents import (
     pretokenize,
     refine,
 )
-from domains.relation_extraction.readers import read_documents
-from domains.relation_extraction.schema import Schema
-from domains.relation_extraction.sentences import split_sentences
+from domains.relation_extraction.data.readers import read_documents
+from domains.relation_extraction.data.sentences import split_sentences
+from domains.relation_extraction.inference.chunks import chunk, merge_triples
+from domains.relation_extraction.model.schema import Schema
 from domains.relation_extraction.types import Argument, Source, Span, Triple
 from suite.errors import InputError
 from tests.real_data import real_data

@@ -6,8 +6,8 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from domains.relation_extraction.encoding import IGNORED, chat_template, encode_text, shorten
-from domains.relation_extraction.protocol import protocol
+from domains.relation_extraction.model.encoding import IGNORED, chat_template, encode_text, shorten
+from domains.relation_extraction.model.protocol import protocol
 from domains.relation_extraction.types import Call
 from suite.errors import InputError
 

@@ -6,10 +6,10 @@ from functools import partial
 import pytest
 import torch
 
-from domains.relation_extraction.constrain import constraint_for
-from domains.relation_extraction.encoding import chat_template
-from domains.relation_extraction.engine import ModelEngine
-from domains.relation_extraction.protocol import protocol
+from domains.relation_extraction.inference.constraints import constraint_for
+from domains.relation_extraction.inference.engine import ModelEngine
+from domains.relation_extraction.model.encoding import chat_template
+from domains.relation_extraction.model.protocol import protocol
 from domains.relation_extraction.types import Call
 from suite.errors import InputError
 from tests.relation_extraction.small_model import PASSAGE, SCHEMA, llama, mistral, tokenizer

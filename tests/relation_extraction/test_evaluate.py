@@ -7,10 +7,10 @@ import json
 
 import pytest
 
-from domains.relation_extraction.evaluate import Evaluation, evaluate, gold_documents, gold_plan
-from domains.relation_extraction.pipeline import MockEngine, PipelineOptions, extract
-from domains.relation_extraction.protocol import protocol
-from domains.relation_extraction.schema import Schema
+from domains.relation_extraction.evaluation.evaluate import Evaluation, evaluate, gold_documents, gold_plan
+from domains.relation_extraction.inference.pipeline import MockEngine, PipelineOptions, extract
+from domains.relation_extraction.model.protocol import protocol
+from domains.relation_extraction.model.schema import Schema
 from suite.errors import InputError
 from tests.real_data import real_data
 from tests.relation_extraction.reading import DOCRED, annotate, lines, write

@@ -5,7 +5,7 @@ import networkx
 import pytest
 import rdflib
 
-from domains.relation_extraction import export, graph
+from domains.relation_extraction.output import export, graph
 from domains.relation_extraction.types import Argument, Source, Span, Triple
 from suite.errors import InputError
 

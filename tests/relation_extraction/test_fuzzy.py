@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from domains.relation_extraction.fuzzy import repair, similarity
+from domains.relation_extraction.inference.fuzzy import repair, similarity
 
 WORDS = [*",.()a", "the", "of", "and", "Ann", "Anna", "Annan", "born", "New", "York", "City", "County", "1962", "1926"]
 

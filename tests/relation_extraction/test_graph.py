@@ -1,6 +1,6 @@
 import pytest
 
-from domains.relation_extraction import graph
+from domains.relation_extraction.output import graph
 from domains.relation_extraction.types import Argument, Span, Triple
 from suite.errors import InputError
 

@@ -7,9 +7,9 @@ import json
 import pytest
 import torch
 
-from domains.relation_extraction.compare import compare
-from domains.relation_extraction.evaluate import evaluate
-from domains.relation_extraction.schema import Relation, Schema
+from domains.relation_extraction.evaluation.compare import compare
+from domains.relation_extraction.evaluation.evaluate import evaluate
+from domains.relation_extraction.model.schema import Relation, Schema
 from domains.relation_extraction.types import STEPS
 from suite import adapters
 from tests.relation_extraction.reading import annotate, lines, write

@@ -6,7 +6,8 @@ import csv
 
 import pytest
 
-from domains.relation_extraction.documents import Group, plain_document
+from domains.relation_extraction.data.documents import Group, plain_document
+from domains.relation_extraction.inference.pipeline import MockEngine, extract
 from domains.relation_extraction.metrics import (
     Counts,
     DropCounts,
@@ -15,9 +16,8 @@ from domains.relation_extraction.metrics import (
     score_heads,
     score_relations,
 )
-from domains.relation_extraction.pipeline import MockEngine, extract
-from domains.relation_extraction.protocol import protocol
-from domains.relation_extraction.schema import Relation, Schema
+from domains.relation_extraction.model.protocol import protocol
+from domains.relation_extraction.model.schema import Relation, Schema
 
 ANN, BOB = ("Ann", "residence", "Rome"), ("Bob", "residence", "Rome")
 GROUPS = [

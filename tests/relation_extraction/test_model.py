@@ -6,10 +6,10 @@ import pytest
 import torch
 from transformers import LlamaConfig, MistralConfig
 
-from domains.relation_extraction.encoding import chat_template
-from domains.relation_extraction.engine import ModelEngine
-from domains.relation_extraction.model import cache_bytes, choose_dtype, estimate_memory, load_base
-from domains.relation_extraction.protocol import protocol
+from domains.relation_extraction.inference.engine import ModelEngine
+from domains.relation_extraction.model.bases import cache_bytes, choose_dtype, estimate_memory, load_base
+from domains.relation_extraction.model.encoding import chat_template
+from domains.relation_extraction.model.protocol import protocol
 from domains.relation_extraction.types import STEPS, Call
 from suite import adapters
 from suite.errors import InputError

@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from domains.relation_extraction.bundle import find_bundle
-from domains.relation_extraction.model import load_bundle
+from domains.relation_extraction.model.bases import load_bundle
+from domains.relation_extraction.model.bundle import find_bundle
 from domains.relation_extraction.official import check_part, convert, export
 from suite import adapters
 from suite.errors import InputError

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from domains.relation_extraction.literal import literal
-from domains.relation_extraction.parsing import locate, parse_facts, parse_heads, parse_relations
-from domains.relation_extraction.schema import Relation, Schema
+from domains.relation_extraction.inference.literal import literal
+from domains.relation_extraction.inference.parsing import locate, parse_facts, parse_heads, parse_relations
+from domains.relation_extraction.model.schema import Relation, Schema
 
 SCHEMA = Schema(
     "test",

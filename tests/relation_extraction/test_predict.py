@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from domains.relation_extraction.bundle import find_bundle
+from domains.relation_extraction.model.bundle import find_bundle
 from domains.relation_extraction.predict import RelationExtractor
 from domains.relation_extraction.types import STEPS, ExtractionQuery
 from suite.errors import InputError

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from domains.relation_extraction.prepare import prepare
+from domains.relation_extraction.data.prepare import prepare
 from suite.cli.main import main
 from suite.errors import InputError
 from tests.real_data import CHECKOUT, real_data
@@ -142,7 +142,7 @@ def test_a_training_set_of_3053_documents_stays_under_a_gigabyte(tmp_path):
     big.write_text("[" + ",\n".join(map(json.dumps, copies)) + "]", encoding="utf-8")
     code = (
         "import re, sys\n"
-        "from domains.relation_extraction.prepare import prepare\n"
+        "from domains.relation_extraction.data.prepare import prepare\n"
         "from pathlib import Path\n"
         "result = prepare(sys.argv[1], Path(sys.argv[2]))\n"
         "status = Path('/proc/self/status').read_text()\n"

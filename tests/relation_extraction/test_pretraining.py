@@ -6,10 +6,11 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from domains.relation_extraction import pretraining, tiny
-from domains.relation_extraction.encoding import IGNORED, chat_template
-from domains.relation_extraction.induction import write_induction
-from domains.relation_extraction.protocol import protocol
+from domains.relation_extraction.model.encoding import IGNORED, chat_template
+from domains.relation_extraction.model.protocol import protocol
+from domains.relation_extraction.tiny import pretraining
+from domains.relation_extraction.tiny import rebuild as tiny
+from domains.relation_extraction.tiny.induction import write_induction
 
 
 @pytest.fixture(scope="module")

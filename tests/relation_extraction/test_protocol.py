@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from domains.relation_extraction.protocol import PARADIGMS, check_protocol, protocol, protocols
+from domains.relation_extraction.model.protocol import PARADIGMS, check_protocol, protocol, protocols
 from domains.relation_extraction.types import STEPS, Call
 from suite.errors import InputError
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from domains.relation_extraction.readers.source import Source
+from domains.relation_extraction.data.readers.opened import Source
 from suite.errors import InputError
 from tests.relation_extraction.reading import DOCRED, annotate, error, lines, read, write
 
@@ -168,7 +168,7 @@ def test_repeated_ids_stay_apart_but_are_refused_in_gold(tmp_path):
 @pytest.mark.parametrize("indent", [None, 1])
 @pytest.mark.parametrize("block", [7, 64, 1 << 20])
 def test_long_arrays_are_read_element_by_element(tmp_path, monkeypatch, indent, block):
-    monkeypatch.setattr("domains.relation_extraction.readers.source._BLOCK", block)
+    monkeypatch.setattr("domains.relation_extraction.data.readers.opened._BLOCK", block)
     values = [{"text": f"é\\u00e9 [{number}] }} , {{", "n": [number, -1.5e-7, None, True]} for number in range(40)]
     path = write(tmp_path, "a.json", "\ufeff \n" + json.dumps(values, indent=indent) + "\n")
     assert [value for _, value in Source.file(path, "utf-8").records()] == values

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from domains.relation_extraction.schema import Schema
+from domains.relation_extraction.model.schema import Schema
 from suite.errors import InputError
 from tests.real_data import real_data
 from tests.relation_extraction.reading import (

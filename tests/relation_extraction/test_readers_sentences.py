@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from domains.relation_extraction.schema import Schema
+from domains.relation_extraction.model.schema import Schema
 from tests.relation_extraction.reading import TOKENS, error, lines, read, relation, triples, write
 
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from domains.relation_extraction.bundle import find_bundle
-from domains.relation_extraction.data import EncodedSamples, RelationExtractionData, collate
-from domains.relation_extraction.encoding import IGNORED
-from domains.relation_extraction.model import load_base, load_bundle
+from domains.relation_extraction.data.datamodule import EncodedSamples, RelationExtractionData, collate
+from domains.relation_extraction.data.sources import labelled_documents
+from domains.relation_extraction.model.bases import load_base, load_bundle
+from domains.relation_extraction.model.bundle import find_bundle
+from domains.relation_extraction.model.encoding import IGNORED
 from domains.relation_extraction.recipe import RelationExtractionRecipe
-from domains.relation_extraction.sources import labelled_documents
 from domains.relation_extraction.types import STEPS
 from suite import adapters
 from suite.errors import InputError
@@ -175,7 +175,7 @@ def test_wrong_settings_are_one_line(base):
 
 
 def test_sources(annotations):
-    from domains.relation_extraction.schema import Schema
+    from domains.relation_extraction.model.schema import Schema
 
     schema = Schema.load("redocred")
     ids = [document.id for document in labelled_documents(f"{annotations}[2:5]", schema)]

@@ -6,11 +6,11 @@ from collections import Counter
 
 import pytest
 
-from domains.relation_extraction.documents import Document, Entity, Fact, Mention
-from domains.relation_extraction.protocol import protocol
-from domains.relation_extraction.readers import read_documents
-from domains.relation_extraction.samples import build_samples
-from domains.relation_extraction.schema import Schema
+from domains.relation_extraction.data.documents import Document, Entity, Fact, Mention
+from domains.relation_extraction.data.readers import read_documents
+from domains.relation_extraction.data.samples import build_samples
+from domains.relation_extraction.model.protocol import protocol
+from domains.relation_extraction.model.schema import Schema
 from suite.errors import InputError
 from tests.real_data import real_data
 

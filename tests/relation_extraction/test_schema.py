@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from domains.relation_extraction.schema import Relation, Schema, built_in
+from domains.relation_extraction.model.schema import Relation, Schema, built_in
 from suite.errors import InputError
 from tests.real_data import real_data
 

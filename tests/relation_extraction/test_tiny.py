@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from domains.relation_extraction import tiny
+from domains.relation_extraction.tiny import rebuild as tiny
 from suite.hub import paths
 
 BASE = paths.checkpoints() / "tiny" / "relation_extraction" / "base"

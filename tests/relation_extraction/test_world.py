@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from domains.relation_extraction import world
-from domains.relation_extraction.schema import Schema
+from domains.relation_extraction.data import world
+from domains.relation_extraction.model.schema import Schema
 from suite.errors import InputError
 
 

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from transformers import MistralConfig, MistralForCausalLM
 
-from domains.relation_extraction.bundle import find_bundle
-from domains.relation_extraction.kvcache import Rows
-from domains.relation_extraction.model import load_bundle
+from domains.relation_extraction.inference.kvcache import Rows
+from domains.relation_extraction.model.bases import load_bundle
+from domains.relation_extraction.model.bundle import find_bundle
 from domains.relation_extraction.official import convert
 from domains.relation_extraction.recipe import RelationExtractionRecipe
 from domains.relation_extraction.types import STEPS

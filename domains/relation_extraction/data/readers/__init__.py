@@ -1,0 +1,5 @@
+"""Reading documents: whatever users and data sets hold becomes `Document`s."""
+
+from domains.relation_extraction.data.readers.formats import FORMATS, read_documents
+
+__all__ = ["FORMATS", "read_documents"]

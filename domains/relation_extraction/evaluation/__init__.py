@@ -1,0 +1,1 @@
+"""AutoRE's and DocRED's scores, and comparisons with other systems."""

@@ -1,0 +1,345 @@
+"""One call of the extractor: inputs read, cut into chunks, extracted, put back into the user's text, written down."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from domains.relation_extraction.data.documents import Document, plain_document, pretokenize
+from domains.relation_extraction.data.readers import read_documents
+from domains.relation_extraction.inference.chunks import Chunk, chunk, merge_triples
+from domains.relation_extraction.inference.constraints import constraint_for
+from domains.relation_extraction.inference.engine import ModelEngine
+from domains.relation_extraction.inference.grounding import ground
+from domains.relation_extraction.inference.pipeline import Extraction, PipelineOptions, extract
+from domains.relation_extraction.inference.trace import Journal, Trace
+from domains.relation_extraction.model.bases import Wording, gigabytes
+from domains.relation_extraction.model.encoding import encode_text
+from domains.relation_extraction.model.protocol import OURS, Scope, check_protocol
+from domains.relation_extraction.model.protocol import protocol as find_protocol
+from domains.relation_extraction.model.schema import Schema
+from domains.relation_extraction.types import Call, ExtractionQuery, ExtractionResult, Triple
+from suite.errors import InputError
+
+if TYPE_CHECKING:
+    from domains.relation_extraction.predict import RelationExtractor
+
+ZERO_SHOT = "zero-shot"
+
+_MEAN_RELATIONS, _MEAN_HEADS = 10, 3
+"""Of a Re-DocRED document and of a relation in one: what a dry run expects."""
+
+# Options that change where results go or how fast they come, not what they are.
+_WITHOUT_EFFECT = (
+    *("out", "resume", "trace", "formats", "group_by", "aliases", "base_iri", "max_nodes", "escape_formulas"),
+    *("backend", "batch_size", "dry_run", "format", "per_line", "encoding"),
+)
+
+
+class Running(AbstractContextManager["Running"]):
+    """The extractor with one query: settings looked up once, one engine, one journal."""
+
+    def __init__(self, extractor: RelationExtractor, query: ExtractionQuery, report: Callable[[str], None]) -> None:
+        self.extractor, self.report = extractor, report
+        self.wording = _wording(extractor, query)
+        self.query = replace(query, relations=_relations(query.relations, self.wording.schema))
+        self._stack = ExitStack()
+        self._trace: Trace | None = None
+        self._journal: Journal | None = None
+
+    def __enter__(self) -> Running:
+        query = self.query
+        if query.trace:
+            self._trace = self._stack.enter_context(Trace(query.trace))
+        if (folder := query.resume or query.out) and not query.dry_run:
+            journal = Journal(folder, self._signature(), resume=query.resume is not None)
+            self._journal = self._stack.enter_context(journal)
+        if self.bare and not query.dry_run:
+            self._stack.enter_context(self.extractor.bare())
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.close()
+
+    @property
+    def bare(self) -> bool:
+        return self.wording.protocol.version == ZERO_SHOT
+
+    @cached_property
+    def engine(self) -> ModelEngine:
+        settings: dict[str, Any] = {"activate": None} if self.bare else {}
+        engine = self.extractor.engine(self.query, **settings)
+        engine.protocol = self.wording.protocol
+        return engine
+
+    def input(self, one: str | Path) -> Iterator[ExtractionResult]:
+        """Read one input and yield its result, then its errors."""
+        name = _name(one)
+        errors: list[InputError] = []
+        documents = self._read(one, errors)
+        if self.query.dry_run:
+            rows = [self._plan(document) for document in documents]
+            if rows:
+                yield ExtractionResult(name, plan=tuple(rows), query=self.query)
+        else:
+            if (result := self._result(name, documents)).texts:
+                yield result
+        for error in errors:
+            yield ExtractionResult(name, error=str(error), query=self.query)
+
+    def documents(self, documents: Iterable[Document]) -> Iterator[tuple[Document, list[Triple], list[Extraction]]]:
+        """Yield each document with its triples and what its chunks gave (nothing, where it was finished before)."""
+        # The extraction pulls documents ahead of what it yields, a group at a time.
+        waiting: list[tuple[Document, list[Chunk]]] = []
+
+        def passages() -> Iterator[Document]:
+            for document in documents:
+                shaped = self._shape(document)
+                chunks = [] if self._finished(document) is not None else self._chunks(shaped)
+                waiting.append((shaped, chunks))
+                yield from (piece.document for piece in chunks)
+
+        parts: list[Extraction] = []
+        stream = extract(
+            passages(), _Lazy(self), self.wording.protocol, self.wording.schema, self._options(), self._constraint()
+        )
+        for extraction in stream:
+            while not waiting[0][1]:
+                yield self._known(waiting.pop(0)[0])
+            parts.append(extraction)
+            if len(parts) == len(waiting[0][1]):
+                yield self._finish(*waiting.pop(0), parts)
+                parts = []
+        for document, _ in waiting:
+            yield self._known(document)
+
+    def _result(self, name: str, documents: Iterable[Document]) -> ExtractionResult:
+        triples: list[Triple] = []
+        texts: dict[str, str] = {}
+        entities: dict[str, tuple[tuple[str, ...], ...]] = {}
+        dropped: Counter[str] = Counter()
+        notices: list[str] = []
+        before = self._cost()
+        for document, found, extractions in self.documents(documents):
+            triples += found
+            texts[document.id] = document.source_text
+            if document.entities:
+                entities[document.id] = tuple(entity.names for entity in document.entities)
+            dropped.update(line.reason for extraction in extractions for line in extraction.dropped)
+            notices += [notice for extraction in extractions for notice in extraction.notices]
+        cost = {key: value - before.get(key, 0) for key, value in self._cost().items()}
+        return ExtractionResult(
+            name, None, tuple(triples), texts, entities, dropped, tuple(notices), cost, query=self.query
+        )
+
+    def _read(self, one: str | Path, errors: list[InputError]) -> Iterator[Document]:
+        query = self.query
+        if isinstance(one, str) and one != "-" and any(map(str.isspace, one)) and not _is_file(one):
+            documents: Iterable[Document] = self._text(one, errors)
+        else:
+            documents = read_documents(
+                one, format=query.format, per_line=query.per_line, encoding=query.encoding, on_error=errors.append
+            )
+        try:
+            for document in documents:
+                size = len(document.source_text)
+                if size <= query.max_characters:
+                    yield document
+                else:
+                    most = query.max_characters
+                    errors.append(
+                        InputError(f"{document.id}: {size} characters, more than --max-characters {most}; split it")
+                    )
+        except InputError as error:
+            errors.append(error)
+
+    def _text(self, text: str, errors: list[InputError]) -> Iterator[Document]:
+        try:
+            yield plain_document(text, "text")
+        except InputError as error:
+            errors.append(error)
+
+    def _shape(self, document: Document) -> Document:
+        how = self.query.pretokenize
+        return pretokenize(document, self.wording.pretokenize if how == "auto" else how)
+
+    def _chunks(self, document: Document) -> list[Chunk]:
+        limit, _ = self.extractor.window(self.query)
+        limit -= self._overhead
+        if limit < 1:
+            raise InputError(f"--max-length leaves no room for a passage beside {self._overhead} tokens of instruction")
+        tokenizer = self.wording.tokenizer
+        return chunk(document, lambda text: len(encode_text(tokenizer, text)), limit, self.query.overlap)
+
+    @cached_property
+    def _overhead(self) -> int:
+        """Tokens of the longest prompt without its passage, and room for the head."""
+        wording = self.wording
+        longest = max(wording.schema.relations, key=lambda relation: len(relation.name) + len(relation.description))
+        lengths = [0]
+        for step in wording.protocol.steps:
+            call = Call(step, "", longest.name, longest.description or None, "head", tuple(wording.schema.names[:100]))
+            lengths.append(len(wording.template.encode_prompt(wording.tokenizer, wording.protocol, call)))
+        return max(lengths) + 24
+
+    def _options(self) -> PipelineOptions:
+        query = self.query
+        return PipelineOptions(
+            mode=query.mode,
+            layout=self.wording.layout,
+            relations=query.relations,
+            heads=query.heads,
+            max_relations=query.max_relations,
+            max_heads=query.max_heads,
+            max_triples=query.max_triples,
+            inverses=query.inverses,
+            keep_other_relations=query.keep_other_relations,
+            max_retries=query.max_retries,
+        )
+
+    def _constraint(self) -> Any:
+        protocol = self.wording.protocol
+        wanted = self.query.constrained
+        if wanted is None:
+            wanted = protocol.family == OURS and not self.bare
+        return partial(constraint_for, schema=self.wording.schema, empty=protocol.empty) if wanted else None
+
+    def _finish(
+        self, document: Document, chunks: list[Chunk], parts: list[Extraction]
+    ) -> tuple[Document, list[Triple], list[Extraction]]:
+        """Put the triples of the chunks into the user's own text."""
+        triples: list[Triple] = []
+        protocol = self.wording.protocol
+        for piece, part in zip(chunks, parts, strict=True):
+            found = [replace(one, chunks=(piece.index,)) for one in part.triples]
+            triples += ground(
+                found,
+                document,
+                self.wording.schema,
+                paradigm=protocol.version,
+                protocol=protocol.id,
+                adapter=self.extractor.adapter,
+            )
+            if self._trace:
+                self._trace.write(document.id, piece.index, part)
+            self.report(part.summary())
+        merged = merge_triples(triples)
+        if self._journal:
+            self._journal.add(document.id, document.source_text, merged)
+        return document, merged, parts
+
+    def _finished(self, document: Document) -> list[Triple] | None:
+        return self._journal.find(document.id, document.source_text) if self._journal else None
+
+    def _known(self, document: Document) -> tuple[Document, list[Triple], list[Extraction]]:
+        self.report(f"{document.id}: finished before")
+        return document, self._finished(document) or [], []
+
+    def _plan(self, document: Document) -> dict[str, Any]:
+        """What a document would cost."""
+        chunks = self._chunks(self._shape(document))
+        prompt, answer = self.extractor.window(self.query)
+        batch = self.query.batch_size or self.extractor.cpu_batch
+        tokens = len(encode_text(self.wording.tokenizer, document.text))
+        return {
+            "document": document.id,
+            "tokens": tokens,
+            "chunks": len(chunks),
+            "calls": len(chunks) * self._expected_calls(self.wording.protocol.scope),
+            "memory": gigabytes(self.extractor.estimate().total(prompt + answer, batch)),
+        }
+
+    def _expected_calls(self, scope: Scope) -> int:
+        query, steps = self.query, self.wording.protocol.steps
+        relations = _MEAN_RELATIONS if query.relations is None else len(query.relations)
+        heads = _MEAN_HEADS if query.heads is None else len(query.heads)
+        calls = int("relation" in steps and query.relations is None)
+        calls += relations * ("subject" in steps and query.heads is None)
+        return calls + {"document": 1, "relations": 1, "relation": relations, "head": relations * heads}[scope]
+
+    def _signature(self) -> dict[str, Any]:
+        """What else the triples of a text depend on: a finished document counts only under the same."""
+        asked = {name: str(value) for name, value in asdict(self.query).items() if name not in _WITHOUT_EFFECT}
+        wording = self.wording
+        weights = {name: _weights_digest(part) for name, part in self.extractor.bundle.parts.items()}
+        return {
+            "query": asked,
+            "protocol": [wording.protocol.id, wording.protocol.templates],
+            "schema": wording.schema.to_dict(),
+            "base": self.extractor.base,
+            "weights": weights,
+        }
+
+    def _cost(self) -> dict[str, float]:
+        return asdict(self.engine.counters) if "engine" in self.__dict__ else {}
+
+
+class _Lazy:
+    """The run's engine, made at the first call: a run whose documents are all finished loads no model."""
+
+    def __init__(self, run: Running) -> None:
+        self.run = run
+
+    def generate(self, calls: Sequence[Call], **options: Any) -> Any:
+        return self.run.engine.generate(calls, **options)
+
+
+def _wording(extractor: RelationExtractor, query: ExtractionQuery) -> Wording:
+    wording = extractor.wording
+    if query.paradigm == ZERO_SHOT:
+        wording = replace(wording, protocol=find_protocol(ZERO_SHOT), layout="single")
+    elif query.paradigm is not None:
+        family = "" if "/" in query.paradigm else f"{wording.protocol.family}/"
+        asked = find_protocol(family + query.paradigm)
+        # AutoRE's own files do not state their version; the user knows it.
+        stated = wording.protocol.id if extractor.bundle.stated else None
+        check_protocol(asked.id, stated, extractor.adapter)
+        wording = wording if asked.id == wording.protocol.id else replace(wording, protocol=asked)
+    protocol = wording.protocol.worded(query.protocol_templates).require_wording()
+    schema = Schema.load(query.schema) if query.schema else wording.schema
+    if query.relation_descriptions:
+        schema = schema.with_descriptions(query.relation_descriptions)
+    return replace(wording, protocol=protocol, schema=schema)
+
+
+def _relations(given: Sequence[str] | None, schema: Schema) -> tuple[str, ...] | None:
+    """Names of the schema; parts of a name that has commas itself are put together again.
+
+    Raises:
+        InputError: the schema has no such relation.
+    """
+    if given is None:
+        return None
+    names, rest = [], [part.strip() for part in given]
+    while rest:
+        ends = (end for end in range(len(rest), 0, -1) if schema.find(", ".join(rest[:end])))
+        end = next(ends, 1)
+        names.append(schema.require(", ".join(rest[:end])).name)
+        rest = rest[end:]
+    return tuple(names)
+
+
+def _weights_digest(part: Path) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(part.glob("adapter_model.*")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _name(one: str | Path) -> str:
+    if str(one) == "-":
+        return "stdin"
+    return str(one) if isinstance(one, Path) or not any(map(str.isspace, one)) or _is_file(one) else "text"
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).expanduser().exists()
+    except OSError:  # a text is too long for a name
+        return False

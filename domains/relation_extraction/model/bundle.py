@@ -1,0 +1,145 @@
+"""Where the adapters of a folder are: one adapter for all steps, or one each for relation, subject and fact.
+
+Layouts, ours and AutoRE's alike: `<root>/{relation,subject,fact}/[checkpoint-N/]adapter_config.json`, or one adapter in
+`<root>/[checkpoint-N/]`. What the adapters were trained with (protocol, template, schema) is in `<root>/suite.json`;
+where there is none they are AutoRE's. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from domains.relation_extraction.model.protocol import Layout
+from domains.relation_extraction.types import STEPS
+from suite.errors import InputError
+
+CONFIG = "adapter_config.json"
+MANIFEST = "suite.json"
+OFFICIAL_PROTOCOL = "autore-official/D_R_H_F_desc"
+
+FAMILIES: Mapping[str, tuple[str, str]] = {
+    "mistral": ("mistral", "mistral"),
+    "vicuna": ("vicuna", "llama"),
+    "chatglm": ("chatglm3", "chatglm"),
+}
+"""What the name of an official base holds: the chat template that goes with it, and transformers' model type."""
+
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The adapters of a folder.
+
+    Attributes:
+        parts: the folder of each adapter by the adapter's name: the three steps, or `joint`.
+        base: reference or hub id of the base; None where the bundle does not say.
+        settings: what the adapters were trained with: `protocol`, `template`, `schema`, `pretokenize`.
+        official: whether the weights are AutoRE's own, which know no fingerprint of their base.
+        stated: whether the bundle itself says its settings; otherwise they are those of the paper's best system.
+    """
+
+    root: Path
+    layout: Layout
+    parts: Mapping[str, Path]
+    base: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    official: bool = False
+    stated: bool = True
+
+
+def find_bundle(root: str | Path, checkpoint: int | None = None) -> Bundle:
+    """Describe the adapters below `root`; of several checkpoints the highest.
+
+    Args:
+        checkpoint: take this `checkpoint-N` instead.
+
+    Raises:
+        InputError: there are none, or a step's adapter is missing; the line says where it was looked for.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; give a folder that holds adapters")
+    if (root / "run.json").is_file() and (root / "adapter").is_dir():
+        root = root / "adapter"  # a whole run was named
+    in_steps = any((root / step).is_dir() for step in STEPS)
+    if not in_steps and _holds_adapter(single := _chosen(root, checkpoint)):
+        return _described(root, "single", {"joint": single})
+    if not in_steps:
+        raise InputError(
+            f"{root}: no adapter there; expected {CONFIG}, or the folders {', '.join(STEPS)} with one each"
+        )
+    parts: dict[str, Path] = {step: _chosen(root / step, checkpoint) for step in STEPS}
+    for step, part in parts.items():
+        if not _holds_adapter(part):
+            raise InputError(_missing(root, step, part))
+    return _described(root, "three", parts)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The `adapter_config.json` of a peft folder; empty for a folder of several methods, which has none of its own.
+
+    Raises:
+        InputError: it is not JSON.
+    """
+    return _read(folder / CONFIG) if (folder / CONFIG).is_file() else {}
+
+
+def _holds_adapter(folder: Path) -> bool:
+    return (folder / CONFIG).is_file() or (folder / MANIFEST).is_file()
+
+
+def _chosen(folder: Path, checkpoint: int | None) -> Path:
+    """`folder` itself where it holds an adapter, else the asked or the highest of its checkpoints."""
+    if checkpoint is not None:
+        return folder / f"checkpoint-{checkpoint}"
+    found = {int(match[1]): path for path in _checkpoints(folder) if (match := _CHECKPOINT.fullmatch(path.name))}
+    usable = {number: path for number, path in found.items() if _holds_adapter(path)}
+    return folder if _holds_adapter(folder) or not usable else usable[max(usable)]
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    return sorted(folder.glob("checkpoint-*")) if folder.is_dir() else []
+
+
+def _missing(root: Path, step: str, tried: Path) -> str:
+    siblings = ", ".join(path.name for path in _checkpoints(root / step)) or "no checkpoint-* folder"
+    return (
+        f"{root}: the bundle lacks the adapter of step `{step}`: no {CONFIG} in {tried} (beside it: {siblings}); "
+        "train that step, or give a bundle of all three"
+    )
+
+
+def _described(root: Path, layout: Layout, parts: Mapping[str, Path]) -> Bundle:
+    manifest = _read(root / MANIFEST) if (root / MANIFEST).is_file() else {}
+    settings = manifest.get("domain") or {}
+    base = (manifest.get("base") or {}).get("reference")
+    if settings.get("protocol"):
+        known = (manifest.get("base") or {}).get("fingerprint") is not None
+        return Bundle(root, layout, parts, base, settings, official=not known and _is_official(settings["protocol"]))
+    trained_on = {str(read_config(part).get("base_model_name_or_path") or "") for part in parts.values()} - {""}
+    if len(trained_on) > 1:
+        raise InputError(f"{root}: its adapters belong to several bases ({', '.join(sorted(trained_on))}); use one")
+    name = next(iter(trained_on), None)
+    template = next((template for key, (template, _) in FAMILIES.items() if key in (name or "").lower()), None)
+    settings = {"protocol": OFFICIAL_PROTOCOL, "template": template, "schema": "redocred", "pretokenize": "docred"}
+    return Bundle(root, layout, parts, base or name, settings, official=True, stated=False)
+
+
+def _is_official(protocol: str) -> bool:
+    return protocol.startswith("autore-official/")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: not JSON ({' '.join(str(error).split())}); restore the file") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{file}: expected a JSON object; restore the file")
+    return content

@@ -1,0 +1,1 @@
+"""The result and what it is written as: triples, tables, graphs, pages."""

@@ -1,5 +1,0 @@
-"""Reading documents: whatever users and data sets hold becomes `Document`s."""
-
-from domains.relation_extraction.readers.reading import FORMATS, read_documents
-
-__all__ = ["FORMATS", "read_documents"]

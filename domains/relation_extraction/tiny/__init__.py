@@ -1,0 +1,1 @@
+"""The embedded default: `python -m domains.relation_extraction.tiny` rebuilds it."""
