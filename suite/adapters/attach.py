@@ -15,7 +15,7 @@ from suite.adapters.detach import remove
 from suite.adapters.fingerprint import fingerprint
 from suite.adapters.handle import ATTRIBUTE, Attachment, Handle, Member, adapter_layers, adapters_on, base_of
 from suite.adapters.naming import suggest
-from suite.adapters.nf4 import is_packed
+from suite.adapters.nf4 import is_packed, secure_foreign_layers
 from suite.adapters.registry import build_config, method_info, one_line
 from suite.adapters.switching import activate
 from suite.adapters.ties import tie
@@ -106,6 +106,7 @@ def attach_configs(
     """Attach methods whose peft configs are built already; see `attach`."""
     handle = getattr(model, ATTRIBUTE, None)
     _check_name(name, handle)
+    secure_foreign_layers(model)
     fresh = handle is None
     if handle is None:
         handle = Handle(base_fingerprint=fingerprint(model), base_class=type(model).__name__)

@@ -2,7 +2,9 @@
 
 Dettmers et al., QLoRA, arXiv 2305.14314, section 3: blocks of 64 values, each scaled by its largest magnitude and
 rounded to the 16 quantiles of a normal distribution; double quantization stores the scales in 8 bits, in blocks of 256.
-Codes and scales are bitsandbytes' own, to the bit. `quantize_model` takes its layers, which compute faster, on a GPU.
+The codes are bitsandbytes' own, to the bit, and so are the scales but where rounding them is a matter of the last bit.
+`quantize_model` takes its layers, which compute faster, on a GPU; never for rows that are no whole number of blocks,
+which its kernels for AVX-512 read with other blocks' scales, and those for CUDA slowly.
 """
 
 from __future__ import annotations
@@ -237,6 +239,7 @@ def quantize_model(
         compute_dtype: dtype of the products; the layer's own by default.
         backend: `bitsandbytes` takes its `Linear4bit`, `torch` our `NF4Linear`, `auto` the former where there is a GPU
             and bitsandbytes is installed. Weights on the CPU of a machine with a GPU are packed when they move to it.
+            Layers whose rows are no whole number of blocks of 64 are ours whatever the backend.
 
     Raises:
         InputError: bitsandbytes is asked for and not installed.
@@ -250,10 +253,11 @@ def quantize_model(
     ]
     for name, module in chosen:
         parent, _, child = name.rpartition(".")
-        make = _bitsandbytes_linear if theirs else NF4Linear
+        whole = module.in_features % BLOCK == 0
+        make = _bitsandbytes_linear if theirs and whole else NF4Linear
         setattr(model.get_submodule(parent), child, make(module, double=double, compute_dtype=compute_dtype))
-    if theirs:
-        model.is_loaded_in_4bit = True  # by this mark peft chooses its layers for bitsandbytes'
+        if make is _bitsandbytes_linear:
+            model.is_loaded_in_4bit = True  # by this mark peft chooses its layers for bitsandbytes'
     return model
 
 
@@ -265,9 +269,51 @@ def _bitsandbytes_linear(linear: nn.Linear, *, double: bool, compute_dtype: torc
     dtype = compute_dtype or weight.dtype
     with torch.device("meta"):  # its own weight would be allocated in full
         made: nn.Linear = Linear4bit(linear.in_features, linear.out_features, bias is not None, dtype, **kind)
+    made.support_avx512bf16_for_cpu = False  # see `secure_foreign_layers`
     made.weight = Params4bit(weight, requires_grad=False, **kind)
     made.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
     return made.to(weight.device) if weight.is_cuda or not torch.cuda.is_available() else made
+
+
+def secure_foreign_layers(model: nn.Module) -> None:
+    """See to it that bitsandbytes' layers which others made (transformers' `load_in_4bit`) compute what they hold.
+
+    Where the processor has bf16 products, the first forward in eval packs a layer's codes anew for a kernel that rounds
+    to bf16, in place: reading, merging or training it afterwards takes the codes for what they were. The layers are
+    told not to.
+
+    Raises:
+        InputError: a layer on the CPU was packed anew already, or has rows that its kernels read wrongly.
+    """
+    for name, layer in model.named_modules():
+        if not hasattr(layer, "support_avx512bf16_for_cpu"):
+            continue
+        weight: Any = layer.weight
+        state: Any = getattr(weight, "quant_state", None)
+        if getattr(state, "packing_format_for_cpu", False):
+            raise InputError(
+                f"4-bit layer {name!r} was repacked by bitsandbytes for its CPU kernel when the model first ran, and "
+                "carries no adapter: load the model again and attach before it runs"
+            )
+        layer.support_avx512bf16_for_cpu = False
+        on_cpu = state is not None and weight.device.type == "cpu"
+        if on_cpu and state.shape[-1] % state.blocksize and _cpu_misreads_part_blocks():
+            raise InputError(
+                f"4-bit layer {name!r}: bitsandbytes on this CPU misreads rows of {state.shape[-1]} values, no "
+                f"multiple of its block of {state.blocksize}: load the model unquantized and call "
+                "suite.adapters.nf4.quantize_model, or use a GPU"
+            )
+
+
+@cache
+def _cpu_misreads_part_blocks() -> bool:
+    """Whether bitsandbytes' own round trip fails here for rows that end inside a block (its AVX-512 kernels')."""
+    from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+
+    # (2, 96): the second block spans both rows, the third lies in the second row; their scales differ a hundredfold.
+    weight = torch.cat((torch.ones(128), torch.full((64,), 0.01))).reshape(2, 96)
+    packed, state = quantize_4bit(weight, blocksize=BLOCK, quant_type="nf4")
+    return not torch.allclose(dequantize_4bit(packed, state), weight, rtol=1e-2)
 
 
 def is_packed(layer: nn.Module) -> bool:

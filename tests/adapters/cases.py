@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -12,17 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from suite import adapters
-from suite.adapters.nf4 import Backend, quantize_model
+from suite.adapters.nf4 import BLOCK, Backend, quantize_model
 
 
 class Mlp(nn.Module):
     """Two linear layers with a LayerNorm between."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 16) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(16, 32)
-        self.norm = nn.LayerNorm(32)
-        self.fc2 = nn.Linear(32, 8)
+        self.fc1 = nn.Linear(width, 2 * width)
+        self.norm = nn.LayerNorm(2 * width)
+        self.fc2 = nn.Linear(2 * width, 8)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc2(torch.relu(self.norm(self.fc1(x))))
@@ -62,13 +62,13 @@ class Subject:
     layers: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def _llama() -> nn.Module:
+def _llama(width: int = 32) -> nn.Module:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
         vocab_size=61,
-        hidden_size=32,
-        intermediate_size=32,
+        hidden_size=width,
+        intermediate_size=width,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=4,
@@ -136,6 +136,12 @@ SUBJECTS = {
         {"Conv2d": ("conv_shortcut",), "GroupNorm": ("norm1",)},
     ),
 }
+EVERY_METHOD = tuple(SUBJECTS)
+# Rows of whole blocks of 64, which bitsandbytes' own layers need.
+SUBJECTS["mlp_64"] = Subject(
+    lambda: Mlp(BLOCK), lambda: torch.randn(3, BLOCK), SUBJECTS["mlp"].run, ("fc1", "fc2"), {"LayerNorm": ("norm",)}
+)
+SUBJECTS["llama_64"] = replace(SUBJECTS["llama"], build=lambda: _llama(BLOCK))
 
 
 @cache
@@ -268,7 +274,7 @@ def pairs() -> list[tuple[str, str]]:
         elif name == "bitfit":
             found += [(name, subject) for subject in ("mlp", "conv", "vit", "unet")]
         elif name == "parameters" or "Linear" in info.layers:
-            found += [(name, subject) for subject in SUBJECTS]
+            found += [(name, subject) for subject in EVERY_METHOD]
     return found
 
 
