@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from pathlib import Path
 from suite.errors import InputError
 
 FILES = "files"
+_DEBRIS = re.compile(r"\.(?P<target>.+)\.[a-z0-9_]{8}\.(?P<kind>part|old)")
+"""What `atomic_file` and `atomic_folder` call what they have not finished."""
 
 
 @dataclass(frozen=True)
@@ -199,3 +202,21 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return Path(path)
+
+
+def sweep(folder: str | os.PathLike[str]) -> None:
+    """Remove what `atomic_file` and `atomic_folder` left in `folder`, at any depth, when they were killed.
+
+    No writer may be at work in it. A folder that was moved aside, and whose successor did not come, is put back.
+    """
+    for path in sorted(Path(folder).rglob(".*")):
+        match = _DEBRIS.fullmatch(path.name)
+        if match is None:
+            continue
+        target = path.with_name(match["target"])
+        if match["kind"] == "old" and (path / "old").exists() and not target.exists():
+            os.replace(path / "old", target)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

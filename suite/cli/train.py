@@ -26,6 +26,8 @@ def run(domain: Domain, argv: Sequence[str]) -> Answer:
     given, overrides = parser.parse_known_args(list(argv))
     if given.config is None and given.resume in (None, _LATEST):
         parser.error("--config must be given")
+    if given.resume is not None and given.run_dir is not None:
+        parser.error("--resume goes on in the run's own folder; leave out --run-dir")
     path = given.config or Path(given.resume) / "config.yaml"
     config = checked(training.load_config(path, overrides), domain)
     done = training.run(config, run_dir=given.run_dir, resume=given.resume)

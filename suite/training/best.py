@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any, Literal
 
 import lightning as L
@@ -28,6 +29,26 @@ class KeepBest(L.Callback):
         self.waited = 0
         self.weights: dict[str, Tensor] = {}
         self.metrics: dict[str, float] = {}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Refuse to watch what no validation will measure.
+
+        Raises:
+            InputError: there are no validation data, or none of them is used.
+        """
+        if not trainer.enable_validation or not sum(trainer.num_val_batches):
+            raise InputError(
+                f"trainer.monitor is {self.monitor}, and the run validates nothing; give it validation data (and "
+                "trainer.limit_val_batches above 0), or set trainer.monitor and trainer.patience to null"
+            )
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not self.weights and trainer.is_global_zero:
+            print(
+                f"trainer.monitor: no validation gave a number for {self.monitor}; the last weights are kept",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.sanity_checking:

@@ -10,7 +10,7 @@ from typing import Any
 
 from suite.training import procedures
 from suite.training.fitting import fit
-from suite.training.folder import Run, RunFolder, finished_run
+from suite.training.folder import Run, RunFolder
 from suite.training.module import AdapterModule
 from suite.training.randomness import derive
 from suite.training.settings import TrainerConfig
@@ -40,8 +40,6 @@ class BoundFit:
         """Train once; see `suite.training.driver.Fit`."""
         run = RunFolder(self.folder if name is None else self.folder / name)
         started = self.resuming and run.state_file.is_file()
-        if started and run.finished:
-            return finished_run(run)
         seed = self.config.seed if name is None else derive(self.config.seed, "stage", name)
         config = dataclasses.replace(self.config, **{"seed": seed, **overrides})
         return fit(
@@ -53,6 +51,7 @@ class BoundFit:
             folder=run.path,
             record=self._record(config, name),
             label=name or "training",
+            part_of=self.folder,
         )
 
     def _record(self, config: TrainerConfig, name: str | None) -> dict[str, Any]:

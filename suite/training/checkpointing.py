@@ -1,17 +1,89 @@
-"""`last.ckpt`: written whole or not at all, and only where a run can go on exactly."""
+"""`last.ckpt`: written whole or not at all, only where a run can go on exactly, and checked when it is read."""
 
 from __future__ import annotations
 
-import os
+import pickle
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
+from lightning.fabric.plugins.io import CheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 from torch.utils._pytree import tree_leaves
 
 from suite.errors import InputError
+from suite.files import replace_durably
+from suite.training.folder import unfinished
 from suite.training.interruption import StopRequested, StopSignal
+from suite.training.module import AdapterModule
+
+CONTENT = ("state_dict", "global_step", "epoch", "loops", "callbacks", "optimizer_states", "lr_schedulers")
+"""What every checkpoint of a training holds."""
+
+
+class CheckpointFile(CheckpointIO):
+    """How Lightning writes and reads checkpoints: one file, on the disk before it takes its name, never unpickled."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint, whole or not at all.
+
+        Raises:
+            OSError: the disk is full, or the folder cannot be written.
+        """
+        target = Path(path)
+        part = unfinished(target)
+        try:
+            with part.open("wb") as file:
+                torch.save(checkpoint, file)
+            replace_durably(part, target)
+        except RuntimeError as error:
+            # torch closes its archive in spite of the failed write, and complains of that instead.
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
+        finally:
+            part.unlink(missing_ok=True)
+
+    def load_checkpoint(
+        self, path: Any, map_location: Callable[..., Any] | None = None, weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        return read_checkpoint(Path(path))
+
+    def remove_checkpoint(self, path: Any) -> None:
+        Path(path).unlink(missing_ok=True)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint on the CPU, if it is as it was written.
+
+    torch's archives hold a checksum (CRC-32) of each of their parts, which torch itself never compares.
+
+    Raises:
+        InputError: the file is damaged, or no checkpoint of a training.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"{damaged} differs from its checksum")
+    # An archive with a changed bit can ask for a password or for a way of packing that does not exist.
+    except (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, OSError, NotImplementedError) as error:
+        raise InputError(
+            f"{path} is damaged ({_first_line(error)}) and cannot be resumed; put back a copy of it, or train anew"
+        ) from error
+    try:
+        content = torch.load(path, weights_only=True, map_location="cpu")
+    except (pickle.UnpicklingError, RuntimeError, ValueError, KeyError, EOFError) as error:
+        raise InputError(f"{path} holds other things than numbers and tensors; it is no checkpoint of ours") from error
+    missing = [name for name in CONTENT if not isinstance(content, dict) or name not in content]
+    if missing:
+        raise InputError(f"{path} is no checkpoint of a training: it holds no {missing[0]}; name the run's own folder")
+    return content
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 class LastCheckpoint(Checkpoint):
@@ -70,9 +142,27 @@ class LastCheckpoint(Checkpoint):
         return trainer.strategy.reduce_boolean_decision(self.stop.requested, all=False)
 
     def _save(self, trainer: L.Trainer, stopping: bool) -> None:
-        part = self.path.with_name(f".{self.path.name}.part")
-        trainer.save_checkpoint(part)
-        if trainer.is_global_zero:
-            os.replace(part, self.path)
+        check_finite(trainer, self.path)
+        trainer.save_checkpoint(self.path)
         if stopping:
             raise StopRequested
+
+
+def check_finite(trainer: L.Trainer, checkpoint: Path) -> None:
+    """Refuse to keep weights that a division by zero has spoilt.
+
+    Raises:
+        InputError: a trained tensor holds NaN or infinity.
+    """
+    module = trainer.lightning_module
+    assert isinstance(module, AdapterModule) and module.trained is not None
+    if (name := module.trained.not_finite()) is not None:
+        saved = f"; {checkpoint} is of step {_step(checkpoint)}" if checkpoint.is_file() else ""
+        raise InputError(
+            f"the weights are no longer finite after step {trainer.global_step} ({name}); lower trainer.lr, set "
+            f"trainer.gradient_clip_val or use another trainer.precision{saved}"
+        )
+
+
+def _step(checkpoint: Path) -> int:
+    return int(torch.load(checkpoint, weights_only=True, map_location="cpu", mmap=True)["global_step"])

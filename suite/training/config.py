@@ -94,6 +94,16 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentCo
     content = _read(path)
     for name, value in _pairs(overrides):
         _assign(content, name, value)
+    return config_of(content, path)
+
+
+def config_of(content: dict[str, Any], path: Path) -> ExperimentConfig:
+    """The configuration in a file's content; `path` names the file in messages.
+
+    Raises:
+        InputError: a key is unknown (the nearest is named) or a value has the wrong type.
+    """
+    content = dict(content)
     _check_keys(content, path)
     changes = procedures.read(content.pop("procedures", None), str(path))
     parser = _parser()

@@ -15,7 +15,7 @@ from suite.domain import Task, load
 from suite.errors import InputError
 from suite.training import folder as run_folders
 from suite.training.bound import BoundFit
-from suite.training.config import ExperimentConfig, load_config
+from suite.training.config import ExperimentConfig, config_of, load_config
 from suite.training.construct import construct
 from suite.training.driver import Driver
 from suite.training.fitting import precision_of, quiet
@@ -23,7 +23,9 @@ from suite.training.folder import Run, RunFolder, finished_run
 from suite.training.interruption import Interrupted
 from suite.training.module import AdapterModule
 from suite.training.names import check_names
+from suite.training.opening import opened
 from suite.training.randomness import BatchSeeds, seed_all
+from suite.training.resuming import check_same, goes_on
 
 RUNS = Path("runs")
 """Where runs go: `runs/<domain>/<time>-<name of the configuration>`."""
@@ -35,38 +37,48 @@ def run(config: ExperimentConfig, run_dir: str | Path | None = None, resume: str
     Args:
         config: the experiment.
         run_dir: where to write; a new folder below `runs/<domain>/` by default.
-        resume: a run folder to continue, or `latest` for the youngest unfinished one of the domain.
-            It continues with the configuration that it was started with.
+        resume: a run folder to continue, or `latest` for the youngest unfinished one of the domain. Where `config`
+            sets a later end, one that has finished goes on.
 
     Raises:
-        InputError: the configuration, the data or the folder is wrong.
+        InputError: the configuration, the data or the folder is wrong, or `config` differs in more than may change
+            (`suite.training.resuming`) from what the resumed run was started with.
         Interrupted: the user stopped it; everything is saved.
     """
     folder = _folder(config, run_dir, resume)
-    if resume is not None:
-        config = load_config(folder.config)
-        if folder.finished:
-            return finished_run(folder)
-    recipe, data = recipe_of(config), data_of(config)
-    fit = BoundFit(folder.path, config.trainer, data, complete(config), config.procedures, resuming=resume is not None)
-    recipe.meet(config.trainer, data)
-    driver = recipe.driver(data)
-    result = fit(recipe) if driver is None else _drive(driver, fit, folder)
+    with opened(folder):
+        record = complete(config)
+        if resume is not None:
+            _check_resumed(folder, record)
+            if not goes_on(folder, config.trainer):
+                return finished_run(folder)
+        recipe, data = recipe_of(config), data_of(config)
+        fit = BoundFit(folder.path, config.trainer, data, record, config.procedures, resuming=resume is not None)
+        recipe.meet(config.trainer, data)
+        driver = recipe.driver(data)
+        result = fit(recipe) if driver is None else _drive(driver, fit, folder)
     if not run_folders.is_follower():
         _say_what_next(recipe, result)
     return result
+
+
+def _check_resumed(folder: RunFolder, record: dict[str, Any]) -> None:
+    """Refuse to go on with another configuration than the one that the run was started with."""
+    started = folder.state().get("config")
+    if started is None and not folder.config.is_file():
+        return
+    before = load_config(folder.config) if started is None else config_of(started, folder.state_file)
+    check_same(folder, complete(before), record)
 
 
 def _drive(driver: Driver, fit: BoundFit, folder: RunFolder) -> Run:
     """Let a driver loop inside the run folder, whose own state says how far the whole has got."""
     leads = not run_folders.is_follower()
     if leads:
-        folder.path.mkdir(parents=True, exist_ok=True)
-        folder.write_config(fit.record)
-        folder.mark("running")
+        folder.start(fit.record)
     try:
         return driver.run(fit)
-    except Interrupted as stopped:
+    except KeyboardInterrupt as stopped:
         if leads:
             folder.mark("interrupted")
         raise Interrupted(folder.path) from stopped

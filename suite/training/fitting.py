@@ -24,17 +24,19 @@ from suite.files import ADAPTER, atomic_folder, check_replaceable
 from suite.training import folder as run_folders
 from suite.training.batching import resumable
 from suite.training.best import KeepBest
-from suite.training.checkpointing import LastCheckpoint
+from suite.training.checkpointing import CheckpointFile, LastCheckpoint, read_checkpoint
 from suite.training.ema import MovingAverage
 from suite.training.folder import Run, RunFolder, finished_run
 from suite.training.interruption import Interrupted, StopRequested, StopSignal, stop_signal
 from suite.training.lightning_fixes import count_epochs, undisguised
 from suite.training.logs import JsonLines, TrainingLog, final_values
 from suite.training.module import AdapterModule
+from suite.training.opening import opened
 from suite.training.procedure import Procedure
 from suite.training.progress import ProgressDisplay
 from suite.training.randomness import BatchSeeds, seed_all
 from suite.training.reporting import write_report
+from suite.training.resuming import check_end, goes_on
 from suite.training.settings import TrainerConfig
 from suite.training.sharding import ShardedBase
 from suite.training.snapshots import Snapshots
@@ -50,6 +52,7 @@ def fit(
     folder: str | Path | None = None,
     record: Mapping[str, Any] | None = None,
     label: str = "training",
+    part_of: str | Path | None = None,
 ) -> Run:
     """Train `recipe` on `data` and write the run folder.
 
@@ -58,10 +61,12 @@ def fit(
         data: a data module, a training loader, or a training and a validation loader.
         config: how to train.
         procedures: changes of the procedure, outermost first.
-        resume: run folder of a training that was stopped; it continues exactly where it was last saved.
+        resume: run folder of a training that was stopped; it continues exactly where it was last saved. One that has
+            finished goes on where `config` sets a later end.
         folder: where to write; by default `runs/<time>`.
         record: what `config.yaml` shall say; by default the recipe's class and `config`.
         label: what the progress display calls the run.
+        part_of: folder of the run that this training is a part of, and that a user would resume.
 
     Raises:
         InputError: the input is wrong, in one line.
@@ -70,27 +75,34 @@ def fit(
     config = config or TrainerConfig()
     if resume is not None:
         run = run_folders.existing(resume)
-        if run.finished:
-            return finished_run(run)
     else:
         run = RunFolder(Path(folder)) if folder is not None else run_folders.fresh()
-    check_replaceable(run.adapter, ADAPTER)  # now, not when the training is done
-    recipe.meet(config, data)
-    recipe.procedures = tuple(procedures)
-    recipe.prepare()
-    seed_all(config.seed)
-
-    with stop_signal() as stop, quiet():
-        parts = _Parts.of(config, run, stop, recipe, label)
+    whole = RunFolder(Path(part_of)) if part_of is not None else run
+    with opened(run, whole.path):
+        if resume is not None and not goes_on(run, config):
+            return finished_run(run)
+        if resume is None and not run_folders.is_follower():
+            run_folders.check_unused(run)
+        check_replaceable(run.adapter, ADAPTER)  # now, not when the training is done
         checkpoint = run.checkpoint if resume is not None and run.checkpoint.is_file() else None
-        if parts.trainer.is_global_zero:
-            _open(run, recipe, config, record)
-            parts.lines.forget_after(_saved_step(checkpoint))
-        _train(parts, recipe, data, checkpoint, run)
-        parts.choose_weights(recipe)
-        _close(parts, recipe, run, label)
-        parts.trainer.strategy.barrier("run folder written")
-    return finished_run(run)
+        step = _step_of(checkpoint, run, config)
+        recipe.meet(config, data)
+        recipe.procedures = tuple(procedures)
+        recipe.prepare()
+        seed_all(config.seed)
+        with stop_signal() as stop, quiet():
+            parts = _Parts.of(config, run, stop, recipe, label)
+            if parts.trainer.is_global_zero:
+                parts.lines.forget_after(step)
+                _open(run, recipe, config, record)
+            try:
+                _train(parts, recipe, data, checkpoint)
+                parts.choose_weights(recipe)
+                _close(parts, recipe, run, label)
+            except (StopRequested, KeyboardInterrupt) as stopped:
+                raise _interrupted(parts.trainer, run, whole, stopped) from stopped
+            parts.trainer.strategy.barrier("run folder written")
+        return finished_run(run)
 
 
 @dataclass
@@ -117,7 +129,7 @@ class _Parts:
             # The best weights are taken before the average makes room for the live ones again.
             best,
             average,
-            Snapshots(run.steps, config.keep_every, config.keep_last) if config.keep_every else None,
+            Snapshots(run.steps, config.keep_every, config.keep_last, run.checkpoint) if config.keep_every else None,
             LastCheckpoint(run.checkpoint, config.checkpoint_every, stop),
         ]
         tensorboard = TensorBoardLogger(run.path, name="", version="", default_hp_metric=False)
@@ -172,6 +184,7 @@ def _lightning_trainer(
         num_sanity_val_steps=0,
         deterministic="warn" if config.deterministic else None,
         callbacks=callbacks,
+        plugins=[CheckpointFile()],
         logger=loggers,
         log_every_n_steps=config.log_every,
         # What FSDP gathers in inference mode could not be used in training again.
@@ -192,7 +205,7 @@ def precision_of(config: TrainerConfig) -> Any:
     return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
 
 
-def _train(parts: _Parts, recipe: AdapterModule, data: Any, checkpoint: Path | None, run: RunFolder) -> None:
+def _train(parts: _Parts, recipe: AdapterModule, data: Any, checkpoint: Path | None) -> None:
     arguments: dict[str, Any]
     if isinstance(data, L.LightningDataModule):
         arguments = {"datamodule": data}
@@ -202,23 +215,36 @@ def _train(parts: _Parts, recipe: AdapterModule, data: Any, checkpoint: Path | N
     try:
         with undisguised():
             parts.trainer.fit(recipe, ckpt_path=checkpoint, weights_only=True, **arguments)
-    except (StopRequested, KeyboardInterrupt) as stopped:
-        if parts.trainer.is_global_zero:
-            run.mark("interrupted", step=parts.trainer.global_step)
-            print(f"\nstopped. Go on with --resume {run.path}", file=sys.stderr, flush=True)
-        raise Interrupted(run.path) from stopped
+    except ValueError as error:
+        if "val_check_interval" not in str(error):
+            raise
+        raise InputError(
+            f"trainer.val_every is {parts.trainer.val_check_interval} batches, and an epoch has "
+            f"{parts.trainer.fit_loop.max_batches}; give at most that, or epochs as a float, e.g. 2.0"
+        ) from error
+
+
+def _interrupted(trainer: L.Trainer, run: RunFolder, whole: RunFolder, stopped: BaseException) -> Interrupted:
+    """Note and say that the user has stopped the run."""
+    if trainer.is_global_zero:
+        run.mark("interrupted", step=trainer.global_step)
+        how = (
+            "stopped"
+            if isinstance(stopped, StopRequested)
+            else "stopped at once, what came after the last save is lost"
+        )
+        print(f"\n{how}. Go on with --resume {whole.path}", file=sys.stderr, flush=True)
+    return Interrupted(whole.path)
 
 
 def _open(run: RunFolder, recipe: AdapterModule, config: TrainerConfig, record: Mapping[str, Any] | None) -> None:
     """Write what reproduces the run before anything can go wrong."""
-    run.path.mkdir(parents=True, exist_ok=True)
     if record is None:
         settings = dataclasses.asdict(config)
         seed = settings.pop("seed")
         name = f"{type(recipe).__module__}:{type(recipe).__qualname__}"
         record = {"recipe_class": name, "base": recipe.base, "seed": seed, "trainer": settings}
-    run.write_config(dict(record))
-    run.mark("running")
+    run.start(dict(record))
 
 
 def _close(parts: _Parts, recipe: AdapterModule, run: RunFolder, label: str) -> None:
@@ -233,10 +259,13 @@ def _close(parts: _Parts, recipe: AdapterModule, run: RunFolder, label: str) -> 
     run.mark("finished", step=parts.trainer.global_step, metrics=metrics)
 
 
-def _saved_step(checkpoint: Path | None) -> int:
+def _step_of(checkpoint: Path | None, run: RunFolder, config: TrainerConfig) -> int:
+    """The step at which a run goes on, -1 for a new one; the checkpoint is looked through before anything is loaded."""
     if checkpoint is None:
         return -1
-    return int(torch.load(checkpoint, weights_only=True, map_location="cpu", mmap=True)["global_step"])
+    saved = read_checkpoint(checkpoint)
+    check_end(run, config, saved)
+    return int(saved["global_step"])
 
 
 @contextmanager

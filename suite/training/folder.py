@@ -7,7 +7,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 
@@ -16,6 +16,7 @@ from suite.files import write_text
 
 Status = Literal["running", "interrupted", "finished"]
 _INHERITED = "SUITE_RUN_FOLDER"
+_ADVICE = "put back a copy of the file, or train anew in another folder"
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,23 @@ class RunFolder:
         return self.path / "run.json"
 
     def state(self) -> dict[str, Any]:
-        """The state file's content; empty where there is none."""
-        return json.loads(self.state_file.read_text()) if self.state_file.is_file() else {}
+        """The state file's content; empty where there is none.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        if not self.state_file.is_file():
+            return {}
+        try:
+            state = json.loads(self.state_file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"{self.state_file} is damaged: {_ADVICE}") from error
+        if not isinstance(state, dict) or state.get("status") not in get_args(Status):
+            raise InputError(f"{self.state_file} does not say how far the run has got: {_ADVICE}")
+        metrics = state.get("metrics", {})
+        if not isinstance(metrics, dict) or not all(isinstance(value, int | float) for value in metrics.values()):
+            raise InputError(f"{self.state_file} holds metrics that are no numbers: {_ADVICE}")
+        return state
 
     def mark(self, status: Status, **facts: Any) -> None:
         """Record how far the run has got."""
@@ -80,6 +96,11 @@ class RunFolder:
 
     def write_config(self, record: dict[str, Any]) -> None:
         write_text(self.config, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
+
+    def start(self, record: dict[str, Any]) -> None:
+        """Write down what the run is trained with, for people and for the next start, and that it is running."""
+        self.write_config(record)
+        self.mark("running", config=json.loads(json.dumps(record, default=str)))
 
 
 @dataclass(frozen=True)
@@ -100,7 +121,16 @@ class Run:
 
 
 def finished_run(run: RunFolder) -> Run:
-    """What a finished run folder holds."""
+    """What a finished run folder holds.
+
+    Raises:
+        InputError: its adapter is gone.
+    """
+    if not any((run.adapter / name).is_file() for name in ("suite.json", "adapter_config.json")):
+        raise InputError(
+            f"{run.path} is marked as finished and {run.adapter} holds no adapter; put it back, or delete "
+            f"{run.state_file} to train it again"
+        )
     report = run.report if run.report.is_file() else None
     return Run(run.path, run.adapter, run.state().get("metrics", {}), report)
 
@@ -145,6 +175,21 @@ def existing(path: str | Path) -> RunFolder:
     return folder
 
 
+def unfinished(checkpoint: Path) -> Path:
+    """Where a checkpoint is written before it takes its name."""
+    return checkpoint.with_name(f".{checkpoint.name}.part")
+
+
+def check_unused(folder: RunFolder) -> None:
+    """Refuse a folder in which a training has left something to resume or to keep.
+
+    Raises:
+        InputError: it has.
+    """
+    if folder.state_file.is_file() and (folder.finished or folder.checkpoint.is_file()):
+        raise InputError(f"{folder.path} already holds a run; resume it, or name another folder")
+
+
 def latest_unfinished(parent: str | Path) -> RunFolder:
     """The youngest run below `parent` that did not finish.
 
@@ -154,6 +199,9 @@ def latest_unfinished(parent: str | Path) -> RunFolder:
     files = sorted(Path(parent).glob("*/run.json"), key=lambda file: file.stat().st_mtime, reverse=True)
     for file in files:
         folder = RunFolder(file.parent)
-        if not folder.finished:
-            return folder
+        try:
+            if not folder.finished:
+                return folder
+        except InputError:
+            continue  # damaged: it can be named, and then says so
     raise InputError(f"no unfinished run in {parent}; start one without --resume, or name the folder of a run")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+
+from suite.training.folder import is_follower
+
+ACKNOWLEDGED = b"\nstopping as soon as the run is saved; press Ctrl-C again to stop at once, at the last save\n"
 
 
 class Interrupted(KeyboardInterrupt):
@@ -31,7 +36,7 @@ class StopRequested(BaseException):
 
 
 class StopSignal:
-    """Whether the user has asked to stop. The second Ctrl-C does not wait for the step to end."""
+    """Whether the user has asked to stop. The second Ctrl-C does not wait for the next save."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -40,6 +45,9 @@ class StopSignal:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
+        if not is_follower():
+            # Not by print: a signal may come in the middle of one, which cannot be begun twice.
+            os.write(2, ACKNOWLEDGED)
 
 
 @contextmanager

@@ -55,13 +55,23 @@ class JsonLines(Logger):
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a `metrics.jsonl`; a last line that was cut off is left out."""
-    lines = []
-    for text in path.read_text(encoding="utf-8").splitlines():
+    """The lines of a `metrics.jsonl`; a last line that was cut off is left out.
+
+    Raises:
+        InputError: another line is not as we write it.
+    """
+    lines: list[dict[str, Any]] = []
+    texts = path.read_bytes().splitlines()
+    for number, text in enumerate(texts, 1):
         try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
-            break
+            line = json.loads(text)
+        except ValueError:
+            if number == len(texts):
+                break
+            line = None
+        if not isinstance(line, dict) or not isinstance(line.get("step", ""), int | None):
+            raise InputError(f"{path}, line {number}: no JSON object with a step; take the line out")
+        lines.append(line)
     return lines
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 
 from suite.files import ADAPTER, atomic_folder
+from suite.training.checkpointing import check_finite
 from suite.training.module import AdapterModule
 
 
@@ -19,10 +20,11 @@ class Snapshots(L.Callback):
         folder: gets a folder `step_NNNNNN` for each, an adapter like the run's own.
         every: optimiser steps between two.
         last: how many stay, the newest; None: all.
+        checkpoint: the run's, which a message may name.
     """
 
-    def __init__(self, folder: Path, every: int, last: int | None = None) -> None:
-        self.folder, self.every, self.last = folder, every, last
+    def __init__(self, folder: Path, every: int, last: int | None, checkpoint: Path) -> None:
+        self.folder, self.every, self.last, self.checkpoint = folder, every, last, checkpoint
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -32,6 +34,7 @@ class Snapshots(L.Callback):
         if not trainer.is_global_zero or step == 0 or step % self.every or path.exists():
             return
         assert isinstance(pl_module, AdapterModule)
+        check_finite(trainer, self.checkpoint)
         with atomic_folder(path, ADAPTER) as part:
             pl_module.save_adapter(part)
         if self.last is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import torch
 from torch import Tensor, nn
 
 COUNT = "num_batches_tracked"
@@ -46,6 +47,22 @@ class TrainedState:
         normed = {name.removesuffix(COUNT) for name in moved if name.endswith(COUNT)}
         statistics = {norm + name for norm in normed for name in ("running_mean", "running_var")}
         return self.trainable() | moved | statistics | self._resumed
+
+    def not_finite(self) -> str | None:
+        """The name of a trained parameter that holds NaN or infinity, or of a buffer that holds NaN, else None."""
+        names, trainable = self.names(), self.trainable()
+        good = {
+            # A buffer may start at infinity, as the extremes of an observer do.
+            name: (value.isfinite() if name in trainable else ~value.isnan()).all()
+            for name, value in self.module.state_dict().items()
+            if name in names and value.is_floating_point()
+        }
+        if not good:
+            return None
+        # One value for all, so that a device is waited for once.
+        device = next(iter(good.values())).device
+        whole = torch.stack([value.to(device) for value in good.values()])  # (tensors,)
+        return None if bool(whole.all()) else next(n for n, ok in zip(good, whole.tolist(), strict=True) if not ok)
 
     def copy(self) -> dict[str, Tensor]:
         """The trained tensors by name, on the CPU."""
