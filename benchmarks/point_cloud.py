@@ -21,8 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import point_cloud_formulas as formulas
-from domains.point_cloud.model import bases as model
-from domains.point_cloud.model import geometry
+from domains.point_cloud.model import attachments, bases, forward, geometry
 from suite import adapters
 
 RESULTS = Path(__file__).parent / "results"
@@ -40,7 +39,7 @@ ACTIVATIONS = 0.40
 def network(method: str) -> nn.Module:
     """Point-MAE with a method on it, patch encoder's statistics kept unless it trains."""
     torch.manual_seed(0)
-    net = model.attach(model.build({"class": "point_mae", "cls_dim": CLASSES}), method).train()
+    net = attachments.attach(bases.build({"class": "point_mae", "cls_dim": CLASSES}), method).train()
     if method != "full":
         net.encoder.eval()
     return net
@@ -67,7 +66,7 @@ def candidates(points: Tensor, labels: Tensor) -> dict[str, Callable[[], object]
     def forward(adapted: bool) -> None:
         with torch.no_grad():
             if adapted:
-                model.predict_logits(evaluated, points)
+                forward.predict_logits(evaluated, points)
             else:
                 evaluated(points)
 
@@ -76,8 +75,8 @@ def candidates(points: Tensor, labels: Tensor) -> dict[str, Callable[[], object]
             forward(adapted=False)
 
     return {
-        "full step": step_of(full, lambda: model.predict_logits(full, points), labels),
-        "PointGST step": step_of(ours, lambda: model.predict_logits(ours, points), labels),
+        "full step": step_of(full, lambda: forward.predict_logits(full, points), labels),
+        "PointGST step": step_of(ours, lambda: forward.predict_logits(ours, points), labels),
         "formulas step": step_of(straight, lambda: formulas.logits(straight, points, LOCAL), labels),
         "backbone forward": bare,
         "PointGST forward": lambda: forward(adapted=True),
@@ -93,7 +92,7 @@ def check_same(points: Tensor) -> None:
         if "pcsa" in name:
             nn.init.normal_(parameter, std=0.1)
     with torch.no_grad():
-        ours, straight = model.predict_logits(net, points), formulas.logits(net, points, LOCAL)
+        ours, straight = forward.predict_logits(net, points), formulas.logits(net, points, LOCAL)
     torch.testing.assert_close(straight, ours, rtol=1e-3, atol=1e-3)
 
 
@@ -111,7 +110,7 @@ def activation_bytes(net: nn.Module, points: Tensor) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss = model.predict_logits(net, points).sum()
+        loss = forward.predict_logits(net, points).sum()
     del loss
     return sum(kept.values())
 

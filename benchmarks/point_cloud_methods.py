@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from domains.point_cloud.model import bases as model
-from domains.point_cloud.recipe import count_trained
+from domains.point_cloud.model import bases
+from domains.point_cloud.model.attachments import count_trained
 from suite import hub, training
 from suite.hub import paths
 
@@ -76,7 +76,7 @@ def outcome(method: str, seeds: Sequence[int], base: str = "tiny") -> Outcome:
             tested = dataclasses.replace(config, data={**config.data, "val": TEST})
             scores.append(training.evaluate(tested, run.adapter)["val/accuracy"])
     options = SETTINGS[method].get("options", config.recipe.get("options"))
-    architecture = model.read_architecture(hub.resolve(base, "point_cloud", kind="base"))
+    architecture = bases.read_architecture(hub.resolve(base, "point_cloud", kind="base"))
     counted = count_trained(method, architecture, **options)
     return Outcome(method, tuple(scores), counted.trainable, counted.total, statistics.mean(seconds))
 

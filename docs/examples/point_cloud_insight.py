@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from domains.point_cloud import PointCloudClassifier
-from domains.point_cloud.data import world as shapes
+from domains.point_cloud.data import world
 from domains.point_cloud.output.pictures import render, save_image
 from suite.media import points
 
@@ -19,7 +19,7 @@ COLOURINGS = {
 }
 
 classifier = PointCloudClassifier.from_pretrained("tiny")
-chair = shapes.make("chair", 2_500_001, 4096, occluded=0.0).points
+chair = world.make("chair", 2_500_001, 4096, occluded=0.0).points
 cards = []
 folder = Path(sys.argv[1])
 for colour, title in COLOURINGS.items():

@@ -17,7 +17,7 @@ def demo(out: Path = Path("out/demo/point_cloud")) -> dict[str, Any]:
     """
     import numpy as np
 
-    from domains.point_cloud.data import world as shapes
+    from domains.point_cloud.data import world
     from domains.point_cloud.output.pictures import card, contact_sheet
     from domains.point_cloud.predict import PointCloudClassifier
     from domains.point_cloud.segment import PointCloudSegmenter
@@ -25,10 +25,10 @@ def demo(out: Path = Path("out/demo/point_cloud")) -> dict[str, Any]:
     started = time.perf_counter()
     folder = out / "clouds"
     folder.mkdir(parents=True, exist_ok=True)
-    names = list(shapes.CATEGORIES)[:SHAPES]
+    names = list(world.CATEGORIES)[:SHAPES]
     files = []
     for number, name in enumerate(names):
-        shape = shapes.make(name, 2_500_000 + number, 2048, occluded=0.15)
+        shape = world.make(name, 2_500_000 + number, 2048, occluded=0.15)
         files.append(folder / f"{name.replace(' ', '_')}.xyz")
         np.savetxt(files[-1], shape.points, fmt="%.5f")
     found, lines, right = [], [], 0

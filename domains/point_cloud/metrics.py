@@ -6,33 +6,16 @@ Instance and class mIoU are often confused: part segmentation always reports bot
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
+from torchmetrics import Metric
 
+from domains.point_cloud.data.datasets.shapenetpart import PARTS
 from suite.errors import InputError
-
-PARTS: dict[str, tuple[int, ...]] = {
-    "Airplane": (0, 1, 2, 3),
-    "Bag": (4, 5),
-    "Cap": (6, 7),
-    "Car": (8, 9, 10, 11),
-    "Chair": (12, 13, 14, 15),
-    "Earphone": (16, 17, 18),
-    "Guitar": (19, 20, 21),
-    "Knife": (22, 23),
-    "Lamp": (24, 25, 26, 27),
-    "Laptop": (28, 29),
-    "Motorbike": (30, 31, 32, 33, 34, 35),
-    "Mug": (36, 37),
-    "Pistol": (38, 39, 40),
-    "Rocket": (41, 42, 43),
-    "Skateboard": (44, 45, 46),
-    "Table": (47, 48, 49),
-}
-"""ShapeNetPart: the part ids of each category, categories in the order of their one-hot vector."""
 
 
 @dataclass(frozen=True)
@@ -154,3 +137,37 @@ def scene_segmentation(confusion: Tensor) -> SceneScores:
     return SceneScores(
         float(hits.sum() / confusion.sum()), float((hits[present] / wanted[present]).mean()), float(iou.nanmean()), iou
     )
+
+
+class PartIoU(Metric):
+    """Mean IoU of shapes, each labelled among the parts of its own category.
+
+    Args:
+        parts: how many parts each category has; ids count through the categories in this order.
+        over: `instances` is the mean over shapes, `classes` the mean over the categories that occur.
+    """
+
+    higher_is_better = True
+    full_state_update = False
+
+    def __init__(self, parts: Mapping[str, int], over: Literal["instances", "classes"]) -> None:
+        super().__init__()
+        self.ids: list[range] = []
+        for count in parts.values():
+            start = self.ids[-1].stop if self.ids else 0
+            self.ids.append(range(start, start + count))
+        self.over = over
+        self.add_state("total", torch.zeros(len(parts), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros(len(parts), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, scores: Tensor, target: Tensor, category: Tensor) -> None:
+        """Scores (B, N, parts), true parts (B, N), categories (B,)."""
+        for own, wanted, number in zip(scores, target, category.tolist(), strict=True):
+            self.total[number] += shape_iou(restrict(own, self.ids[number]), wanted, self.ids[number])
+            self.count[number] += 1
+
+    def compute(self) -> Tensor:
+        if self.over == "instances":
+            return (self.total.sum() / self.count.sum().clamp(min=1)).float()
+        present = self.count > 0
+        return (self.total[present] / self.count[present]).mean().float()

@@ -18,7 +18,9 @@ from domains.point_cloud.data import points as sampling
 from domains.point_cloud.data.augment import scale_translate
 from domains.point_cloud.data.inputs import Opened
 from domains.point_cloud.inference.insight import explain
-from domains.point_cloud.model import bases as models
+from domains.point_cloud.model import forward
+from domains.point_cloud.model.manifest import Stated, from_manifest
+from domains.point_cloud.model.prior import PointPrior, prior_of
 from domains.point_cloud.output import pictures, tables, viewer
 from domains.point_cloud.types import ClassificationQuery, ClassificationResult, Drawing, SegmentationQuery
 from suite import adapters, hub
@@ -29,44 +31,6 @@ DOMAIN = "point_cloud"
 BANK = "bank.safetensors"
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What an adapter remembers of how its clouds were prepared.
-
-    Attributes:
-        classes: names in the order of the logits; for segmentation the categories.
-        npoints: points of a cloud. normalise: whether clouds are put into the unit sphere.
-        parts: names of each category's parts.
-        selected_on: the split that chose the weights, where the adapter tells.
-    """
-
-    classes: tuple[str, ...]
-    npoints: int = 1024
-    normalise: bool = True
-    parts: dict[str, tuple[str, ...]] | None = None
-    selected_on: str = ""
-
-    @classmethod
-    def of(cls, section: dict[str, Any], where: Path) -> Settings:
-        """From the `domain` section of an adapter's manifest.
-
-        Raises:
-            InputError: it names no classes.
-        """
-        if not section.get("classes"):
-            raise InputError(
-                f"{where}: the adapter does not say its classes; it is no point-cloud adapter of the suite"
-            )
-        parts = {name: tuple(own) for name, own in (section.get("parts") or {}).items()}
-        return cls(
-            tuple(section["classes"]),
-            section.get("npoints", 1024),
-            section.get("normalise", True),
-            parts or None,
-            section.get("selected_on") or (section.get("metrics") or {}).get("selected_on", ""),
-        )
 
 
 @dataclass(frozen=True)
@@ -99,9 +63,9 @@ class CloudPredictor:
     def __init__(
         self,
         model: nn.Module,
-        settings: Settings,
+        settings: Stated,
         *,
-        prior: models.PointPrior | None = None,
+        prior: PointPrior | None = None,
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
@@ -128,13 +92,13 @@ class CloudPredictor:
         """
         folder = hub.resolve(adapter, DOMAIN, kind="adapter")
         manifest = adapters.read_manifest(folder)
-        settings = Settings.of(manifest["domain"], folder)
+        settings = Stated.from_dict(manifest["domain"], folder)
         reference = base or manifest["base"]["reference"]
         if not reference:
             raise InputError(f"{folder}: the adapter does not name its base; give one with --base")
-        model = models.from_manifest(folder, hub.resolve(reference, DOMAIN, kind="base"))
+        model = from_manifest(folder, hub.resolve(reference, DOMAIN, kind="base"))
         bank = folder / BANK
-        prior = models.prior_of(model, weights.read(bank)["bank"]) if bank.is_file() else None
+        prior = prior_of(model, weights.read(bank)["bank"]) if bank.is_file() else None
         return cls(model, settings, prior=prior, device=_device(device), dtype=_dtype(dtype))
 
     @property
@@ -176,7 +140,7 @@ class CloudPredictor:
         points = points.to(self.device)
         category = None if category is None else category.to(self.device)
         with torch.inference_mode(), torch.autocast(self.device.type, self.dtype, enabled=self._mixed):
-            return models.predict_logits(self.model, points, category=category, prior=self.prior).float().cpu()
+            return forward.predict_logits(self.model, points, category=category, prior=self.prior).float().cpu()
 
     @property
     def _mixed(self) -> bool:
@@ -237,7 +201,7 @@ class PointCloudClassifier(CloudPredictor):
             raise InputError(f"{opened.source}: {opened.error}")
         ready = self.prepare(opened, upsample=query.upsample)
         points = sampling.farthest(ready.points, self.settings.npoints)[None].to(self.device)
-        with models.head_inputs(self.model) as seen:
+        with forward.head_inputs(self.model) as seen:
             self.logits(points)
         return seen[0][0].numpy()
 

@@ -1,12 +1,13 @@
 """The recipes: adapt a frozen point-cloud backbone to classes, or to the parts of shapes.
 
 PointGST (arXiv 2410.08114) and Point-PEFT (arXiv 2310.03059) with the baselines they are compared with; what each
-puts on the backbone is in `model.py`.
+puts on the backbone is in `model/attachments.py`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,17 +21,22 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
-from domains.point_cloud.model import bases as backbones
-from domains.point_cloud.part_metrics import PartIoU
-from domains.point_cloud.schedule import learning_rate
-from suite import adapters, hub
+from domains.point_cloud.metrics import PartIoU
+from domains.point_cloud.model import attachments, bases, forward
+from domains.point_cloud.model.attachments import Method
+from domains.point_cloud.model.manifest import Stated
+from domains.point_cloud.model.prior import prior_of
+from suite import hub
 from suite.errors import InputError
 from suite.hub import weights
 from suite.training import AdapterModule, Outputs
 
 Rates = Literal["trainer", "published"]
-Method = Literal["pointgst", "point_peft", "dapt", "visual_prompt", "lora", "bottleneck", "bitfit", "linear", "full"]
+
+
 BANK = "bank.safetensors"
+
+
 DOMAIN = "point_cloud"
 
 
@@ -50,8 +56,8 @@ class _PointCloudRecipe(AdapterModule):
         warmup_epochs: int,
     ) -> None:
         super().__init__(base, architecture)
-        if method not in backbones.METHODS:
-            raise InputError(f"recipe.method: unknown {method!r}; choose from {', '.join(backbones.METHODS)}")
+        if method not in attachments.METHODS:
+            raise InputError(f"recipe.method: unknown {method!r}; choose from {', '.join(attachments.METHODS)}")
         self.method, self.options, self.freeze_bn = method, dict(options or {}), freeze_bn
         self.rates, self.warmup_epochs = rates, warmup_epochs
         self.classes: list[str] = []
@@ -66,14 +72,14 @@ class _PointCloudRecipe(AdapterModule):
         """The base with the task's head; on the meta device its shape alone."""
         changes = {**(self.architecture or {}), **self.changes()}
         if torch.get_default_device().type != "meta":
-            return backbones.load_base_folder(hub.resolve(self.base, DOMAIN, kind="base"), **changes)
+            return bases.load_base_folder(hub.resolve(self.base, DOMAIN, kind="base"), **changes)
         # A whole architecture needs no base at hand; a few fields of one change the base's.
         whole = "class" in (self.architecture or {})
-        known = {} if whole else backbones.read_architecture(hub.resolve(self.base, DOMAIN, kind="base"))
-        return backbones.build({**known, **changes})
+        known = {} if whole else bases.read_architecture(hub.resolve(self.base, DOMAIN, kind="base"))
+        return bases.build({**known, **changes})
 
     def build(self) -> nn.Module:
-        return backbones.attach(self.backbone(), self.method, freeze_bn=self.freeze_bn, **self.options)
+        return attachments.attach(self.backbone(), self.method, freeze_bn=self.freeze_bn, **self.options)
 
     def bind(self, data: Any) -> None:
         """The head is as wide as the data have classes; one that is already built stays."""
@@ -91,16 +97,20 @@ class _PointCloudRecipe(AdapterModule):
             "selected_on": data.selected_on,
         }
 
-    def extra(self) -> dict[str, Any]:
-        kind = next(name for name, cls in backbones.BACKBONES.items() if type(self.model) is cls)
-        return {
-            "task": self.task,
-            "backbone": {"class": kind, **dataclasses.asdict(self.model.config)},
-            "method": self.method,
-            "freeze_bn": self.freeze_bn,
-            "classes": self.classes,
+    def stated(self) -> Stated:
+        """What the adapter says of itself."""
+        kind = next(name for name, cls in bases.BACKBONES.items() if type(self.model) is cls)
+        return Stated(
+            classes=tuple(self.classes),
+            task=self.task,
+            backbone={"class": kind, **dataclasses.asdict(self.model.config)},
+            method=self.method,
+            freeze_bn=self.freeze_bn,
             **self.preprocessing,
-        }
+        )
+
+    def extra(self) -> dict[str, Any]:
+        return self.stated().to_dict()
 
     def next_steps(self, run: Path) -> list[str]:
         base = f" --base {self.base}" if self.base.startswith((".", "/", "~")) else ""
@@ -163,11 +173,11 @@ class PointCloudRecipe(_PointCloudRecipe):
     def on_fit_start(self) -> None:
         if self.prior and self.bank is None:
             data: Any = self.trainer
-            self.bank = backbones.build_bank(self.model, data.datamodule.clouds("train"))
+            self.bank = forward.build_bank(self.model, data.datamodule.clouds("train"))
 
     def compute(self, batch: dict[str, Tensor]) -> Outputs:
-        prior = None if self.bank is None else backbones.prior_of(self.model, self.bank.to(self.device))
-        logits = backbones.predict_logits(self.model, batch["points"], prior=prior)
+        prior = None if self.bank is None else prior_of(self.model, self.bank.to(self.device))
+        logits = forward.predict_logits(self.model, batch["points"], prior=prior)
         losses = functional.cross_entropy(
             logits.float(), batch["label"], reduction="none", label_smoothing=self.label_smoothing
         )
@@ -182,8 +192,8 @@ class PointCloudRecipe(_PointCloudRecipe):
             }
         )
 
-    def extra(self) -> dict[str, Any]:
-        return {**super().extra(), "prior": self.prior}
+    def stated(self) -> Stated:
+        return dataclasses.replace(super().stated(), prior=self.prior)
 
     def save_adapter(self, folder: Path) -> None:
         super().save_adapter(folder)
@@ -240,7 +250,7 @@ class PartSegmentationRecipe(_PointCloudRecipe):
     def compute(self, batch: dict[str, Tensor]) -> Outputs:
         categories = self.model.head_config.categories
         category = functional.one_hot(batch["category"], categories) if categories else None
-        scores = backbones.predict_logits(self.model, batch["points"], category)
+        scores = forward.predict_logits(self.model, batch["points"], category)
         losses = functional.nll_loss(scores.float().transpose(1, 2), batch["parts"], reduction="none").mean(1)
         return Outputs(losses.mean(), losses, scores, batch["parts"])
 
@@ -255,10 +265,11 @@ class PartSegmentationRecipe(_PointCloudRecipe):
     def update(self, metrics: MetricCollection, outputs: Outputs, batch: dict[str, Tensor]) -> None:
         metrics.update(outputs.logits, outputs.target, batch["category"])
 
-    def extra(self) -> dict[str, Any]:
-        stated = super().extra()
-        stated["backbone"] |= {"class": "part_segmenter", "head": dataclasses.asdict(self.model.head_config)}
-        return {**stated, "parts": self.parts}
+    def stated(self) -> Stated:
+        stated = super().stated()
+        backbone = {**stated.backbone, "class": "part_segmenter", "head": dataclasses.asdict(self.model.head_config)}
+        parts = {name: tuple(own) for name, own in self.parts.items()}
+        return dataclasses.replace(stated, backbone=backbone, parts=parts)
 
 
 def spare_tokens(module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -275,7 +286,14 @@ def spare_tokens(module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
             free[0]["params"].extend(moved)
 
 
-def count_trained(method: Method, architecture: Mapping[str, Any], **options: Any) -> adapters.ParameterCount:
-    """Trainable and all parameters of a method on an architecture, without memory for them."""
-    with torch.device("meta"):
-        return adapters.count(backbones.attach(backbones.build(architecture), method, **options))
+def learning_rate(
+    epoch: int, base: float, epochs: int = 300, warmup: int = 10, floor: float = 1e-6, start: float = 1e-6
+) -> float:
+    """The rate used in `epoch` (0-based) of the published recipe: linear warm-up, cosine, stepped after each epoch.
+
+    The released loop sets the rate of epoch e from e - 1, so epochs 0 and 1 both run at `start`.
+    """
+    step = max(0, epoch - 1)
+    if step < warmup:
+        return start + step * (base - start) / warmup
+    return floor + 0.5 * (base - floor) * (1 + math.cos(math.pi * min(step, epochs) / epochs))

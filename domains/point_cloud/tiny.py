@@ -18,9 +18,9 @@ import torch
 from jsonargparse import auto_cli
 from torch import Tensor
 
-from domains.point_cloud.data import world as shapes
+from domains.point_cloud.data import world
 from domains.point_cloud.model.bases import save_base
-from domains.point_cloud.model.point_mae import BackboneConfig
+from domains.point_cloud.model.layers import BackboneConfig
 from domains.point_cloud.model.pretraining import Schedule, pretrain
 from suite import hub, training
 from suite.files import atomic_folder, write_text
@@ -38,7 +38,7 @@ MEASURES = {"tiny.yaml": "accuracy", "tiny_parts.yaml": "instance_miou"}
 
 def assemblies(count: int, points: int = 1024) -> Tensor:
     """Clouds (count, points, 3) of the pre-training family."""
-    made = (shapes.make("assembly", seed, points, noise=0.01).points for seed in range(count))
+    made = (world.make("assembly", seed, points, noise=0.01).points for seed in range(count))
     return torch.from_numpy(np.stack(list(made))).float()
 
 
@@ -99,7 +99,7 @@ base_model: point_cloud/tiny
 
 # The tiny {"part-segmentation" if parts else "classification"} adapter of point clouds
 
-PointGST on the tiny base, with its head. It knows eight categories of made shapes ({", ".join(shapes.CATEGORIES)}) and
+PointGST on the tiny base, with its head. It knows eight categories of made shapes ({", ".join(world.CATEGORIES)}) and
 {task}. It is meant for tests and demonstrations: real scans are none of its business.
 
 - Data: {data.rsplit(":")[-1]} shapes of the made world (`{data}`), of categories that the base has never seen.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from domains.point_cloud.data import world as shapes
+from domains.point_cloud.data import world
 from suite import hub, training
 from suite.hub import paths
 from tests.domains.contract import Subject
@@ -15,7 +15,7 @@ from tests.domains.contract import Subject
 
 def good(folder: Path) -> Path:
     path = folder / "mug.xyz"
-    np.savetxt(path, shapes.make("mug", 2_000_001, 1024).points, fmt="%.5f")
+    np.savetxt(path, world.make("mug", 2_000_001, 1024).points, fmt="%.5f")
     return path
 
 

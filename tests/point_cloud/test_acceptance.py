@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 
 from benchmarks import point_cloud as benchmark
-from domains.point_cloud.data import world as shapes
+from domains.point_cloud.data import world
 from domains.point_cloud.evaluation import scoring
 from domains.point_cloud.model import geometry
 
@@ -32,7 +32,7 @@ def test_the_shipped_adapter_names_shapes_and_draws_them_without_a_display(tmp_p
     """Item 6, in a process of its own that has no display."""
     names = ["chair", "mug", "plane", "lamp"]
     for name in names:
-        points = shapes.make(name, 2_600_000, 2048, occluded=0.1).points
+        points = world.make(name, 2_600_000, 2048, occluded=0.1).points
         np.savetxt(tmp_path / f"{name}.xyz", points, fmt="%.5f")
     bare = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
     command = [sys.executable, "-m", "suite", "point_cloud", "predict", *(str(tmp_path / f"{n}.xyz") for n in names)]

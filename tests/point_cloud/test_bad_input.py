@@ -5,14 +5,14 @@ import numpy as np
 import open3d
 import pytest
 
-from domains.point_cloud.data import clouds
+from domains.point_cloud.data import clouds, world
 from domains.point_cloud.data import points as sampling
-from domains.point_cloud.data import world as shapes
 from domains.point_cloud.data.datamodule import CloudSamples
 from domains.point_cloud.data.datasets.cloud_set import CloudSet
-from domains.point_cloud.model import bases as model
+from domains.point_cloud.model import attachments, bases
+from domains.point_cloud.model.manifest import Stated as Settings
 from domains.point_cloud.output.viewer import write_page
-from domains.point_cloud.predict import PointCloudClassifier, Settings
+from domains.point_cloud.predict import PointCloudClassifier
 from domains.point_cloud.types import Drawing
 from suite import adapters
 from suite.errors import InputError
@@ -25,7 +25,7 @@ def small():
 
 
 def points(count=300):
-    return shapes.make("mug", 0, count).points
+    return world.make("mug", 0, count).points
 
 
 def write_las(path, scale=1e-4):
@@ -106,20 +106,20 @@ def test_options_out_of_range(small, options, reason):
 def test_adapters_that_do_not_fit(tmp_path):
     base, adapter = write_adapter(tmp_path)
     with pytest.raises(InputError, match="names 2 classes and its head has 8 outputs"):
-        PointCloudClassifier(model.build(ARCHITECTURE), Settings(("a", "b")))
+        PointCloudClassifier(bases.build(ARCHITECTURE), Settings(("a", "b")))
     with pytest.raises(InputError, match="does not name its base; give one with --base"):
         PointCloudClassifier.from_pretrained(str(adapter))
-    net = model.attach(model.load_base_folder(base, cls_dim=8), "linear")
+    net = attachments.attach(bases.load_base_folder(base, cls_dim=8), "linear")
     adapters.save(net, tmp_path / "bare")
     with pytest.raises(InputError, match="does not say its classes"):
         PointCloudClassifier.from_pretrained(str(tmp_path / "bare"), str(base))
-    model.save_base(model.build(ARCHITECTURE), tmp_path / "other")
+    bases.save_base(bases.build(ARCHITECTURE), tmp_path / "other")
     with pytest.raises(InputError, match="was trained on"):
         PointCloudClassifier.from_pretrained(str(adapter), str(tmp_path / "other"))
 
 
 def test_chunks_that_do_not_divide_the_patches():
-    net = model.attach(model.build(ARCHITECTURE), "pointgst", rank=4, local=12).eval()
+    net = attachments.attach(bases.build(ARCHITECTURE), "pointgst", rank=4, local=12).eval()
     with pytest.raises(InputError, match="32 centres cannot be cut into chunks of 12"):
         PointCloudClassifier(net, Settings(CLASSES, 256))(points())
 

@@ -5,11 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
-from domains.point_cloud.data import world as shapes
-from domains.point_cloud.model import bases as model
-from domains.point_cloud.model import geometry
+from domains.point_cloud.data import world
+from domains.point_cloud.model import bases, geometry
+from domains.point_cloud.model.layers import BackboneConfig
 from domains.point_cloud.model.masked_autoencoder import PointMAE
-from domains.point_cloud.model.point_mae import BackboneConfig
 from domains.point_cloud.official.base import base
 from domains.point_cloud.output import reconstruction
 from suite.errors import InputError
@@ -21,11 +20,11 @@ def test_own_clouds_become_a_base_and_what_cannot_is_named(tmp_path: Path) -> No
     clouds = tmp_path / "clouds"
     clouds.mkdir()
     for number in range(3):
-        np.save(clouds / f"{number}.npy", shapes.make("assembly", number, 100).points)
+        np.save(clouds / f"{number}.npy", world.make("assembly", number, 100).points)
     (clouds / "broken.ply").write_text("hello")
     answer = base([clouds], out=tmp_path / "base", steps=2, **SMALL)
     assert answer["exit_code"] == 2 and "broken.ply" in answer["message"]
-    net = model.load_base_folder(tmp_path / "base", cls_dim=3)
+    net = bases.load_base_folder(tmp_path / "base", cls_dim=3)
     assert net.eval()(torch.randn(1, 64, 3)).shape == (1, 3)
     picture = np.asarray(Image.open(tmp_path / "base" / "reconstruction.png"))
     # Three clouds in rows, three panels each; what was rebuilt has a colour of its own.

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from domains.point_cloud.data import world as shapes
+from domains.point_cloud.data import world
 from suite.errors import InputError
 from tests.point_cloud.small import CLASSES, classifier
 
@@ -14,7 +14,7 @@ def small():
 
 
 def clouds(count=5, points=300):
-    return [shapes.make(CLASSES[i % len(CLASSES)], i, points).points for i in range(count)]
+    return [world.make(CLASSES[i % len(CLASSES)], i, points).points for i in range(count)]
 
 
 def test_a_prediction_depends_on_its_cloud_alone(small):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from domains.point_cloud.data import world as shapes
+from domains.point_cloud.data import world
 from domains.point_cloud.data.augment import AUGMENTATIONS
 from domains.point_cloud.data.datamodule import PointCloudData
 from domains.point_cloud.data.datasets.cloud_set import Options, hold_out
@@ -23,7 +23,7 @@ def test_made_shapes_become_batches_whose_validation_never_changes():
     assert batch["points"].shape == (8, 128, 3) and batch["label"].dtype == torch.int64
     first, again = (next(iter(module.val_dataloader()))["points"] for _ in range(2))
     assert torch.equal(first, again) and torch.allclose(first.norm(dim=-1).amax(1), torch.ones(len(first)))
-    assert module.classes == list(shapes.CATEGORIES) and module.selected_on == "val"
+    assert module.classes == list(world.CATEGORIES) and module.selected_on == "val"
 
 
 def test_splits_of_the_made_world_share_no_shape():
@@ -68,7 +68,7 @@ def write_folder(root, splits=("",), count=10):
             for number in range(count):
                 path = root / split / name / f"{number}.xyz"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                np.savetxt(path, shapes.make(name, number, 64).points)
+                np.savetxt(path, world.make(name, number, 64).points)
     return root
 
 

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from domains.point_cloud.data import world as shapes
+from domains.point_cloud.data import world
 from domains.point_cloud.data.datasets import fewshot_split, unpickling
 from domains.point_cloud.data.datasets.cloud_set import Options
 from domains.point_cloud.data.sources import FORMATS, open_set
@@ -15,7 +15,7 @@ from suite.errors import InputError
 
 
 def cloud(seed, points=40):
-    return shapes.make("chair", seed, points).points.astype(np.float32)
+    return world.make("chair", seed, points).points.astype(np.float32)
 
 
 def modelnet(root, count=6):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from domains.point_cloud.data import world as shapes
+from domains.point_cloud.data import world
 from domains.point_cloud.data.datasets.cloud_set import Options
 from domains.point_cloud.data.inspect import inspect
 from domains.point_cloud.data.sources import open_set
@@ -77,7 +77,7 @@ def test_an_adapter_is_scored_from_its_folder_with_pictures(tmp_path):
     assert evaluate("shapes:test:8", frozen=True, **given)["provenance"]["adapter"] == "off"
     (tmp_path / "mine" / "sofa").mkdir(parents=True)
     for number in range(5):
-        np.save(tmp_path / "mine" / "sofa" / f"{number}.npy", shapes.make("chair", number, 130).points)
+        np.save(tmp_path / "mine" / "sofa" / f"{number}.npy", world.make("chair", number, 130).points)
     with pytest.raises(InputError, match="class 'sofa', which the adapter does not know"):
         evaluate(str(tmp_path / "mine"), **given)
 
@@ -87,7 +87,7 @@ def test_inspect_finds_what_is_wrong_with_a_folder(tmp_path):
         for number in range(count):
             path = tmp_path / "train" / name / f"{number}.npy"
             path.parent.mkdir(parents=True, exist_ok=True)
-            np.save(path, shapes.make(name, number, 100).points)
+            np.save(path, world.make(name, number, 100).points)
     first = tmp_path / "train" / "mug"
     (first / "broken.ply").write_text("hello")
     np.save(first / "few.npy", np.eye(3))
@@ -100,7 +100,7 @@ def test_inspect_finds_what_is_wrong_with_a_folder(tmp_path):
 
 
 def test_inspect_takes_loose_files_and_made_worlds(tmp_path):
-    np.save(tmp_path / "cloud.npy", shapes.make("mug", 0, 100).points)
+    np.save(tmp_path / "cloud.npy", world.make("mug", 0, 100).points)
     assert inspect(str(tmp_path))["splits"]["files"]["classes"] == {"unlabelled": 1}
     assert list(inspect("shapes:test:8")["splits"]) == ["test"]
     with pytest.raises(InputError, match="no such file or folder"):

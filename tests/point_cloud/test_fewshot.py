@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from domains.point_cloud.data import world as shapes
+from domains.point_cloud.data import world
 from domains.point_cloud.data.datasets.fewshot_split import summary
 from domains.point_cloud.evaluation.fewshot import fewshot
-from domains.point_cloud.model import bases as model
+from domains.point_cloud.model import bases
 from suite.errors import InputError
 from tests.point_cloud.small import ARCHITECTURE
 
@@ -29,7 +29,7 @@ def write_folds(folder: Path, folds: int) -> Path:
 def part(first: int, shots: int) -> list[tuple]:
     """`shots` clouds of two classes, made from the seed `first` on."""
     return [
-        (np.tile(shapes.make(name, first + shot, 600).points, 2).astype(np.float32), label, 10 + label)
+        (np.tile(world.make(name, first + shot, 600).points, 2).astype(np.float32), label, 10 + label)
         for label, name in enumerate(("mug", "plane"))
         for shot in range(shots)
     ]
@@ -37,7 +37,7 @@ def part(first: int, shots: int) -> list[tuple]:
 
 def test_every_fold_gets_an_adapter_of_its_own(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    base = model.save_base(model.build(ARCHITECTURE), tmp_path / "base")
+    base = bases.save_base(bases.build(ARCHITECTURE), tmp_path / "base")
     write_folds(tmp_path / "2way_8shot", 2)
     told = fewshot(tmp_path / "2way8shot", folds=2, epochs=2, base=str(base), out=tmp_path / "runs")
     assert len(told["accuracies"]) == 2

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from domains.point_cloud import official
-from domains.point_cloud.model import bases as model
-from domains.point_cloud.model import geometry
+from domains.point_cloud.model import attachments, bases, forward, geometry
+from domains.point_cloud.model.attachments import count_trained
 from domains.point_cloud.model.point_m2ae import PointM2AE
-from domains.point_cloud.recipe import count_trained
+from domains.point_cloud.model.prior import PointPrior
 from suite import adapters
 from suite.adapters.methods.additive.point_cloud.point_peft import with_prompts
 from suite.errors import InputError
@@ -29,7 +29,7 @@ def clouds(count: int, points: int = 64) -> Tensor:
 
 def adapted(**options: int) -> nn.Module:
     torch.manual_seed(0)
-    net = model.attach(model.build(SMALL), "point_peft", prompts=4, **options)
+    net = attachments.attach(bases.build(SMALL), "point_peft", prompts=4, **options)
     for parameter in net.parameters():
         if parameter.requires_grad:
             nn.init.normal_(parameter, std=0.2)
@@ -44,7 +44,7 @@ def test_published_counts_of_point_m2ae() -> None:
 
 def test_scales_are_merged_from_each_other_and_see_only_their_radius() -> None:
     torch.manual_seed(0)
-    net = model.build(SMALL).eval()
+    net = bases.build(SMALL).eval()
     scales, coarsest = net.group(clouds(2))
     assert [tuple(center.shape[1:]) for center in scales.centers] == [(32, 3), (16, 3), (8, 3)]
     assert torch.equal(coarsest, scales.centers[-1])
@@ -71,11 +71,11 @@ def test_prompts_are_seen_by_every_token() -> None:
 def test_point_peft_on_scales_is_independent_of_companions_and_starts_without_the_mlp() -> None:
     net = adapted()
     with torch.no_grad():
-        together = model.predict_logits(net, clouds(4))
-        alone = torch.cat([model.predict_logits(net, one[None]) for one in clouds(4)])
+        together = forward.predict_logits(net, clouds(4))
+        alone = torch.cat([forward.predict_logits(net, one[None]) for one in clouds(4)])
     torch.testing.assert_close(alone, together, rtol=1e-5, atol=1e-5)
     torch.manual_seed(0)
-    fresh = model.attach(model.build(SMALL), "point_peft", prompts=4)
+    fresh = attachments.attach(bases.build(SMALL), "point_peft", prompts=4)
     gates = [parameter for name, parameter in fresh.named_parameters() if name.endswith("ad_gate")]
     assert len(gates) == 5
     assert not any(gate.item() for gate in gates)
@@ -85,31 +85,31 @@ def test_places_of_prompts_are_shared_by_the_scales_after_loading_too(tmp_path: 
     net = adapted()
     saved = adapters.save(net, tmp_path / "adapter")
     torch.manual_seed(0)
-    loaded = adapters.load(model.build(SMALL), saved, trainable=True).eval()
+    loaded = adapters.load(bases.build(SMALL), saved, trainable=True).eval()
     places = {id(value) for name, value in loaded.named_parameters(remove_duplicate=False) if "prompt_cor" in name}
     assert len(places) == 1
     with torch.no_grad():
-        assert torch.equal(model.predict_logits(loaded, clouds(2)), model.predict_logits(net, clouds(2)))
+        assert torch.equal(forward.predict_logits(loaded, clouds(2)), forward.predict_logits(net, clouds(2)))
 
 
 def test_the_memory_reaches_the_last_scale_alone() -> None:
     net = adapted()
-    bank = model.build_bank(net, list(clouds(6)), batch=4)
+    bank = forward.build_bank(net, list(clouds(6)), batch=4)
     assert bank.shape == (36, 6)
-    prior = model.PointPrior(bank, prompts=4)
+    prior = PointPrior(bank, prompts=4)
     with torch.no_grad():
         assert not torch.allclose(
-            model.predict_logits(net, clouds(2), prior=prior), model.predict_logits(net, clouds(2))
+            forward.predict_logits(net, clouds(2), prior=prior), forward.predict_logits(net, clouds(2))
         )
     net.train()
-    model.predict_logits(net, clouds(4), prior=prior).sum().backward()
+    forward.predict_logits(net, clouds(4), prior=prior).sum().backward()
     untouched = [name for name, p in net.named_parameters() if p.requires_grad and p.grad is None]
     assert untouched == []
 
 
 def test_a_released_pre_training_file_becomes_a_base(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    net = model.build({**SMALL, "cls_dim": 40})
+    net = bases.build({**SMALL, "cls_dim": 40})
     names = {"encoders.": "token_embed.", "pos_embeds.": "encoder_pos_embeds.", "blocks.": "encoder_blocks."}
     state = {
         f"module.h_encoder.{new}{key.removeprefix(old)}": value
@@ -121,7 +121,7 @@ def test_a_released_pre_training_file_becomes_a_base(tmp_path: Path) -> None:
     torch.save({"base_model": {**state, **extra}}, tmp_path / "pre-train.pth")
     base = official.convert_base(tmp_path / "pre-train.pth", tmp_path / "base")
     sizes = {"num_groups": (32, 16, 8), "group_sizes": (8, 4, 4)}
-    loaded = model.load_base_folder(base, **sizes)
+    loaded = bases.load_base_folder(base, **sizes)
     assert isinstance(loaded, PointM2AE)
     with torch.no_grad():
         groups = net.group(clouds(2))
@@ -133,9 +133,9 @@ def test_a_released_pre_training_file_becomes_a_base(tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", ["pointgst", "dapt", "visual_prompt"])
 def test_methods_of_one_set_of_patches_are_refused(method: str) -> None:
     with pytest.raises(InputError, match="Point-M"):
-        model.attach(model.build(SMALL), method)
+        attachments.attach(bases.build(SMALL), method)
 
 
 def test_scales_of_different_number_are_refused() -> None:
     with pytest.raises(InputError, match="one entry a scale"):
-        model.build({**SMALL, "encoder_depths": [1, 1]})
+        bases.build({**SMALL, "encoder_depths": [1, 1]})

@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from domains.point_cloud import DOMAIN, official
-from domains.point_cloud.model import bases as model
-from domains.point_cloud.model.point_mae import Pointnorm
-from domains.point_cloud.recipe import count_trained
+from domains.point_cloud import DOMAIN
+from domains.point_cloud.model import attachments, bases, forward
+from domains.point_cloud.model.attachments import count_trained
+from domains.point_cloud.model.layers import Pointnorm
+from domains.point_cloud.official import keys
 from suite import adapters
 from suite.cli.count import run as count
 from suite.errors import InputError
@@ -29,7 +30,7 @@ LARGE = {"class": "point_gpt", "trans_dim": 1024, "depth": 24, "num_heads": 16, 
 def small(method: str, *, freeze_bn: bool = True, noise: float = 0.0, **options: object) -> nn.Module:
     torch.manual_seed(0)
     options = {"rank": 6, "local": 8, **options} if method == "pointgst" else options
-    net = model.attach(model.build(SMALL), method, freeze_bn=freeze_bn, **options)
+    net = attachments.attach(bases.build(SMALL), method, freeze_bn=freeze_bn, **options)
     if noise:
         for parameter in net.parameters():
             nn.init.normal_(parameter, std=noise)
@@ -42,10 +43,10 @@ def clouds(count: int, points: int = 64) -> Tensor:
 
 def test_pcsa_is_the_identity_at_the_start() -> None:
     torch.manual_seed(0)
-    bare = model.build(SMALL).eval()
+    bare = bases.build(SMALL).eval()
     adapted = small("pointgst").eval()
     with torch.no_grad():
-        assert torch.equal(model.predict_logits(adapted, clouds(2)), bare(clouds(2)))
+        assert torch.equal(forward.predict_logits(adapted, clouds(2)), bare(clouds(2)))
 
 
 @pytest.mark.parametrize("freeze_bn", [True, False])
@@ -55,16 +56,16 @@ def test_a_step_changes_only_what_the_method_trains(method: str, freeze_bn: bool
     if freeze_bn:
         net.encoder.eval()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    trained = official.trainable_names(net)
+    trained = keys.trainable_names(net)
     optimizer = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad], lr=1e-3, weight_decay=0.05)
     for _ in range(2):  # at the very first step the gradient of what lies before a zero matrix is zero
         optimizer.zero_grad()
-        model.predict_logits(net, clouds(4)).square().sum().backward()
+        forward.predict_logits(net, clouds(4)).square().sum().backward()
         optimizer.step()
     changed = {
-        official.official_name(name)
+        keys.official_name(name)
         for name, tensor in net.state_dict().items()
-        if not torch.equal(tensor, before[name]) and official.official_name(name) is not None
+        if not torch.equal(tensor, before[name]) and keys.official_name(name) is not None
     }
     moved = {name for name in changed if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))}
     assert moved
@@ -86,9 +87,9 @@ def test_logits_do_not_depend_on_batch_companions(method: str, options: dict) ->
     net = small(method, noise=0.2, **options).eval()
     together, order = clouds(8), torch.randperm(8, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
-        batched = model.predict_logits(net, together)
-        alone = torch.cat([model.predict_logits(net, one[None]) for one in together])
-        permuted = model.predict_logits(net, together[order])
+        batched = forward.predict_logits(net, together)
+        alone = torch.cat([forward.predict_logits(net, one[None]) for one in together])
+        permuted = forward.predict_logits(net, together[order])
     torch.testing.assert_close(alone, batched, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(permuted, batched[order], rtol=1e-5, atol=1e-5)
 
@@ -100,17 +101,17 @@ def test_a_model_is_copied_saved_and_switched_off_after_a_step(method: str, tmp_
     for parameter in net.parameters():
         if parameter.requires_grad:
             nn.init.normal_(parameter, std=0.2)
-    model.predict_logits(net, clouds(4)).sum().backward()
+    forward.predict_logits(net, clouds(4)).sum().backward()
     net.eval()
     with torch.no_grad():
-        wanted = model.predict_logits(net, clouds(2))
-        assert torch.equal(model.predict_logits(copy.deepcopy(net), clouds(2)), wanted)
+        wanted = forward.predict_logits(net, clouds(2))
+        assert torch.equal(forward.predict_logits(copy.deepcopy(net), clouds(2)), wanted)
         with adapters.disabled(net):
-            bare = model.predict_logits(net, clouds(2))
+            bare = forward.predict_logits(net, clouds(2))
         assert not torch.allclose(bare, wanted)
         torch.manual_seed(0)
-        loaded = adapters.load(model.build(SMALL), adapters.save(net, tmp_path / method)).eval()
-        assert torch.equal(model.predict_logits(loaded, clouds(2)), wanted)
+        loaded = adapters.load(bases.build(SMALL), adapters.save(net, tmp_path / method)).eval()
+        assert torch.equal(forward.predict_logits(loaded, clouds(2)), wanted)
 
 
 def test_dapt_grows_its_prompts_block_by_block() -> None:
@@ -120,7 +121,7 @@ def test_dapt_grows_its_prompts_block_by_block() -> None:
     for block in net.blocks.blocks:
         block.norm1.register_forward_hook(lambda _module, args, _output: seen.append(args[0].shape[1]))
     with torch.no_grad():
-        model.predict_logits(net, clouds(2))
+        forward.predict_logits(net, clouds(2))
     assert seen == [1 + SMALL["num_group"] + index for index in range(SMALL["depth"])]
 
 
@@ -129,8 +130,8 @@ def test_released_modes_depend_on_batch_companions_as_the_authors_code() -> None
     for net in released:
         net.eval()
         with torch.no_grad():
-            batched = model.predict_logits(net, clouds(8))
-            alone = torch.cat([model.predict_logits(net, one[None]) for one in clouds(8)])
+            batched = forward.predict_logits(net, clouds(8))
+            alone = torch.cat([forward.predict_logits(net, one[None]) for one in clouds(8)])
         assert (alone - batched).abs().max() > 1e-3
 
 
@@ -186,18 +187,18 @@ def test_every_published_configuration_is_counted() -> None:
 def test_centres_that_coincide_give_finite_logits() -> None:
     points = clouds(1)[:, :4].repeat(1, 16, 1)
     with torch.no_grad():
-        assert torch.isfinite(model.predict_logits(small("pointgst", noise=0.2).eval(), points)).all()
+        assert torch.isfinite(forward.predict_logits(small("pointgst", noise=0.2).eval(), points)).all()
 
 
 def test_chunks_must_divide_the_patches() -> None:
     net = small("pointgst", local=5).eval()
     with pytest.raises(InputError, match="16 centres cannot be cut into chunks of 5"):
-        model.predict_logits(net, clouds(1))
+        forward.predict_logits(net, clouds(1))
 
 
 def test_a_convolution_that_is_adapted_or_hooked_is_asked() -> None:
     """The patch encoder multiplies once a patch what its points share, and adapters act all the same."""
-    net = model.build(SMALL).eval()
+    net = bases.build(SMALL).eval()
     patches, _ = net.group(clouds(2))
     plain = net.encoder(patches)
     asked: list[nn.Module] = []

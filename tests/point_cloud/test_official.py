@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from domains.point_cloud import official
-from domains.point_cloud.model import bases as model
+from domains.point_cloud.model import attachments, bases, forward, manifest
+from domains.point_cloud.model.layers import BackboneConfig
 from domains.point_cloud.model.masked_autoencoder import PointMAE
-from domains.point_cloud.model.point_mae import BackboneConfig
+from domains.point_cloud.official import keys
 from suite import adapters, hub
 from suite.errors import InputError
 
@@ -26,10 +27,10 @@ METHODS = {"pointgst": {"rank": 8, "basis": "released"}, "point_peft": {"indexin
 def released(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, nn.Module]:
     """A file as a parallel run of the authors' code leaves it, and the model in it."""
     torch.manual_seed(0)
-    net = model.attach(model.build(SHAPE), request.param, freeze_bn=False, **METHODS[request.param])
+    net = attachments.attach(bases.build(SHAPE), request.param, freeze_bn=False, **METHODS[request.param])
     for parameter in net.parameters():
         nn.init.normal_(parameter, std=0.1)
-    state = {f"module.{name}": tensor.clone() for name, tensor in official.full_state(net).items()}
+    state = {f"module.{name}": tensor.clone() for name, tensor in keys.full_state(net).items()}
     file = tmp_path / "ckpt-best.pth"
     torch.save({"base_model": state, "optimizer": {"lr": 1.0}, "epoch": 3, "metrics": {"acc": 93.5}}, file)
     return file, net.eval()
@@ -43,19 +44,19 @@ def converted(file: Path, out: Path, **options: object) -> Path:
 def test_a_released_file_goes_in_and_out_unchanged(released: tuple[Path, nn.Module], tmp_path: Path) -> None:
     file, net = released
     folder = converted(file, tmp_path / "adapter")
-    loaded = model.from_manifest(folder, folder / "base")
+    loaded = manifest.from_manifest(folder, folder / "base")
     points = torch.randn(2, 64, 3)
     with torch.no_grad():
-        assert torch.equal(model.predict_logits(loaded, points), model.predict_logits(net, points))
+        assert torch.equal(forward.predict_logits(loaded, points), forward.predict_logits(net, points))
     out = hub.export(str(folder), tmp_path / "out", "domains.point_cloud.official:export")
-    before, after = official.read(file), official.read(out / "ckpt-best.pth")
+    before, after = keys.read(file), keys.read(out / "ckpt-best.pth")
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_the_adapter_keeps_the_statistics_that_drifted(released: tuple[Path, nn.Module], tmp_path: Path) -> None:
     folder = converted(released[0], tmp_path / "adapter")
-    net = model.load_base_folder(folder / "base", **SHAPE)
+    net = bases.load_base_folder(folder / "base", **SHAPE)
     drifted = net.encoder.first_conv[1].running_mean.clone()
     with torch.no_grad():
         net.encoder.first_conv[1].running_mean.zero_()
@@ -65,7 +66,7 @@ def test_the_adapter_keeps_the_statistics_that_drifted(released: tuple[Path, nn.
 
 def test_another_base_is_refused(released: tuple[Path, nn.Module], tmp_path: Path) -> None:
     torch.manual_seed(9)
-    base = model.save_base(model.build(SHAPE), tmp_path / "other", canonical=True)
+    base = bases.save_base(bases.build(SHAPE), tmp_path / "other", canonical=True)
     with pytest.raises(InputError, match="was trained on another base"):
         converted(released[0], tmp_path / "adapter", base=base)
     assert not (tmp_path / "adapter").exists()
@@ -97,7 +98,7 @@ def test_a_pre_training_file_becomes_a_base(tmp_path: Path) -> None:
     file = tmp_path / "pretrain.pth"
     torch.save({"base_model": {f"module.{k}": v for k, v in pretrained.state_dict().items()}}, file)
     folder = official.convert_base(file, tmp_path / "base", num_heads=6)
-    net = model.load_base_folder(folder, cls_dim=3, num_group=16)
+    net = bases.load_base_folder(folder, cls_dim=3, num_group=16)
     assert torch.equal(net.blocks.blocks[1].mlp.fc1.weight, pretrained.MAE_encoder.blocks.blocks[1].mlp.fc1.weight)
     assert net.cls_head_finetune[-1].out_features == 3
     with pytest.raises(InputError, match="a pre-training file is no adapter"):

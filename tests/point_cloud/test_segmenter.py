@@ -7,8 +7,7 @@ import plyfile
 import pytest
 from PIL import Image
 
-from domains.point_cloud.data import clouds
-from domains.point_cloud.data import world as shapes
+from domains.point_cloud.data import clouds, world
 from suite.errors import InputError
 from tests.point_cloud.small import segmenter
 
@@ -22,7 +21,7 @@ def small():
 
 @pytest.fixture(scope="module")
 def points():
-    return shapes.make("chair", 0, 300).points.astype(np.float32)
+    return world.make("chair", 0, 300).points.astype(np.float32)
 
 
 def write_ply(path, points, **fields):
@@ -121,14 +120,14 @@ def test_every_point_of_a_large_cloud_gets_a_label(small, tmp_path, monkeypatch)
     from domains.point_cloud.data import points as sampling
 
     monkeypatch.setattr(sampling, "MOST", 700)
-    cloud = shapes.make("mug", 1, 3000).points
+    cloud = world.make("mug", 1, 3000).points
     first, again = (small(cloud, category="mug") for _ in range(2))
     assert np.array_equal(first.labels, again.labels) and first.points_used == 700 and set(first.labels) <= {8, 9}
     assert len(first.labels) == 3000 and (first.labels >= 0).all()
 
 
 def test_true_labels_give_scores_and_a_picture_of_the_errors(small, points, tmp_path):
-    truth = shapes.make("chair", 0, 300).parts
+    truth = world.make("chair", 0, 300).parts
     write_ply(tmp_path / "truth.ply", points, label=truth.astype(np.int32))
     result, _, others = saved(small, tmp_path / "truth.ply", tmp_path / "out")
     assert set(result.scores) == {"accuracy", "instance mIoU"}

@@ -8,11 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from domains.point_cloud.model import bases as model
-from domains.point_cloud.model import pretraining
-from domains.point_cloud.model.point_mae import BackboneConfig
-from domains.point_cloud.recipe import PartSegmentationRecipe, PointCloudRecipe, spare_tokens
-from domains.point_cloud.schedule import learning_rate
+from domains.point_cloud.model import bases, forward, manifest, pretraining
+from domains.point_cloud.model.layers import BackboneConfig
+from domains.point_cloud.recipe import PartSegmentationRecipe, PointCloudRecipe, learning_rate, spare_tokens
 from suite import adapters, training
 from suite.errors import InputError
 from suite.hub import paths
@@ -28,7 +26,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     clouds = torch.randn(8, 128, 3)
     schedule = pretraining.Schedule(steps=2, batch=4, points=96, decoder_depth=1)
-    return model.save_base(pretraining.pretrain(clouds, SMALL, schedule), tmp_path_factory.mktemp("base") / "base")
+    return bases.save_base(pretraining.pretrain(clouds, SMALL, schedule), tmp_path_factory.mktemp("base") / "base")
 
 
 def experiment(base: Path, task: str = "classification", **recipe: object) -> ExperimentConfig:
@@ -57,8 +55,8 @@ def test_a_trained_adapter_predicts_the_same_from_its_folder(
     assert stated["npoints"] == 96
     scored = training.evaluate(config, run.adapter)
     assert scored["val/loss"] == pytest.approx(run.metrics["val/loss"], rel=1e-4)
-    net = model.from_manifest(run.adapter, base)
-    assert model.predict_logits(net, torch.randn(1, 96, 3)).shape == (1, 8)
+    net = manifest.from_manifest(run.adapter, base)
+    assert forward.predict_logits(net, torch.randn(1, 96, 3)).shape == (1, 8)
 
 
 def test_part_segmentation_trains(base: Path, tmp_path: Path) -> None:
@@ -66,8 +64,8 @@ def test_part_segmentation_trains(base: Path, tmp_path: Path) -> None:
     assert {"val/instance_miou", "val/class_miou"} <= run.metrics.keys()
     stated = adapters.read_manifest(run.adapter)["domain"]
     assert stated["parts"]["mug"] == ["body", "handle"]
-    net = model.from_manifest(run.adapter, base)
-    scores = model.predict_logits(net, torch.randn(2, 96, 3), torch.eye(8)[:2])
+    net = manifest.from_manifest(run.adapter, base)
+    scores = forward.predict_logits(net, torch.randn(2, 96, 3), torch.eye(8)[:2])
     assert scores.shape == (2, 96, sum(map(len, stated["parts"].values())))
 
 

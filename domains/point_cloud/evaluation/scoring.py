@@ -20,7 +20,7 @@ from domains.point_cloud.data.augment import scale_translate
 from domains.point_cloud.data.datamodule import CloudSamples
 from domains.point_cloud.data.datasets.cloud_set import CloudSet, Options, part_ids
 from domains.point_cloud.data.sources import open_set
-from domains.point_cloud.model import bases as model
+from domains.point_cloud.model import forward
 from domains.point_cloud.output import embedding
 from domains.point_cloud.predict import CloudPredictor, PointCloudClassifier
 from domains.point_cloud.segment import PointCloudSegmenter
@@ -157,7 +157,7 @@ def classification(
     target = torch.from_numpy(clouds.labels)
     normalise, npoints = predictor.settings.normalise, predictor.settings.npoints
     samples = CloudSamples(clouds, npoints, training=vote > 1, normalise=normalise, parts=False)
-    with model.head_inputs(predictor.model) as seen:
+    with forward.head_inputs(predictor.model) as seen:
         found = [_labels(predictor, samples, vote, seed + number, batch_size) for number in range(rounds)]
     all_scores = [metrics.classification(one, target, len(clouds.classes)) for one in found]
     named, shown, notices = _reported(all_scores, vote, report)

@@ -10,14 +10,7 @@ from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
 from domains.point_cloud.model import geometry
-from domains.point_cloud.model.point_mae import (
-    BackboneConfig,
-    Block,
-    Blocks,
-    PatchEncoder,
-    drop_path_rates,
-    position_mlp,
-)
+from domains.point_cloud.model.layers import BackboneConfig, Block, Blocks, PatchEncoder, drop_path_rates, position_mlp
 
 
 class MaskedEncoder(nn.Module):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from domains.point_cloud.model import geometry
-from domains.point_cloud.model.point_mae import BackboneConfig, Blocks, PatchEncoder, Pointwise, on_points, position_mlp
+from domains.point_cloud.model.layers import BackboneConfig, Blocks, PatchEncoder, Pointwise, on_points, position_mlp
 from suite.errors import InputError
 
 

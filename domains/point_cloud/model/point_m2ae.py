@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from domains.point_cloud.model import geometry
-from domains.point_cloud.model.point_mae import Block, PatchEncoder, classification_head, drop_path_rates
+from domains.point_cloud.model.layers import Block, PatchEncoder, classification_head, drop_path_rates
 from suite.errors import InputError
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from domains.point_cloud.model.layers import BackboneConfig
 from domains.point_cloud.model.masked_autoencoder import PointMAE
-from domains.point_cloud.model.point_mae import BackboneConfig
 from suite.errors import InputError
 
 

@@ -16,138 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from domains.point_cloud.data.classes import MODELNET40, SCANOBJECTNN
-from domains.point_cloud.model import bases as model
+from domains.point_cloud.data.datasets import scanobjectnn
+from domains.point_cloud.data.datasets.modelnet import MODELNET40
+from domains.point_cloud.model import attachments, bases
+from domains.point_cloud.model.bases import _plain, load_base
+from domains.point_cloud.model.manifest import Stated, from_manifest
+from domains.point_cloud.official.keys import full_state, load_full, official_name, read, trainable_names
 from suite import adapters
 from suite.errors import InputError
 from suite.hub import weights
-
-PREFIXES = ("MAE_encoder.", "ACT_encoder.", "base_model.", "GPT_Transformer.", "transformer_q.")
-"""What pre-training puts before the keys of the part that fine-tuning keeps."""
-
-_SCALES = {
-    "h_encoder.token_embed.": "encoders.",
-    "h_encoder.encoder_pos_embeds.": "pos_embeds.",
-    "h_encoder.encoder_blocks.": "blocks.",
-}
-"""Point-M2AE's pre-training names, and those under which Point-PEFT adapts it."""
-
-_UNUSED = re.compile(
-    r"(mask_token|decoder_pos_embed\.|MAE_decoder\.|ACT_decoder\.|increase_dim\.|.*cls_head_finetune\.)"
-    r"|h_encoder\.encoder_norms\.|h_decoder\.|decoder_|token_prop\.|rec_head\."
-)
-_OWN = re.compile(
-    r"blocks\.blocks\.(\d+)\.(ad_gate|prompt_embeddings|cp_adapter\.|adapter\.|adapter1\.|out_transform\.)(.*)"
-)
-
-
-def read(path: str | Path) -> dict[str, Tensor]:
-    """The state of a released file, without the prefix of a parallel run.
-
-    Raises:
-        InputError: the file is no file of plain tensors, or has no state under a known key.
-    """
-    contents = weights.contents(path)
-    for key in ("base_model", "model", "model_state_dict", "state_dict"):
-        if isinstance(contents.get(key), Mapping):
-            contents = dict(contents[key])
-            break
-    state = {key.removeprefix("module."): value for key, value in contents.items() if isinstance(value, Tensor)}
-    if not state:
-        raise InputError(
-            f"{path}: no model state (looked for base_model, model, model_state_dict; found {list(contents)[:5]})"
-        )
-    return state
-
-
-def load_base(model: nn.Module, state: Mapping[str, Tensor], where: str = "the file") -> list[str]:
-    """Put a pre-trained state into a backbone; return the keys of the file that were not used.
-
-    Class token, its position, the head and adapters may be missing: they are trained. Decoder parts may be left over.
-
-    Raises:
-        InputError: a tensor of the encoder or its blocks is missing or of another shape. The model is unchanged.
-    """
-    own = {key: value for key, value in model.state_dict().items() if ".suite_" not in key}
-    found: dict[str, Tensor] = {}
-    unused = []
-    for key, value in state.items():
-        name = _plain(key)
-        if name in own and not re.match(r".*cls_head_finetune\.", name):
-            found[name] = value
-        else:
-            unused.append(key)
-    needed = [key for key in own if key.startswith(_ENCODER) and "cls_" not in key]
-    missing = [key for key in needed if key not in found and not key.endswith("num_batches_tracked")]
-    wrong = [f"{key} {tuple(found[key].shape)}" for key in found if found[key].shape != own[key].shape]
-    unknown = [key for key in unused if not _UNUSED.match(key)]
-    if missing or wrong or unknown:
-        parts = {"missing": missing, "of another shape": wrong, "unknown": unknown}
-        listed = "; ".join(f"{len(keys)} {what}: {', '.join(keys[:4])}" for what, keys in parts.items() if keys)
-        raise InputError(f"{where} is not a base of this backbone ({listed}); check the file and the architecture")
-    model.load_state_dict(found, strict=False)
-    return unused
-
-
-_ENCODER = ("blocks.", "encoder.", "pos_embed.", "encoders.", "pos_embeds.")
-"""Where the keys begin that a pre-trained state must have."""
-
-
-def _plain(key: str) -> str:
-    """A key of a pre-training file as the backbone calls it."""
-    for prefix, own in (*_SCALES.items(), *((prefix, "") for prefix in PREFIXES)):
-        if key.startswith(prefix):
-            return own + key.removeprefix(prefix)
-    return key
-
-
-def official_name(key: str) -> str | None:
-    """The released name of a key of one of our models with adapters; None for what exists on our side only."""
-    if match := re.fullmatch(r"(.*)\.suite_pcsa\.pcsa_adapter\.[^.]+\.(.*)", key):
-        return f"{match[1]}.gft_adapter.{match[2]}"
-    if match := re.fullmatch(r"blocks\.suite_point_peft\.point_peft_modules\.[^.]+\.(.*)", key):
-        inner = match[1]
-        if inner.startswith("blocks."):
-            return f"blocks.{inner}"
-        return inner if inner == "prompt_cor" else f"blocks.{inner}"
-    return None if ".suite_" in key or key.startswith("suite_") else key
-
-
-def load_full(model: nn.Module, state: Mapping[str, Tensor], where: str = "the file") -> None:
-    """Put a released fine-tuned model, backbone included, into a model with the method's adapters attached.
-
-    Raises:
-        InputError: keys are missing, unknown, or of another shape; the message lists them. The model is unchanged.
-    """
-    names = {official: key for key in model.state_dict() if (official := official_name(key)) is not None}
-    own = model.state_dict()
-    optional = {name for name in names if name.endswith("num_batches_tracked")}
-    weights.check_keys(state.keys() | optional, names.keys(), where)
-    wrong = [
-        f"{n} {tuple(state[n].shape)}, not {tuple(own[names[n]].shape)}"
-        for n in state
-        if state[n].shape != own[names[n]].shape
-    ]
-    if wrong:
-        raise InputError(
-            f"{where}: {len(wrong)} tensors of another shape: {'; '.join(wrong[:4])}; check the architecture"
-        )
-    model.load_state_dict({names[name]: value for name, value in state.items()}, strict=False)
-
-
-def full_state(model: nn.Module) -> dict[str, Tensor]:
-    """The state of a model with adapters under the released names."""
-    return {n: value for key, value in model.state_dict().items() if (n := official_name(key)) is not None}
-
-
-def trainable_names(model: nn.Module) -> set[str]:
-    """The released names of what trains."""
-    adapters.count(model)
-    return {
-        n
-        for key, parameter in model.named_parameters()
-        if parameter.requires_grad and (n := official_name(key)) is not None
-    }
 
 
 def convert(
@@ -183,30 +60,28 @@ def convert(
     count = architecture["cls_dim"]
     if classes and len(classes) != count:
         raise InputError(f"{source} has {count} classes, and {len(classes)} names are given")
-    net = model.build(architecture) if base is None else model.load_base_folder(base, **architecture)
+    net = bases.build(architecture) if base is None else bases.load_base_folder(base, **architecture)
     if base is None:
         own = net.state_dict()
         net.load_state_dict({k: v for k, v in state.items() if k in own and v.shape == own[k].shape}, strict=False)
-        model.save_base(net, out / "base", canonical=True)
-        net = model.load_base_folder(out / "base", **architecture)
-    net = model.attach(net, method, freeze_bn=False, **options)
+        bases.save_base(net, out / "base", canonical=True)
+        net = bases.load_base_folder(out / "base", **architecture)
+    net = attachments.attach(net, method, freeze_bn=False, **options)
     if base is not None:
         _check_frozen(net, state, source, base)
     load_full(net, state, str(source))
     small = count != 40
-    stated = {
-        "task": "classification",
-        "backbone": architecture,
-        "method": method,
-        "freeze_bn": False,
-        "classes": list(classes) or list(_CLASSES.get(count, map(str, range(count)))),
-        "npoints": 2048 if small else 1024,
-        "normalise": not small,
-        "up": "y",
-        "selected_on": "test",
-        "prior": bank is not None,
-    }
-    _save_into(net, out, stated)
+    stated = Stated(
+        classes=tuple(classes or _CLASSES.get(count, map(str, range(count)))),
+        npoints=2048 if small else 1024,
+        normalise=not small,
+        selected_on="test",
+        backbone=architecture,
+        method=method,
+        freeze_bn=False,
+        prior=bank is not None,
+    )
+    _save_into(net, out, stated.to_dict())
     if bank is not None:
         weights.write({"bank": _bank(bank, architecture["trans_dim"])}, out / "bank.safetensors")
 
@@ -221,8 +96,8 @@ def export(source: Path, out: Path, *, base: Path | None = None) -> None:
     Raises:
         InputError: the base is not at hand, or the method has no released layout.
     """
-    manifest = adapters.read_manifest(source)
-    method = manifest["domain"].get("method")
+    known = adapters.read_manifest(source)
+    method = known["domain"].get("method")
     if method not in ("pointgst", "point_peft"):
         raise InputError(f"{source}: {method} has no layout of the authors'; only pointgst and point_peft have")
     if base is None and (source / "base").is_dir():
@@ -230,8 +105,8 @@ def export(source: Path, out: Path, *, base: Path | None = None) -> None:
     if base is None:
         from suite import hub
 
-        base = hub.resolve(manifest["base"]["reference"] or "", "point_cloud", kind="base")
-    state = full_state(model.from_manifest(source, base))
+        base = hub.resolve(known["base"]["reference"] or "", "point_cloud", kind="base")
+    state = full_state(from_manifest(source, base))
     contents = {"base_model": {f"module.{name}": value.clone() for name, value in state.items()}, "epoch": 0}
     torch.save(contents, out / "ckpt-best.pth")
 
@@ -245,12 +120,12 @@ def convert_base(source: Path, out: Path, *, num_heads: int | None = None) -> Pa
     state = read(source)
     plain = {_plain(key): value for key, value in state.items()}
     if "encoders.0.first_conv.0.weight" in plain:
-        net = model.build({"class": "point_m2ae", **_scales_of(plain)})
+        net = bases.build({"class": "point_m2ae", **_scales_of(plain)})
         load_base(net, state, str(source))
-        return model.save_base(net, out)
-    net = model.build({**_architecture_of(plain, None, num_heads), "cls_dim": 40})
+        return bases.save_base(net, out)
+    net = bases.build({**_architecture_of(plain, None, num_heads), "cls_dim": 40})
     load_base(net, state, str(source))
-    return model.save_base(net, out, canonical=True)
+    return bases.save_base(net, out, canonical=True)
 
 
 def _scales_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -261,7 +136,7 @@ def _scales_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
     return {"encoder_dims": widths, "encoder_depths": tuple(1 + max(b for s, b in places if s == n) for n in scales)}
 
 
-_CLASSES: Mapping[int, Sequence[str]] = {40: MODELNET40, 15: SCANOBJECTNN}
+_CLASSES: Mapping[int, Sequence[str]] = {40: MODELNET40, 15: scanobjectnn.CLASSES}
 
 
 def _method_of(state: Mapping[str, Tensor], where: str) -> tuple[str, dict[str, Any]]:

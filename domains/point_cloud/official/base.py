@@ -85,7 +85,7 @@ def _pretrained(source: list[Path], out: Path, shape: dict[str, int], *, points:
     from domains.point_cloud.data import inputs
     from domains.point_cloud.data import points as sampling
     from domains.point_cloud.model.bases import save_base
-    from domains.point_cloud.model.point_mae import BackboneConfig
+    from domains.point_cloud.model.layers import BackboneConfig
     from domains.point_cloud.model.pretraining import Schedule, pretrain
     from domains.point_cloud.output import reconstruction
     from domains.point_cloud.output.pictures import save_image

@@ -6,12 +6,14 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from domains.point_cloud import metrics, official, schedule
-from domains.point_cloud.model import bases as model
-from domains.point_cloud.model import geometry
+from domains.point_cloud import metrics, recipe
+from domains.point_cloud.data.datasets import shapenetpart
+from domains.point_cloud.model import attachments, bases, geometry
+from domains.point_cloud.model.layers import BackboneConfig
 from domains.point_cloud.model.masked_autoencoder import PointMAE
 from domains.point_cloud.model.part_segmenter import PartSegmenter, SegmentationConfig
-from domains.point_cloud.model.point_mae import BackboneConfig
+from domains.point_cloud.model.prior import PointPrior
+from domains.point_cloud.official.keys import full_state, load_full, official_name, trainable_names
 from suite import adapters
 from suite.adapters.methods.additive.point_cloud import pcsa as spectral
 from tests.golden.registry import Case, kind
@@ -84,7 +86,7 @@ def relative(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float) -> None
 
 def backbone_of(case: Case, name: str) -> torch.nn.Module:
     names = ("trans_dim", "depth", "num_heads", "num_group", "group_size", "encoder_dims", "cls_dim", "drop_path_rate")
-    return model.build({"class": name, **{key: case.config[key] for key in names}})
+    return bases.build({"class": name, **{key: case.config[key] for key in names}})
 
 
 def weights_of(tensors: dict[str, torch.Tensor], prefix: str = "weights/") -> dict[str, torch.Tensor]:
@@ -131,8 +133,10 @@ def pcsa(case: Case) -> None:
 @kind("point_cloud/pointgst_cls")
 def pointgst(case: Case) -> None:
     tensors, config = case.tensors(), case.config
-    net = model.attach(backbone_of(case, "point_mae"), "pointgst", rank=config["rank"], local=config["local"]).eval()
-    official.load_full(net, weights_of(tensors))
+    net = attachments.attach(
+        backbone_of(case, "point_mae"), "pointgst", rank=config["rank"], local=config["local"]
+    ).eval()
+    load_full(net, weights_of(tensors))
     known = spectrum_of(tensors)
     with torch.no_grad(), adapters.context(net, spectrum=known):
         patches, centers = net.group(tensors["input/points"])
@@ -153,8 +157,10 @@ def pointgst(case: Case) -> None:
 @kind("point_cloud/pointgpt_pgst_cls")
 def pointgpt(case: Case) -> None:
     tensors, config = case.tensors(), case.config
-    net = model.attach(backbone_of(case, "point_gpt"), "pointgst", rank=config["rank"], local=config["local"]).eval()
-    official.load_full(net, weights_of(tensors))
+    net = attachments.attach(
+        backbone_of(case, "point_gpt"), "pointgst", rank=config["rank"], local=config["local"]
+    ).eval()
+    load_full(net, weights_of(tensors))
     layers: list[torch.Tensor] = []
     net.blocks.layers[0].register_forward_hook(lambda _module, _args, output: layers.append(output))
     with torch.no_grad(), adapters.context(net, spectrum=spectrum_of(tensors)):
@@ -168,7 +174,7 @@ def pointgpt(case: Case) -> None:
 @kind("point_cloud/pointpeft_cls")
 def pointpeft(case: Case) -> None:
     tensors, config = case.tensors(), case.config
-    net = model.attach(
+    net = attachments.attach(
         backbone_of(case, "point_mae"),
         "point_peft",
         prompts=config["num_prompts"],
@@ -176,9 +182,9 @@ def pointpeft(case: Case) -> None:
         prior_width=config["cp_adapter_dim"],
         indexing="released",
     ).eval()
-    official.load_full(net, weights_of(tensors))
+    load_full(net, weights_of(tensors))
     points = tensors["input/points"]
-    prior = model.PointPrior(tensors["input/bank"], config["num_prompts"]).prompt(tensors["input/cp_feat"])
+    prior = PointPrior(tensors["input/bank"], config["num_prompts"]).prompt(tensors["input/cp_feat"])
     close(prior, tensors["output/bank_prompt"], 1e-4)
     seen: list[torch.Tensor] = []
     for block in net.blocks.blocks:
@@ -213,17 +219,17 @@ def keys(case: Case) -> None:
         mae, scan = {"class": "point_mae", "cls_dim": 40}, {"class": "point_mae", "cls_dim": 15, "num_group": 128}
         large = {"class": "point_gpt", "trans_dim": 1024, "depth": 24, "num_heads": 16, "encoder_dims": 1024}
         models = {
-            "pointgst/point-mae/modelnet40": model.attach(model.build(mae), "pointgst"),
-            "pointgst/pointgpt-l/modelnet40": model.attach(model.build(large), "pointgst"),
-            "point-peft/point-mae/scan-hardest": model.attach(model.build(scan), "point_peft"),
-            "point-mae/part-seg": model.build({"class": "part_segmenter", "num_group": 128}),
+            "pointgst/point-mae/modelnet40": attachments.attach(bases.build(mae), "pointgst"),
+            "pointgst/pointgpt-l/modelnet40": attachments.attach(bases.build(large), "pointgst"),
+            "point-peft/point-mae/scan-hardest": attachments.attach(bases.build(scan), "point_peft"),
+            "point-mae/part-seg": bases.build({"class": "part_segmenter", "num_group": 128}),
             "point-mae/pretrain": PointMAE(BackboneConfig()),
         }
     assert models.keys() == wanted.keys()
     for name, net in models.items():
-        state, trained = official.full_state(net), official.trainable_names(net)
+        state, trained = full_state(net), trainable_names(net)
         found = {}
-        buffers = {official.official_name(key) for key, _ in net.named_buffers()}
+        buffers = {official_name(key) for key, _ in net.named_buffers()}
         for key, tensor in state.items():
             role = "buffer" if key in buffers else "trainable" if key in trained else "frozen"
             role = "checkpoint" if "checkpoint" in {r for *_, r in wanted[name].values()} else role
@@ -239,7 +245,8 @@ def scores(case: Case) -> None:
     part = expected["partseg"]
     logits, target = tensors["input/logits"], tensors["input/target"]
     predictions = [
-        metrics.restrict(shape, metrics.PARTS[name]) for shape, name in zip(logits, part["categories"], strict=True)
+        metrics.restrict(shape, shapenetpart.PARTS[name])
+        for shape, name in zip(logits, part["categories"], strict=True)
     ]
     found = metrics.part_segmentation(predictions, list(target), part["categories"])
     assert abs(found.accuracy - part["official"]["accuracy"]) < 1e-6
@@ -254,9 +261,7 @@ def scores(case: Case) -> None:
     assert abs(100 * accuracy.overall - expected["vote"]["acc"]) < 1e-4
     rate = expected["cosine_lr"]
     ours = [
-        schedule.learning_rate(
-            e, rate["base_lr"], rate["epochs"], rate["warmup"], rate["lr_min"], rate["warmup_lr_init"]
-        )
+        recipe.learning_rate(e, rate["base_lr"], rate["epochs"], rate["warmup"], rate["lr_min"], rate["warmup_lr_init"])
         for e in range(len(rate["lr_used_in_epoch"]))
     ]
     assert np.abs(np.array(ours) - rate["lr_used_in_epoch"]).max() < 1e-10

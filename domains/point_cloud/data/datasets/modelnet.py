@@ -12,6 +12,14 @@ from domains.point_cloud.data.datasets import stacks, unpickling
 from domains.point_cloud.data.datasets.cloud_set import CloudSet, Loaded, Options, hold_out
 from suite.errors import InputError
 
+MODELNET40 = (
+    "airplane", "bathtub", "bed", "bench", "bookshelf", "bottle", "bowl", "car", "chair", "cone", "cup", "curtain",
+    "desk", "door", "dresser", "flower_pot", "glass_box", "guitar", "keyboard", "lamp", "laptop", "mantel", "monitor",
+    "night_stand", "person", "piano", "plant", "radio", "range_hood", "sink", "sofa", "stairs", "stool", "table",
+    "tent", "toilet", "tv_stand", "vase", "wardrobe", "xbox",
+)  # fmt: skip
+"""The classes in the order of their labels, which released checkpoints do not say."""
+
 EXPECTED = {"train": 9843, "test": 2468}
 """Clouds of ModelNet40's splits."""
 

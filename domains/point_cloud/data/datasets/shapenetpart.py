@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from domains.point_cloud.data.datasets.cloud_set import CloudSet, Loaded, Options
-from domains.point_cloud.metrics import PARTS
 from suite.errors import InputError
 
 EXPECTED = {"trainval": 14007, "test": 2874}
+
 
 _LISTS = {"train": ("train",), "val": ("val",), "test": ("test",), "trainval": ("train", "val")}
 
@@ -70,3 +70,24 @@ def _shape(file: Path) -> Loaded:
     if table.shape[1] not in (4, 7):
         raise InputError(f"{file}: {table.shape[1]} columns; x y z (nx ny nz) part are needed")
     return table[:, :3].astype(np.float32), table[:, -1].astype(np.int64)
+
+
+PARTS: dict[str, tuple[int, ...]] = {
+    "Airplane": (0, 1, 2, 3),
+    "Bag": (4, 5),
+    "Cap": (6, 7),
+    "Car": (8, 9, 10, 11),
+    "Chair": (12, 13, 14, 15),
+    "Earphone": (16, 17, 18),
+    "Guitar": (19, 20, 21),
+    "Knife": (22, 23),
+    "Lamp": (24, 25, 26, 27),
+    "Laptop": (28, 29),
+    "Motorbike": (30, 31, 32, 33, 34, 35),
+    "Mug": (36, 37),
+    "Pistol": (38, 39, 40),
+    "Rocket": (41, 42, 43),
+    "Skateboard": (44, 45, 46),
+    "Table": (47, 48, 49),
+}
+"""ShapeNetPart: the part ids of each category, categories in the order of their one-hot vector."""
