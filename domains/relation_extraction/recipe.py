@@ -11,14 +11,13 @@ from torch import nn
 
 from domains.relation_extraction.data.datamodule import RelationExtractionData
 from domains.relation_extraction.model.bases import Quantize, Wording, base_skeleton, build_base, load_base
-from domains.relation_extraction.model.encoding import IGNORED
 from domains.relation_extraction.model.protocol import Layout
 from domains.relation_extraction.model.protocol import protocol as find_protocol
 from domains.relation_extraction.model.schema import Schema
 from domains.relation_extraction.types import Step
 from suite import adapters
 from suite.errors import InputError
-from suite.training import AdapterModule, Outputs, causal_lm_loss
+from suite.training import AdapterModule, Outputs, lm_outputs
 from suite.training.driver import Driver
 from suite.training.drivers.stages import Stage, Stages
 
@@ -109,15 +108,9 @@ class RelationExtractionRecipe(AdapterModule):
         """Cross-entropy of the answers.
 
         Args:
-            batch: `input_ids` and `labels` (batch, length); packed batches add mask and positions.
+            batch: `input_ids` and `labels` (batch, length); packed batches add positions and boundaries.
         """
-        labels = batch["labels"]
-        # Only columns from the first answer on need logits: most of a batch is prompt, and the vocabulary is wide.
-        answered = (labels != IGNORED).any(dim=0).nonzero()
-        kept = labels.shape[1] - int(answered[0]) + 1 if len(answered) else labels.shape[1]
-        inputs = {key: value for key, value in batch.items() if key != "labels"}
-        logits = self.model(**inputs, logits_to_keep=kept, use_cache=False).logits
-        return causal_lm_loss(logits, labels[:, -kept:])
+        return lm_outputs(self.model, batch)
 
     def extra(self) -> dict[str, Any]:
         given = {"protocol_templates": self.protocol.templates} if self.protocol.templates else {}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from suite.training.fitting import fit
     from suite.training.folder import Run
     from suite.training.interruption import Interrupted
+    from suite.training.language_model import lm_outputs
     from suite.training.module import AdapterModule
     from suite.training.outputs import Outputs, causal_lm_loss
     from suite.training.procedure import Procedure
@@ -39,6 +40,7 @@ _HOMES = {
     "data_of": "experiment",
     "evaluate": "experiment",
     "fit": "fitting",
+    "lm_outputs": "language_model",
     "load_config": "config",
     "loader": "batching",
     "recipe_of": "experiment",
@@ -61,6 +63,7 @@ __all__ = [
     "data_of",
     "evaluate",
     "fit",
+    "lm_outputs",
     "load_config",
     "loader",
     "recipe_of",

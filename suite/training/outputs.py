@@ -23,6 +23,8 @@ class Outputs:
         target: what `logits` should have been.
         weight: how many tokens or samples `loss` is the mean of; None is the length of `per_sample`, else 1.
             The trainer weighs batches by it across gradient accumulation and ranks: every token counts the same.
+        per_token: (batch, length) where `loss` is the mean over tokens and not over samples: each target's loss, 0
+            where there is none. Weights of samples then multiply their tokens.
     """
 
     loss: Tensor
@@ -30,6 +32,7 @@ class Outputs:
     logits: Tensor | None = None
     target: Tensor | None = None
     weight: Tensor | float | None = None
+    per_token: Tensor | None = None
 
     def units(self) -> Tensor:
         """The weight as a scalar tensor beside the loss; float64 where the device has it, so that counts stay exact."""
@@ -56,8 +59,17 @@ def causal_lm_loss(logits: Tensor, labels: Tensor) -> Outputs:
     losses = F.cross_entropy(
         logits.flatten(0, 1).float(), target.flatten(), ignore_index=IGNORED, reduction="none"
     ).view_as(target)
-    counted = target != IGNORED
+    return token_means(losses, target != IGNORED)
+
+
+def token_means(losses: Tensor, counted: Tensor) -> Outputs:
+    """What a language model's losses amount to, every target counting the same.
+
+    Args:
+        losses: (batch, length), 0 where there is no target.
+        counted: (batch, length) bool, where there is one.
+    """
     count = counted.sum()
     per_sample = losses.sum(1) / counted.sum(1).clamp(min=1)
     # A batch without a single target is legal (the last, cut one): its loss is 0, never 0/0.
-    return Outputs(losses.sum() / count.clamp(min=1), per_sample=per_sample, weight=count)
+    return Outputs(losses.sum() / count.clamp(min=1), per_sample=per_sample, per_token=losses, weight=count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,7 +37,7 @@ class PackedDataset(Dataset):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """One row: `input_ids`, `labels`, `position_ids` from 0 in every sample, `segments`; each (tokens,)."""
+        """One row: `input_ids`, `labels`, `segments` (which sample a token is of); each (tokens,)."""
         members = [self.samples[member] for member in self.rows[index]]
         lengths = [len(member["input_ids"]) for member in members]
         labels = [member["labels"].clone() for member in members]
@@ -46,7 +47,6 @@ class PackedDataset(Dataset):
         return {
             "input_ids": torch.cat([member["input_ids"] for member in members]),
             "labels": torch.cat(labels),
-            "position_ids": torch.cat([torch.arange(length) for length in lengths]),
             "segments": torch.repeat_interleave(torch.arange(len(members)), torch.tensor(lengths)),
         }
 
@@ -76,12 +76,16 @@ def first_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
     return rows
 
 
-def collate(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """A batch for any transformers model with SDPA attention: `model(**batch)`.
+def collate(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
+    """A batch for any causal language model of transformers: `lm_outputs(model, batch)` or `model(**batch)`.
+
+    There is no mask in it. Positions begin anew with every text, from which transformers makes each layer's mask, its
+    window included; the boundaries serve attention that needs none (see `suite.training.attention`).
 
     Returns:
-        `input_ids`, `labels`, `position_ids`: (batch, longest); `attention_mask`: (batch, 1, longest, longest) bool,
-        True where a query may look: at earlier tokens of its own sample and at itself.
+        `input_ids`, `labels`, `position_ids`: (batch, longest); `cu_seq_lens_q` and `_k`: (texts + 1,) int32, where
+        texts begin in the flattened batch, the filling of a row counted as one; `max_length_q` and `_k`: tokens of the
+        longest; `use_cache`: False, since with a cache transformers would take a row for one text.
     """
     longest = max(len(row["input_ids"]) for row in rows)
 
@@ -91,11 +95,21 @@ def collate(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         )
 
     segments = padded("segments", -1)
-    same = segments[:, :, None] == segments[:, None, :]
-    mask = same & torch.ones(longest, longest, dtype=torch.bool).tril()
+    begins = torch.ones_like(segments, dtype=torch.bool)
+    begins[:, 1:] = segments[:, 1:] != segments[:, :-1]
+    starts = begins.flatten().nonzero().squeeze(1)
+    boundaries = torch.nn.functional.pad(starts, (0, 1), value=segments.numel()).int()
+    # Position of a token: its place in the row less that of its text's first.
+    places = torch.arange(longest).expand_as(segments)
+    positions = places - torch.where(begins, places, 0).cummax(1).values
+    longest_text = int(boundaries.diff().max())
     return {
         "input_ids": padded("input_ids", 0),
         "labels": padded("labels", IGNORED),
-        "position_ids": padded("position_ids", 0),
-        "attention_mask": mask[:, None],
+        "position_ids": positions,
+        "cu_seq_lens_q": boundaries,
+        "cu_seq_lens_k": boundaries,
+        "max_length_q": longest_text,
+        "max_length_k": longest_text,
+        "use_cache": False,
     }

@@ -76,8 +76,16 @@ def total_loss(procedures: Iterable[Procedure], outputs: Outputs, batch: Any) ->
     if weights is not None:
         if outputs.per_sample is None:
             raise InputError("this recipe gives no per-sample losses; a procedure that weighs samples cannot train it")
-        loss = (outputs.per_sample * weights).mean()
+        loss = _weighted(outputs, weights)
     return loss + sum(terms.values(), torch.zeros_like(loss)), terms
+
+
+def _weighted(outputs: Outputs, weights: Tensor) -> Tensor:
+    """The loss with (batch,) weights; with weights of one it is `outputs.loss`, to the bit."""
+    if outputs.per_token is not None:
+        return (outputs.per_token * weights[:, None]).sum() / outputs.units().clamp(min=1).to(outputs.per_token.dtype)
+    assert outputs.per_sample is not None
+    return (outputs.per_sample * weights).mean()
 
 
 def owned_optimizer(procedures: Iterable[Procedure], groups: Sequence[dict[str, Any]]) -> Optimizer | None:

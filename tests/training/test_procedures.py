@@ -14,7 +14,17 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from suite.errors import InputError
-from suite.training import ExperimentConfig, Outputs, Procedure, TrainerConfig, fit, load_config, procedures, run
+from suite.training import (
+    ExperimentConfig,
+    Outputs,
+    Procedure,
+    TrainerConfig,
+    causal_lm_loss,
+    fit,
+    load_config,
+    procedures,
+    run,
+)
 from suite.training.procedure import total_loss
 from suite.training.procedures.mezo import ForwardOnly
 from tests.training.toys import Language, Rows
@@ -231,3 +241,24 @@ def test_mezo_resumes_with_the_seeds_that_were_to_come() -> None:
     steps(second, resumed, 3)
     assert torch.equal(resumed, expected)
     assert expected.square().sum() < start.square().sum()
+
+
+def test_weights_of_one_change_nothing_and_of_zero_leave_a_sample_out() -> None:
+    class Weighed(Procedure):
+        def __init__(self, *weights: float) -> None:
+            self.weights = torch.tensor(weights)
+
+        def loss(self, outputs: Outputs, batch: Any) -> dict[str, Tensor]:
+            return {"sample_weight": self.weights}
+
+    torch.manual_seed(0)
+    logits, labels = torch.randn(3, 6, 9, requires_grad=True), torch.randint(0, 9, (3, 6))
+    labels[1, 2:] = labels[2, 1:] = -100  # 5, 1 and 0 targets
+    outputs = causal_lm_loss(logits, labels)
+    loss, _ = total_loss([Weighed(1, 1, 1)], outputs, None)
+    assert torch.equal(loss, outputs.loss)
+    (wanted,), (found,) = (torch.autograd.grad(value, logits, retain_graph=True) for value in (outputs.loss, loss))
+    assert torch.equal(found, wanted)
+    loss, _ = total_loss([Weighed(2, 0, 7)], outputs, None)
+    assert loss.item() == pytest.approx(2 * 5 * outputs.per_sample[0].item() / 6)
+    assert not torch.autograd.grad(loss, logits)[0][1].any()
