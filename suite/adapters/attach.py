@@ -13,6 +13,7 @@ from torch import nn
 
 from suite.adapters.detach import remove
 from suite.adapters.fingerprint import fingerprint
+from suite.adapters.fused.lora import fuse
 from suite.adapters.handle import ATTRIBUTE, Attachment, Handle, Member, adapter_layers, adapters_on, base_of
 from suite.adapters.naming import suggest
 from suite.adapters.nf4 import is_packed, secure_foreign_layers
@@ -178,6 +179,7 @@ def _inject(model: nn.Module, member: Member, config: PeftConfig) -> nn.Module:
         raise
     _check_packed(base, member)
     cast_adapter_dtype(base, member.adapter)
+    fuse(base)
     if hasattr(base, "_hf_peft_config_loaded"):
         base._hf_peft_config_loaded = True  # transformers then saves and reports the adapter as its own
     return model
