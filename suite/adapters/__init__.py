@@ -15,6 +15,7 @@ from suite.adapters.methods import import_all
 from suite.adapters.peft_methods import declare_peft_methods
 from suite.adapters.plan import plan
 from suite.adapters.registry import MethodInfo, methods, register_tuner
+from suite.adapters.state import buffer_names
 from suite.adapters.storage import load, read_manifest, save
 from suite.adapters.swap import swap
 from suite.adapters.switching import activate, active, attached, disabled, refresh
@@ -31,6 +32,7 @@ __all__ = [
     "active",
     "attach",
     "attached",
+    "buffer_names",
     "context",
     "count",
     "detach",

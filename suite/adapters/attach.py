@@ -11,13 +11,14 @@ from peft import PeftConfig, PeftModel, get_peft_model, inject_adapter_in_model
 from peft.tuners.tuners_utils import cast_adapter_dtype
 from torch import nn
 
+from suite.adapters.carriers import Selected
 from suite.adapters.detach import remove
 from suite.adapters.fingerprint import fingerprint
 from suite.adapters.fused.lora import fuse
 from suite.adapters.handle import ATTRIBUTE, Attachment, Handle, Member, adapter_layers, adapters_on, base_of
 from suite.adapters.naming import suggest
 from suite.adapters.nf4 import is_packed, secure_foreign_layers
-from suite.adapters.registry import build_config, method_info, one_line
+from suite.adapters.registry import build_config, method_info, method_of, one_line
 from suite.adapters.switching import activate
 from suite.adapters.ties import tie
 from suite.errors import InputError
@@ -178,6 +179,7 @@ def _inject(model: nn.Module, member: Member, config: PeftConfig) -> nn.Module:
         _check_packed(base, member, error)
         raise
     _check_packed(base, member)
+    _check_weight_readers(base, member)
     cast_adapter_dtype(base, member.adapter)
     fuse(base)
     if hasattr(base, "_hf_peft_config_loaded"):
@@ -200,6 +202,24 @@ def _check_packed(model: nn.Module, member: Member, cause: Exception | None = No
         ]
     if packed:
         raise InputError(f"{member.method} does not work over 4-bit weights (as in {packed[0]})") from cause
+
+
+def _check_weight_readers(model: nn.Module, member: Member) -> None:
+    """Refuse a method that takes a layer's weight past what another method trains inside it."""
+    for name, layer in adapter_layers(model):
+        info = method_of(layer)
+        if info is None or not info.reads_weight:
+            continue
+        for inside in layer.get_base_layer().children():
+            if (
+                isinstance(inside, Selected)
+                and inside.trains("weight")
+                and member.adapter in (adapters_on(layer) | adapters_on(inside))
+            ):
+                raise InputError(
+                    f"{name}: {info.name} takes the weight past what {inside.method} trains in it; put them on "
+                    "different layers"
+                )
 
 
 def _check_alone(model: nn.Module, member: Member) -> None:

@@ -129,6 +129,23 @@ def adapter_layers(model: nn.Module) -> list[tuple[str, BaseTunerLayer]]:
     return [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
 
 
+def base_modules(model: nn.Module) -> dict[str, nn.Module]:
+    """The base's own modules by the names that they have without adapters, also where adapters are around them."""
+    found: dict[str, nn.Module] = {}
+
+    def visit(name: str, module: nn.Module) -> None:
+        while isinstance(module, BaseTunerLayer) and hasattr(module, "base_layer"):
+            module = module.base_layer
+        if isinstance(module, (BaseTunerLayer, AuxiliaryTrainingWrapper)):
+            return  # it trains as a whole, or belongs to an adapter
+        found[name] = module
+        for child, inside in module.named_children():
+            visit(f"{name}.{child}" if name else child, inside)
+
+    visit("", model)
+    return found
+
+
 def auxiliary_layers(model: nn.Module) -> list[AuxiliaryTrainingWrapper]:
     """peft's wrappers for whole trained modules (`modules_to_save`) and trained tokens."""
     return [module for module in model.modules() if isinstance(module, AuxiliaryTrainingWrapper)]

@@ -93,6 +93,12 @@ QUANTIZABLE = {
     *("adalora", "boft", "c3a", "fourierft", "gralora", "ia3", "lily", "ln_tuning", "lora", "miss", "oft"),
     *("pvera", "randlora", "road", "shadow", "trainable_tokens", "vblora", "vera", "waveft"),
 }
+# Merging adds their layer's `get_delta_weight`; boft, hira, hra and oft mean something else by that name.
+ADDITIVE = {
+    *("adalora", "c3a", "deft", "delora", "fourierft", "gralora", "loha", "lokr", "lora", "osf", "peanut"),
+    *("pvera", "randlora", "supertuning", "tinylora", "unilora", "vblora", "vera", "waveft"),
+}
+READS_WEIGHT = {"deft", "glora", "hira", "hra", "peanut", "shira", "supertuning"}
 CONVOLUTIONS = {"adalora", "hira", "ia3", "loha", "lokr", "lora"}
 
 
@@ -109,6 +115,8 @@ def declare_peft_methods() -> None:
             "identity_at_start": not prompt,
             "mergeable": not prompt,
             "quantizable": prompt or name in QUANTIZABLE,
+            "additive": name in ADDITIVE,
+            "reads_weight": name in READS_WEIGHT,
             "layers": ("TransformerModel",) if prompt else CONV if name in CONVOLUTIONS else LINEAR,
             **EXCEPTIONS.get(name, {}),
         }

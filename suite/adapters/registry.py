@@ -21,6 +21,7 @@ from peft.mapping import (
 )
 from peft.tuners.tuners_utils import BaseTuner
 from peft.utils import PeftType, register_peft_method
+from torch import nn
 
 from suite.adapters.naming import suggest
 from suite.errors import InputError
@@ -43,6 +44,9 @@ class MethodInfo:
         quantizable: it works over 4-bit bases.
         multi_adapter: several adapters of it can sit on one model and be switched.
         layers: the layer types it adapts.
+        additive: what it changes of a weight is the sum of the weight and its layer's `get_delta_weight`.
+        reads_weight: its forward takes the layer's weight instead of calling the layer, so that what another method
+            trains inside that weight would get a wrong gradient; the two are refused on one layer.
     """
 
     name: str
@@ -55,6 +59,8 @@ class MethodInfo:
     quantizable: bool = False
     multi_adapter: bool = True
     layers: tuple[str, ...] = ("Linear",)
+    additive: bool = False
+    reads_weight: bool = False
 
 
 _METHODS: dict[str, MethodInfo] = {}
@@ -74,6 +80,15 @@ def method_info(name: str) -> MethodInfo:
     if name not in _METHODS:
         raise InputError(f"unknown adapter method {name!r}{suggest(name, _METHODS)} (`suite methods` lists all)")
     return _METHODS[name]
+
+
+def method_of(layer: nn.Module) -> MethodInfo | None:
+    """What the method of a tuner layer declares; None for a layer of a package that registered none."""
+    name = getattr(layer, "method", None)
+    if name is None:
+        package, _, rest = type(layer).__module__.partition("peft.tuners.")
+        name = rest.split(".")[0] if not package else ""
+    return _METHODS.get(name)
 
 
 def declare(info: MethodInfo) -> None:

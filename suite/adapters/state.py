@@ -13,7 +13,7 @@ from peft.tuners.tuners_utils import (
 )
 from torch import Tensor, nn
 
-from suite.adapters.handle import Member, adapters_on, base_of
+from suite.adapters.handle import ATTRIBUTE, Member, adapters_on, base_of
 from suite.adapters.registry import method_info
 from suite.errors import InputError
 
@@ -109,3 +109,18 @@ def _without_foreign_layers(model: nn.Module, key: str, adapter: str) -> str:
         module = getattr(module, part, None) if module is not None else None
         module = module if isinstance(module, nn.Module) else None
     return ".".join(kept)
+
+
+def buffer_names(module: nn.Module) -> set[str]:
+    """Names of the buffers that trainable, active adapters own (places, masks, statistics), wherever they sit inside.
+
+    Training goes on from them as from the parameters, whether or not it has changed them.
+    """
+    handles = [vars(child)[ATTRIBUTE] for child in module.modules() if ATTRIBUTE in vars(child)]
+    prefixes: set[str] = set()
+    for handle in handles:
+        for name in handle.active:
+            attachment = handle.attachments[name]
+            for member in attachment.members if attachment.trainable else []:
+                prefixes |= _get_tuner_state_dict_key_prefixes(module, adapter_name=member.adapter)
+    return set(_filter_state_dict_by_key_prefixes(dict(module.named_buffers()), prefixes))

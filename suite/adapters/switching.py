@@ -109,7 +109,10 @@ def disabled(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def refresh(model: nn.Module) -> None:
-    """Write selected values that an optimizer step changed into the base. Forwards do so themselves unless compiled."""
-    for _, layer in adapter_layers(model):
+    """Write selected values that an optimizer step changed into the base.
+
+    Forwards do so themselves unless they are compiled: then this comes before the forward that follows a change.
+    """
+    for layer in model.modules():
         if isinstance(layer, SelectedEntries):
             layer.refresh()

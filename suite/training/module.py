@@ -152,6 +152,7 @@ class AdapterModule(L.LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         assert self.trained is not None
         self.trained.watch()
+        adapters.refresh(self.model)
         with torch.set_grad_enabled(not self._zeroth_order):
             outputs = chain(self.procedures, self.compute)(batch)
             loss, terms = total_loss(self.procedures, outputs, batch)
@@ -162,6 +163,7 @@ class AdapterModule(L.LightningModule):
         return {"loss": scaled, "mean": loss.detach(), "weight": weight, "terms": terms}
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
+        adapters.refresh(self.model)
         outputs = self.compute(batch)
         size = max(1, round(float(outputs.units())))
         self.log("val/loss", outputs.loss, on_epoch=True, sync_dist=True, batch_size=size)

@@ -7,14 +7,16 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from suite.adapters import buffer_names
+
 COUNT = "num_batches_tracked"
 
 
 class TrainedState:
-    """The tensors that training changes: trainable parameters, and buffers that have moved since `watch`.
+    """The tensors that training changes or rests on: trainable parameters, buffers of trainable adapters, moved ones.
 
-    Buffers are found by watching rather than by a list: batch-norm statistics, rank masks and importance scores are
-    kept, rotary tables and quantised weights are not.
+    Other buffers are found by watching rather than by a list: batch-norm statistics are kept once they have moved since
+    `watch`; rotary tables and quantised weights are not.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -36,7 +38,7 @@ class TrainedState:
         return {name for name, parameter in self.module.named_parameters() if parameter.requires_grad}
 
     def names(self) -> set[str]:
-        """Names of the trainable parameters and of every buffer that has changed."""
+        """Names of the trainable parameters, of the buffers of their adapters and of every buffer that has changed."""
         watched = self._versions or {}
         moved = {
             name
@@ -46,7 +48,7 @@ class TrainedState:
         # Batch norm's kernel writes its statistics without raising their version; only its count of batches tells.
         normed = {name.removesuffix(COUNT) for name in moved if name.endswith(COUNT)}
         statistics = {norm + name for norm in normed for name in ("running_mean", "running_var")}
-        return self.trainable() | moved | statistics | self._resumed
+        return self.trainable() | buffer_names(self.module) | moved | statistics | self._resumed
 
     def not_finite(self) -> str | None:
         """The name of a trained parameter that holds NaN or infinity, or of a buffer that holds NaN, else None."""

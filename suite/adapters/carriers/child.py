@@ -11,6 +11,7 @@ from torch import nn
 
 from suite.adapters.carriers.base import CarrierTuner, TunerConfig, TunerLayer
 from suite.adapters.carriers.weights import kind_of, sizes
+from suite.adapters.handle import base_modules
 from suite.adapters.registry import method_info
 from suite.errors import InputError
 
@@ -59,6 +60,16 @@ class ChildLayer(TunerLayer):
         raise RuntimeError("this layer acts through its host and is never called itself")
 
 
+def _shared_parameters(model: nn.Module) -> dict[nn.Parameter, list[str]]:
+    """Parameters that several modules of the base hold (tied weights), with the names that they have there."""
+    places: dict[nn.Parameter, dict[int, str]] = {}
+    for name, module in base_modules(model).items():
+        for tensor, parameter in module._parameters.items():
+            if parameter is not None:
+                places.setdefault(parameter, {}).setdefault(id(module), f"{name}.{tensor}".lstrip("."))
+    return {parameter: [*owners.values()] for parameter, owners in places.items() if len(owners) > 1}
+
+
 def exactly(names: Iterable[str]) -> str:
     """A `target_modules` that means these modules and no others: peft reads lists as endings of names."""
     return "|".join(re.escape(name) for name in names)
@@ -99,6 +110,17 @@ class ChildTuner(CarrierTuner):
         target.add_module(name, layer)
         if adapter not in self.active_adapters:
             layer.set_adapter([])
+
+    def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
+        """Add an adapter; weights that the model uses in several places stay one weight, or are refused."""
+        sharing = _shared_parameters(model)
+        super().inject_adapter(model, adapter_name, *args, **kwargs)
+        if sharing:
+            layers = [layer for layer in model.modules() if isinstance(layer, self.tuner_layer_cls)]
+            self._keep_tied([layer for layer in layers if adapter_name in layer.settings], adapter_name, sharing)
+
+    def _keep_tied(self, layers: list[Any], adapter: str, sharing: dict[nn.Parameter, list[str]]) -> None:
+        """For tuners whose layers train the host's own parameters."""
 
     def _mark_only_adapters_as_trainable(self, model: nn.Module) -> None:
         super()._mark_only_adapters_as_trainable(model)

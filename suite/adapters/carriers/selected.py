@@ -8,19 +8,50 @@ single entries of the weight.
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from peft.tuners.tuners_utils import check_adapters_to_merge
 from torch import nn
 
 from suite.adapters.carriers.child import ChildLayer, ChildTuner
+from suite.errors import InputError
+
+
+class SelectedTuner(ChildTuner):
+    """The peft tuner of layers that train what their hosts have."""
+
+    def _keep_tied(self, layers: list[Any], adapter: str, sharing: dict[nn.Parameter, list[str]]) -> None:
+        taken: dict[nn.Parameter, list[tuple[Any, str]]] = {}
+        for layer in layers:
+            for name, parameter in layer.bases(adapter).items():
+                if parameter in sharing:
+                    taken.setdefault(parameter, []).append((layer, name))
+        for parameter, places in taken.items():
+            names = [f"{layer.target}.{name}".lstrip(".") for layer, name in places]
+            others = [name for name in sharing[parameter] if name not in names]
+            places[0][0].tie(adapter, names, others, places)
 
 
 class Selected(ChildLayer):
     """A child of its host that owns the trained values of some of the host's tensors."""
 
-    tuner_base = ChildTuner
+    tuner_base: ClassVar[type[ChildTuner]] = SelectedTuner
+
+    def bases(self, adapter: str) -> dict[str, nn.Parameter]:
+        """The host's own parameters, by name, of which an adapter trains something, as they are without it."""
+        raise TypeError(f"{type(self).__name__} must define bases")
+
+    def tie(self, adapter: str, names: list[str], others: list[str], places: list[tuple[Any, str]]) -> None:
+        """Keep one weight of the base one weight: at `places` the adapter trains it, `others` it leaves.
+
+        Raises:
+            InputError: the weight would be several from then on, or train where it should not.
+        """
+        raise InputError(
+            f"{names[0]} is {(names[1:] + others)[0]} as well (tied weights), which would change with "
+            "it: adapt other layers, or untie the model first"
+        )
 
     def sync(self) -> None:
         """Make the host hold what it should: the active adapters' values, or the originals."""
@@ -29,6 +60,10 @@ class Selected(ChildLayer):
     def restore(self) -> None:
         """Make the host hold the originals."""
         raise TypeError(f"{type(self).__name__} must define restore")
+
+    def trains(self, name: str) -> bool:
+        """Whether values of the host's tensor `name` train here."""
+        raise TypeError(f"{type(self).__name__} must define trains")
 
     def standing(self) -> list[str]:
         """The adapters whose values should stand in the host: what is merged, then what is active."""

@@ -1,19 +1,20 @@
 """Training single entries of the host's weight: their values are parameters of their own, in float32.
 
-They are written into the weight whenever they changed; `product` is the host's forward, with gradients to the values
-only.
+They are written into the weight whenever they may have changed, so that every reader of the weight sees them.
+Gradients reach them through `product`, the host's forward, or through `placed`, for code that takes the weight itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from suite.adapters.carriers.base import TunerConfig
 from suite.adapters.carriers.selected import Selected
+from suite.adapters.carriers.weights import is_transposed
 from suite.errors import InputError
 
 
@@ -26,33 +27,92 @@ class _Mark:
     def __deepcopy__(self, memo: dict[int, Any]) -> _Mark:
         return _Mark()
 
+    def __reduce__(self) -> tuple[type[_Mark], tuple[()]]:
+        return _Mark, ()
+
     def holds(self, tensor: Tensor) -> bool:
-        """Whether `tensor` is unchanged since."""
+        """Whether `tensor` is unchanged since, as far as autograd counts."""
         return self.tensor is not None and self.tensor is tensor and self.version == tensor._version
 
 
 class SelectedEntries(Selected):
-    """Owns the values of entries of the host's weight, which a method states by `create`, `entries` and `product`."""
+    """Owns the values of entries of the host's weight.
 
-    def create(self, adapter: str, config: Any) -> dict[str, Tensor]:
-        """The values of a new adapter, and where they belong."""
-        raise TypeError(f"{type(self).__name__} must define create")
+    A method states `choose` (which entries), `start` and `values` (what it trains, and what then stands there); `at`,
+    where its places are no flat positions; and `product`, where the values' gradient is cheaper than the weight's. The
+    first of `parameter_names` is what trains, the first of `buffer_names` the places.
 
-    def entries(self, adapter: str) -> tuple[Tensor, Tensor]:
-        """Where the values belong, as integers that differ between entries, and what is to stand there."""
-        raise TypeError(f"{type(self).__name__} must define entries")
+    Attributes:
+        entry_axis: the axis of the trained tensor that runs over the places.
+    """
+
+    entry_axis: ClassVar[int] = -1
+
+    def choose(self, adapter: str) -> Tensor:
+        """Which entries a new adapter trains, as integers that differ between entries: (places,)."""
+        raise TypeError(f"{type(self).__name__} must define choose")
+
+    def start(self, adapter: str, places: Tensor) -> Tensor:
+        """The trained tensor with which the host's weight stays as it is at the given places."""
+        raise TypeError(f"{type(self).__name__} must define start")
+
+    def values(self, adapter: str) -> Tensor:
+        """What is to stand at the adapter's places, as a function of what trains."""
+        raise TypeError(f"{type(self).__name__} must define values")
+
+    def at(self, places: Tensor) -> Any:
+        """The index into the host's weight, as the host stores it, that the places mean."""
+        columns = self.host.weight.shape[-1]
+        return places.long() // columns, places.long() % columns
+
+    def product(self, x: Tensor, adapters: Sequence[str], *args: Any, **kwargs: Any) -> Tensor:
+        """The host's forward, with gradients to what the active adapters train.
+
+        This one takes the weight whole and keeps, of its gradient, what lies at the places. It holds for every host;
+        its backward makes a gradient as large as the weight, for a moment.
+        """
+        return self._forward_with(self._linked(self.host.weight, adapters), x, *args, **kwargs)
+
+    def trained(self, adapter: str) -> Tensor:
+        """What an adapter trains."""
+        return self.tensor(self.parameter_names[0], adapter)
+
+    def places(self, adapter: str) -> Tensor:
+        """Which entries an adapter trains: (places,)."""
+        return self.tensor(self.buffer_names[0], adapter)
+
+    def original(self, adapter: str) -> Tensor:
+        """What the base has at an adapter's places."""
+        kept = self._originals.get(adapter)
+        return self.read(self.places(adapter)) if kept is None else kept[1]
 
     def read(self, places: Tensor) -> Tensor:
         """A copy of the host's entries at the given places."""
-        raise TypeError(f"{type(self).__name__} must define read")
+        return self.host.weight.detach()[self.at(places)].clone()
 
-    def write(self, places: Tensor, values: Tensor) -> None:
-        """Put values at the given places of the host's weight."""
-        raise TypeError(f"{type(self).__name__} must define write")
+    def placed(self, weight: Tensor) -> Tensor:
+        """The host's weight, (out, in, ...) as just read, with gradients to what the active adapters train."""
+        adapters = [] if self.disable_adapters else self.present()
+        if not adapters:
+            return weight
+        flipped = is_transposed(self.host)
+        linked = self._linked(weight.T if flipped else weight, adapters)
+        return linked.T if flipped else linked
 
-    def product(self, x: Tensor, adapters: Sequence[str]) -> Tensor:
-        """The host's forward, with gradients to the values of the active adapters."""
-        raise TypeError(f"{type(self).__name__} must define product")
+    def _linked(self, weight: Tensor, adapters: Sequence[str]) -> Tensor:
+        """`weight`, in which the values stand already, as a function of them."""
+        for adapter in adapters:
+            weight = _Link.apply(weight, self.at(self.places(adapter)), self.values(adapter))
+        return weight
+
+    def _forward_with(self, weight: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """The host's own forward with another tensor as its weight."""
+        slots: dict[str, Any] = self.host._parameters
+        kept, slots["weight"] = slots["weight"], weight
+        try:
+            return type(self.host).forward(self.host, *args, **kwargs)
+        finally:
+            slots["weight"] = kept
 
     def install(self) -> None:
         super().install()
@@ -60,6 +120,16 @@ class SelectedEntries(Selected):
         self._written: dict[str, _Mark] = {}
         self._hooks.append(self.host.register_state_dict_pre_hook(self._before_saving))
         self.host.forward = self._host_forward
+
+    def trains(self, name: str) -> bool:
+        return name == "weight"
+
+    def bases(self, adapter: str) -> dict[str, nn.Parameter]:
+        return {"weight": self.host.weight}
+
+    def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
+        self.refresh()
+        super().merge(safe_merge, adapter_names)
 
     def restore(self) -> None:
         self._switch([])
@@ -73,13 +143,20 @@ class SelectedEntries(Selected):
         self.refresh()
         self._originals.clear()
 
+    def create(self, adapter: str, config: Any) -> dict[str, Tensor]:
+        """The tensors of a new adapter, by the names in `parameter_names` and `buffer_names`."""
+        places = self.choose(adapter)
+        trained = self.start(adapter, places)
+        if not config.init_weights:
+            trained = trained + 0.1 * torch.randn_like(trained)
+        return {self.parameter_names[0]: trained, self.buffer_names[0]: places}
+
     def update_layer(self, adapter_name: str, config: TunerConfig, **_: Any) -> None:
         self.settings[adapter_name] = config
         self.store(adapter_name, self.create(adapter_name, config))
         if config.init_weights:
-            values = self.tensor(self.parameter_names[0], adapter_name)
             self._keep(adapter_name)
-            self._written[adapter_name] = _Mark(values, values._version)
+            self._written[adapter_name] = _Mark(self.trained(adapter_name), self.trained(adapter_name)._version)
         self.finish_update(adapter_name, config)
 
     def delete_adapter(self, adapter_name: str) -> None:
@@ -87,53 +164,92 @@ class SelectedEntries(Selected):
             self._switch([name for name in self._originals if name != adapter_name])
         super().delete_adapter(adapter_name)
 
+    @torch.no_grad()
+    def reselect(self, adapter: str, places: Tensor) -> Tensor:
+        """Let the adapter train other entries, as many as before.
+
+        Entries that stay keep what they have learnt; the base's own return to those that leave; new ones start there.
+
+        Returns:
+            (places,), true where an entry is new: what an optimiser knows there is of another entry.
+
+        Raises:
+            InputError: there are more or fewer of them.
+        """
+        known, trained = self.places(adapter), self.trained(adapter)
+        if known.shape != places.shape:
+            raise InputError(f"{self.target}: {adapter!r} trains {known.numel()} entries, not {places.numel()}")
+        places = places.to(known)
+        ordered, order = known.sort()
+        position = torch.searchsorted(ordered, places).clamp(max=known.numel() - 1)
+        stays = ordered[position] == places
+        kept = trained.detach().index_select(self.entry_axis, order[position[stays]])
+        self._switch([name for name in self._originals if name != adapter])
+        fresh = self.start(adapter, places).index_copy(self.entry_axis, stays.nonzero()[:, 0], kept)
+        known.copy_(places)
+        trained.copy_(fresh)
+        self.sync()
+        return ~stays
+
     def sync(self) -> None:
         self._switch(self.standing())
 
     def _switch(self, adapters: Sequence[str]) -> None:
         """Make the entries of exactly these adapters stand in the host."""
         for adapter in [name for name in self._originals if name not in adapters]:
-            self.write(*self._originals.pop(adapter))
+            self._write(*self._originals.pop(adapter))
             self._written.pop(adapter, None)
         for adapter in adapters:
             if adapter not in self._originals:
                 self._check_disjoint(adapter, adapters)
                 self._keep(adapter)
+                self._put(adapter)
         self.refresh()
 
     def _keep(self, adapter: str) -> None:
         """Remember what stands at the adapter's places before its values go there."""
-        places = self.entries(adapter)[0]
+        places = self.places(adapter)
         self._originals[adapter] = places, self.read(places)
 
+    def _write(self, places: Tensor, values: Tensor, *, counted: bool = True) -> None:
+        """Put values at places of the host's weight; uncounted, a graph that holds the weight stays valid."""
+        weight = self.host.weight.detach() if counted else self.host.weight.data
+        weight[self.at(places)] = values.detach().to(weight.dtype)
+
     def _check_disjoint(self, adapter: str, adapters: Sequence[str]) -> None:
-        mine = set(self.entries(adapter)[0].tolist())
-        for other in adapters:
-            if other != adapter and other in self._originals and mine & set(self.entries(other)[0].tolist()):
+        others = [other for other in adapters if other != adapter and other in self._originals]
+        for other in others:
+            if torch.isin(self.places(adapter), self.places(other)).any():
                 raise InputError(f"{self.target}: {adapter!r} and {other!r} select the same entries; activate one")
 
     def refresh(self) -> None:
-        """Write values that changed since they were last written. Cheap when none did."""
+        """Write the values into the host. Where they are frozen and unchanged there is nothing to do."""
+        if self.merged:
+            return  # others may have folded their changes into the same entries since
         for adapter in [*self._originals]:
-            values = self.tensor(self.parameter_names[0], adapter)
-            if values.is_meta:
-                continue
-            places, wanted = self.entries(adapter)
-            self._follow(adapter, places)
-            if self._written.get(adapter, _Mark()).holds(values):
-                continue
-            self.write(places, wanted)
-            self._written[adapter] = _Mark(values, values._version)
+            self._put(adapter)
 
-    def _follow(self, adapter: str, places: Tensor) -> None:
+    def _put(self, adapter: str) -> None:
+        trained = self.trained(adapter)
+        if trained.is_meta:
+            return
+        self._follow(adapter)
+        unchanged = self._written.get(adapter, _Mark()).holds(trained)
+        if unchanged and not trained.requires_grad:
+            return
+        # bitsandbytes' optimisers and `p.data` write past autograd's counter, so what may train is written again.
+        self._write(self.places(adapter), self.values(adapter), counted=not unchanged)
+        self._written[adapter] = _Mark(trained, trained._version)
+
+    def _follow(self, adapter: str) -> None:
         """Take over other places, which a loader may have put here without a word."""
-        known, values = self._originals[adapter]
+        (known, values), places = self._originals[adapter], self.places(adapter)
         if known is places:
             return
         if known.shape == places.shape and torch.equal(known, places):
             self._originals[adapter] = places, values
             return
-        self.write(known, values)
+        self._write(known, values)
         self._keep(adapter)
         self._written.pop(adapter, None)
 
@@ -147,10 +263,10 @@ class SelectedEntries(Selected):
             return type(self.host).forward(self.host, x, *args, **kwargs)
         if not torch.compiler.is_compiling():
             self.refresh()
-        return self.product(x, active)
+        return self.product(x, active, *args, **kwargs)
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        # Other indices may come in: what stands at the present ones goes back first.
+        # Other places may come in: what stands at the present ones goes back first.
         self._switch([])
         super()._load_from_state_dict(*args, **kwargs)
 
@@ -161,3 +277,17 @@ class SelectedEntries(Selected):
         }
         self._written.clear()
         return result
+
+
+class _Link(torch.autograd.Function):
+    """A weight in which values stand already, with the gradient that they have there."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, index: Any, values: Tensor) -> Tensor:
+        ctx.index, ctx.dtype = index, values.dtype
+        return weight.view_as(weight)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, Tensor]:
+        onwards = gradient if ctx.needs_input_grad[0] else None
+        return onwards, None, gradient[ctx.index].to(ctx.dtype)

@@ -34,6 +34,28 @@ class SelectedTensors(Selected):
         self._taken: dict[str, Tensor | None] = {}
         self._hooks.append(self.host.register_forward_pre_hook(self._before_host))
 
+    def trains(self, name: str) -> bool:
+        return name in self._tensor_names()
+
+    def bases(self, adapter: str) -> dict[str, nn.Parameter]:
+        tensors = {name: self._taken.get(name, getattr(self.host, name)) for name in self._names_of(adapter)}
+        return {name: tensor for name, tensor in tensors.items() if isinstance(tensor, nn.Parameter)}
+
+    def tie(self, adapter: str, names: list[str], others: list[str], places: list[tuple[Any, str]]) -> None:
+        if others:
+            raise InputError(f"{names[0]} is {others[0]} as well (tied weights): name both, and they train as one")
+        first, name = places[0]
+        for layer, own in places[1:]:
+            layer._parameters_of(own)[adapter] = first._parameters_of(name)[adapter]
+            layer.sync()
+
+    def _names_of(self, adapter: str) -> list[str]:
+        return [name for name in self._tensor_names() if adapter in getattr(self, self.prefix + name)]
+
+    def _parameters_of(self, name: str) -> nn.ParameterDict:
+        container: nn.ParameterDict = getattr(self, self.prefix + name)
+        return container
+
     def restore(self) -> None:
         self._switch({})
 

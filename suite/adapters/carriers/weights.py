@@ -9,6 +9,7 @@ from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
 from suite.adapters.nf4 import NF4Linear
+from suite.adapters.registry import method_of
 
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -53,11 +54,26 @@ def channel_axis(layer: nn.Module) -> int:
     return 1 if isinstance(layer, nn.LayerNorm) and type(layer).__name__.endswith("2d") else -1
 
 
+def is_transposed(layer: nn.Module) -> bool:
+    """Whether the layer stores its weight as (in, out)."""
+    return isinstance(layer, (Conv1D, nn.Embedding))
+
+
 def read_weight(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
-    """Weight and bias in float32, the weight as (out, in, ...). A norm without an affine part reads as 1 and 0."""
+    """Weight and bias in float32 (float64 of a float64 layer), the weight as (out, in, ...), without gradients.
+
+    A norm without an affine part reads as 1 and 0.
+    """
+    weight, bias = weight_and_bias(layer)
+    return weight.detach(), None if bias is None else bias.detach()
+
+
+def weight_and_bias(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """What `read_weight` gives, with gradients to parameters that train."""
+    bias = getattr(layer, "bias", None)
     if isinstance(layer, NF4Linear):
-        return layer.dequantize().float(), None if layer.bias is None else layer.bias.float()
-    weight, bias = getattr(layer, "weight", None), getattr(layer, "bias", None)
+        return layer.dequantize().float(), None if bias is None else _wide(bias)
+    weight = getattr(layer, "weight", None)
     if weight is None:
         reference = next(layer.buffers(), torch.empty(0))
         weight = torch.ones(sizes(layer)[1], device=reference.device)
@@ -65,8 +81,12 @@ def read_weight(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
         from peft.utils.integrations import dequantize_bnb_weight
 
         weight = dequantize_bnb_weight(weight, state=weight.quant_state)
-    weight = weight.detach().float()
-    return (weight.T if isinstance(layer, Conv1D) else weight), None if bias is None else bias.detach().float()
+    weight = _wide(weight)
+    return (weight.T if is_transposed(layer) else weight), None if bias is None else _wide(bias)
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def write_weight(layer: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
@@ -76,7 +96,7 @@ def write_weight(layer: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
     elif hasattr(getattr(layer, "weight", None), "quant_state"):
         _requantize_bnb(layer, weight)
     else:
-        _put(layer, "weight", weight.T if isinstance(layer, Conv1D) else weight)
+        _put(layer, "weight", weight.T if is_transposed(layer) else weight)
     if bias is not None:
         _put(layer, "bias", bias)
 
@@ -161,18 +181,33 @@ def effective_weight(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
     """The weight and bias that a layer computes with, adapters on it included.
 
     Raises:
-        ValueError: a layer below changes no weight, so there is no such thing.
+        ValueError: what a layer below computes is no other weight, or none that it tells.
     """
     if not isinstance(layer, BaseTunerLayer):
-        return read_weight(layer)
+        inside = [child for child in layer.children() if hasattr(child, "placed")]
+        for child in inside:
+            child.refresh()
+        weight, bias = weight_and_bias(layer)
+        for child in inside:
+            weight = child.placed(weight)
+        return weight, bias
     weight, bias = effective_weight(layer.base_layer)
     if layer.disable_adapters or layer.merged:
         return weight, bias
     for adapter in layer.active_adapters:
         if hasattr(layer, "change"):
             weight, bias = layer.change(weight, bias, adapter)
-        elif hasattr(layer, "get_delta_weight"):
-            weight = weight + layer.get_delta_weight(adapter).float()
+        elif _is_additive(layer, adapter):
+            weight = weight + layer.get_delta_weight(adapter).to(weight.dtype)
         else:
-            raise ValueError(f"{type(layer).__module__}.{type(layer).__name__} below it changes no weight")
+            raise ValueError(
+                f"{type(layer).__module__}.{type(layer).__name__} below it tells no weight that it computes with"
+            )
     return weight, bias
+
+
+def _is_additive(layer: nn.Module, adapter: str) -> bool:
+    """Whether what an adapter of one of peft's layers does to the weight is to add `get_delta_weight`."""
+    info = method_of(layer)
+    variant = getattr(layer, "lora_variant", {}).get(adapter)  # DoRA's norm is of the sum, KaSA knows its own delta
+    return info is not None and info.additive and (variant is None or hasattr(variant, "get_delta_weight"))

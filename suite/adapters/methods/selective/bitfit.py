@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from suite.adapters.carriers import SelectedTensors, TunerConfig, tuner
-from suite.adapters.carriers.child import ChildTuner, exactly
+from suite.adapters.carriers.child import exactly
+from suite.adapters.carriers.selected import SelectedTuner
 from suite.adapters.carriers.weights import bias_dtype
+from suite.adapters.handle import base_modules
 from suite.adapters.registry import MethodInfo
 from suite.errors import InputError
 
@@ -36,10 +38,10 @@ class BitfitConfig(TunerConfig):
     add_missing: bool = False
 
 
-class _BitfitTuner(ChildTuner):
+class _BitfitTuner(SelectedTuner):
     def _prepare_adapter_config(self, peft_config: BitfitConfig, model_config: dict[str, Any]) -> BitfitConfig:
         if peft_config.target_modules is None:
-            found = [name for name, module in self.model.named_modules() if name and _biases(module, peft_config)]
+            found = [name for name, module in base_modules(self.model).items() if name and _biases(module, peft_config)]
             if peft_config.subset:
                 found = [name for name in found if re.fullmatch(SUBSET, name)]
             if not found:

@@ -62,24 +62,18 @@ class Paca(SelectedEntries):
     parameter_names: ClassVar = ("w",)
     buffer_names: ClassVar = ("indices",)
 
-    def create(self, adapter: str, config: PacaConfig) -> dict[str, Tensor]:
-        weight = getattr(self.host, "weight", None)
+    def choose(self, adapter: str) -> Tensor:
+        config, weight = self.settings[adapter], getattr(self.host, "weight", None)
         if not isinstance(self.host, nn.Linear) or weight is None or not weight.is_floating_point():
             raise InputError(
                 f"{self.target}: paca trains columns of an unquantized Linear, not {type(self.host).__name__}"
             )
+        if self.target in config.columns:
+            return torch.tensor(config.columns[self.target], device=weight.device)
         rank = config.rank_pattern.get(get_pattern_key(config.rank_pattern.keys(), self.target), config.r)
         if rank > self.host.in_features:
             raise InputError(f"{self.target}: r={rank} is more than its {self.host.in_features} input columns")
-        if self.target in config.columns:
-            indices = torch.tensor(config.columns[self.target], device=weight.device)
-            rank = indices.numel()
-        else:
-            indices = self._columns(weight.detach(), rank, config.select)
-        values = weight.detach()[:, indices].float() / self._scale(adapter, config, rank)
-        if not config.init_weights:
-            values += 0.1 * torch.randn_like(values)
-        return {"w": values, "indices": indices}
+        return self._columns(weight.detach(), rank, config.select)
 
     @staticmethod
     def _columns(weight: Tensor, rank: int, select: str) -> Tensor:
@@ -87,27 +81,25 @@ class Paca(SelectedEntries):
             return torch.randperm(weight.shape[1], device=weight.device)[:rank]
         return weight.float().norm(dim=0).argsort(descending=select == "largest")[:rank]
 
-    def _scale(self, adapter: str, config: PacaConfig, rank: int) -> float:
+    def scale(self, adapter: str, rank: int) -> float:
+        """alpha / r of an adapter on this layer."""
+        config = self.settings[adapter]
         return config.alpha_pattern.get(get_pattern_key(config.alpha_pattern.keys(), self.target), config.alpha) / rank
 
-    def scale(self, adapter: str) -> float:
-        """alpha / r of an adapter on this layer."""
-        return self._scale(adapter, self.settings[adapter], self.tensor("indices", adapter).numel())
+    def start(self, adapter: str, places: Tensor) -> Tensor:
+        return self.read(places).float() / self.scale(adapter, places.numel())
 
-    def entries(self, adapter: str) -> tuple[Tensor, Tensor]:
-        return self.tensor("indices", adapter), self.scale(adapter) * self.tensor("w", adapter).detach()
+    def values(self, adapter: str) -> Tensor:
+        return self.scale(adapter, self.places(adapter).numel()) * self.trained(adapter)
 
-    def read(self, places: Tensor) -> Tensor:
-        return self.host.weight.detach()[:, places].clone()
+    def at(self, places: Tensor) -> tuple[slice, Tensor]:
+        return slice(None), places
 
-    def write(self, places: Tensor, values: Tensor) -> None:
-        with torch.no_grad():
-            self.host.weight[:, places] = values.to(self.host.weight.dtype)
-
-    def product(self, x: Tensor, adapters: Sequence[str]) -> Tensor:
+    def product(self, x: Tensor, adapters: Sequence[str], *args: Any, **kwargs: Any) -> Tensor:
         flat: list[Any] = []
         for adapter in adapters:
-            flat += [self.scale(adapter), self.tensor("indices", adapter), self.tensor("w", adapter)]
+            places = self.places(adapter)
+            flat += [self.scale(adapter, places.numel()), places, self.trained(adapter)]
         return _PartialProduct.apply(x, self.host.weight, self.host.bias, *flat)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.constants import DUMMY_TARGET_MODULES
@@ -17,7 +17,8 @@ from peft.utils.integrations import init_empty_weights
 from torch import nn
 
 from suite.adapters.carriers import SelectedTensors, TunerConfig, tuner
-from suite.adapters.carriers.child import ChildTuner
+from suite.adapters.carriers.selected import SelectedTuner
+from suite.adapters.handle import base_modules
 from suite.adapters.naming import matches, select
 from suite.adapters.registry import MethodInfo
 from suite.errors import InputError
@@ -36,7 +37,7 @@ class ParametersConfig(TunerConfig):
     buffers: list[str] = field(default_factory=list)
 
 
-class _ParametersTuner(ChildTuner):
+class _ParametersTuner(SelectedTuner):
     def _prepare_adapter_config(self, peft_config: ParametersConfig, model_config: dict[str, Any]) -> ParametersConfig:
         peft_config.target_modules = DUMMY_TARGET_MODULES
         return peft_config
@@ -53,29 +54,33 @@ class _ParametersTuner(ChildTuner):
         if not any(isinstance(module, BaseTunerLayer) for module in model.modules()):
             model.requires_grad_(False)
         with init_empty_weights() if self._empty else nullcontext():
-            for host in hosts(model, peft_config):
-                self.add_to(model.get_submodule(host), self._adding, peft_config, host)
+            for name, host in hosts(model, peft_config).items():
+                self.add_to(host, self._adding, peft_config, name)
 
 
-def hosts(model: nn.Module, config: ParametersConfig) -> list[str]:
-    """Names of the modules that own what the patterns match.
+def hosts(model: nn.Module, config: ParametersConfig) -> dict[str, nn.Module]:
+    """The modules that own what the patterns match, by name.
 
     Raises:
         InputError: nothing is named, or a pattern matches nothing.
     """
     if not config.parameters and not config.buffers:
         raise InputError("parameters: name what to train")
-    inside = {
-        f"{layer}.{name}" if layer else name
-        for layer, module in model.named_modules()
-        if isinstance(module, BaseTunerLayer)
-        for name, _ in [*module.named_parameters(), *module.named_buffers()]
-        if not name.startswith("base_layer.")
-    }
-    parameters = [name for name, _ in model.named_parameters(remove_duplicate=False) if name not in inside]
-    buffers = [name for name, _ in model.named_buffers() if name not in inside]
-    names = select(config.parameters, parameters, "train") + select(config.buffers, buffers, "buffers")
-    return list(dict.fromkeys(name.rpartition(".")[0] for name in names))
+    modules = base_modules(model)
+
+    def owned(kind: Literal["_parameters", "_buffers"]) -> list[str]:
+        return [
+            f"{name}.{tensor}".lstrip(".")
+            for name, module in modules.items()
+            for tensor, value in getattr(module, kind).items()
+            if value is not None
+        ]
+
+    chosen = select(config.parameters, owned("_parameters"), "train") + select(
+        config.buffers, owned("_buffers"), "buffers"
+    )
+    owners = dict.fromkeys(name.rpartition(".")[0] for name in chosen)
+    return {name: modules[name] for name in owners}
 
 
 @tuner(
