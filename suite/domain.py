@@ -74,8 +74,11 @@ class Domain:
 class Result(Protocol):
     """What one input gave: either its outcome, or `error`, the one line that says why there is none."""
 
-    source: str
-    error: str | None
+    @property
+    def source(self) -> str: ...
+
+    @property
+    def error(self) -> str | None: ...
 
     def to_dict(self) -> dict[str, Any]: ...
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from domains.point_cloud import PointCloudClassifier
 from domains.point_cloud.data import world
-from domains.point_cloud.output.pictures import render, save_image
-from suite.media import points
+from domains.point_cloud.output.pictures import render
+from suite.media import sheets
 
 COLOURINGS = {
     "patches": "patches and their centres",
@@ -24,5 +24,5 @@ cards = []
 folder = Path(sys.argv[1])
 for colour, title in COLOURINGS.items():
     [result] = classifier.predict([chair], colour=colour, out=folder)
-    cards.append(points.caption(render(result.drawing, 330), title))
-save_image(points.sheet(cards, columns=4), folder / "insight.png")
+    cards.append(sheets.caption(render(result.drawing, 330), title))
+sheets.save_png(sheets.sheet(cards, columns=4), folder / "insight.png")

@@ -21,6 +21,7 @@ def demo(out: Path = Path("out/demo/personalized_diffusion")) -> dict[str, Any]:
     from domains.personalized_diffusion.evaluation import pictures as candidates
     from domains.personalized_diffusion.output import pictures
     from domains.personalized_diffusion.predict import Personalizer
+    from suite.media.sheets import save_png
 
     started = time.perf_counter()
     personalizer = Personalizer.from_pretrained("tiny")
@@ -37,7 +38,7 @@ def demo(out: Path = Path("out/demo/personalized_diffusion")) -> dict[str, Any]:
             drawn = [picture.image for picture in result.pictures if picture.strength == strength]
             rows[f"{name}: {result.prompt}"] = drawn
     files.append(
-        pictures.save_image(
+        save_png(
             pictures.real_and_generated([folders.opened(one) for one in photographs[:IMAGES]], rows),
             out / "subject.png",
         )
@@ -46,7 +47,7 @@ def demo(out: Path = Path("out/demo/personalized_diffusion")) -> dict[str, Any]:
         strength: [p.image for p in results[0].pictures if (p.strength or 0.0) == strength] for strength in STEPS
     }
     sheet = pictures.interpolation(by_strength, title="strength of the adapter", side=160)
-    files.append(pictures.save_image(sheet, out / "strength.png"))
+    files.append(save_png(sheet, out / "strength.png"))
     clip, dino = encoders.load(carrier=personalizer.base.id, device="cpu")
     likeness = {name: _likeness(name, rows, photographs, clip, dino) for name in ("base", "adapter")}
     lines = [result.prompt for result in results]

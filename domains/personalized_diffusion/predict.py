@@ -30,6 +30,7 @@ from suite import adapters
 from suite.adapters.handle import handle_of
 from suite.errors import InputError
 from suite.files import write_text
+from suite.media.sheets import save_png
 
 SAMPLING: dict[str, tuple[int, float]] = {
     "tiny": (20, 2.0),
@@ -353,4 +354,4 @@ def _summarise(results: Sequence[ImagesResult], query: PromptQuery) -> None:
                 writer.writerow([path, result.prompt, subject])
     write_text(query.out / folders.TABLE, file.getvalue())
     if query.grid:
-        pictures.save_image(pictures.contact_sheet(done), query.out / SHEET)
+        save_png(pictures.contact_sheet(done), query.out / SHEET)

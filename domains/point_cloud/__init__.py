@@ -14,14 +14,14 @@ DOMAIN = Domain(
             data="domains.point_cloud.data.datamodule:PointCloudData",
             predictor="domains.point_cloud.predict:PointCloudClassifier",
             query="domains.point_cloud.types:ClassificationQuery",
-            result="domains.point_cloud.types:ClassificationResult",
+            result="domains.point_cloud.output.result:ClassificationResult",
         ),
         "segmentation": Task(
             recipe="domains.point_cloud.recipe:PartSegmentationRecipe",
             data="domains.point_cloud.data.datamodule:PointCloudData",
-            predictor="domains.point_cloud.segment:PointCloudSegmenter",
+            predictor="domains.point_cloud.predict:PointCloudSegmenter",
             query="domains.point_cloud.types:SegmentationQuery",
-            result="domains.point_cloud.types:SegmentationResult",
+            result="domains.point_cloud.output.result:SegmentationResult",
         ),
     },
     verbs={
@@ -36,14 +36,14 @@ DOMAIN = Domain(
 
 _PUBLIC = {
     "PointCloudClassifier": "predict",
-    "PointCloudSegmenter": "segment",
+    "PointCloudSegmenter": "predict",
     "PointCloudRecipe": "recipe",
     "PartSegmentationRecipe": "recipe",
     "PointCloudData": "data.datamodule",
     "ClassificationQuery": "types",
-    "ClassificationResult": "types",
+    "ClassificationResult": "output.result",
     "SegmentationQuery": "types",
-    "SegmentationResult": "types",
+    "SegmentationResult": "output.result",
 }
 
 __all__ = ["DOMAIN", *_PUBLIC]

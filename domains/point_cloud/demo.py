@@ -18,9 +18,8 @@ def demo(out: Path = Path("out/demo/point_cloud")) -> dict[str, Any]:
     import numpy as np
 
     from domains.point_cloud.data import world
-    from domains.point_cloud.output.pictures import card, contact_sheet
-    from domains.point_cloud.predict import PointCloudClassifier
-    from domains.point_cloud.segment import PointCloudSegmenter
+    from domains.point_cloud.output.result import card, contact_sheet
+    from domains.point_cloud.predict import PointCloudClassifier, PointCloudSegmenter
 
     started = time.perf_counter()
     folder = out / "clouds"
@@ -36,14 +35,12 @@ def demo(out: Path = Path("out/demo/point_cloud")) -> dict[str, Any]:
         found.append(result.label)
         right += result.label == name
         lines.append(f"{name}: {result.label} ({result.probability:.0%})")
-        result.save(out)
     pictures = [out / "contact_sheet.png"]
     segmenter = PointCloudSegmenter.from_pretrained("tiny-parts")
     parts = out / "parts"
     cards = []
     for file, label in zip(files, found, strict=True):
         [cut] = segmenter.predict([file], category=label, out=parts / file.stem)
-        cut.save(parts / file.stem)
         shares = ", ".join(f"{part} {count}" for part, count in cut.counts.items())
         lines.append(f"parts of {Path(cut.source).stem} as {cut.category}: {shares}")
         cards.append(card(cut, ", ".join(cut.counts)))

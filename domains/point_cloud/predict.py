@@ -1,156 +1,33 @@
-"""From clouds and meshes to classes: files, folders, arrays or standard input through a backbone and its adapter."""
+"""From clouds and meshes to classes and parts: files, arrays or standard input through a backbone and its adapter."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from domains.point_cloud.data import clouds, inputs
+from domains.point_cloud import metrics
 from domains.point_cloud.data import points as sampling
 from domains.point_cloud.data.augment import scale_translate
-from domains.point_cloud.data.inputs import Opened
+from domains.point_cloud.data.datasets.cloud_set import part_ids
+from domains.point_cloud.data.inputs import Opened, open_all
 from domains.point_cloud.inference.insight import explain
+from domains.point_cloud.inference.loaded import CloudPredictor, Ready, name_of, summarised, viewed
+from domains.point_cloud.inference.parts import agreement, drawing_of, spread, subsets_of, true_parts
 from domains.point_cloud.model import forward
-from domains.point_cloud.model.manifest import Stated, from_manifest
-from domains.point_cloud.model.prior import PointPrior, prior_of
-from domains.point_cloud.output import pictures, tables, viewer
-from domains.point_cloud.types import ClassificationQuery, ClassificationResult, Drawing, SegmentationQuery
-from suite import adapters, hub
+from domains.point_cloud.output.pictures import Drawing
+from domains.point_cloud.output.result import ClassificationResult, SegmentationResult
+from domains.point_cloud.types import ClassificationQuery, SegmentationQuery
 from suite.errors import InputError
-from suite.hub import weights
-
-DOMAIN = "point_cloud"
-BANK = "bank.safetensors"
-
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass(frozen=True)
-class Ready:
-    """A cloud as the model takes it.
-
-    Attributes:
-        points: (n, 3) float32, thinned and normalised. places: the same points where the input has them, y up.
-        whole: whether they are all of the input's points, in its order.
-    """
-
-    opened: Opened
-    points: Tensor
-    places: NDArray[np.float64]
-    whole: bool
-    notices: tuple[str, ...]
-
-
-class CloudPredictor:
-    """A backbone with its adapter, loaded once; what classifier and segmenter share.
-
-    Args:
-        model: a backbone with adapters, in evaluation mode.
-        settings: how clouds are prepared.
-        prior: Point-PEFT's memory, where the adapter has one.
-    """
-
-    suffixes: ClassVar[tuple[str, ...]] = tuple(clouds.READERS)
-
-    def __init__(
-        self,
-        model: nn.Module,
-        settings: Stated,
-        *,
-        prior: PointPrior | None = None,
-        device: str = "cpu",
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        self.device, self.dtype = torch.device(device), dtype
-        self.model, self.settings, self.prior = model.to(self.device).eval(), settings, prior
-        outputs = getattr(model, "head_config", None) is None and model.config.cls_dim
-        if outputs and outputs != len(settings.classes):
-            raise InputError(f"the adapter names {len(settings.classes)} classes and its head has {outputs} outputs")
-
-    @classmethod
-    def from_pretrained(
-        cls, adapter: str = "tiny", base: str | None = None, device: str = "auto", dtype: str = "auto"
-    ) -> Self:
-        """Load a backbone and an adapter.
-
-        Args:
-            adapter: reference of the adapter.
-            base: reference of the base; the one that the adapter names by default.
-            device: auto, cpu, cuda or cuda:N.
-            dtype: auto (float32), float32, bfloat16 or float16; distances and bases stay in float32.
-
-        Raises:
-            InputError: adapter or base does not exist, or they do not belong together.
-        """
-        folder = hub.resolve(adapter, DOMAIN, kind="adapter")
-        manifest = adapters.read_manifest(folder)
-        settings = Stated.from_dict(manifest["domain"], folder)
-        reference = base or manifest["base"]["reference"]
-        if not reference:
-            raise InputError(f"{folder}: the adapter does not name its base; give one with --base")
-        model = from_manifest(folder, hub.resolve(reference, DOMAIN, kind="base"))
-        bank = folder / BANK
-        prior = prior_of(model, weights.read(bank)["bank"]) if bank.is_file() else None
-        return cls(model, settings, prior=prior, device=_device(device), dtype=_dtype(dtype))
-
-    @property
-    def needed(self) -> int:
-        """Fewest distinct points of a cloud: as many as patches, and as one patch holds."""
-        return self.model.config.least_points
-
-    @property
-    def depends_on_companions(self) -> bool:
-        """Whether a cloud's result changes with the clouds beside it, as in the authors' released modes."""
-        modes = [
-            getattr(config, name, None)
-            for module in self.model.modules()
-            for config in (getattr(module, "settings", None) or {}).values()
-            for name in ("basis", "indexing")
-        ]
-        return "released" in modes
-
-    def prepare(self, opened: Opened, *, upsample: bool = False) -> Ready:
-        """The points that the model sees of one cloud.
-
-        Raises:
-            InputError: it has too few distinct points, or cannot be normalised.
-        """
-        assert opened.cloud is not None
-        places = sampling.check_size(opened.cloud.points, self.needed, upsample)
-        notices = [*opened.cloud.notes, *sampling.place_notes(places, self.settings.normalise)]
-        points = sampling.unit_sphere(places) if self.settings.normalise else places
-        kept = sampling.thin(points, sampling.MOST, opened.seed)
-        if len(kept) < len(points):
-            notices.append(f"{len(kept)} of {len(points)} points drawn at random before sampling")
-        if len(kept) < self.settings.npoints:
-            notices.append(f"{len(kept)} points, the model was trained with {self.settings.npoints}")
-        whole = places is opened.cloud.points and len(kept) == len(places)
-        return Ready(opened, torch.from_numpy(points[kept].astype(np.float32)), places[kept], whole, tuple(notices))
-
-    def logits(self, points: Tensor, category: Tensor | None = None) -> Tensor:
-        """Logits of points (B, N, 3) on the CPU, in float32."""
-        points = points.to(self.device)
-        category = None if category is None else category.to(self.device)
-        with torch.inference_mode(), torch.autocast(self.device.type, self.dtype, enabled=self._mixed):
-            return forward.predict_logits(self.model, points, category=category, prior=self.prior).float().cpu()
-
-    @property
-    def _mixed(self) -> bool:
-        return self.dtype != torch.float32
-
-    def next_steps(self, out: Path | None) -> list[str]:
-        """What to look at after a prediction."""
-        return (
-            [] if out is None else [f"open {out / 'contact_sheet.png'}"] if (out / "contact_sheet.png").exists() else []
-        )
+from suite.prediction.folder import ResultFolder
+from suite.prediction.inputs import Names
+from suite.prediction.loop import batches, each
 
 
 class PointCloudClassifier(CloudPredictor):
@@ -171,23 +48,31 @@ class PointCloudClassifier(CloudPredictor):
             raise InputError(f"{result.source}: {result.error}")
         return result
 
-    def predict(self, inputs: Any, **options: Any) -> Iterator[ClassificationResult]:
+    def predict(
+        self, inputs: Any, *, out: ResultFolder | str | Path | None = None, **options: Any
+    ) -> Iterator[ClassificationResult]:
         """Yield one result an input, in order; a cloud that cannot be read or used yields one with `error`.
 
         Args:
             inputs: one or several of: paths of files and folders, `-` for standard input, arrays (N, 3), `Cloud`s.
+            out: folder of the results; without it they are only yielded.
             **options: the fields of `ClassificationQuery`.
+
+        Raises:
+            InputError: an option is out of its range.
         """
         query = ClassificationQuery(**options)
         if query.vote < 1 or query.top < 1 or query.batch_size < 1:
             raise InputError("vote, top and batch_size must be at least 1")
-        summary = Summary(query)
-        names = Names()
-        for batch in _batches(self._opened(inputs, query), query.batch_size):
-            for result in self._classify(batch, query, names):
-                summary.add(result, f"{result.label} {result.probability:.0%}")
-                yield result
-        summary.finish()
+        folder, names = summarised(out, query), Names()
+        drawn = query.view or (folder.path is not None and (query.picture or query.turntable))
+        results = (
+            result
+            for batch in batches(self._opened(inputs, query), query.batch_size)
+            for result in self._classify(batch, query, names, drawn)
+        )
+        kept = folder.keep(results)
+        yield from viewed(kept, folder.path) if query.view else kept
 
     def features(self, cloud: Any, **options: Any) -> NDArray[np.float32]:
         """The feature (2C,) that the head sees of one cloud.
@@ -206,10 +91,10 @@ class PointCloudClassifier(CloudPredictor):
         return seen[0][0].numpy()
 
     def _opened(self, several: Any, query: ClassificationQuery) -> Iterator[Opened]:
-        return inputs.open_all(several, samples=query.samples, seed=query.seed, strict=query.strict, up=query.up)
+        return open_all(several, samples=query.samples, seed=query.seed, strict=query.strict, up=query.up)
 
     def _classify(
-        self, batch: Sequence[Opened], query: ClassificationQuery, names: Names
+        self, batch: Sequence[Opened], query: ClassificationQuery, names: Names, drawn: bool
     ) -> Iterator[ClassificationResult]:
         """Clouds of one size go through the model side by side; results come in the order of the inputs."""
         ready: dict[int, Ready] = {}
@@ -228,9 +113,11 @@ class PointCloudClassifier(CloudPredictor):
             logits.update(zip(same, scores.mean(1), strict=True))
         for number, opened in enumerate(batch):
             if number in errors:
-                yield ClassificationResult(opened.source, errors[number], names.of(opened.source), query=query)
+                name = names.of(name_of(opened.source))
+                yield ClassificationResult(opened.source, errors[number], name, query=query)
             else:
-                yield self._result(ready[number], sampled[number][0], logits[number], query, names)
+                drawing = self._drawing(ready[number], query) if drawn else None
+                yield self._result(ready[number], sampled[number][0], logits[number], query, names, drawing)
 
     def _copies(self, ready: Ready, vote: int) -> Tensor:
         """(vote, n, 3): the farthest points, or with voting, random choices of a few more, augmented."""
@@ -249,7 +136,13 @@ class PointCloudClassifier(CloudPredictor):
         return list(by_size.values())
 
     def _result(
-        self, ready: Ready, points: Tensor, logits: Tensor, query: ClassificationQuery, names: Names
+        self,
+        ready: Ready,
+        points: Tensor,
+        logits: Tensor,
+        query: ClassificationQuery,
+        names: Names,
+        drawing: Drawing | None,
     ) -> ClassificationResult:
         shares = logits.softmax(-1)
         best = shares.topk(min(query.top, len(shares)))
@@ -258,20 +151,18 @@ class PointCloudClassifier(CloudPredictor):
         assert ready.opened.cloud is not None
         return ClassificationResult(
             ready.opened.source,
-            name=names.of(ready.opened.source),
+            name=names.of(name_of(ready.opened.source)),
             label=label,
             probability=scores[label],
             scores=scores,
             points_read=len(ready.opened.cloud.points),
             points_used=len(points),
             notices=ready.notices,
-            drawing=self._drawing(ready, points, query),
+            drawing=drawing,
             query=query,
         )
 
-    def _drawing(self, ready: Ready, points: Tensor, query: ClassificationQuery) -> Drawing | None:
-        if not (query.picture or query.turntable or query.view) or (query.out is None and not query.view):
-            return None
+    def _drawing(self, ready: Ready, query: ClassificationQuery) -> Drawing:
         if query.colour == "height":
             return Drawing(ready.points.numpy(), renderer=query.renderer)
         seen = sampling.farthest(ready.points, self.settings.npoints)
@@ -290,60 +181,133 @@ class PointCloudClassifier(CloudPredictor):
         return found[-1][0, -self.model.config.num_group :].float().cpu()
 
 
+class PointCloudSegmenter(CloudPredictor):
+    """Clouds and meshes in, a part for every point out.
+
+    >>> segmenter = PointCloudSegmenter.from_pretrained("./runs/parts/adapter")
+    >>> segmenter(points, category="chair").labels  # points: (N, 3); labels: (N,)
+    """
+
+    def __call__(self, cloud: Any, **options: Any) -> SegmentationResult:
+        """Segment one path, array (N, 3) or `Cloud`; options are the fields of `SegmentationQuery`.
+
+        Raises:
+            InputError: it cannot be segmented.
+        """
+        [result] = self.predict([cloud], **options)
+        if result.error is not None:
+            raise InputError(f"{result.source}: {result.error}")
+        return result
+
+    def predict(
+        self, inputs: Any, *, out: ResultFolder | str | Path | None = None, **options: Any
+    ) -> Iterator[SegmentationResult]:
+        """Yield one result an input, in order; a cloud that cannot be read or used yields one with `error`.
+
+        Args:
+            inputs: one or several of: paths of files and folders, `-` for standard input, arrays (N, 3), `Cloud`s.
+            out: folder of the results; without it they are only yielded.
+            **options: the fields of `SegmentationQuery`.
+
+        Raises:
+            InputError: the category is unknown.
+        """
+        query = SegmentationQuery(**options)
+        if query.category != "auto" and query.category not in self.parts:
+            raise InputError(f"unknown category {query.category!r}; choose auto, {', '.join(self.parts)}")
+        if query.passes < 1:
+            raise InputError(f"passes is {query.passes}; give at least 1")
+        folder, names = summarised(out, query), Names()
+        drawn = query.view or folder.path is not None
+
+        def failed(opened: Opened, why: str) -> SegmentationResult:
+            return SegmentationResult(opened.source, why, names.of(name_of(opened.source)), query=query)
+
+        opened = open_all(inputs, samples=query.samples, seed=query.seed, strict=query.strict, up=query.up)
+        results = folder.keep(each(opened, lambda one: self._segment(one, query, names, drawn), failed))
+        yield from viewed(results, folder.path) if query.view else results
+
+    @property
+    def parts(self) -> Mapping[str, tuple[str, ...]]:
+        """Names of the parts of each category.
+
+        Raises:
+            InputError: the adapter was not trained for parts.
+        """
+        if not self.settings.parts:
+            raise InputError("the adapter classifies whole clouds; segmentation needs one trained for parts")
+        return self.settings.parts
+
+    def scores(self, points: Tensor, category: str | None) -> Tensor:
+        """Log-probabilities (B, N, P) of points (B, N, 3) of one category; None where the model takes none."""
+        return self.logits(points, None if category is None else self.one_hot([category] * len(points)))
+
+    def one_hot(self, categories: list[str]) -> Tensor | None:
+        """The categories as the model takes them, (B, categories); None where it takes none, as for scenes."""
+        known = self.model.head_config.categories
+        if not known:
+            return None
+        index = torch.tensor([self.settings.classes.index(name) for name in categories])
+        return torch.nn.functional.one_hot(index, known).float()
+
+    def _segment(self, opened: Opened, query: SegmentationQuery, names: Names, drawn: bool) -> SegmentationResult:
+        if opened.error is not None:
+            raise InputError(opened.error)
+        ready = self.prepare(opened, upsample=query.upsample)
+        assert opened.cloud is not None and opened.raw is not None
+        subsets = subsets_of(ready, self.settings.npoints, query.passes)
+        category = self._category(ready.points[subsets[0]]) if query.category == "auto" else query.category
+        known = self._scores_of_known(ready, subsets, category)
+        everywhere = spread(opened.cloud.points, ready, known)
+        ids = part_ids(self.parts)[category]
+        labels = np.full(len(opened.raw.points), -1, dtype=np.int64)
+        labels[np.isfinite(opened.raw.points).all(1)] = metrics.restrict(everywhere, ids).numpy()
+        own = dict(zip(ids, self.parts[category], strict=True))
+        truth = true_parts(opened, query.truth, ids)
+        scores = {} if truth is None else agreement(labels, truth, ids)
+        return SegmentationResult(
+            opened.source,
+            name=names.of(name_of(opened.source)),
+            category=category,
+            labels=labels,
+            parts=own,
+            counts={part: int((labels == number).sum()) for number, part in own.items()},
+            scores=scores,
+            points_read=len(opened.raw.points),
+            points_used=len(ready.points),
+            notices=ready.notices,
+            truth=truth,
+            cloud=opened.raw,
+            drawing=drawing_of(opened.raw.points, labels, own, query) if drawn else None,
+            query=query,
+        )
+
+    def _category(self, points: Tensor) -> str:
+        """The category whose own parts are likeliest, summed over the points, when the model is told that category."""
+        if len(self.parts) == 1:
+            return next(iter(self.parts))
+        ids = part_ids(self.parts)
+        sums = {name: float(self.scores(points[None], name)[0][:, list(own)].exp().sum()) for name, own in ids.items()}
+        return max(sums, key=lambda name: sums[name])
+
+    def _scores_of_known(self, ready: Ready, subsets: list[Tensor], category: str) -> Tensor:
+        """Mean probabilities (n, P) of the prepared points over the subsets that they are in."""
+        total: Tensor | None = None
+        times = torch.zeros(len(ready.points))
+        step = 1 if self.depends_on_companions else 8
+        for start in range(0, len(subsets), step):
+            index = torch.stack(subsets[start : start + step])
+            found = self.scores(ready.points[index], category).exp()
+            if total is None:
+                total = torch.zeros(len(ready.points), found.shape[-1])
+            total.index_add_(0, index.flatten(), found.flatten(0, 1))
+            times.index_add_(0, index.flatten(), torch.ones(index.numel()))
+        assert total is not None
+        return total / times[:, None]
+
+
 def vote_copies(points: Tensor, count: int, vote: int, rng: torch.Generator) -> Tensor:
     """(vote, count, 3): random choices out of the farthest points, each scaled and shifted (Point-MAE's voting)."""
     pool = sampling.farthest(points, min(sampling.pool_size(count), len(points)))
     chosen = [pool[torch.randperm(len(pool), generator=rng)[:count]] for _ in range(vote)]
     return scale_translate(torch.stack(chosen), rng)
-
-
-class Summary:
-    """What a prediction says of all its inputs together: tables and the contact sheet, written at its end."""
-
-    def __init__(self, query: ClassificationQuery | SegmentationQuery) -> None:
-        self.out = None if query.out is None else Path(query.out)  # in Python a folder may be a string
-        self.sheet, self.view = query.picture, query.view
-        self.records: list[dict[str, Any]] = []
-        self.cards: list[pictures.Pixels] = []
-        self.drawings: list[tuple[str, Drawing]] = []
-
-    def add(self, result: pictures.Result, caption: str) -> None:
-        """Take note of one result."""
-        self.records.append({"source": result.source, "error": result.error, **result.to_dict()})
-        if self.view and result.drawing is not None:
-            self.drawings.append((f"{Path(result.source).name}: {caption}", result.drawing))
-        if self.sheet and self.out is not None and len(self.cards) < pictures.MOST_CARDS:
-            self.cards.append(pictures.card(result, caption))
-
-    def finish(self) -> None:
-        """Write what there is to write, and show what is to be seen."""
-        if self.out is not None and self.records:
-            tables.write(self.records, self.out)
-            if self.cards:
-                pictures.contact_sheet(self.cards, self.out / "contact_sheet.png")
-        if self.view:
-            viewer.show(self.drawings, self.out)
-
-
-Names = inputs.Names
-
-
-def _batches(opened: Iterator[Opened], size: int) -> Iterator[list[Opened]]:
-    while batch := list(islice(opened, size)):
-        yield batch
-
-
-def _device(device: str) -> str:
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError(f"device {device}: no GPU that torch can use here; use --device cpu")
-    return device
-
-
-def _dtype(dtype: str) -> torch.dtype:
-    if dtype == "auto":
-        return torch.float32
-    if dtype not in _DTYPES:
-        raise InputError(f"dtype {dtype!r} is unknown; choose auto, {', '.join(_DTYPES)}")
-    return _DTYPES[dtype]

@@ -24,7 +24,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from domains.point_cloud.metrics import PartIoU
 from domains.point_cloud.model import attachments, bases, forward
 from domains.point_cloud.model.attachments import Method
-from domains.point_cloud.model.manifest import Stated
+from domains.point_cloud.model.manifest import BANK, Stated
 from domains.point_cloud.model.prior import prior_of
 from suite import hub
 from suite.errors import InputError
@@ -32,9 +32,6 @@ from suite.hub import weights
 from suite.training import AdapterModule, Outputs
 
 Rates = Literal["trainer", "published"]
-
-
-BANK = "bank.safetensors"
 
 
 DOMAIN = "point_cloud"

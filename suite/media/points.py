@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +17,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 
 Pixels = NDArray[np.uint8]
 Renderer = Literal["splat", "open3d"]
@@ -141,60 +140,6 @@ def _eye_dome(depth: NDArray[np.float64], strength: float = 6.0, distance: int =
         neighbour = np.roll(known, (distance * rows, distance * columns), (0, 1))
         shade += np.clip(known - neighbour, 0, 0.25)
     return np.exp(-strength * shade / 8)
-
-
-def caption(image: Pixels, text: str) -> Pixels:
-    """The image with a line of text above it, shortened to its width."""
-    width = image.shape[1]
-    size = max(11, width // 24)
-    font, height = ImageFont.load_default(size), int(size * 1.7)
-    canvas = Image.new("RGB", (width, image.shape[0] + height), "white")
-    canvas.paste(Image.fromarray(image), (0, height))
-    while text and font.getlength(text) > width - 8:
-        text = text[:-2] + "…" if len(text) > 2 else ""
-    ImageDraw.Draw(canvas).text((width / 2, height / 2), text, fill="black", font=font, anchor="mm")
-    return np.asarray(canvas)
-
-
-def legend(names: Sequence[str], width: int, colors: Pixels | None = None) -> Pixels:
-    """A strip of colour swatches with names, `width` pixels wide and as high as its lines need."""
-    colors = label_colors(np.arange(len(names))) if colors is None else colors
-    size = max(11, width // 30)
-    font, step, x = ImageFont.load_default(size), int(size * 1.6), 8
-    lines: list[list[tuple[int, str, tuple[int, ...]]]] = [[]]
-    for name, color in zip(names, colors, strict=True):
-        needed = step + int(font.getlength(name)) + 16
-        if x + needed > width and lines[-1]:
-            lines.append([])
-            x = 8
-        lines[-1].append((x, name, tuple(int(value) for value in color)))
-        x += needed
-    canvas = Image.new("RGB", (width, step * len(lines) + 6), "white")
-    pen = ImageDraw.Draw(canvas)
-    for number, line in enumerate(lines):
-        top = 3 + number * step
-        for left, name, color in line:
-            pen.rectangle((left, top + 2, left + step - 6, top + step - 4), fill=color)
-            pen.text((left + step, top + step / 2), name, fill="black", font=font, anchor="lm")
-    return np.asarray(canvas)
-
-
-def sheet(images: Sequence[Pixels], columns: int | None = None) -> Pixels:
-    """Images side by side in rows, on white.
-
-    Raises:
-        ValueError: there are no images.
-    """
-    if not images:
-        raise ValueError("a sheet needs at least one image")
-    columns = columns or int(np.ceil(np.sqrt(len(images))))
-    width, height = max(i.shape[1] for i in images), max(i.shape[0] for i in images)
-    rows = -(-len(images) // columns)
-    canvas = np.full((rows * height, min(columns, len(images)) * width, 3), 255, dtype=np.uint8)
-    for number, image in enumerate(images):
-        top, left = number // columns * height, number % columns * width
-        canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
-    return canvas
 
 
 def _open3d(points: NDArray[np.float64], colors: Pixels, size: int, width: float, view: View) -> Pixels:

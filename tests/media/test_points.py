@@ -20,17 +20,6 @@ def test_a_single_point_and_equal_points_can_be_drawn():
     assert (points.render(np.ones((5, 3)), size=32) < 255).any()
 
 
-def test_sheets_captions_and_legends_fit_together():
-    image = points.render(np.random.default_rng(0).normal(size=(50, 3)), size=48)
-    titled = points.caption(image, "a caption far too long for such a small picture")
-    strip = points.legend(["seat", "legs", "back", "a long name of a part"], 48)
-    assert titled.shape[1] == strip.shape[1] == 48 and titled.shape[0] > 48
-    whole = points.sheet([titled, strip, image], columns=2)
-    assert whole.shape == (2 * max(titled.shape[0], strip.shape[0]), 96, 3)
-    with pytest.raises(ValueError, match="at least one"):
-        points.sheet([])
-
-
 def test_where_open3d_cannot_draw_the_splatter_does(monkeypatch):
     cloud = np.random.default_rng(0).normal(size=(50, 3))
     monkeypatch.setattr(points, "open3d_renders", lambda: False)

@@ -9,8 +9,7 @@ import torch
 from domains.point_cloud.data import world
 from domains.point_cloud.model import attachments, bases
 from domains.point_cloud.model.manifest import Stated as Settings
-from domains.point_cloud.predict import PointCloudClassifier
-from domains.point_cloud.segment import PointCloudSegmenter
+from domains.point_cloud.predict import PointCloudClassifier, PointCloudSegmenter
 from suite import adapters
 
 CLASSES = tuple(world.CATEGORIES)

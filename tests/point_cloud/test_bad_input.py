@@ -11,9 +11,9 @@ from domains.point_cloud.data.datamodule import CloudSamples
 from domains.point_cloud.data.datasets.cloud_set import CloudSet
 from domains.point_cloud.model import attachments, bases
 from domains.point_cloud.model.manifest import Stated as Settings
+from domains.point_cloud.output.pictures import Drawing
 from domains.point_cloud.output.viewer import write_page
 from domains.point_cloud.predict import PointCloudClassifier
-from domains.point_cloud.types import Drawing
 from suite import adapters
 from suite.errors import InputError
 from tests.point_cloud.small import ARCHITECTURE, CLASSES, classifier, write_adapter

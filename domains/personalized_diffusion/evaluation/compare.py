@@ -212,6 +212,7 @@ def _write(out: Path, rows: Sequence[Row], shown: Mapping[str, Asked]) -> list[P
     from domains.personalized_diffusion.output import pictures
     from suite.files import write_text
     from suite.media.report import Report
+    from suite.media.sheets import save_png
 
     flat = [
         {"method": row.method, "parameters": row.parameters, "bytes": row.bytes, "seconds": round(row.seconds, 1)}
@@ -225,9 +226,7 @@ def _write(out: Path, rows: Sequence[Row], shown: Mapping[str, Asked]) -> list[P
     files = [
         write_text(out / "comparison.json", json.dumps([asdict(row) for row in rows], indent=2) + "\n"),
         write_text(out / "comparison.csv", table(flat)),
-        pictures.save_image(
-            pictures.real_and_generated([opened(one) for one in real], columns), out / "comparison.png"
-        ),
+        save_png(pictures.real_and_generated([opened(one) for one in real], columns), out / "comparison.png"),
     ]
     page = Report("Personalized diffusion: methods compared").table(_HEADER, [_cells(row) for row in rows])
     page.image(files[-1], "photos; then each prompt's first picture, by method: " + ", ".join(_words(first)))

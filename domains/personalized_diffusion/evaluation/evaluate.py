@@ -100,6 +100,7 @@ def save(report: Report, asked: Asked, out: Path) -> list[Path]:
     from domains.personalized_diffusion.evaluation.scoring import NAMES
     from domains.personalized_diffusion.output import pictures
     from suite.media.report import Report as Page
+    from suite.media.sheets import save_png
 
     files = report.save(out)
     page = Page("Personalized diffusion: evaluation")
@@ -113,7 +114,7 @@ def save(report: Report, asked: Asked, out: Path) -> list[Path]:
     for name, prompts in by_subject(asked.drawn).items():
         shown = {one.prompt: [opened(source) for source in one.images] for one in prompts[: pictures.MOST_ROWS]}
         sheet = pictures.real_and_generated([opened(source) for source in asked.real[name]], shown)
-        files.append(pictures.save_image(sheet, out / f"sheet_{slug(name)}.png"))
+        files.append(save_png(sheet, out / f"sheet_{slug(name)}.png"))
         page.image(files[-1], f"{name}: real photos, then each prompt's pictures")
     files.append(page.save(out / "report.html"))
     return files

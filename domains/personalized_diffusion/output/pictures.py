@@ -7,96 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
-from PIL.PngImagePlugin import PngInfo
+from PIL import Image
 
 from domains.personalized_diffusion.types import ImagesResult, Picture
-from suite.files import atomic_file, write_text
+from suite.files import write_text
+from suite.media import sheets
+from suite.media.sheets import SIDE
 
-SIDE = 256
-"""Pixels of a picture's longer side in grids; larger ones are shrunk, smaller ones enlarged without smoothing."""
-
-_GAP = 4
-_TEXT = 13
 MOST_ROWS = 60
 """Prompts on a contact sheet; the table lists them all."""
-
-
-def cell(image: Image.Image, side: int = SIDE) -> Image.Image:
-    """The picture with its longer side at `side`. Tiny pictures keep their pixels as squares."""
-    scale = side / max(image.size)
-    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-    return image.convert("RGB").resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)
-
-
-def grid(
-    rows: Sequence[Sequence[Image.Image]],
-    *,
-    names: Sequence[str] = (),
-    columns: Sequence[str] = (),
-    title: str = "",
-    side: int = SIDE,
-) -> Image.Image:
-    """Pictures in rows, on white.
-
-    Args:
-        rows: pictures, row by row; rows may differ in length.
-        names: of the rows, written left of them. columns: names of the columns, written above.
-        title: above all.
-        side: longer side of a picture in pixels.
-
-    Raises:
-        ValueError: there is no picture.
-    """
-    cells = [[cell(image, side) for image in row] for row in rows]
-    if not any(cells):
-        raise ValueError("a grid needs at least one picture")
-    font = ImageFont.load_default(_TEXT)
-    width = max(image.width for row in cells for image in row)
-    height = max(image.height for row in cells for image in row)
-    left = min(220, round(max((font.getlength(name) for name in names), default=-2 * _GAP) + 2 * _GAP))
-    top_title, top = (_TEXT + 12 if title else 0), (_TEXT + 8 if columns else 0)
-    count = max(len(row) for row in cells)
-    size = left + count * (width + _GAP) + _GAP, top_title + top + len(cells) * (height + _GAP) + _GAP
-    canvas = Image.new("RGB", size, "white")
-    pen = ImageDraw.Draw(canvas)
-    if title:
-        text = _shortened(title, font, canvas.width - 2 * _GAP)
-        pen.text((_GAP, top_title / 2), text, fill="black", font=font, anchor="lm")
-    for number, text in enumerate(columns):
-        middle = left + _GAP + number * (width + _GAP) + width / 2
-        pen.text((middle, top_title + top / 2), _shortened(text, font, width), fill="black", font=font, anchor="mm")
-    for line, row in enumerate(cells):
-        upper = top_title + top + _GAP + line * (height + _GAP)
-        if line < len(names):
-            _write_name(pen, names[line], (_GAP, upper, left - _GAP, upper + height), font)
-        for place, image in enumerate(row):
-            canvas.paste(image, (left + _GAP + place * (width + _GAP), upper))
-    return canvas
-
-
-def _write_name(
-    pen: ImageDraw.ImageDraw,
-    text: str,
-    box: tuple[int, int, int, int],
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-) -> None:
-    """Text left of a row, broken into lines."""
-    lines, line = [], ""
-    for word in text.split():
-        longer = f"{line} {word}".strip()
-        if line and font.getlength(longer) > box[2] - box[0]:
-            lines.append(line)
-            longer = word
-        line = longer
-    lines = [*lines, line][: max(1, (box[3] - box[1]) // (_TEXT + 4))]
-    pen.multiline_text((box[0], (box[1] + box[3]) / 2), "\n".join(lines), fill="black", font=font, anchor="lm")
-
-
-def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> str:
-    while len(text) > 1 and font.getlength(text) > width:
-        text = text[:-2].rstrip() + "…"
-    return text
 
 
 def result_grid(result: ImagesResult, side: int = SIDE) -> Image.Image:
@@ -104,7 +23,7 @@ def result_grid(result: ImagesResult, side: int = SIDE) -> Image.Image:
     rows = _by_strength(result.pictures)
     names = [_row_name(strength) for strength in rows] if len(rows) > 1 else []
     first = next(iter(rows.values()))
-    return grid(
+    return sheets.grid(
         [[picture.image for picture in row] for row in rows.values()],
         names=names,
         columns=[f"seed {picture.seed}" for picture in first],
@@ -127,12 +46,7 @@ def _row_name(strength: float | None) -> str:
 def contact_sheet(results: Sequence[ImagesResult], side: int = 160) -> Image.Image:
     """A row of pictures a prompt: the adapter's at the first strength."""
     shown = [result for result in results if result.images][:MOST_ROWS]
-    return grid([result.images for result in shown], names=[result.prompt for result in shown], side=side)
-
-
-def before_after(before: Sequence[Image.Image], after: Sequence[Image.Image], *, title: str = "") -> Image.Image:
-    """Pictures of the same seeds without (upper row) and with the adapter (lower row)."""
-    return grid([before, after], names=["base", "adapter"], title=title)
+    return sheets.grid([result.images for result in shown], names=[result.prompt for result in shown], side=side)
 
 
 def interpolation(
@@ -141,7 +55,9 @@ def interpolation(
     """Strengths in columns, seeds in rows: how the subject comes in as the adapter acts more."""
     columns = sorted(by_strength)
     rows = zip(*(by_strength[strength] for strength in columns), strict=True)
-    return grid([list(row) for row in rows], columns=[f"{strength:g}" for strength in columns], title=title, side=side)
+    return sheets.grid(
+        [list(row) for row in rows], columns=[f"{strength:g}" for strength in columns], title=title, side=side
+    )
 
 
 def real_and_generated(
@@ -149,7 +65,7 @@ def real_and_generated(
 ) -> Image.Image:
     """The subject's photos in the first row, then a row of pictures a prompt or method."""
     names = ["photos", *generated]
-    return grid([list(real), *(list(images) for images in generated.values())], names=names, side=side)
+    return sheets.grid([list(real), *(list(images) for images in generated.values())], names=names, side=side)
 
 
 def difference(first: Image.Image, second: Image.Image) -> float:
@@ -158,21 +74,11 @@ def difference(first: Image.Image, second: Image.Image) -> float:
     return float(np.abs(a - b).mean())
 
 
-def save_image(image: Image.Image, path: Path, text: Mapping[str, str] | None = None) -> Path:
-    """Write a PNG, all or nothing; `text` becomes its text chunks."""
-    info = PngInfo()
-    for key, value in (text or {}).items():
-        info.add_itxt(key, value)
-    with atomic_file(path) as temporary:
-        image.save(temporary, format="PNG", pnginfo=info)
-    return path
-
-
 def save_result(result: ImagesResult, folder: Path) -> list[Path]:
     """Write the pictures, `result.json` and the grid that the result's query asks for."""
     home = folder / result.name
     files = [
-        save_image(
+        sheets.save_png(
             picture.image, home / f"{file_stem(picture, result)}.png", {"parameters": parameters(picture, result)}
         )
         for picture in result.pictures
@@ -180,7 +86,7 @@ def save_result(result: ImagesResult, folder: Path) -> list[Path]:
     record = {"source": result.source, **result.to_dict()}
     files.append(write_text(home / "result.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n"))
     if result.query.grid and len(result.pictures) > 1:
-        files.append(save_image(result_grid(result), home / "grid.png"))
+        files.append(sheets.save_png(result_grid(result), home / "grid.png"))
     return files
 
 

@@ -11,8 +11,8 @@ import torch
 
 from domains.personalized_diffusion.data.prompts import Prompt, read_prompts
 from domains.personalized_diffusion.model.bases import Base
-from domains.personalized_diffusion.output.pictures import grid, save_image
 from suite.errors import InputError
+from suite.media.sheets import grid, save_png
 
 
 @dataclass(frozen=True)
@@ -87,4 +87,4 @@ def draw_samples(base: Base, samples: Samples, side: int, path: Path, title: str
             generator=generators,
         )
         rows.append(drawn.images)
-    return save_image(grid(rows, names=[prompt.text for prompt in asked], title=title, side=128), path)
+    return save_png(grid(rows, names=[prompt.text for prompt in asked], title=title, side=128), path)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ import numpy as np
 from domains.point_cloud.data import clouds
 from domains.point_cloud.data.clouds import Cloud
 from suite.errors import InputError
-
-STDIN = "-"
+from suite.prediction.inputs import STDIN, expanded, read_stdin, several
+from suite.prediction.loop import reason
 
 _SIGNATURES = {
     b"ply": ".ply",
@@ -57,22 +56,12 @@ def open_all(inputs: Any, *, samples: int, seed: int | None, strict: bool, up: s
         samples, strict, up: as `clouds.read` takes them.
         seed: of drawing from meshes; None follows from the content.
     """
-    several = [inputs] if isinstance(inputs, str | Path | np.ndarray | Cloud) else inputs
-    for number, one in enumerate(_expanded(several)):
+    for number, one in enumerate(expanded(several(inputs, np.ndarray, Cloud), tuple(clouds.READERS))):
         source = _name(one, number)
         try:
             yield _open(one, source, samples=samples, seed=seed, strict=strict, up=up)
         except InputError as error:
-            yield Opened(source, error=str(error).removeprefix(source).lstrip(":, "))
-
-
-def _expanded(inputs: Iterable[Any]) -> Iterator[Any]:
-    for one in inputs:
-        path = Path(one).expanduser() if isinstance(one, str | Path) and one != STDIN else None
-        if path is not None and path.is_dir():
-            yield from sorted(f for f in path.rglob("*") if f.is_file() and f.suffix.lower() in clouds.READERS)
-        else:
-            yield one if path is None else path
+            yield Opened(source, error=reason(error, source))
 
 
 def _name(one: Any, number: int) -> str:
@@ -100,7 +89,7 @@ def _open(one: Any, source: str, *, samples: int, seed: int | None, strict: bool
 
 
 def _read_stdin(samples: int, seed: int | None) -> tuple[Cloud, int]:
-    content = sys.stdin.buffer.read()
+    content = read_stdin()
     ending = next((ending for start, ending in _SIGNATURES.items() if content.startswith(start)), ".xyz")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"stdin{ending}"
@@ -114,19 +103,3 @@ def _read_stdin(samples: int, seed: int | None) -> tuple[Cloud, int]:
 
 def _seed_of(points: np.ndarray) -> int:
     return int.from_bytes(hashlib.sha256(np.ascontiguousarray(points).tobytes()).digest()[:4], "little")
-
-
-class Names:
-    """File names of results: an input's own name, numbered where two inputs have the same."""
-
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
-
-    def of(self, source: str) -> str:
-        base = Path(source).name.replace(" ", "_") or "cloud"
-        name, number = base, 1
-        while name in self._taken:
-            number += 1
-            name = f"{base}-{number}"
-        self._taken.add(name)
-        return name

@@ -22,8 +22,7 @@ from domains.point_cloud.data.datasets.cloud_set import CloudSet, Options, part_
 from domains.point_cloud.data.sources import open_set
 from domains.point_cloud.model import forward
 from domains.point_cloud.output import embedding
-from domains.point_cloud.predict import CloudPredictor, PointCloudClassifier
-from domains.point_cloud.segment import PointCloudSegmenter
+from domains.point_cloud.predict import CloudPredictor, PointCloudClassifier, PointCloudSegmenter
 from suite import adapters
 from suite.errors import InputError
 from suite.files import write_text

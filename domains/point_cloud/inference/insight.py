@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from domains.point_cloud.model import geometry
-from domains.point_cloud.types import Drawing, Shading
+from domains.point_cloud.output.pictures import Drawing
+from domains.point_cloud.types import Shading
 from suite.adapters.methods.additive.point_cloud.pcsa import eigenbasis
 from suite.media import points as drawing
 

@@ -13,6 +13,9 @@ from domains.point_cloud.model.bases import load_base_folder
 from suite import adapters
 from suite.errors import InputError
 
+BANK = "bank.safetensors"
+"""Point-PEFT's memory, beside the weights of the adapters that have one."""
+
 
 @dataclass(frozen=True)
 class Stated:

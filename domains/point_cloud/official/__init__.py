@@ -20,7 +20,7 @@ from domains.point_cloud.data.datasets import scanobjectnn
 from domains.point_cloud.data.datasets.modelnet import MODELNET40
 from domains.point_cloud.model import attachments, bases
 from domains.point_cloud.model.bases import _plain, load_base
-from domains.point_cloud.model.manifest import Stated, from_manifest
+from domains.point_cloud.model.manifest import BANK, Stated, from_manifest
 from domains.point_cloud.official.keys import full_state, load_full, official_name, read, trainable_names
 from suite import adapters
 from suite.errors import InputError
@@ -83,7 +83,7 @@ def convert(
     )
     _save_into(net, out, stated.to_dict())
     if bank is not None:
-        weights.write({"bank": _bank(bank, architecture["trans_dim"])}, out / "bank.safetensors")
+        weights.write({"bank": _bank(bank, architecture["trans_dim"])}, out / BANK)
 
 
 def export(source: Path, out: Path, *, base: Path | None = None) -> None:

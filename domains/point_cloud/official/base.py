@@ -88,8 +88,8 @@ def _pretrained(source: list[Path], out: Path, shape: dict[str, int], *, points:
     from domains.point_cloud.model.layers import BackboneConfig
     from domains.point_cloud.model.pretraining import Schedule, pretrain
     from domains.point_cloud.output import reconstruction
-    from domains.point_cloud.output.pictures import save_image
     from suite.errors import InputError
+    from suite.media.sheets import save_png
 
     clouds, refused = [], []
     pool = sampling.pool_size(points)
@@ -113,5 +113,5 @@ def _pretrained(source: list[Path], out: Path, shape: dict[str, int], *, points:
         f"`suite point_cloud base`.\n\n![Clouds, what the model was shown, and what it made of that]({PICTURE})\n"
     )
     save_base(net, out, card)
-    save_image(reconstruction.picture(net, stacked[:4, :points]), out / PICTURE)
+    save_png(reconstruction.picture(net, stacked[:4, :points]), out / PICTURE)
     return refused

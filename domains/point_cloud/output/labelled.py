@@ -17,6 +17,7 @@ from domains.point_cloud.data.clouds import Cloud
 from suite.errors import InputError
 from suite.files import atomic_file
 from suite.media import points as drawing
+from suite.media.sheets import Pixels
 
 LABEL = "label"
 COLORS = ("red", "green", "blue")
@@ -31,7 +32,7 @@ def write_labelled(
     folder: Path,
     name: str,
     format: str = "input",
-    colors: drawing.Pixels | None = None,
+    colors: Pixels | None = None,
 ) -> Path:
     """Write a cloud with its labels, all or nothing.
 
@@ -62,7 +63,7 @@ def write_labelled(
     return path
 
 
-def label_colors(labels: NDArray[np.integer]) -> drawing.Pixels:
+def label_colors(labels: NDArray[np.integer]) -> Pixels:
     """A colour for each label, grey for -1."""
     colors = drawing.label_colors(np.maximum(labels, 0))
     colors[labels < 0] = UNLABELLED
@@ -92,7 +93,7 @@ def _flat(fields: Mapping[str, NDArray[Any]]) -> Fields:
     return flat
 
 
-def _ply(cloud: Cloud, labels: NDArray[np.integer], colors: drawing.Pixels, path: Path) -> None:
+def _ply(cloud: Cloud, labels: NDArray[np.integer], colors: Pixels, path: Path) -> None:
     """Binary little-endian with `int label` and `uchar red green blue`."""
     import plyfile
 
@@ -137,7 +138,7 @@ def _ply_number(values: NDArray[Any]) -> NDArray[Any]:
     return values.astype(np.float32) if values.dtype == np.float16 else values
 
 
-def _las(cloud: Cloud, labels: NDArray[np.integer], colors: drawing.Pixels, path: Path) -> None:
+def _las(cloud: Cloud, labels: NDArray[np.integer], colors: Pixels, path: Path) -> None:
     """LAS or LAZ: the field `classification`, and the exact label in an extra dimension.
 
     `classification` holds 0-31 in the older point formats; labels beyond the room it has are 0 there.
@@ -183,7 +184,7 @@ def _fresh_las(cloud: Cloud) -> Any:
     return las
 
 
-def _npy(cloud: Cloud, labels: NDArray[np.integer], colors: drawing.Pixels, path: Path) -> None:
+def _npy(cloud: Cloud, labels: NDArray[np.integer], colors: Pixels, path: Path) -> None:
     """The input's array with one more field, or one more column at the end."""
     source = Path(cloud.source)
     given = np.load(source, allow_pickle=False) if source.suffix == ".npy" and source.is_file() else None
@@ -202,13 +203,13 @@ def _npy(cloud: Cloud, labels: NDArray[np.integer], colors: drawing.Pixels, path
         np.save(stream, table)
 
 
-def _npz(cloud: Cloud, labels: NDArray[np.integer], colors: drawing.Pixels, path: Path) -> None:
+def _npz(cloud: Cloud, labels: NDArray[np.integer], colors: Pixels, path: Path) -> None:
     with path.open("wb") as stream:
         arrays: dict[str, Any] = {"points": cloud.points, **_kept(cloud, LABEL), LABEL: labels.astype(np.int32)}
         np.savez_compressed(stream, **arrays)
 
 
-def _text(cloud: Cloud, labels: NDArray[np.integer], colors: drawing.Pixels, path: Path) -> None:
+def _text(cloud: Cloud, labels: NDArray[np.integer], colors: Pixels, path: Path) -> None:
     """The label as the last column; a comma and a line of names for CSV."""
     fields = _flat(_kept(cloud, LABEL))
     columns = [*cloud.points.T, *fields.values(), labels]
@@ -218,7 +219,7 @@ def _text(cloud: Cloud, labels: NDArray[np.integer], colors: drawing.Pixels, pat
     np.savetxt(path, np.column_stack(columns), fmt=formats, delimiter="," if csv else " ", header=header, comments="")
 
 
-def _pcd(cloud: Cloud, labels: NDArray[np.integer], colors: drawing.Pixels, path: Path) -> None:
+def _pcd(cloud: Cloud, labels: NDArray[np.integer], colors: Pixels, path: Path) -> None:
     """Binary PCD with the fields of the input, `label`, and the labels' colours as packed `rgb`."""
     fields = _flat(_kept(cloud, LABEL, "colors", "rgb"))
     columns: Fields = dict(zip("xyz", _coordinates(cloud.points).T, strict=True))
@@ -246,7 +247,7 @@ def _pcd(cloud: Cloud, labels: NDArray[np.integer], colors: drawing.Pixels, path
     path.write_bytes(header.encode("ascii") + table.tobytes())
 
 
-def _h5(cloud: Cloud, labels: NDArray[np.integer], colors: drawing.Pixels, path: Path) -> None:
+def _h5(cloud: Cloud, labels: NDArray[np.integer], colors: Pixels, path: Path) -> None:
     import h5py
 
     with h5py.File(path, "w") as file:
@@ -254,7 +255,7 @@ def _h5(cloud: Cloud, labels: NDArray[np.integer], colors: drawing.Pixels, path:
             file[name] = values
 
 
-WRITERS: Mapping[str, Callable[[Cloud, NDArray[np.integer], drawing.Pixels, Path], None]] = {
+WRITERS: Mapping[str, Callable[[Cloud, NDArray[np.integer], Pixels, Path], None]] = {
     ".ply": _ply,
     ".pcd": _pcd,
     ".las": _las,

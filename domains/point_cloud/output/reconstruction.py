@@ -9,6 +9,8 @@ from torch import Tensor
 from domains.point_cloud.model import geometry
 from domains.point_cloud.model.masked_autoencoder import PointMAE
 from suite.media import points as drawing
+from suite.media import sheets
+from suite.media.sheets import Pixels
 
 SHOWN, REBUILT = (120, 120, 120), (224, 122, 31)
 """Colours of the points that the model was shown and of those that it made."""
@@ -27,7 +29,7 @@ def rebuild(model: PointMAE, clouds: Tensor, seed: int = 0) -> tuple[Tensor, Ten
     return visible, (rebuilt + geometry.gather(centers, hidden)[:, :, None]).flatten(1, 2)
 
 
-def picture(model: PointMAE, clouds: Tensor, seed: int = 0) -> drawing.Pixels:
+def picture(model: PointMAE, clouds: Tensor, seed: int = 0) -> Pixels:
     """Clouds (B, N, 3) in rows: whole, the visible patches, these with the rebuilt ones."""
     panels = []
     for cloud, visible, made in zip(clouds, *rebuild(model, clouds, seed), strict=True):
@@ -36,5 +38,5 @@ def picture(model: PointMAE, clouds: Tensor, seed: int = 0) -> drawing.Pixels:
         views = ((cloud, None, "cloud"), (visible, colors[: len(visible)], "shown"), (both, colors, "rebuilt"))
         for points, shades, title in views:
             shades = np.full((len(points), 3), SHOWN, np.uint8) if shades is None else shades
-            panels.append(drawing.caption(drawing.render(points.numpy(), shades, size=SIZE), title))
-    return drawing.sheet(panels, columns=3)
+            panels.append(sheets.caption(drawing.render(points.numpy(), shades, size=SIZE), title))
+    return sheets.sheet(panels, columns=3)

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from domains.point_cloud.types import Drawing
+from domains.point_cloud.output.pictures import Drawing
 from suite.files import write_text
 from suite.media import points as drawing
+from suite.media.sheets import Pixels
 
 PAGE = Path(__file__).with_name("viewer.html")
 MOST = 200_000
@@ -64,7 +65,7 @@ def _record(title: str, shown: Drawing) -> dict[str, Any]:
     }
 
 
-def _colors(shown: Drawing) -> drawing.Pixels:
+def _colors(shown: Drawing) -> Pixels:
     if shown.colors is None:
         return drawing.value_colors(np.asarray(shown.points)[:, 1])
     return np.asarray(shown.colors, dtype=np.uint8)

@@ -1,0 +1,100 @@
+"""Parts of one cloud: which points the model sees together, from seen points to all, and against true labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from domains.point_cloud import metrics
+from domains.point_cloud.data import points as sampling
+from domains.point_cloud.data.datasets.own_folder import PART_FIELDS
+from domains.point_cloud.data.inputs import Opened
+from domains.point_cloud.inference.loaded import Ready
+from domains.point_cloud.output.pictures import Drawing, part_colors
+from domains.point_cloud.types import SegmentationQuery
+from suite.errors import InputError
+
+SKELETON = 0.25
+"""Share of each subset of a large cloud that all subsets have in common: its farthest points."""
+
+
+def subsets_of(ready: Ready, size: int, passes: int) -> list[Tensor]:
+    """Indices of subsets of at most `size` points that cover all points `passes` times.
+
+    A large cloud's subsets share its farthest points, so that each shows the whole shape.
+    """
+    count = len(ready.points)
+    if count <= size:
+        return [torch.arange(count)]
+    rng = torch.Generator().manual_seed(ready.opened.seed)
+    skeleton = sampling.farthest_index(ready.points, int(SKELETON * size))
+    others = torch.ones(count, dtype=torch.bool)
+    others[skeleton] = False
+    rest, free = others.nonzero()[:, 0], size - len(skeleton)
+    subsets = []
+    for _ in range(passes):
+        order = rest[torch.randperm(len(rest), generator=rng)]
+        # The last subset is filled up with the first points, so that all have one size.
+        order = torch.cat([order, order[: -len(rest) % free]])
+        subsets += [torch.cat([skeleton, part]) for part in order.split(free)]
+    return subsets
+
+
+def spread(points: NDArray[np.float64], ready: Ready, known: Tensor) -> Tensor:
+    """Probabilities (N, P) of all points from those of the prepared ones, by their three nearest."""
+    if ready.whole:
+        return known
+    from scipy.spatial import cKDTree
+
+    distance, index = cKDTree(ready.places).query(points, k=3)
+    weight = torch.from_numpy(1 / (distance**2 + 1e-12)).float()
+    weight = weight / weight.sum(1, keepdim=True)
+    return (known[torch.from_numpy(index)] * weight[..., None]).sum(1)
+
+
+def true_parts(opened: Opened, field: str, ids: tuple[int, ...]) -> NDArray[np.int64] | None:
+    """True part ids (N,) of the file; ids that count from 0 within the category are taken as such.
+
+    Raises:
+        InputError: the field that was asked for does not exist or holds other labels.
+    """
+    assert opened.raw is not None
+    fields = {name.lower(): values for name, values in opened.raw.fields.items()}
+    names = PART_FIELDS if field == "auto" else (field.lower(),)
+    found = next((fields[name] for name in names if name in fields and fields[name].ndim == 1), None)
+    wanted = field != "auto"
+    if found is None:
+        if wanted:
+            raise InputError(f"no field {field!r} for --truth; there are {', '.join(fields) or 'none'}")
+        return None
+    labels = np.asarray(found).astype(np.int64)
+    if set(np.unique(labels)) <= set(ids):
+        return labels
+    if labels.min() >= 0 and labels.max() < len(ids):
+        return labels + ids[0]
+    if wanted:
+        raise InputError(f"field {field!r} holds label {labels.max()}, and the category has {len(ids)} parts")
+    return None
+
+
+def agreement(labels: NDArray[np.int64], truth: NDArray[np.int64], ids: tuple[int, ...]) -> dict[str, float]:
+    """Accuracy and mean IoU of found against true parts (N,); points without a part do not count."""
+    kept = labels >= 0
+    found, wanted = torch.from_numpy(labels[kept]), torch.from_numpy(truth[kept])
+    return {
+        "accuracy": float((found == wanted).float().mean()),
+        "instance mIoU": metrics.shape_iou(found, wanted, ids),
+    }
+
+
+def drawing_of(
+    points: NDArray[np.float64], labels: NDArray[np.int64], parts: Mapping[int, str], query: SegmentationQuery
+) -> Drawing:
+    """The points (N, 3) that have a part, in the parts' colours."""
+    kept = labels >= 0
+    shown = points[kept][:, [1, 2, 0]] if query.up == "z" else points[kept]
+    return Drawing(shown, part_colors(labels[kept], parts), tuple(parts.values()), query.renderer)
