@@ -21,11 +21,11 @@ from domains.point_cloud.data.datamodule import CloudSamples
 from domains.point_cloud.data.datasets.cloud_set import CloudSet, Options, part_ids
 from domains.point_cloud.data.sources import open_set
 from domains.point_cloud.model import forward
-from domains.point_cloud.output import embedding
 from domains.point_cloud.predict import CloudPredictor, PointCloudClassifier, PointCloudSegmenter
 from suite import adapters
 from suite.errors import InputError
 from suite.files import write_text
+from suite.media import tsne
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Scores:
 
     def save(self, folder: Path) -> list[Path]:
         """Write `metrics.json`, `report.html`, for classes `confusion.png`, for features `features.png` and `.svg`."""
-        from domains.point_cloud.output import confusion
+        from suite.media import confusion
         from suite.media.report import Report
 
         files = [write_text(folder / "metrics.json", json.dumps(self.to_dict(), indent=2) + "\n")]
@@ -85,7 +85,7 @@ class Scores:
             files.append(confusion.save(self.confusion, self.classes, folder / "confusion.png"))
             page.section("Confusion").image(files[-1])
         if self.features is not None:
-            files += embedding.save(*self.features, self.classes, folder)
+            files += tsne.save(*self.features, self.classes, folder)
             page.section("Features, by t-SNE").image(folder / "features.png")
         return [*files, page.save(folder / "report.html")]
 

@@ -3,8 +3,8 @@ import torch
 from PIL import Image
 
 from domains.point_cloud.evaluation.evaluate import evaluate
-from domains.point_cloud.output import embedding
 from suite.errors import InputError
+from suite.media import tsne
 from tests.point_cloud.small import write_adapter
 
 
@@ -17,26 +17,26 @@ def clusters(count: int = 20) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_neighbours_stay_neighbours_in_the_unit_square():
     features, labels = clusters()
-    places = embedding.tsne(features)
+    places = tsne.tsne(features)
     assert places.min() == 0 and places.max() == 1
-    assert torch.equal(places, embedding.tsne(features))
+    assert torch.equal(places, tsne.tsne(features))
     nearest = torch.cdist(places, places).fill_diagonal_(torch.inf).argmin(1)
     assert torch.equal(labels[nearest], labels)
 
 
 def test_every_cloud_has_the_perplexity_that_was_asked_for():
     features, _ = clusters()
-    shares = embedding.affinities(features, 5.0)
+    shares = tsne.affinities(features, 5.0)
     assert torch.allclose(shares, shares.T) and shares.sum().item() == pytest.approx(1, abs=1e-6)
     # Neighbours of one cloud lie in its own group, more than five of them at a perplexity of five.
     assert ((shares > 1e-3 / len(shares)).sum(1) >= 5).all()
-    wider = embedding.affinities(features, 15.0)
+    wider = tsne.affinities(features, 15.0)
     assert torch.special.entr(wider).sum() > torch.special.entr(shares).sum()
 
 
 def test_forty_classes_have_forty_looks():
     labels = torch.arange(40)
-    figure = embedding.draw(torch.rand(40, 2), labels, [f"class {n}" for n in range(40)])
+    figure = tsne.draw(torch.rand(40, 2), labels, [f"class {n}" for n in range(40)])
     looks = {(tuple(dots.get_facecolor()[0]), len(dots.get_paths()[0].vertices)) for dots in figure.axes[0].collections}
     assert len(looks) == 40
 
@@ -57,4 +57,4 @@ def test_features_of_an_evaluation_are_drawn(tmp_path):
 
 def test_three_clouds_are_too_few():
     with pytest.raises(InputError, match="at least 4 clouds, not 3"):
-        embedding.tsne(torch.rand(3, 5))
+        tsne.tsne(torch.rand(3, 5))
