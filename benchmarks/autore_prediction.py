@@ -30,16 +30,17 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from domains.relation_extraction.data.documents import Document, refine
+from domains.relation_extraction.data.documents import Document
+from domains.relation_extraction.data.refinement import refine
 from domains.relation_extraction.data.sources import labelled_documents
 from domains.relation_extraction.inference.constraints import constraint_for
 from domains.relation_extraction.inference.engine import ModelEngine
 from domains.relation_extraction.inference.pipeline import MockEngine, PipelineOptions, extract
-from domains.relation_extraction.inference.prefix import forwarded_tokens, share_prefixes
+from domains.relation_extraction.model.calls import Call
 from domains.relation_extraction.model.encoding import chat_template
-from domains.relation_extraction.model.protocol import protocol
+from domains.relation_extraction.model.paradigms import find as protocol
 from domains.relation_extraction.model.schema import Schema
-from domains.relation_extraction.types import Call
+from suite.generation.prefix import forwarded_tokens, share_prefixes
 
 RESULTS = Path(__file__).parent / "results"
 DATA = (

@@ -14,7 +14,7 @@ DOMAIN = Domain(
             data="domains.relation_extraction.data.datamodule:RelationExtractionData",
             predictor="domains.relation_extraction.predict:RelationExtractor",
             query="domains.relation_extraction.types:ExtractionQuery",
-            result="domains.relation_extraction.types:ExtractionResult",
+            result="domains.relation_extraction.output.result:ExtractionResult",
         )
     },
     verbs={
@@ -33,7 +33,7 @@ _PUBLIC = {
     "RelationExtractionData": "data.datamodule",
     "Triple": "types",
     "ExtractionQuery": "types",
-    "ExtractionResult": "types",
+    "ExtractionResult": "output.result",
     "Schema": "model.schema",
 }
 

@@ -5,17 +5,15 @@ One document gives a `DocumentScore`; `Report` sums them: micro, macro, per rela
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from domains.relation_extraction.data.documents import Group
-from domains.relation_extraction.inference.pipeline import Extraction
+from domains.relation_extraction.data.refinement import Group
+from suite.tables import records_csv
 
 StringTriple = tuple[str, str, str]
 
@@ -202,13 +200,8 @@ class Report:
 
     def csv(self) -> str:
         """The table per relation as CSV, the sum in the last row."""
-        file = io.StringIO()
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["relation", "all", "tp", "fp", "miss", "precision", "recall", "f1"])
-        for name, counts in (*self.relations.items(), ("(micro)", self.micro)):
-            values = counts.to_dict()
-            writer.writerow([name, counts.all, *(values[column] for column in values)])
-        return file.getvalue()
+        rows = (*self.relations.items(), ("(micro)", self.micro))
+        return records_csv({"relation": name, "all": counts.all, **counts.to_dict()} for name, counts in rows)
 
     def table(self, most: int | None = None) -> str:
         """The table per relation for a terminal: the relations with most gold facts first, at most `most` of them."""
@@ -220,21 +213,6 @@ class Report:
             for name, c in rows
         ]
         return "\n".join(lines)
-
-
-@dataclass
-class DropCounts:
-    """How many lines each step dropped, by reason."""
-
-    steps: dict[str, Counter[str]] = field(default_factory=dict)
-
-    def add(self, extraction: Extraction) -> None:
-        for answer in extraction.answers:
-            reasons = self.steps.setdefault(answer.call.step, Counter())
-            reasons.update(dropped.reason for dropped in answer.parsed.dropped)
-
-    def to_dict(self) -> dict[str, dict[str, int]]:
-        return {step: dict(reasons.most_common()) for step, reasons in self.steps.items() if reasons}
 
 
 def _counts(tp: Mapping[str, int], fp: Mapping[str, int], miss: Mapping[str, int]) -> dict[str, Counts]:

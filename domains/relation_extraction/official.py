@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from domains.relation_extraction.model.bundle import CONFIG, MANIFEST, find_bundle, read_config
-from domains.relation_extraction.model.protocol import protocol as find_protocol
-from domains.relation_extraction.model.schema import Schema
+from domains.relation_extraction.model.bundle import CONFIG, MANIFEST, check_part, find_bundle, weights_file
+from domains.relation_extraction.model.paradigms import find as find_protocol
 from suite.errors import InputError
 from suite.hub import weights
-
-_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
-_LORA_A = re.compile(r"\.lora_A\.weight$")
 
 # What LoraConfig of peft 0.10 (the release that AutoRE pins) takes; it refuses any other field.
 _PEFT_0_10 = {
@@ -57,16 +54,17 @@ def convert(
         InputError: a step is missing, weights and configuration disagree, or the template cannot be told.
     """
     bundle = find_bundle(source, checkpoint)
-    settings = {**bundle.settings}
-    settings["protocol"] = protocol or settings["protocol"]
+    known = bundle.manifest
+    stated = replace(
+        known,
+        protocol=protocol or known.protocol,
+        template=template or known.template,
+        layout=bundle.layout,
+    )
     if protocol_templates is not None:
-        settings["protocol_templates"] = find_protocol(settings["protocol"], protocol_templates).templates
-    settings["template"] = template or settings.get("template")
-    settings["layout"] = bundle.layout
-    if settings["template"] is None:
+        stated = replace(stated, templates=find_protocol(stated.protocol, protocol_templates).templates)
+    if stated.template is None:
         raise InputError(f"{source}: its base {bundle.base!r} does not tell the chat template; give --template")
-    if isinstance(settings["schema"], str):
-        settings["schema"] = Schema.load(settings["schema"]).to_dict()
     entries = []
     for name, part in bundle.parts.items():
         folder = "." if bundle.layout == "single" else name
@@ -74,7 +72,7 @@ def convert(
         entries.append({"folder": folder, "method": "lora", "name": name})
     named = {"reference": base or _reference(bundle.base), "fingerprint": None, "class": None}
     manifest = {"format": 1, "name": "autore", "adapters": entries, "stacked": False, "tie_groups": [], "base": named}
-    text = json.dumps(manifest | {"domain": settings}, indent=2, ensure_ascii=False)
+    text = json.dumps(manifest | {"domain": stated.to_dict()}, indent=2, ensure_ascii=False)
     (out / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
@@ -94,44 +92,6 @@ def export(source: Path, out: Path, *, checkpoint: int = 0, binary: bool = False
         target = out / name if bundle.layout == "three" else out
         kept = {key: value for key, value in config.items() if key in _PEFT_0_10}
         _write_part(part, target / f"checkpoint-{checkpoint}", config=kept, binary=binary)
-
-
-def check_part(folder: Path) -> dict[str, Any]:
-    """Return the configuration of an adapter, having checked that the ranks of a LoRA's weights are those it states.
-
-    Raises:
-        InputError: no weights there, or a rank differs.
-    """
-    config = read_config(folder)
-    if config.get("peft_type") != "LORA":
-        return config
-    ranks = {key: shape[0] for key, shape in _shapes(weights_file(folder)).items() if _LORA_A.search(key)}
-    patterns = config.get("rank_pattern") or {}
-    for key, rank in ranks.items():
-        wanted = next(
-            (value for name, value in patterns.items() if re.search(rf"(^|\.){name}\.lora_A", key)), config["r"]
-        )
-        if rank != wanted:
-            raise InputError(f"{folder}: {CONFIG} says r={wanted}, but {key} has rank {rank}; correct r there")
-    return config
-
-
-def weights_file(folder: Path) -> Path:
-    """The file with the tensors of a peft folder.
-
-    Raises:
-        InputError: there is none.
-    """
-    for name in _WEIGHTS:
-        if (folder / name).is_file():
-            return folder / name
-    raise InputError(f"{folder}: none of {', '.join(_WEIGHTS)} there; copy the adapter's weights too")
-
-
-def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
-    if file.suffix == ".safetensors":
-        return weights.shapes(file)
-    return {key: tuple(tensor.shape) for key, tensor in weights.read(file).items()}
 
 
 def _write_part(part: Path, folder: Path, *, config: dict[str, Any], binary: bool) -> None:

@@ -10,13 +10,16 @@ import torch
 from torch import nn
 
 from domains.relation_extraction.data.datamodule import RelationExtractionData
-from domains.relation_extraction.model.bases import Quantize, Wording, base_skeleton, build_base, load_base
+from domains.relation_extraction.model.bases import base_skeleton, load_base
+from domains.relation_extraction.model.calls import Step
+from domains.relation_extraction.model.manifest import Manifest
+from domains.relation_extraction.model.paradigms import find as find_protocol
 from domains.relation_extraction.model.protocol import Layout
-from domains.relation_extraction.model.protocol import protocol as find_protocol
 from domains.relation_extraction.model.schema import Schema
-from domains.relation_extraction.types import Step
+from domains.relation_extraction.model.wording import Wording
 from suite import adapters
 from suite.errors import InputError
+from suite.generation.base import Quantize, build_base
 from suite.training import AdapterModule, Outputs, lm_outputs
 from suite.training.driver import Driver
 from suite.training.drivers.stages import Stage, Stages
@@ -113,20 +116,9 @@ class RelationExtractionRecipe(AdapterModule):
         return lm_outputs(self.model, batch)
 
     def extra(self) -> dict[str, Any]:
-        given = {"protocol_templates": self.protocol.templates} if self.protocol.templates else {}
-        return {
-            **given,
-            "protocol": self.protocol.id,
-            "template": self.template,
-            "layout": self.layout,
-            "schema": self.schema.to_dict(),
-            "pretokenize": self.pretokenize,
-        }
-
-    def save_adapter(self, folder: Path) -> None:
-        # A base of this machine only has no name that would mean anything elsewhere.
-        base = None if self.base.startswith((".", "/", "~")) else self.base
-        adapters.save(self.model, folder, name=self.adapter_name, base=base, extra=self.extra())
+        return Manifest(
+            self.protocol.id, self.template, self.schema, self.layout, self.pretokenize, self.protocol.templates
+        ).to_dict()
 
     def driver(self, data: RelationExtractionData) -> Driver | None:
         if self.layout == "single":

@@ -5,19 +5,10 @@ Offsets are Unicode code points of the user's own text: `text[start:end]` is the
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-from suite.errors import InputError
-
-Step = Literal["relation", "subject", "fact"]
-"""The three kinds of calls of Relation-Head-Facts; each is also the name of its adapter in the three-adapter layout."""
-
-STEPS: tuple[Step, ...] = ("relation", "subject", "fact")
+from typing import Any, ClassVar, Literal
 
 
 @dataclass(frozen=True)
@@ -139,47 +130,11 @@ class Triple:
 
 
 @dataclass(frozen=True)
-class Call:
-    """One call of the model: a step on a passage, and what the step is asked about.
-
-    Attributes:
-        relation, description: of the H and F steps. `relations`: the list that D_RS_F puts into its F prompt.
-        head: of the F step of the paradigms with heads.
-        analysis: the free-text analysis that the answer is based on, in the versions that ask for one first; None
-            asks for the analysis itself.
-    """
-
-    step: Step
-    passage: str
-    relation: str | None = None
-    description: str | None = None
-    head: str | None = None
-    relations: tuple[str, ...] = field(default=())
-    analysis: str | None = None
-
-
-@dataclass(frozen=True)
-class Generation:
-    """What the model answered to one call.
-
-    Attributes:
-        text: the answer, special tokens removed, spaces never cleaned up.
-        complete: False where it stopped at `max_new_tokens`.
-        offsets: end position in `text` of each generated token, ascending (empty: unknown).
-        logprobs: log-probability of each generated token (nats), same length as `offsets`.
-    """
-
-    text: str
-    complete: bool = True
-    offsets: tuple[int, ...] = ()
-    logprobs: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True)
 class ExtractionQuery:
     """What one prediction is asked for; the fields are the options of `suite relation_extraction predict`.
 
     Attributes:
+        resumes: of the class: an interrupted prediction can go on.
         relations: ask about these relations only (names, aliases or property ids); no relation step.
         heads: ask about these heads only; no subject step.
         paradigm: the adapter's own by default; `zero-shot` asks the bare base, without adapters.
@@ -209,8 +164,6 @@ class ExtractionQuery:
         batch_size: calls side by side; halved when memory runs out; 0 chooses by free memory.
         dry_run: only tell chunks, calls and memory; nothing is generated.
         trace: JSON lines file for every call with its raw answer and the dropped lines.
-        out: folder of the results; finished documents are noted there (progress.jsonl), so that a run can be resumed.
-        resume: folder of an earlier run; documents that it has finished are not asked again.
         formats: files to write: jsonl, csv, neo4j, ntriples, turtle, graphml, html, png and more, or all.
         group_by: one JSON line a triple or a doc.
         aliases: JSON file `{spelling: canonical spelling}`; names that it joins become one node of the graph.
@@ -218,6 +171,8 @@ class ExtractionQuery:
         max_nodes: most nodes of the picture.
         escape_formulas: guard table cells that a spreadsheet would run (= + - @).
     """
+
+    resumes: ClassVar[bool] = True
 
     relations: tuple[str, ...] | None = None
     heads: tuple[str, ...] | None = None
@@ -247,121 +202,9 @@ class ExtractionQuery:
     batch_size: int = 0
     dry_run: bool = False
     trace: Path | None = None
-    out: Path | None = None
-    resume: Path | None = None
     formats: tuple[str, ...] = ("jsonl", "csv", "html", "png")
     group_by: Literal["triple", "doc"] = "triple"
     aliases: Path | None = None
     base_iri: str = "urn:peft-suite:"
     max_nodes: int = 60
     escape_formulas: bool = False
-
-
-@dataclass(frozen=True)
-class ExtractionResult:
-    """What one input gave: the triples of its documents, or the `error` of one that could not be read.
-
-    Attributes:
-        source: the file that was read, `stdin`, or `text`.
-        texts: the user's text by document id.
-        entities: gold entities by document id, where the input had them, each a list of its spellings.
-        dropped: how many lines of the answers were dropped, by reason.
-        notices: what the user should know, one line each.
-        cost: calls, prompt tokens and those that went through the model, generated tokens, seconds.
-        plan: of a dry run, one record a document.
-        query: what was asked.
-    """
-
-    source: str
-    error: str | None = None
-    triples: tuple[Triple, ...] = ()
-    texts: Mapping[str, str] = field(default_factory=dict)
-    entities: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
-    dropped: Mapping[str, int] = field(default_factory=Counter)
-    notices: tuple[str, ...] = ()
-    cost: Mapping[str, float] = field(default_factory=dict)
-    plan: tuple[Mapping[str, Any], ...] = ()
-    query: ExtractionQuery = field(default_factory=ExtractionQuery)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything but the texts, ready for `json.dumps`."""
-        record = {
-            "documents": list(self.texts),
-            "triples": [triple.to_dict() for triple in self.triples],
-            "dropped": dict(self.dropped),
-            "notices": list(self.notices),
-            "cost": dict(self.cost),
-        }
-        return record | ({"plan": [dict(row) for row in self.plan]} if self.plan else {})
-
-    def save(self, folder: str | Path) -> list[Path]:
-        """Write the triples into `folder` in the formats of the query.
-
-        Raises:
-            InputError: a format is unknown.
-        """
-        if self.plan:
-            return []
-        from domains.relation_extraction.output.export import Extracted, write
-
-        query = self.query
-        data = Extracted(
-            triples=self.triples,
-            texts=self.texts,
-            entities=self.entities,
-            base_iri=query.base_iri,
-            max_nodes=query.max_nodes,
-            escape_formulas=query.escape_formulas,
-            group_by=query.group_by,
-            aliases=_read_aliases(query.aliases),
-        )
-        return write(data, folder, self.stem, query.formats)
-
-    @property
-    def stem(self) -> str:
-        """How the files of this result are named."""
-        return Path(self.source).stem or "triples"
-
-    def to_networkx(self) -> Any:
-        """The knowledge graph as a `networkx.MultiDiGraph`."""
-        from domains.relation_extraction.output import graph
-
-        return graph.to_networkx(graph.build(self.triples, _read_aliases(self.query.aliases)))
-
-    def to_rdf(self) -> Any:
-        """The knowledge graph as an `rdflib.Graph`."""
-        from domains.relation_extraction.output import graph
-
-        return graph.to_rdf(graph.build(self.triples, _read_aliases(self.query.aliases)), self.query.base_iri)
-
-    def __str__(self) -> str:
-        lines = [f"{self.source}: {len(self.triples)} triples in {len(self.texts)} documents"]
-        if self.plan:
-            lines = [
-                self.source,
-                *("  " + ", ".join(f"{key} {value}" for key, value in row.items()) for row in self.plan),
-            ]
-        lines += [f"  {_shown(triple)}" for triple in self.triples]
-        return "\n".join([*lines, *(f"  notice: {line}" for line in self.notices)])
-
-
-def _shown(triple: Triple) -> str:
-    score = "" if triple.score is None else f"  ({triple.score:.2f})"
-    return f"{triple.head.text} -- {triple.relation} -> {triple.tail.text}{score}"
-
-
-def _read_aliases(path: Path | None) -> dict[str, str]:
-    """The alias table of a file.
-
-    Raises:
-        InputError: it is no JSON object of strings.
-    """
-    if path is None:
-        return {}
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"aliases {path}: cannot be read as JSON ({error}); give {{spelling: canonical}}") from error
-    if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
-        raise InputError(f"aliases {path}: expected a JSON object of strings, {{spelling: canonical spelling}}")
-    return table

@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from suite.errors import InputError
 
@@ -21,7 +21,7 @@ def several(inputs: Any, *single: type) -> Iterable[Any]:
     return [inputs] if isinstance(inputs, (str, Path, *single)) else inputs
 
 
-def is_text(word: Any) -> bool:
+def is_text(word: Any) -> TypeGuard[str]:
     """Whether a string is text itself rather than a path: it has a blank in it, and no file is called so."""
     return isinstance(word, str) and bool(word.strip()) and any(map(str.isspace, word)) and not exists(word)
 

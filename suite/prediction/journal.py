@@ -12,7 +12,7 @@ from typing import IO, Any, Self
 FILE = "progress.jsonl"
 
 
-class Lines:
+class JsonLines:
     """A JSON lines file that grows line by line, each on disk before the next is computed."""
 
     def __init__(self, path: Path, mode: str) -> None:
@@ -37,7 +37,7 @@ class Lines:
         self._file.flush()
 
 
-class Journal(Lines):
+class Journal(JsonLines):
     """The finished items of a folder, by id, content and everything else that their result depends on.
 
     Args:

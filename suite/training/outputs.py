@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-IGNORED = -100
-"""The label that marks a token that is not a target."""
+from suite.generation.chat import IGNORED
 
 
 @dataclass

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from domains.relation_extraction.data.documents import alias_groups, alias_triples
 from domains.relation_extraction.data.readers import read_documents
+from domains.relation_extraction.data.refinement import alias_groups, alias_triples
 from domains.relation_extraction.model.schema import Schema
 from suite.errors import InputError
 

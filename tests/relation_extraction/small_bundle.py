@@ -7,8 +7,8 @@ import json
 import torch
 from transformers import AutoModelForCausalLM
 
+from domains.relation_extraction.model.calls import STEPS
 from domains.relation_extraction.model.schema import Relation, Schema
-from domains.relation_extraction.types import STEPS
 from suite import adapters
 
 SCHEMA = Schema(

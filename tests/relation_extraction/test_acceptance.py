@@ -10,15 +10,15 @@ from itertools import islice
 import pytest
 
 from benchmarks.autore_prediction import TOKEN_TARGETS, count_tokens
-from domains.relation_extraction.data.documents import refine
+from domains.relation_extraction.data.refinement import refine
 from domains.relation_extraction.data.sources import labelled_documents
 from domains.relation_extraction.model.schema import Schema
 from suite.cli.main import main
+from tests.generation.small_model import llama, tokenizer
 from tests.golden.registry import run_official
 from tests.real_data import real_data
 from tests.relation_extraction.reading import DOCRED, lines, write
 from tests.relation_extraction.small_bundle import save_bundle
-from tests.relation_extraction.small_model import llama, tokenizer
 
 
 def test_acceptance_13_1_the_strict_parser_reads_as_the_official_one():

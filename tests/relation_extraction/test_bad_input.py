@@ -9,9 +9,9 @@ import shutil
 import pytest
 
 from suite.cli.main import main
+from tests.generation.small_model import llama, tokenizer
 from tests.relation_extraction.reading import DOCRED, lines, write
 from tests.relation_extraction.small_bundle import save_bundle
-from tests.relation_extraction.small_model import llama, tokenizer
 
 PUBTATOR = "7|t|Ethanol.\n7|a|It burns.\n7\t{start}\t{end}\t{name}\tChemMet\tA:1\n"
 CDR = "7\tAspirin causes ulcers .\t1:CID:2\tL2R\tNON-CROSS\t0-1\t2-3" + "\tD1\tAspirin\tChemical\t0\t1\t0" * 2

@@ -7,13 +7,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from domains.relation_extraction.inference.constraints import advance, constraint_for
+from domains.relation_extraction.inference.constraints import constraint_for
 from domains.relation_extraction.inference.engine import ModelEngine
-from domains.relation_extraction.inference.vocabulary import Vocabulary
+from domains.relation_extraction.model.calls import Call
 from domains.relation_extraction.model.encoding import chat_template
-from domains.relation_extraction.model.protocol import protocol
-from domains.relation_extraction.types import Call
-from tests.relation_extraction.small_model import PASSAGE, SCHEMA, llama, tokenizer
+from domains.relation_extraction.model.paradigms import find as protocol
+from suite.generation.constraints import advance
+from suite.generation.vocabulary import Vocabulary
+from tests.generation.small_model import PASSAGE, SCHEMA, llama, tokenizer
 
 FACT = Call("fact", PASSAGE, relation="spouse", description="married to", head="Marie Curie")
 

@@ -7,12 +7,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from domains.relation_extraction.data.datamodule import EncodedSamples, RelationExtractionData, collate
-from domains.relation_extraction.model.bases import Wording
-from domains.relation_extraction.model.encoding import IGNORED
+from domains.relation_extraction.data.datamodule import CallSamples as EncodedSamples
+from domains.relation_extraction.data.datamodule import RelationExtractionData
 from domains.relation_extraction.model.schema import Schema
+from domains.relation_extraction.model.wording import Wording
 from suite.errors import InputError
-from tests.relation_extraction.small_model import tokenizer
+from suite.generation.chat import IGNORED
+from suite.generation.samples import collate
+from tests.generation.small_model import tokenizer
 
 
 @pytest.fixture

@@ -13,14 +13,12 @@ from domains.relation_extraction.data.documents import (
     Entity,
     Fact,
     Mention,
-    alias_groups,
-    alias_triples,
     occurrences,
     plain_document,
     pretokenize,
-    refine,
 )
 from domains.relation_extraction.data.readers import read_documents
+from domains.relation_extraction.data.refinement import alias_groups, alias_triples, refine
 from domains.relation_extraction.data.sentences import split_sentences
 from domains.relation_extraction.inference.chunks import chunk, merge_triples
 from domains.relation_extraction.model.schema import Schema

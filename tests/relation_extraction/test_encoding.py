@@ -6,10 +6,11 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from domains.relation_extraction.model.encoding import IGNORED, chat_template, encode_text, shorten
-from domains.relation_extraction.model.protocol import protocol
-from domains.relation_extraction.types import Call
+from domains.relation_extraction.model.calls import Call
+from domains.relation_extraction.model.encoding import chat_template
+from domains.relation_extraction.model.paradigms import find as protocol
 from suite.errors import InputError
+from suite.generation.chat import IGNORED, encode_text, shorten
 
 SENTENCES = [f"Person {number} lives in Town {number} ." for number in range(30)]
 PASSAGE = " ".join(SENTENCES)

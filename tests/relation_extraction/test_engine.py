@@ -8,11 +8,11 @@ import torch
 
 from domains.relation_extraction.inference.constraints import constraint_for
 from domains.relation_extraction.inference.engine import ModelEngine
+from domains.relation_extraction.model.calls import Call
 from domains.relation_extraction.model.encoding import chat_template
-from domains.relation_extraction.model.protocol import protocol
-from domains.relation_extraction.types import Call
+from domains.relation_extraction.model.paradigms import find as protocol
 from suite.errors import InputError
-from tests.relation_extraction.small_model import PASSAGE, SCHEMA, llama, mistral, tokenizer
+from tests.generation.small_model import PASSAGE, SCHEMA, llama, mistral, tokenizer
 
 OTHER = "Paris is in France . The Seine flows through it ."
 

@@ -9,11 +9,11 @@ import torch
 
 from domains.relation_extraction.evaluation.compare import compare
 from domains.relation_extraction.evaluation.evaluate import evaluate
+from domains.relation_extraction.model.calls import STEPS
 from domains.relation_extraction.model.schema import Relation, Schema
-from domains.relation_extraction.types import STEPS
 from suite import adapters
+from tests.generation.small_model import llama, tokenizer
 from tests.relation_extraction.reading import annotate, lines, write
-from tests.relation_extraction.small_model import llama, tokenizer
 
 SCHEMA = Schema("test", (Relation("spouse", pid="P26"), Relation("place of birth", pid="P19")))
 TEXT = "Marie Curie was born in Warsaw, and married Pierre Curie."

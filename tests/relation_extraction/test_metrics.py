@@ -6,17 +6,12 @@ import csv
 
 import pytest
 
-from domains.relation_extraction.data.documents import Group, plain_document
+from domains.relation_extraction.data.documents import plain_document
+from domains.relation_extraction.data.refinement import Group
+from domains.relation_extraction.evaluation.scores import DropCounts
 from domains.relation_extraction.inference.pipeline import MockEngine, extract
-from domains.relation_extraction.metrics import (
-    Counts,
-    DropCounts,
-    Report,
-    score_facts,
-    score_heads,
-    score_relations,
-)
-from domains.relation_extraction.model.protocol import protocol
+from domains.relation_extraction.metrics import Counts, Report, score_facts, score_heads, score_relations
+from domains.relation_extraction.model.paradigms import find as protocol
 from domains.relation_extraction.model.schema import Relation, Schema
 
 ANN, BOB = ("Ann", "residence", "Rome"), ("Bob", "residence", "Rome")

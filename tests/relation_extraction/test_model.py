@@ -7,13 +7,14 @@ import torch
 from transformers import LlamaConfig, MistralConfig
 
 from domains.relation_extraction.inference.engine import ModelEngine
-from domains.relation_extraction.model.bases import cache_bytes, choose_dtype, estimate_memory, load_base
+from domains.relation_extraction.model.bases import choose_dtype, estimate_memory, load_base
+from domains.relation_extraction.model.calls import STEPS, Call
 from domains.relation_extraction.model.encoding import chat_template
-from domains.relation_extraction.model.protocol import protocol
-from domains.relation_extraction.types import STEPS, Call
+from domains.relation_extraction.model.paradigms import find as protocol
 from suite import adapters
 from suite.errors import InputError
-from tests.relation_extraction.small_model import PASSAGE, llama, tokenizer
+from suite.generation.memory import cache_bytes
+from tests.generation.small_model import PASSAGE, llama, tokenizer
 
 CALLS = {
     "relation": Call("relation", PASSAGE),

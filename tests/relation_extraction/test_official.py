@@ -7,12 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from domains.relation_extraction.model.bases import load_bundle
-from domains.relation_extraction.model.bundle import find_bundle
-from domains.relation_extraction.official import check_part, convert, export
+from domains.relation_extraction.model.bundle import check_part, find_bundle, load_bundle
+from domains.relation_extraction.official import convert, export
 from suite import adapters
 from suite.errors import InputError
-from tests.relation_extraction.small_model import mistral
+from tests.generation.small_model import mistral
 
 BASE = "mistralai/Mistral-7B-Instruct-v0.2"
 

@@ -8,11 +8,10 @@ import pytest
 
 from domains.relation_extraction.data.documents import Document, Entity, Mention, plain_document, pretokenize
 from domains.relation_extraction.inference.grounding import ground
-from domains.relation_extraction.inference.pipeline import MockEngine, PipelineOptions, extract
-from domains.relation_extraction.inference.scores import span_score
-from domains.relation_extraction.model.protocol import protocol
+from domains.relation_extraction.inference.pipeline import MockEngine, PipelineOptions, extract, span_score
+from domains.relation_extraction.model.calls import Call, Generation
+from domains.relation_extraction.model.paradigms import find as protocol
 from domains.relation_extraction.model.schema import Relation, Schema
-from domains.relation_extraction.types import Call, Generation
 from suite.errors import InputError
 
 SCHEMA = Schema(

@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from domains.relation_extraction.model.bundle import find_bundle
+from domains.relation_extraction.model.calls import STEPS
 from domains.relation_extraction.predict import RelationExtractor
-from domains.relation_extraction.types import STEPS, ExtractionQuery
+from domains.relation_extraction.types import ExtractionQuery
 from suite.errors import InputError
+from tests.generation.small_model import llama, tokenizer
 from tests.relation_extraction.small_bundle import SCHEMA, save_bundle
-from tests.relation_extraction.small_model import llama, tokenizer
 
 TEXT = "Marie Curie was born in Warsaw, Poland, and married Pierre Curie in 1895. Łódź and 東京都 honour her."
 SHORT = {"max_new_tokens": 48, "max_heads": 2, "max_triples": 2}

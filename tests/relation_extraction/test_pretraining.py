@@ -6,11 +6,12 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from domains.relation_extraction.model.encoding import IGNORED, chat_template
-from domains.relation_extraction.model.protocol import protocol
+from domains.relation_extraction.model.encoding import chat_template
+from domains.relation_extraction.model.paradigms import find as protocol
 from domains.relation_extraction.tiny import pretraining
 from domains.relation_extraction.tiny import rebuild as tiny
 from domains.relation_extraction.tiny.induction import write_induction
+from suite.generation.chat import IGNORED
 
 
 @pytest.fixture(scope="module")

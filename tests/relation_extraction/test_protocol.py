@@ -7,8 +7,9 @@ import json
 
 import pytest
 
-from domains.relation_extraction.model.protocol import PARADIGMS, check_protocol, protocol, protocols
-from domains.relation_extraction.types import STEPS, Call
+from domains.relation_extraction.model.calls import STEPS, Call
+from domains.relation_extraction.model.paradigms import PARADIGMS, check_protocol, protocols
+from domains.relation_extraction.model.paradigms import find as protocol
 from suite.errors import InputError
 
 PASSAGE = 'Ann {r} said "hi" .'

@@ -7,17 +7,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from domains.relation_extraction.data.datamodule import EncodedSamples, RelationExtractionData, collate
+from domains.relation_extraction.data.datamodule import CallSamples as EncodedSamples
+from domains.relation_extraction.data.datamodule import RelationExtractionData
 from domains.relation_extraction.data.sources import labelled_documents
-from domains.relation_extraction.model.bases import load_base, load_bundle
-from domains.relation_extraction.model.bundle import find_bundle
-from domains.relation_extraction.model.encoding import IGNORED
+from domains.relation_extraction.model.bases import load_base
+from domains.relation_extraction.model.bundle import find_bundle, load_bundle
+from domains.relation_extraction.model.calls import STEPS
 from domains.relation_extraction.recipe import RelationExtractionRecipe
-from domains.relation_extraction.types import STEPS
 from suite import adapters
 from suite.errors import InputError
+from suite.generation.chat import IGNORED
+from suite.generation.samples import collate
 from suite.training import TrainerConfig, load_config, run
-from tests.relation_extraction.small_model import llama, tokenizer
+from tests.generation.small_model import llama, tokenizer
 
 LORA = {"method": "lora", "r": 4, "lora_alpha": 16, "targets": ["q_proj", "v_proj"]}
 

@@ -9,7 +9,7 @@ import pytest
 from domains.relation_extraction.data.documents import Document, Entity, Fact, Mention
 from domains.relation_extraction.data.readers import read_documents
 from domains.relation_extraction.data.samples import build_samples
-from domains.relation_extraction.model.protocol import protocol
+from domains.relation_extraction.model.paradigms import find as protocol
 from domains.relation_extraction.model.schema import Schema
 from suite.errors import InputError
 from tests.real_data import real_data

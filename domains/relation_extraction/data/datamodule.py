@@ -3,70 +3,42 @@
 from __future__ import annotations
 
 import sys
-from array import array
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from copy import copy
 from typing import cast
 
 import lightning as L
-import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from domains.relation_extraction.data.documents import pretokenize
 from domains.relation_extraction.data.samples import Sample, build_samples
 from domains.relation_extraction.data.sources import labelled_documents
-from domains.relation_extraction.model.bases import Wording
-from domains.relation_extraction.model.encoding import IGNORED, Truncation
-from domains.relation_extraction.types import STEPS, Step
+from domains.relation_extraction.model.calls import STEPS, Step
+from domains.relation_extraction.model.encoding import Truncation
+from domains.relation_extraction.model.wording import Wording
 from suite.errors import InputError
+from suite.generation.samples import EncodedSamples, collate
 from suite.training import loader
 from suite.training.packing import PackedDataset
 from suite.training.packing import collate as collate_packed
 
-_MULTIPLE = 8
-"""Batches are padded to a multiple of this many tokens, as the official code does (tensor cores like it)."""
 
-
-class EncodedSamples(Dataset):
-    """Prompts and answers as token ids, in compact arrays: a split of 3,000 documents has 100,000 samples."""
-
-    def __init__(self) -> None:
-        self._ids: list[array[int]] = []
-        self._prompts: list[int] = []
-        self.truncated: Counter[Step] = Counter()
-        self.counts: Counter[Step] = Counter()
+class CallSamples(EncodedSamples):
+    """The samples of every step, encoded; their kind is the step."""
 
     @classmethod
     def of(
         cls, samples: Iterable[Sample], wording: Wording, cutoff: int, truncation: Truncation = "suite"
-    ) -> EncodedSamples:
+    ) -> CallSamples:
         """Encode the samples; those cut to `cutoff` tokens are counted by step in `truncated`."""
         encoded = cls()
         for sample in samples:
             one = wording.template.encode_sample(
                 wording.tokenizer, wording.protocol, sample.call, sample.answer, cutoff, truncation
             )
-            encoded._ids.append(array("i", one.input_ids))
-            encoded._prompts.append(sum(label == IGNORED for label in one.labels))
-            encoded.counts[sample.call.step] += 1
-            encoded.truncated[sample.call.step] += one.truncated
+            encoded.add(one, sample.call.step)
         return encoded
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """Return `input_ids` and `labels`, both (length,) int64."""
-        ids = torch.tensor(self._ids[index], dtype=torch.long)
-        labels = ids.clone()
-        labels[: self._prompts[index]] = IGNORED
-        return {"input_ids": ids, "labels": labels}
-
-    @property
-    def lengths(self) -> list[int]:
-        return [len(ids) for ids in self._ids]
 
 
 class RelationExtractionData(L.LightningDataModule):
@@ -112,7 +84,7 @@ class RelationExtractionData(L.LightningDataModule):
         self.negatives, self.shuffles, self.official_duplicates = negatives, shuffles, official_duplicates
         self.seed = seed
         self.steps: tuple[Step, ...] = STEPS
-        self.encoded: dict[str, EncodedSamples] = {}
+        self.encoded: dict[str, CallSamples] = {}
 
     def step(self, step: Step) -> RelationExtractionData:
         """The same data, the samples of one step only."""
@@ -150,7 +122,7 @@ class RelationExtractionData(L.LightningDataModule):
         wording = cast(Wording, self.trainer.lightning_module.wording)
         for split in ("train", "val"):
             if self.sources[split] and split not in self.encoded:
-                encoded = EncodedSamples.of(self.samples(split, wording), wording, self.cutoff, self.truncation)
+                encoded = CallSamples.of(self.samples(split, wording), wording, self.cutoff, self.truncation)
                 self.encoded[split] = encoded
                 self._report(split, encoded)
 
@@ -178,30 +150,11 @@ class RelationExtractionData(L.LightningDataModule):
             collate_fn=collate,
         )
 
-    def _report(self, split: str, encoded: EncodedSamples) -> None:
+    def _report(self, split: str, encoded: CallSamples) -> None:
         for step, count in encoded.truncated.items():
             if count:
                 line = f"{split}: {count} of {encoded.counts[step]} {step} samples were cut to {self.cutoff} tokens"
                 print(line, file=sys.stderr, flush=True)
-
-
-def collate(samples: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Pad on the right to a multiple of 8.
-
-    No attention mask: under causal attention no real token sees the padding behind it, and padding has no label.
-
-    Returns:
-        `input_ids` and `labels`, both (batch, length).
-    """
-    longest = max(len(sample["input_ids"]) for sample in samples)
-    width = -(-longest // _MULTIPLE) * _MULTIPLE
-    padding = {"input_ids": 0, "labels": IGNORED}
-    return {
-        key: torch.stack(
-            [torch.nn.functional.pad(sample[key], (0, width - len(sample[key])), value=value) for sample in samples]
-        )
-        for key, value in padding.items()
-    }
 
 
 def _listed(source: str | list[str] | None) -> list[str]:

@@ -7,7 +7,7 @@ one, leads back to the user's own text.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from domains.relation_extraction.data.align import Alignment, docred_tokens
@@ -24,7 +24,8 @@ class Mention:
 
     Attributes:
         start, end: where it stands in `Document.text`.
-        text: its name as the source has it; in (Re-)DocRED it may differ from the words at its place (see `refine`).
+        text: its name as the source has it; in (Re-)DocRED it may differ from the words at its place (see
+            `refinement`).
         sentence: index of the sentence it stands in.
     """
 
@@ -108,28 +109,6 @@ class Document:
         return index if index >= 0 and offset < self.sentences[index][1] else None
 
 
-@dataclass(frozen=True)
-class Group:
-    """One labelled fact as strings: every alias of its head with every alias of its tail.
-
-    Attributes:
-        triples: `(head, relation, tail)`, distinct, by first occurrence of head, then tail.
-        fact: index of the fact in `Document.facts`.
-    """
-
-    relation: str
-    triples: tuple[tuple[str, str, str], ...]
-    fact: int = 0
-
-    @property
-    def heads(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(head for head, _, _ in self.triples))
-
-    @property
-    def tails(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(tail for _, _, tail in self.triples))
-
-
 def plain_document(text: str, id: str = "document", *, where: str = "") -> Document:
     """Return `text` as an unlabelled document, split into sentences.
 
@@ -195,56 +174,6 @@ def _moved(entity: Entity, aligned: Alignment) -> Entity:
         span = aligned.to_model(mention.start, mention.end)
         mentions.append(replace(mention, start=span.start, end=span.end, text=aligned.model[span.start : span.end]))
     return replace(entity, mentions=tuple(mentions))
-
-
-def refine(document: Document) -> Document | None:
-    """Repair mention names as AutoRE does (spec section 5.2, step 1), or return None where nothing is labelled.
-
-    Only entities that take part in a fact are touched: a mention whose name is nowhere in the text gets the words at
-    its place instead. After this every alias of every fact occurs in the text.
-    """
-    if not document.facts:
-        return None
-    used = {index for fact in document.facts for index in (fact.head, fact.tail)}
-    entities = (
-        _repaired(entity, document.text) if index in used else entity for index, entity in enumerate(document.entities)
-    )
-    return replace(document, entities=tuple(entities))
-
-
-def _repaired(entity: Entity, text: str) -> Entity:
-    mentions = (
-        mention if mention.text in text else replace(mention, text=text[mention.start : mention.end])
-        for mention in entity.mentions
-    )
-    return replace(entity, mentions=tuple(mentions))
-
-
-def alias_groups(document: Document) -> list[Group]:
-    """Return one group a fact, in the order of the facts (spec section 5.2, step 2)."""
-    return [
-        Group(
-            fact.relation,
-            tuple(
-                (head, fact.relation, tail)
-                for head in document.entities[fact.head].names
-                for tail in document.entities[fact.tail].names
-            ),
-            index,
-        )
-        for index, fact in enumerate(document.facts)
-    ]
-
-
-def alias_triples(groups: Iterable[Group], deduplicate: bool = True) -> list[tuple[str, str, str]]:
-    """Return the triples of all groups in order.
-
-    Args:
-        deduplicate: whether a triple that two groups share (two entities with one name) is given once. AutoRE meant to
-            but does not: it compares tuples with lists.
-    """
-    triples = [triple for group in groups for triple in group.triples]
-    return list(dict.fromkeys(triples)) if deduplicate else triples
 
 
 def occurrences(text: str, name: str) -> list[tuple[int, int]]:

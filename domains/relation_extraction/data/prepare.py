@@ -12,8 +12,8 @@ from domains.relation_extraction.data.documents import pretokenize as bring_into
 from domains.relation_extraction.data.readers import read_documents
 from domains.relation_extraction.data.samples import Split, build_samples
 from domains.relation_extraction.data.sources import labelled_documents
+from domains.relation_extraction.model.paradigms import find as find_protocol
 from domains.relation_extraction.model.protocol import OFFICIAL, Layout, Protocol
-from domains.relation_extraction.model.protocol import protocol as find_protocol
 from domains.relation_extraction.model.schema import Schema
 from suite.errors import InputError
 from suite.files import atomic_file, write_text

@@ -13,10 +13,11 @@ from itertools import count
 from math import factorial
 from typing import Any, Literal
 
-from domains.relation_extraction.data.documents import Document, alias_groups, alias_triples, refine
+from domains.relation_extraction.data.documents import Document
+from domains.relation_extraction.data.refinement import alias_groups, alias_triples, refine
+from domains.relation_extraction.model.calls import Call, Step
 from domains.relation_extraction.model.protocol import Item, Layout, Protocol
 from domains.relation_extraction.model.schema import Schema
-from domains.relation_extraction.types import Call, Step
 from suite.errors import InputError
 
 LabelledTriple = tuple[str, str, str]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -12,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from domains.relation_extraction.evaluation.docred import official_evaluate, triples_of
-from domains.relation_extraction.evaluation.evaluate import Evaluation, Gold, default_schema, gold_documents, oracle
+from domains.relation_extraction.evaluation.gold import Gold, default_schema, gold_documents, oracle
 from domains.relation_extraction.evaluation.peers import PEERS, Strings, read_peer, read_submission
+from domains.relation_extraction.evaluation.scores import Evaluation
 from domains.relation_extraction.inference.parsing import locate, relation_name
-from domains.relation_extraction.model.protocol import OFFICIAL, PARADIGMS
-from domains.relation_extraction.model.protocol import protocol as find_protocol
+from domains.relation_extraction.model.paradigms import PARADIGMS
+from domains.relation_extraction.model.paradigms import find as find_protocol
+from domains.relation_extraction.model.protocol import OFFICIAL
 from domains.relation_extraction.model.schema import Schema
 from suite.errors import InputError
 from suite.files import write_text
+from suite.tables import aligned, records_csv
 
 MODELS = ("adapter", "frozen", "zero-shot")
 KINDS = (*MODELS, "oracle", *PEERS)
@@ -231,22 +232,13 @@ _COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
 
 
 def _table(rows: Sequence[Row]) -> str:
-    cells = [[title for title, _ in _COLUMNS], *([show(row) for _, show in _COLUMNS] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-
-    def line(row: Sequence[str]) -> str:
-        left = [cell.ljust(width) for cell, width in zip(row[:2], widths[:2], strict=True)]
-        return "  ".join([*left, *(cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True))])
-
-    return "\n".join(map(line, cells))
+    return aligned([[title for title, _ in _COLUMNS], *([show(row) for _, show in _COLUMNS] for row in rows)], left=2)
 
 
 def _write(out: Path, rows: Sequence[Row]) -> list[str]:
-    file = io.StringIO()
     records = [asdict(row) for row in rows]
-    writer = csv.DictWriter(file, list(records[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
     text = json.dumps(records, ensure_ascii=False, indent=2) + "\n"
-    written = [write_text(out / "comparison.csv", file.getvalue()), write_text(out / "comparison.json", text)]
-    return list(map(str, written))
+    return [
+        str(write_text(out / "comparison.csv", records_csv(records))),
+        str(write_text(out / "comparison.json", text)),
+    ]

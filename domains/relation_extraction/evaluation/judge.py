@@ -2,46 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any, Literal
 
 from domains.relation_extraction.data.documents import Document
-from domains.relation_extraction.evaluation.evaluate import Component, Evaluation, Gold, gold_documents, gold_plan
-from domains.relation_extraction.inference.pipeline import Extraction, PipelineOptions
-from domains.relation_extraction.inference.session import Running
+from domains.relation_extraction.evaluation.gold import Component, Gold, gold_documents, gold_plan
+from domains.relation_extraction.evaluation.scores import Evaluation
+from domains.relation_extraction.inference.loaded import to_stderr
+from domains.relation_extraction.inference.pipeline import Extraction
+from domains.relation_extraction.inference.session import Session
 from domains.relation_extraction.model.protocol import OFFICIAL
 from domains.relation_extraction.model.schema import Schema
 from domains.relation_extraction.predict import RelationExtractor
 from domains.relation_extraction.types import ExtractionQuery
-
-
-class _Judged(Running):
-    """A run whose relations and heads may be planned, and whose adapters may be off."""
-
-    component: Component | None = None
-    frozen = False
-    gold: Mapping[str, Gold]
-
-    @property
-    def bare(self) -> bool:
-        return self.frozen or super().bare
-
-    def _options(self) -> PipelineOptions:
-        options = super()._options()
-        if self.component is None:
-            return options
-        if self.component == "relation":
-            return replace(options, stop_after="relation")
-        planned = gold_plan(self.component)
-        # AutoRE's test of the fact step puts the queried head into every triple.
-        return replace(
-            options,
-            plan=lambda document: planned(self.gold[document.id].document),
-            replace_head=True if self.component == "facts" else None,
-            stop_after="subject" if self.component == "subject" else None,
-        )
 
 
 def judge(
@@ -75,10 +49,9 @@ def judge(
     query = ExtractionQuery(**options, mode=chosen)
     schema = Schema.load(query.schema) if query.schema else wording.schema
     gold = gold_documents(data, schema, shape=wording.pretokenize, format=format, encoding=encoding)
-    run = _Judged(extractor, query, lambda line: print(line, file=sys.stderr, flush=True))
-    run.component, run.frozen, run.gold = component, frozen, {one.document.id: one for one in gold}
+    asked = _asked(component, {one.document.id: one for one in gold})
     evaluation = Evaluation(schema, component)
-    with run:
+    with Session(extractor, query, to_stderr, asked=asked, frozen=frozen) as run:
         for one, parts in zip(gold, _parts(run, (one.blind for one in gold)), strict=True):
             evaluation.add(one, parts)
         protocol = run.wording.protocol.id
@@ -95,6 +68,21 @@ def judge(
     return evaluation, about
 
 
-def _parts(run: Running, documents: Iterable[Document]) -> Iterator[list[Extraction]]:
+def _asked(component: Component | None, gold: Mapping[str, Gold]) -> dict[str, Any]:
+    """What the test of one step asks in place of the whole way: fields of `PipelineOptions`."""
+    if component is None:
+        return {}
+    if component == "relation":
+        return {"stop_after": "relation"}
+    planned = gold_plan(component)
+    return {
+        "plan": lambda document: planned(gold[document.id].document),
+        # AutoRE's test of the fact step puts the queried head into every triple.
+        "replace_head": True if component == "facts" else None,
+        "stop_after": "subject" if component == "subject" else None,
+    }
+
+
+def _parts(run: Session, documents: Iterable[Document]) -> Iterator[list[Extraction]]:
     for _, _, extractions in run.documents(documents):
         yield extractions

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from domains.relation_extraction.output.export import read_triples
+from domains.relation_extraction.output.triples import read_triples
 from suite.errors import InputError
 
 Strings = tuple[str, str, str]

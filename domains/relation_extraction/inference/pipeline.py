@@ -6,6 +6,7 @@ share prefixes. No model and no torch here: an engine is anything that answers c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -19,14 +20,13 @@ from domains.relation_extraction.inference.parsing import (
     parse_heads,
     parse_relations,
 )
-from domains.relation_extraction.inference.scores import span_score
+from domains.relation_extraction.model.calls import Call, Generation, Step
 from domains.relation_extraction.model.protocol import OFFICIAL, Layout, Protocol
 from domains.relation_extraction.model.schema import Schema
-from domains.relation_extraction.types import Call, Generation, Step
 
 if TYPE_CHECKING:
     from domains.relation_extraction.data.documents import Document
-    from domains.relation_extraction.inference.engine import Engine
+    from domains.relation_extraction.inference.engine import Answering
 
 Plan = Mapping[str, Sequence[str] | None]
 """Relations to ask about in a document, each with its heads; None: the heads are asked for."""
@@ -137,6 +137,24 @@ class Extraction:
         )
 
 
+def span_score(generation: Generation, span: tuple[int, int]) -> float | None:
+    """Return exp(mean log-probability) of the tokens that write `generation.text[start:end]`.
+
+    A token counts when at least one of its characters lies in the span.
+
+    Returns:
+        a number in (0, 1], or None where the engine gave no log-probabilities.
+    """
+    start, end = span
+    begins = (0, *generation.offsets[:-1])
+    own = [
+        logprob
+        for begin, stop, logprob in zip(begins, generation.offsets, generation.logprobs, strict=False)
+        if begin < end and stop > start and stop > begin
+    ]
+    return math.exp(sum(own) / len(own)) if own else None
+
+
 class MockEngine:
     """An engine without a model: answers come from a function of the call."""
 
@@ -152,7 +170,7 @@ class MockEngine:
 
 def extract(
     documents: Iterable[Document],
-    engine: Engine,
+    engine: Answering,
     protocol: Protocol,
     schema: Schema,
     options: PipelineOptions | None = None,
@@ -224,7 +242,7 @@ class _Progress:
 class _Asking:
     """The three steps for a group of documents."""
 
-    engine: Engine
+    engine: Answering
     protocol: Protocol
     schema: Schema
     options: PipelineOptions

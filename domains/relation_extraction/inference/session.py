@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from domains.relation_extraction.data.documents import Document, plain_document, pretokenize
 from domains.relation_extraction.data.readers import read_documents
@@ -17,18 +17,22 @@ from domains.relation_extraction.inference.chunks import Chunk, chunk, merge_tri
 from domains.relation_extraction.inference.constraints import constraint_for
 from domains.relation_extraction.inference.engine import ModelEngine
 from domains.relation_extraction.inference.grounding import ground
+from domains.relation_extraction.inference.loaded import Loaded
 from domains.relation_extraction.inference.pipeline import Extraction, PipelineOptions, extract
-from domains.relation_extraction.inference.trace import Journal, Trace
-from domains.relation_extraction.model.bases import Wording, gigabytes
-from domains.relation_extraction.model.encoding import encode_text
-from domains.relation_extraction.model.protocol import OURS, Scope, check_protocol
-from domains.relation_extraction.model.protocol import protocol as find_protocol
+from domains.relation_extraction.inference.trace import Trace
+from domains.relation_extraction.model.calls import Call
+from domains.relation_extraction.model.paradigms import check_protocol
+from domains.relation_extraction.model.paradigms import find as find_protocol
+from domains.relation_extraction.model.protocol import OURS, Scope
 from domains.relation_extraction.model.schema import Schema
-from domains.relation_extraction.types import Call, ExtractionQuery, ExtractionResult, Triple
+from domains.relation_extraction.model.wording import Wording
+from domains.relation_extraction.output.result import ExtractionResult
+from domains.relation_extraction.types import ExtractionQuery, Triple
 from suite.errors import InputError
-
-if TYPE_CHECKING:
-    from domains.relation_extraction.predict import RelationExtractor
+from suite.generation.chat import encode_text
+from suite.generation.memory import gigabytes
+from suite.prediction.inputs import is_text, source_name
+from suite.prediction.journal import Journal
 
 ZERO_SHOT = "zero-shot"
 
@@ -37,28 +41,48 @@ _MEAN_RELATIONS, _MEAN_HEADS = 10, 3
 
 # Options that change where results go or how fast they come, not what they are.
 _WITHOUT_EFFECT = (
-    *("out", "resume", "trace", "formats", "group_by", "aliases", "base_iri", "max_nodes", "escape_formulas"),
+    *("trace", "formats", "group_by", "aliases", "base_iri", "max_nodes", "escape_formulas"),
     *("backend", "batch_size", "dry_run", "format", "per_line", "encoding"),
 )
 
 
-class Running(AbstractContextManager["Running"]):
-    """The extractor with one query: settings looked up once, one engine, one journal."""
+class Session(AbstractContextManager["Session"]):
+    """The extractor with one query: settings looked up once, one engine, one journal.
 
-    def __init__(self, extractor: RelationExtractor, query: ExtractionQuery, report: Callable[[str], None]) -> None:
+    Args:
+        report: told about each document.
+        journal: folder where finished documents are noted. resume: go on with what is noted there.
+        asked: fields of `PipelineOptions` that replace what the query says, for tests of one step.
+        frozen: switch the adapters off.
+    """
+
+    def __init__(
+        self,
+        extractor: Loaded,
+        query: ExtractionQuery,
+        report: Callable[[str], None] = lambda line: None,
+        *,
+        journal: Path | None = None,
+        resume: bool = False,
+        asked: Mapping[str, Any] | None = None,
+        frozen: bool = False,
+    ) -> None:
         self.extractor, self.report = extractor, report
+        self.asked, self.frozen = asked or {}, frozen
         self.wording = _wording(extractor, query)
         self.query = replace(query, relations=_relations(query.relations, self.wording.schema))
         self._stack = ExitStack()
         self._trace: Trace | None = None
+        # Opened only on entering: a signature reads the weights.
+        self._folder, self._resume = journal, resume
         self._journal: Journal | None = None
 
-    def __enter__(self) -> Running:
+    def __enter__(self) -> Session:
         query = self.query
         if query.trace:
             self._trace = self._stack.enter_context(Trace(query.trace))
-        if (folder := query.resume or query.out) and not query.dry_run:
-            journal = Journal(folder, self._signature(), resume=query.resume is not None)
+        if self._folder is not None and not query.dry_run:
+            journal = Journal(self._folder, self._signature(), resume=self._resume)
             self._journal = self._stack.enter_context(journal)
         if self.bare and not query.dry_run:
             self._stack.enter_context(self.extractor.bare())
@@ -69,18 +93,16 @@ class Running(AbstractContextManager["Running"]):
 
     @property
     def bare(self) -> bool:
-        return self.wording.protocol.version == ZERO_SHOT
+        return self.frozen or self.wording.protocol.version == ZERO_SHOT
 
     @cached_property
     def engine(self) -> ModelEngine:
         settings: dict[str, Any] = {"activate": None} if self.bare else {}
-        engine = self.extractor.engine(self.query, **settings)
-        engine.protocol = self.wording.protocol
-        return engine
+        return self.extractor.engine(self.query, protocol=self.wording.protocol, **settings)
 
     def input(self, one: str | Path) -> Iterator[ExtractionResult]:
         """Read one input and yield its result, then its errors."""
-        name = _name(one)
+        name = source_name(one)
         errors: list[InputError] = []
         documents = self._read(one, errors)
         if self.query.dry_run:
@@ -140,7 +162,7 @@ class Running(AbstractContextManager["Running"]):
 
     def _read(self, one: str | Path, errors: list[InputError]) -> Iterator[Document]:
         query = self.query
-        if isinstance(one, str) and one != "-" and any(map(str.isspace, one)) and not _is_file(one):
+        if is_text(one):
             documents: Iterable[Document] = self._text(one, errors)
         else:
             documents = read_documents(
@@ -190,7 +212,7 @@ class Running(AbstractContextManager["Running"]):
 
     def _options(self) -> PipelineOptions:
         query = self.query
-        return PipelineOptions(
+        options = PipelineOptions(
             mode=query.mode,
             layout=self.wording.layout,
             relations=query.relations,
@@ -202,6 +224,7 @@ class Running(AbstractContextManager["Running"]):
             keep_other_relations=query.keep_other_relations,
             max_retries=query.max_retries,
         )
+        return replace(options, **self.asked)
 
     def _constraint(self) -> Any:
         protocol = self.wording.protocol
@@ -231,11 +254,13 @@ class Running(AbstractContextManager["Running"]):
             self.report(part.summary())
         merged = merge_triples(triples)
         if self._journal:
-            self._journal.add(document.id, document.source_text, merged)
+            record = {"doc_id": document.id, "triples": [triple.to_dict() for triple in merged]}
+            self._journal.add(document.id, document.source_text, record)
         return document, merged, parts
 
     def _finished(self, document: Document) -> list[Triple] | None:
-        return self._journal.find(document.id, document.source_text) if self._journal else None
+        record = self._journal.find(document.id, document.source_text) if self._journal else None
+        return None if record is None else [Triple.from_dict(triple) for triple in record["triples"]]
 
     def _known(self, document: Document) -> tuple[Document, list[Triple], list[Extraction]]:
         self.report(f"{document.id}: finished before")
@@ -283,14 +308,14 @@ class Running(AbstractContextManager["Running"]):
 class _Lazy:
     """The run's engine, made at the first call: a run whose documents are all finished loads no model."""
 
-    def __init__(self, run: Running) -> None:
+    def __init__(self, run: Session) -> None:
         self.run = run
 
     def generate(self, calls: Sequence[Call], **options: Any) -> Any:
         return self.run.engine.generate(calls, **options)
 
 
-def _wording(extractor: RelationExtractor, query: ExtractionQuery) -> Wording:
+def _wording(extractor: Loaded, query: ExtractionQuery) -> Wording:
     wording = extractor.wording
     if query.paradigm == ZERO_SHOT:
         wording = replace(wording, protocol=find_protocol(ZERO_SHOT), layout="single")
@@ -330,16 +355,3 @@ def _weights_digest(part: Path) -> str:
     for file in sorted(part.glob("adapter_model.*")):
         digest.update(file.read_bytes())
     return digest.hexdigest()
-
-
-def _name(one: str | Path) -> str:
-    if str(one) == "-":
-        return "stdin"
-    return str(one) if isinstance(one, Path) or not any(map(str.isspace, one)) or _is_file(one) else "text"
-
-
-def _is_file(text: str) -> bool:
-    try:
-        return Path(text).expanduser().exists()
-    except OSError:  # a text is too long for a name
-        return False

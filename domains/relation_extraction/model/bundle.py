@@ -2,21 +2,27 @@
 
 Layouts, ours and AutoRE's alike: `<root>/{relation,subject,fact}/[checkpoint-N/]adapter_config.json`, or one adapter in
 `<root>/[checkpoint-N/]`. What the adapters were trained with (protocol, template, schema) is in `<root>/suite.json`;
-where there is none they are AutoRE's. Imports no torch.
+where there is none they are AutoRE's.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
+from domains.relation_extraction.model.calls import STEPS
+from domains.relation_extraction.model.manifest import Manifest
 from domains.relation_extraction.model.protocol import Layout
-from domains.relation_extraction.types import STEPS
+from suite import adapters
 from suite.errors import InputError
+from suite.hub import weights
 
 CONFIG = "adapter_config.json"
 MANIFEST = "suite.json"
@@ -29,6 +35,8 @@ FAMILIES: Mapping[str, tuple[str, str]] = {
 }
 """What the name of an official base holds: the chat template that goes with it, and transformers' model type."""
 
+_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+_LORA_A = re.compile(r"\.lora_A\.weight$")
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
@@ -51,6 +59,11 @@ class Bundle:
     settings: Mapping[str, Any] = field(default_factory=dict)
     official: bool = False
     stated: bool = True
+
+    @property
+    def manifest(self) -> Manifest:
+        """The settings, typed."""
+        return Manifest.from_dict(self.settings)
 
 
 def find_bundle(root: str | Path, checkpoint: int | None = None) -> Bundle:
@@ -88,6 +101,54 @@ def read_config(folder: Path) -> dict[str, Any]:
         InputError: it is not JSON.
     """
     return _read(folder / CONFIG) if (folder / CONFIG).is_file() else {}
+
+
+def check_part(folder: Path) -> dict[str, Any]:
+    """Return the configuration of an adapter, having checked that the ranks of a LoRA's weights are those it states.
+
+    Raises:
+        InputError: no weights there, or a rank differs.
+    """
+    config = read_config(folder)
+    if config.get("peft_type") != "LORA":
+        return config
+    ranks = {key: shape[0] for key, shape in _shapes(weights_file(folder)).items() if _LORA_A.search(key)}
+    patterns = config.get("rank_pattern") or {}
+    for key, rank in ranks.items():
+        wanted = next(
+            (value for name, value in patterns.items() if re.search(rf"(^|\.){name}\.lora_A", key)), config["r"]
+        )
+        if rank != wanted:
+            raise InputError(f"{folder}: {CONFIG} says r={wanted}, but {key} has rank {rank}; correct r there")
+    return config
+
+
+def weights_file(folder: Path) -> Path:
+    """The file with the tensors of a peft folder.
+
+    Raises:
+        InputError: there is none.
+    """
+    for name in _WEIGHTS:
+        if (folder / name).is_file():
+            return folder / name
+    raise InputError(f"{folder}: none of {', '.join(_WEIGHTS)} there; copy the adapter's weights too")
+
+
+def load_bundle(model: nn.Module, bundle: Bundle) -> nn.Module:
+    """Put the adapters of `bundle` side by side on `model`, frozen, named as the steps that they answer.
+
+    Raises:
+        InputError: an adapter belongs to another base, or its rank differs from what its configuration says.
+    """
+    for name, part in bundle.parts.items():
+        config = check_part(part)
+        _check_family(config.get("base_model_name_or_path"), model, part)
+        with warnings.catch_warnings():
+            # AutoRE's adapters carry no fingerprint; their family and shapes are checked instead.
+            warnings.filterwarnings("ignore" if bundle.official else "default", message=".*cannot be checked.*")
+            model = adapters.load(model, part, name=name)
+    return model.eval()
 
 
 def _holds_adapter(folder: Path) -> bool:
@@ -143,3 +204,16 @@ def _read(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{file}: expected a JSON object; restore the file")
     return content
+
+
+def _check_family(trained_on: str | None, model: nn.Module, part: Path) -> None:
+    kind = getattr(getattr(model, "config", None), "model_type", None)
+    for key, (_, family) in FAMILIES.items():
+        if key in (trained_on or "").lower() and kind != family:
+            raise InputError(f"{part} was trained on {trained_on}, but the loaded base is a {kind}; load that base")
+
+
+def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    if file.suffix == ".safetensors":
+        return weights.shapes(file)
+    return {key: tuple(tensor.shape) for key, tensor in weights.read(file).items()}

@@ -1,83 +1,28 @@
 """From a call and its answer to token ids and labels, exactly as the adapters were trained (spec section 3.2).
 
-A prompt is a sequence of pieces that are tokenised separately, without special tokens, and concatenated; special tokens
-go in by id. Text that looks like a special token (`</s>`, `<|user|>`) stays text. Imports no torch.
+Imports no torch.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
+from domains.relation_extraction.model.calls import Call
 from domains.relation_extraction.model.protocol import Protocol
-from domains.relation_extraction.types import Call
 from suite.errors import InputError
+from suite.generation import chat
+from suite.generation.chat import ChatTemplate, Encoded, Special, labelled, longest, shorten
 
 Truncation = Literal["suite", "official"]
 
-IGNORED = -100
-"""Label of the positions without loss: the prompt."""
 
-_LEAST_RESPONSE = 16  # tokens of the answer that the official truncation always keeps
-
-
-@dataclass(frozen=True)
-class Special:
-    """A token put in by id: `bos`, `eos`, or a token's own name."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """One training sample.
-
-    Attributes:
-        input_ids: prompt, answer, end of sequence.
-        labels: of the same length; `IGNORED` on the prompt.
-        truncated: whether anything was cut to fit.
-    """
-
-    input_ids: list[int]
-    labels: list[int]
-    truncated: bool = False
-
-
-@dataclass(frozen=True)
-class ChatTemplate:
-    """How a base model frames question and answer.
-
-    Attributes:
-        opening: pieces before the question.
-        before, after: text in the question's own first and last piece.
-        closing: pieces between question and answer, part of the prompt.
-        answering: pieces that open the answer, part of what is learnt.
-        counts_eos: whether the end token counts as part of the answer when a sample is cut; otherwise it is appended
-            after cutting, and a cut sample is one token longer than the cutoff.
-        stops: tokens besides the end token that end an answer.
-    """
-
-    name: str
-    opening: tuple[str | Special, ...] = ()
-    before: str = ""
-    after: str = ""
-    closing: tuple[str | Special, ...] = ()
-    answering: tuple[str, ...] = ()
-    counts_eos: bool = True
-    stops: tuple[str, ...] = ()
+class CallTemplate(ChatTemplate):
+    """A base's chat template that takes the calls of a protocol."""
 
     def pieces(self, protocol: Protocol, call: Call) -> tuple[str | Special, ...]:
         """What is tokenised piece by piece for `call`: the framed question without the answer."""
         return self.frame(protocol.pieces(call))
-
-    def frame(self, question: Sequence[str]) -> tuple[str | Special, ...]:
-        """Put the pieces of a question into the template."""
-        framed = list(question)
-        framed[0] = self.before + framed[0]
-        framed[-1] += self.after
-        return (*self.opening, *framed, *self.closing)
 
     def encode_prompt(self, tokenizer: Any, protocol: Protocol, call: Call) -> list[int]:
         """Return the token ids after which the answer to `call` is generated.
@@ -110,27 +55,10 @@ class ChatTemplate:
         prompt = self.encode_prompt(tokenizer, protocol, call)
         if truncation == "official":
             return self.cut(tokenizer, prompt, answer, cutoff)
-        response = self._response(tokenizer, answer)
+        response = self.response(tokenizer, answer)
         if len(prompt) + len(response) <= cutoff:
-            return _labelled(prompt, response)
+            return labelled(prompt, response)
         return self._shorten(tokenizer, protocol, call, answer, cutoff)
-
-    def cut(self, tokenizer: Any, prompt: list[int], answer: str, cutoff: int) -> Encoded:
-        """Join an encoded prompt and its answer, both cut from the right by the official rule.
-
-        With `p` prompt and `t` answer tokens the answer keeps `max(int(cutoff * t / (p + t)), 16)` and the
-        prompt the rest, even where both would have fitted.
-        """
-        response = self._response(tokenizer, answer)
-        response, end = (response, []) if self.counts_eos else (response[:-1], response[-1:])
-        for_response = max(int(cutoff * (len(response) / (len(prompt) + len(response)))), _LEAST_RESPONSE)
-        for_prompt = cutoff - for_response
-        truncated = len(prompt) > for_prompt or len(response) > for_response
-        return _labelled(prompt[:for_prompt], response[:for_response] + end, truncated)
-
-    def stop_ids(self, tokenizer: Any) -> list[int]:
-        """Ids of the tokens that end an answer, the end-of-sequence token first."""
-        return [_special_id(tokenizer, name, self.name) for name in ("eos", *self.stops)]
 
     def _shorten(self, tokenizer: Any, protocol: Protocol, call: Call, answer: str, cutoff: int) -> Encoded:
         def prompt(passage: str) -> list[int]:
@@ -138,7 +66,7 @@ class ChatTemplate:
 
         # The answer may take half of the cutoff, or what the whole question leaves if that is more.
         room = cutoff - min(len(prompt(call.passage)), cutoff - cutoff // 2)
-        response = self._response(tokenizer, answer)
+        response = self.response(tokenizer, answer)
         if len(response) > room:
             response = self._leading_lines(tokenizer, answer, room)
         budget = cutoff - len(response)
@@ -147,7 +75,7 @@ class ChatTemplate:
                 f"a cutoff of {cutoff} tokens has no room for the instruction of step {call.step}; raise it"
             )
         passage = shorten(call.passage, lambda text: len(prompt(text)) <= budget)
-        return _labelled(prompt(passage), response, truncated=True)
+        return labelled(prompt(passage), response, truncated=True)
 
     def _leading_lines(self, tokenizer: Any, answer: str, room: int) -> list[int]:
         """The tokens of as many leading lines as fit, without end token; of a part of the first where none does."""
@@ -156,129 +84,14 @@ class ChatTemplate:
         def leading(count: int) -> list[int]:
             return self.encode(tokenizer, (*self.answering, "\n".join(lines[:count]) + "\n"))
 
-        count = _longest(len(lines) - 1, lambda number: len(leading(number)) <= room)
-        return leading(count) if count else self._response(tokenizer, answer)[:room]
-
-    def _response(self, tokenizer: Any, answer: str) -> list[int]:
-        return [*self.encode(tokenizer, (*self.answering, answer)), _special_id(tokenizer, "eos", self.name)]
-
-    def encode(self, tokenizer: Any, pieces: Sequence[str | Special]) -> list[int]:
-        """Tokenise the pieces one by one and join the ids.
-
-        Raises:
-            InputError: the tokenizer lacks a special token of the template.
-        """
-        ids: list[int] = []
-        for piece in pieces:
-            if isinstance(piece, Special):
-                ids.append(_special_id(tokenizer, piece.name, self.name))
-            else:
-                ids.extend(encode_text(tokenizer, piece))
-        return ids
+        count = longest(len(lines) - 1, lambda number: len(leading(number)) <= room)
+        return leading(count) if count else self.response(tokenizer, answer)[:room]
 
 
-def encode_text(tokenizer: Any, text: str) -> list[int]:
-    """Tokenise `text` as plain text: nothing is added, and nothing in it is taken for a special token."""
-    if not text:
-        return []
-    added = tokenizer.get_added_vocab()
-    lookalikes = [token for token in added if token in text]
-    if not lookalikes:
-        return list(tokenizer.encode(text, add_special_tokens=False))
-    ids = list(tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
-    parsed = {added[token] for token in lookalikes} - {tokenizer.unk_token_id}
-    if parsed.isdisjoint(ids):
-        return ids
-    # Added tokens that are not marked special are parsed all the same; broken up they are not seen any more.
-    inside = "|".join(f"(?<={re.escape(token[0])})(?={re.escape(token[1:])})" for token in lookalikes if len(token) > 1)
-    parts = re.split(inside, text) if inside else [text]
-    return [
-        index for part in parts for index in tokenizer.encode(part, add_special_tokens=False, split_special_tokens=True)
-    ]
-
-
-def shorten(passage: str, fits: Callable[[str], bool]) -> str:
-    """Return the longest beginning of `passage`, in sentences and otherwise in words, that `fits`.
-
-    `fits` must hold for every shorter beginning too.
-    """
-    sentences = [match.end() for match in re.finditer(r"[.!?](?=\s|$)|[。！？]", passage)]
-    words = [match.end() for match in re.finditer(r"\S+", passage)]
-    return _beginning(passage, sentences, fits) or _beginning(passage, words, fits)
-
-
-def _beginning(passage: str, ends: list[int], fits: Callable[[str], bool]) -> str:
-    count = _longest(len(ends), lambda number: fits(passage[: ends[number - 1]]))
-    return passage[: ends[count - 1]] if count else ""
-
-
-def _longest(most: int, fits: Callable[[int], bool]) -> int:
-    """The largest count in [0, most] that fits, by bisection; 0 always does."""
-    low, high = 0, most
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle - 1)
-    return low
-
-
-def _labelled(prompt: list[int], response: list[int], truncated: bool = False) -> Encoded:
-    return Encoded(prompt + response, [IGNORED] * len(prompt) + response, truncated)
-
-
-def _special_id(tokenizer: Any, name: str, template: str) -> int:
-    token = {"bos": tokenizer.bos_token_id, "eos": tokenizer.eos_token_id}.get(name)
-    if token is None and name not in ("bos", "eos"):
-        token = tokenizer.convert_tokens_to_ids(name)
-        if token == getattr(tokenizer, "unk_token_id", None):
-            token = None
-    if token is None:
-        raise InputError(f"template {template} needs the token {name!r}, which the tokenizer lacks; choose another")
-    return int(token)
-
-
-_TEMPLATES = {
-    template.name: template
-    for template in (
-        ChatTemplate("suite", opening=(Special("bos"),)),
-        ChatTemplate("mistral", opening=(Special("bos"),), before="[INST] ", after=" [/INST]"),
-        # No BOS and no space before `USER:`: the adapters were trained so.
-        ChatTemplate(
-            "vicuna",
-            opening=(
-                "A chat between a curious user and an artificial intelligence assistant. "
-                "The assistant gives helpful, detailed, and polite answers to the user's questions.",
-            ),
-            before="USER: ",
-            after=" ASSISTANT:",
-        ),
-        ChatTemplate(
-            "chatglm3",
-            opening=(
-                Special("[gMASK]"),
-                Special("sop"),
-                Special("<|system|>"),
-                "\n",
-                "You are ChatGLM3, a large language model trained by Zhipu.AI. "
-                "Follow the user's instructions carefully. Respond using markdown.",
-                Special("<|user|>"),
-                "\n",
-            ),
-            closing=(Special("<|assistant|>"),),
-            answering=("\n",),
-            counts_eos=False,
-            stops=("<|user|>", "<|observation|>"),
-        ),
-    )
-}
-
-
-def chat_template(name: str) -> ChatTemplate:
+def chat_template(name: str) -> CallTemplate:
     """Return the template `suite`, `mistral`, `vicuna` or `chatglm3`.
 
     Raises:
         InputError: there is no such template.
     """
-    try:
-        return _TEMPLATES[name]
-    except KeyError:
-        raise InputError(f"unknown chat template {name!r}; choose one of {', '.join(_TEMPLATES)}") from None
+    return CallTemplate(**vars(chat.chat_template(name)))

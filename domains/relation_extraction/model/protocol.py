@@ -1,14 +1,6 @@
-"""The wording of every call: what is asked at each step, how an answer is written, which adapter a step uses.
+"""How one version of Relation-Head-Facts asks and answers: pure functions of strings; no model, no tokenizer.
 
-Pure functions of strings; no model, no tokenizer. Two families:
-
-- `autore-official/<version>`: the prompts that the released AutoRE adapters were trained with (THUDM/AutoRE,
-  "AutoRE: Document-Level Relation Extraction with Large Language Models", ACL 2024 demos). Their odd punctuation is
-  real: a prompt that differs by one character is another protocol.
-  The wording of two of them (`D_R_H_F_desc_analysis`, `D_R_H_F_desc_chinese`) is not shipped: whoever has adapters
-  for them gives the templates (see `templates`).
-- `suite-v1/<version>`: ours. The passage comes first in every step, in a piece of its own, so that all calls of a step
-  on one document share their longest prefix.
+The versions and their wording stand in `paradigms`.
 """
 
 from __future__ import annotations
@@ -18,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from domains.relation_extraction.model.calls import STEPS, Call, Step
 from domains.relation_extraction.model.templates import Templates, read_templates
-from domains.relation_extraction.types import Call, Step
 from suite.errors import InputError
 
 Layout = Literal["single", "three"]
@@ -32,33 +24,18 @@ Item = str | Sequence[str]
 OFFICIAL = "autore-official"
 OURS = "suite-v1"
 
-PARADIGMS: tuple[str, ...] = (
-    "D_F",
-    "D_RS_F",
-    "D_R_F",
-    "D_R_H_F",
-    "D_R_H_F_desc",
-    "D_R_H_F_desc_analysis",
-    "D_R_H_F_desc_chinese",
-    "zero-shot",
-)
-
-COMPONENTS: tuple[str, ...] = ("relation", "subject", "facts")
-"""Tests of one step alone: R; H with gold relations; F with gold relations and gold heads."""
-
 _SCOPES: Mapping[str, Scope] = {
     "D_F": "document",
     "D_RS_F": "relations",
     "D_R_F": "relation",
     "zero-shot": "relations",
 }
-_STEPS: Mapping[str, tuple[Step, ...]] = {
+STEPS_OF: Mapping[str, tuple[Step, ...]] = {
     "D_F": ("fact",),
     "D_RS_F": ("relation", "fact"),
     "D_R_F": ("relation", "fact"),
     "zero-shot": ("fact",),
 }
-_ALL_STEPS: tuple[Step, ...] = ("relation", "subject", "fact")
 
 
 @dataclass(frozen=True)
@@ -91,7 +68,7 @@ class Protocol:
     @property
     def steps(self) -> tuple[Step, ...]:
         """The steps of a document in order."""
-        return _STEPS.get(self.version, _ALL_STEPS)
+        return STEPS_OF.get(self.version, STEPS)
 
     @property
     def scope(self) -> Scope:
@@ -186,43 +163,6 @@ class Protocol:
                 return f'triples {relation} from "{_given(call, "head")}"'
 
 
-def protocol(identifier: str, templates: str | Path | Mapping[str, Any] | None = None) -> Protocol:
-    """Return the protocol `<family>/<version>`; a version alone means ours.
-
-    Args:
-        templates: the wording of an official protocol that is not shipped: a JSON file, or what it holds.
-
-    Raises:
-        InputError: there is no such protocol (the line lists those there are), or the templates are wrong.
-    """
-    full = identifier if "/" in identifier else f"{OURS}/{identifier}"
-    try:
-        found = _PROTOCOLS[full]
-    except KeyError:
-        raise InputError(f"unknown protocol {identifier!r}; choose one of {', '.join(_PROTOCOLS)}") from None
-    return found.worded(templates)
-
-
-def protocols() -> tuple[str, ...]:
-    """The ids of all protocols."""
-    return tuple(_PROTOCOLS)
-
-
-def check_protocol(expected: str, found: str | None, where: str) -> None:
-    """Refuse an adapter that was trained with other prompts than it would be asked with.
-
-    Args:
-        expected: the protocol that the run uses.
-        found: the protocol in the adapter's metadata; None when it states none, which is accepted.
-        where: the adapter, for the message.
-
-    Raises:
-        InputError: the two differ.
-    """
-    if found is not None and found != expected:
-        raise InputError(f"adapter {where} was trained with protocol {found}, not {expected}; use --paradigm {found}")
-
-
 def _given(call: Call, name: Literal["relation", "head"]) -> str:
     value = getattr(call, name)
     if value is None:
@@ -250,66 +190,3 @@ def _fill(template: str, call: Call, task: str = "") -> str:
         # A relation of a user's schema may have no description; its name is the closest thing to one.
         fields["d"] = call.description or _given(call, "relation")
     return template.format_map(fields)
-
-
-_LIST_ANY = 'Given a passage: "{s}"\nList any underlying relations.'
-_LIST_ALL = 'Given a passage: "{s}"\nList all underlying relations.'
-
-# Verbatim, stray characters included: the `n.` of D_RS_F, spaces before colons.
-_OFFICIAL: Mapping[str, Mapping[Step, str]] = {
-    "D_F": {"fact": 'Given a passage: "{s}"\nList all underlying facts.'},
-    "D_RS_F": {
-        "relation": _LIST_ALL,
-        "fact": 'Given a passage: "{s}"\nList all triplet facts according to the relation list : "{rs}"n.',
-    },
-    "D_R_F": {
-        "relation": _LIST_ALL,
-        "fact": 'Given a passage: "{s}"\nList all triplet facts that take "{r}" as the relation.',
-    },
-    "D_R_H_F": {
-        "relation": _LIST_ALL,
-        "subject": 'Given a relation : "{r}" and a passage: "{s}"\n'
-        "list the entities that can be serve as suitable subjects for the relation.",
-        "fact": 'Provided a passage: "{s}"\n'
-        'List all triplet facts that take "{r}" as the relation and "{h}" as the subject.',
-    },
-    "D_R_H_F_desc": {
-        "relation": _LIST_ANY,
-        "subject": 'Given a relation "{r}", and its description: "{d}" and a passage: "{s}", '
-        "list entities that can be identified as suitable subjects for the relation.",
-        "fact": 'Given relation "{r}" and relation description: "{d}".\nProvided a passage: "{s}"\n'
-        'List all triplet facts that take "{r}" as the relation and "{h}" as the subject.',
-    },
-}
-
-_NOT_SHIPPED = ("D_R_H_F_desc_analysis", "D_R_H_F_desc_chinese")
-
-_OURS = ("Document:\n{s}\n", "Task: {task}\n")
-_EXPLAIN = ("Document:\n{s}\n", "Explain: {task}\n")
-_EXPLAINED = ("Document:\n{s}\n", "Notes:\n{a}\nTask: {task}\n")
-_CHINESE = ("文档：\n{s}\n", "任务：{task}\n")
-_ZERO_SHOT = (
-    "Document:\n{s}\n",
-    "\nExtract every fact that this document states, using only these relations: {rs}\n"
-    "Write one fact a line, as a Python list of three strings: ['head', 'relation', 'tail']. "
-    "Copy head and tail exactly from the document. Write nothing else; if there is no fact, write none.\n",
-)
-
-
-def _build() -> dict[str, Protocol]:
-    official: dict[str, Mapping[Step, str]] = {**_OFFICIAL, **{version: {} for version in _NOT_SHIPPED}}
-    built = [
-        Protocol(f"{OFFICIAL}/{version}", {step: (prompt,) for step, prompt in prompts.items()})
-        for version, prompts in official.items()
-    ]
-    for version in ("D_F", "D_RS_F", "D_R_F", "D_R_H_F", "D_R_H_F_desc"):
-        answers = dict.fromkeys(_STEPS.get(version, _ALL_STEPS), _OURS)
-        built.append(Protocol(f"{OURS}/{version}", answers, empty="none"))
-    explained, explain = dict.fromkeys(_ALL_STEPS, _EXPLAINED), dict.fromkeys(_ALL_STEPS, _EXPLAIN)
-    built.append(Protocol(f"{OURS}/D_R_H_F_desc_analysis", explained, explain, empty="none"))
-    built.append(Protocol(f"{OURS}/D_R_H_F_desc_chinese", dict.fromkeys(_ALL_STEPS, _CHINESE), empty="none"))
-    built.append(Protocol(f"{OURS}/zero-shot", {"fact": _ZERO_SHOT}, empty="none"))
-    return {one.id: one for one in built}
-
-
-_PROTOCOLS = _build()

@@ -16,7 +16,7 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
-from domains.relation_extraction.types import STEPS, Step
+from domains.relation_extraction.model.calls import STEPS, Step
 from suite.errors import InputError
 
 Templates = Mapping[str, Mapping[Step, str]]

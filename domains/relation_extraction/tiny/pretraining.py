@@ -20,9 +20,11 @@ from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
 from domains.relation_extraction.data import world
-from domains.relation_extraction.model.encoding import IGNORED, chat_template
-from domains.relation_extraction.model.protocol import Protocol, protocol
-from domains.relation_extraction.types import Call
+from domains.relation_extraction.model.calls import Call
+from domains.relation_extraction.model.encoding import chat_template
+from domains.relation_extraction.model.paradigms import find as protocol
+from domains.relation_extraction.model.protocol import Protocol
+from suite.generation.chat import IGNORED
 
 PROTOCOL = "suite-v1/D_R_H_F_desc"
 

@@ -26,7 +26,7 @@ from domains.relation_extraction.data import world
 from domains.relation_extraction.data.documents import Document
 from domains.relation_extraction.inference.constraints import constraint_for
 from domains.relation_extraction.inference.pipeline import extract
-from domains.relation_extraction.model.protocol import protocol
+from domains.relation_extraction.model.paradigms import find as protocol
 from domains.relation_extraction.tiny import pretraining
 from domains.relation_extraction.tiny.induction import write_induction
 from domains.relation_extraction.tiny.pretraining import Phase

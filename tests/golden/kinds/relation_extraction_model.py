@@ -10,15 +10,14 @@ import torch
 import torch.nn.functional as F
 from transformers import MistralConfig, MistralForCausalLM
 
-from domains.relation_extraction.inference.kvcache import Rows
-from domains.relation_extraction.model.bases import load_bundle
-from domains.relation_extraction.model.bundle import find_bundle
+from domains.relation_extraction.model.bundle import find_bundle, load_bundle
+from domains.relation_extraction.model.calls import STEPS
 from domains.relation_extraction.official import convert
 from domains.relation_extraction.recipe import RelationExtractionRecipe
-from domains.relation_extraction.types import STEPS
 from suite import adapters
 from suite.adapters.handle import handle_of
 from suite.adapters.state import saved_state
+from suite.generation.kvcache import Rows
 from suite.training.config import load_config
 from tests.golden.registry import Case, kind
 

@@ -6,18 +6,20 @@ from typing import Any
 
 from pytest import approx
 
-from domains.relation_extraction.data.documents import Document, alias_groups, refine
+from domains.relation_extraction.data.documents import Document
 from domains.relation_extraction.data.readers.docred import docred_document
+from domains.relation_extraction.data.refinement import alias_groups, refine
 from domains.relation_extraction.evaluation.docred import official_evaluate, official_evaluate_benchmark, train_facts
-from domains.relation_extraction.evaluation.evaluate import gold_plan
+from domains.relation_extraction.evaluation.gold import gold_plan
 from domains.relation_extraction.inference.fuzzy import repair, similarity
 from domains.relation_extraction.inference.parsing import parse_facts, parse_heads, parse_relations
 from domains.relation_extraction.inference.pipeline import Extraction, MockEngine, PipelineOptions, extract
 from domains.relation_extraction.metrics import Report, score_facts, score_heads, score_relations
+from domains.relation_extraction.model.calls import Call
 from domains.relation_extraction.model.encoding import chat_template
-from domains.relation_extraction.model.protocol import COMPONENTS, protocol
+from domains.relation_extraction.model.paradigms import COMPONENTS
+from domains.relation_extraction.model.paradigms import find as protocol
 from domains.relation_extraction.model.schema import Schema
-from domains.relation_extraction.types import Call
 from tests.golden.registry import Case, kind
 
 

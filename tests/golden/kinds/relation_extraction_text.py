@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from hashlib import sha256
 
-from domains.relation_extraction.data.documents import Document, alias_groups, alias_triples, refine
+from domains.relation_extraction.data.documents import Document
 from domains.relation_extraction.data.readers.cdr import parse_cdr
 from domains.relation_extraction.data.readers.docred import docred_document
 from domains.relation_extraction.data.readers.pubtator import parse_pubtator, pubtator_blocks, pubtator_document
+from domains.relation_extraction.data.refinement import alias_groups, alias_triples, refine
 from domains.relation_extraction.data.samples import Sample, build_samples
-from domains.relation_extraction.model.protocol import protocol
+from domains.relation_extraction.model.paradigms import find as protocol
 from domains.relation_extraction.model.schema import Schema
 from tests.golden.registry import Case, kind
 

@@ -1,0 +1,128 @@
+"""A base with its adapters, loaded on first use, and what they have room for."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AbstractContextManager
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from domains.relation_extraction.inference.engine import ModelEngine
+from domains.relation_extraction.model.bases import (
+    base_config,
+    choose_dtype,
+    estimate_memory,
+    load_base,
+)
+from domains.relation_extraction.model.bundle import Bundle, load_bundle
+from domains.relation_extraction.model.wording import Wording
+from domains.relation_extraction.types import ExtractionQuery
+from suite import adapters
+from suite.devices import choose_device
+from suite.errors import InputError
+from suite.generation.base import Quantize
+from suite.generation.memory import MemoryEstimate, cache_bytes, gigabytes
+
+_LONGEST_PROMPT = 2048
+"""The cutoff of training: longer prompts were never seen."""
+_MOST_BATCH = 256
+
+
+class Loaded:
+    """A base and its adapters; the base is loaded on first use, so that a dry run costs no memory.
+
+    Attributes:
+        wording: tokenizer, template, protocol, schema and layout that the adapters were trained with.
+        bundle: where the adapters are.
+    """
+
+    cpu_batch = 16
+
+    def __init__(
+        self, wording: Wording, bundle: Bundle, *, adapter: str, base: str, device: str = "cpu", dtype: str = "auto"
+    ) -> None:
+        self.wording, self.bundle = wording, bundle
+        self.adapter, self.base = adapter, base
+        self.device, self.dtype = choose_device(device), dtype
+        self._torch_dtype = choose_dtype(dtype, self.device)
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The base with its adapters.
+
+        Raises:
+            InputError: they do not belong together, or the GPU has no room for them.
+        """
+        self._check_room()
+        quantize: Quantize | None = "nf4" if self.dtype == "nf4" else None
+        model, _ = load_base(self.base, dtype=self._torch_dtype, device=self.device, quantize=quantize)
+        return load_bundle(model, self.bundle)
+
+    def engine(self, query: ExtractionQuery | None = None, **settings: Any) -> ModelEngine:
+        """The engine that answers calls as `query` says; `settings` of `ModelEngine` come before it, `protocol` too."""
+        query = query or ExtractionQuery()
+        window, wording = self.window(query), self.wording
+        protocol = settings.pop("protocol", wording.protocol)
+        chosen: dict[str, Any] = {
+            "layout": wording.layout,
+            "activate": partial(adapters.activate, self.model),
+            "backend": query.backend,
+            "batch_size": query.batch_size or self._batch_size(sum(window)),
+            "max_new_tokens": window[1],
+            "decoding": query.decoding,
+            "seed": query.seed,
+            "notify": to_stderr,
+        }
+        return ModelEngine(self.model, wording.tokenizer, wording.template, protocol, **chosen | settings)
+
+    def bare(self) -> AbstractContextManager[Any]:
+        """Within it the adapters are off: the frozen base, for comparison. Its engine needs `activate=None`."""
+        return adapters.disabled(self.model)
+
+    def window(self, query: ExtractionQuery) -> tuple[int, int]:
+        """The most tokens of a prompt and of an answer.
+
+        Raises:
+            InputError: the base has no room for the asked prompts.
+        """
+        room = getattr(self._config, "max_position_embeddings", None) or _LONGEST_PROMPT + query.max_new_tokens
+        prompt = query.max_length or min(_LONGEST_PROMPT, room * 3 // 4)
+        if not 0 < prompt < room:
+            raise InputError(f"--max-length {prompt}: the base has room for {room} tokens, the answer included")
+        return prompt, min(query.max_new_tokens, room - prompt)
+
+    def estimate(self) -> MemoryEstimate:
+        """What base and adapters take, and a token of cache, before anything is loaded."""
+        return estimate_memory(self._config, self.bundle, dtype=self._torch_dtype, quantize=self.dtype == "nf4")
+
+    @cached_property
+    def _config(self) -> Any:
+        return base_config(self.base)
+
+    def _batch_size(self, tokens: int) -> int:
+        if not self.device.startswith("cuda"):
+            return self.cpu_batch
+        _ = self.model
+        free, _ = torch.cuda.mem_get_info(self.device)
+        # Half of it: activations and the copies of growing caches want their share.
+        rows = free // 2 // (cache_bytes(self._config, self._torch_dtype) * tokens)
+        return max(1, min(_MOST_BATCH, rows))
+
+    def _check_room(self) -> None:
+        if not self.device.startswith("cuda"):
+            return
+        needed = self.estimate()
+        free, _ = torch.cuda.mem_get_info(self.device)
+        if needed.base + needed.adapters > free:
+            raise InputError(
+                f"base and adapters need {gigabytes(needed.base + needed.adapters)}, {self.device} has "
+                f"{gigabytes(free)} free; use --dtype nf4, or --device cpu"
+            )
+
+
+def to_stderr(line: str) -> None:
+    """Tell the user something that is not the answer."""
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,125 @@
+"""Bases: causal language models of transformers, loaded frozen, and their tokenizers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
+
+from suite import hub
+from suite.adapters.nf4 import quantize_model
+from suite.domain import load
+from suite.errors import InputError
+
+Quantize = Literal["nf4"]
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a base.
+
+    Raises:
+        InputError: the folder holds none that transformers can read.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise InputError(f"{folder}: no tokenizer that transformers reads ({_first_line(error)})") from error
+    # Long documents are cut into chunks before they reach the model; the warning would only mislead.
+    tokenizer.model_max_length = int(1e9)
+    return tokenizer
+
+
+def load_base(
+    reference: str,
+    domain: str,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+    quantize: Quantize | None = None,
+) -> tuple[nn.Module, Any]:
+    """Return the base model, frozen and in eval mode, and its tokenizer.
+
+    Args:
+        reference: of the base, in the hub's grammar. domain: that a name without one belongs to.
+        quantize: `nf4` keeps the weights of the linear layers in 4 bit (QLoRA).
+
+    Raises:
+        InputError: there is no such base, or transformers cannot load it without code of its own.
+    """
+    folder = hub.resolve(reference, domain, kind="base")
+    _check_loadable(folder, reference)
+    tokenizer = load_tokenizer(folder)
+    with _bars_for_people():
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    if quantize == "nf4":
+        quantize_model(model)
+    return model.requires_grad_(False).to(device).eval(), tokenizer
+
+
+def base_config(reference: str, domain: str) -> Any:
+    """The configuration of a base, without its weights."""
+    folder = hub.resolve(reference, domain, kind="base")
+    _check_loadable(folder, reference)
+    return AutoConfig.from_pretrained(folder)
+
+
+def base_skeleton(reference: str, domain: str) -> nn.Module:
+    """A base by its configuration alone, on the device that is current (`meta`: no memory)."""
+    return AutoModelForCausalLM.from_config(base_config(reference, domain))
+
+
+def build_base(architecture: Mapping[str, Any]) -> nn.Module:
+    """Make a base from an `architecture:` block, on the device that is current (`meta`: no memory).
+
+    Args:
+        architecture: `class`, an import string `package.module:Name`; `config`, the keywords of its configuration.
+
+    Raises:
+        InputError: the block does not name a class, or the class does not take the configuration.
+    """
+    if "class" not in architecture:
+        raise InputError("architecture: no `class`; write e.g. class: transformers:MistralForCausalLM")
+    try:
+        kind = load(architecture["class"])
+        settings = dict(architecture.get("config") or {})
+        configuration = getattr(kind, "config_class", None)
+        return kind(configuration(**settings)) if configuration else kind(**settings)
+    except (ValueError, TypeError, AttributeError, ImportError) as error:
+        raise InputError(f"architecture: {architecture['class']} cannot be built ({_first_line(error)})") from error
+
+
+@contextmanager
+def _bars_for_people() -> Iterator[None]:
+    """Keep transformers' progress bars out of logs and pipes: a mistake there is one line."""
+    if sys.stderr.isatty() or not logging.is_progress_bar_enabled():
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()
+
+
+def _check_loadable(folder: Path, reference: str) -> None:
+    try:
+        AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        if "trust_remote_code" in str(error):
+            raise InputError(
+                f"base {reference} needs code of its own (remote code), which is never run; choose another base"
+            ) from error
+        raise InputError(
+            f"base {reference}: {folder} is no model folder of transformers ({_first_line(error)})"
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,388 @@
+"""Answer prompts with a causal language model, many side by side: token ids in, token ids out.
+
+Three back ends give the same greedy answers in fp32; they differ in how much goes through the model:
+
+- `sequential`: one prompt at a time, the reference;
+- `batched`: prompts of different lengths side by side; an answer that ends makes room for the next prompt;
+- `prefix`: the same, and what prompts have in common is forwarded once.
+
+>>> engine = Engine(model, stops=[tokenizer.eos_token_id])
+>>> [answer] = engine.generate([Request(tokenizer.encode("Once upon a time"))])
+>>> for event in engine.stream([Request(prompt)]):  # tokens as they come
+...     print(event.token)
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    InfNanRemoveLogitsProcessor,
+    LogitsProcessorList,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from suite.errors import InputError
+from suite.generation.constraints import Constraint, State, advance
+from suite.generation.kvcache import Rows, join, left_pad
+from suite.generation.prefix import Group, share_prefixes
+from suite.generation.vocabulary import Vocabulary
+
+Backend = Literal["sequential", "batched", "prefix"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prompt.
+
+    Attributes:
+        constraint: the well-formed answers; None: any.
+        seed: of the sampling; an answer depends on it and on the prompt, not on the batch that it is in.
+    """
+
+    prompt: Sequence[int]
+    constraint: Constraint | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model answered.
+
+    Attributes:
+        tokens: without the one that ended the answer.
+        logprobs: of each token (nats), the model's own, before any constraint or warping.
+        complete: False where it reached `max_new_tokens`, or no token was allowed.
+    """
+
+    tokens: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    complete: bool
+
+
+@dataclass(frozen=True)
+class Event:
+    """One token of the request `index`, or with its last token or in place of one, the whole answer."""
+
+    index: int
+    token: int | None
+    answer: Answer | None = None
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn; without it the likeliest is taken."""
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+
+    def warpers(self) -> LogitsProcessorList:
+        """The changes of the logits, in the order in which transformers applies them."""
+        chosen = [InfNanRemoveLogitsProcessor(), TemperatureLogitsWarper(self.temperature)]
+        if self.top_k is not None:
+            chosen.append(TopKLogitsWarper(self.top_k))
+        if self.top_p is not None:
+            chosen.append(TopPLogitsWarper(self.top_p))
+        return LogitsProcessorList(chosen)
+
+
+@dataclass
+class Counters:
+    """What a run cost.
+
+    Attributes:
+        prompt_tokens: tokens of all prompts, as if each were forwarded whole.
+        prefilled_tokens: prompt tokens that really went through the model.
+        seconds: of wall time; what the reader of a stream takes between tokens is in it.
+    """
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    prefilled_tokens: int = 0
+    generated_tokens: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class _Row:
+    """One request on its way: what was answered so far, and which prefix it shares with its group."""
+
+    index: int
+    request: Request
+    prefix: int = 0
+    group: int = -1
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    state: State = None
+    generator: torch.Generator | None = None
+    sent: int = 0
+
+    def restart(self) -> None:
+        """Begin anew; the same seed gives the same tokens, of which those already sent are not sent again."""
+        self.tokens, self.logprobs = [], []
+        self.state = self.request.constraint.start if self.request.constraint else None
+        self.generator = torch.Generator().manual_seed(self.request.seed)
+
+    def answer(self, complete: bool) -> Answer:
+        return Answer(tuple(self.tokens), tuple(self.logprobs), complete)
+
+
+class Engine:
+    """Answers prompts with a causal language model of transformers.
+
+    Args:
+        model: the model, adapters attached and switched as they should be.
+        stops: ids of the tokens that end an answer.
+        vocabulary: what tokens are made of; constraints need it.
+        backend: see the module.
+        batch_size: prompts side by side; halved where memory runs out.
+        max_new_tokens: longest answer.
+        notify: told what the user should know, e.g. that the batch was halved.
+
+    Raises:
+        InputError: the batch size is not positive, or the base attends through a sliding window, whose extent is
+            counted in columns and so would be wrong with padding (use the sequential back end).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        stops: Iterable[int],
+        vocabulary: Vocabulary | None = None,
+        *,
+        backend: Backend = "prefix",
+        batch_size: int = 16,
+        max_new_tokens: int = 1024,
+        notify: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        if batch_size < 1:
+            raise InputError(f"a batch size of {batch_size} holds nothing; give 1 or more")
+        if backend != "sequential" and getattr(model.config, "sliding_window", None):
+            raise InputError(
+                f"back end {backend!r} pads, which a sliding attention window does not allow; use backend=sequential"
+            )
+        self.model, self.stops, self.vocabulary, self.backend = model, frozenset(stops), vocabulary, backend
+        self.batch_size = 1 if backend == "sequential" else batch_size
+        self.max_new_tokens, self.notify = max_new_tokens, notify
+        self.counters = Counters()
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling | None = None) -> list[Answer]:
+        """Answer the requests, in their order.
+
+        Raises:
+            torch.OutOfMemoryError: not even one fits.
+        """
+        answers = {event.index: event.answer for event in self.stream(requests, sampling) if event.answer}
+        return [answers[index] for index in range(len(requests))]
+
+    # The decorator enters inference mode for each step alone: what reads the stream may train between two tokens.
+    @torch.inference_mode()
+    def stream(self, requests: Sequence[Request], sampling: Sampling | None = None) -> Iterator[Event]:
+        """Yield the tokens of all requests as they come; each request's last event holds its whole answer.
+
+        Raises:
+            torch.OutOfMemoryError: not even one request fits.
+        """
+        rows = [_Row(index, request) for index, request in enumerate(requests)]
+        waiting = {row.index: row for row in rows}
+        started = time.perf_counter()
+        with _evaluating(self.model):
+            while waiting:
+                try:
+                    for event in self._run(list(waiting.values()), sampling):
+                        if event.answer is not None:
+                            del waiting[event.index]
+                        yield event
+                except torch.OutOfMemoryError:
+                    if self.batch_size == 1:
+                        raise
+                    self._halve_batch()
+        self.counters.calls += len(rows)
+        self.counters.prompt_tokens += sum(len(row.request.prompt) for row in rows)
+        self.counters.generated_tokens += sum(len(row.tokens) for row in rows)
+        self.counters.seconds += time.perf_counter() - started
+
+    def _halve_batch(self) -> None:
+        self.batch_size //= 2
+        self.notify(f"out of memory: going on with batches of {self.batch_size}")
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _run(self, rows: Sequence[_Row], sampling: Sampling | None) -> Iterator[Event]:
+        """Answer `rows` from their beginning, each as soon as a place of the batch is free."""
+        for row in rows:
+            row.restart()
+        warpers = sampling.warpers() if sampling else None
+        prefill = _Prefill(self.model, self.device, self._plan(rows), self.counters)
+        queue = deque(prefill.order)
+        cache: Rows | None = None
+        logits: Tensor | None = None  # (B, V) behind the last token of each active row
+        active: list[_Row] = []
+        while queue or active:
+            # 1. Once half of the batch is free, forward new prompts and put them below the rows that go on: a
+            #    prefill of several prompts costs little more than one of a single prompt.
+            free = self.batch_size - len(active)
+            if queue and free >= (self.batch_size + 1) // 2:
+                admitted = [queue.popleft() for _ in range(min(free, len(queue)))]
+                new_cache, new_logits, admitted = prefill(admitted)
+                cache = new_cache if cache is None else join([cache, new_cache])
+                logits = new_logits if logits is None else torch.cat([logits, new_logits])
+                active += admitted
+            assert cache is not None and logits is not None
+
+            # 2. Choose the next token of each row.
+            going_on = []
+            for place, event in enumerate(self._choose(active, logits, warpers)):
+                row = active[place]
+                if event.answer is None:
+                    going_on.append(place)
+                if event.answer is not None or len(row.tokens) > row.sent:
+                    row.sent = max(row.sent, len(row.tokens))
+                    yield event
+
+            # 3. Drop the rows whose answer ended, and the columns of the cache that only they used.
+            if len(going_on) < len(active):
+                active = [active[place] for place in going_on]
+                if not active:
+                    cache, logits = None, None
+                    continue
+                cache = cache.select(going_on)
+
+            # 4. Forward the chosen tokens.
+            ids, real = left_pad([[row.tokens[-1]] for row in active], self.device)  # (B, 1) each
+            logits = cache.forward(self.model, ids, real)  # (B, V)
+
+    def _plan(self, rows: Sequence[_Row]) -> list[_Row]:
+        """Order the rows and mark the prefixes they share: long prompts first, so that rows are of like length."""
+        prompts = [row.request.prompt for row in rows]
+        if self.backend == "prefix":
+            groups = share_prefixes(prompts)
+        else:
+            groups = [Group((number,)) for number in range(len(rows))]
+        longest = {group: max(len(prompts[number]) for number in group.rows) for group in groups}
+        ordered = []
+        for number, group in enumerate(sorted(groups, key=lambda group: (-longest[group], group.rows))):
+            for member in group.rows:
+                rows[member].prefix, rows[member].group = group.length, number
+                ordered.append(rows[member])
+        return ordered
+
+    def _choose(
+        self,
+        active: Sequence[_Row],
+        logits: Tensor,  # (B, V)
+        warpers: LogitsProcessorList | None,
+    ) -> list[Event]:
+        """Choose each row's next token."""
+        masked = self._mask(active, logits)  # (B, V), -inf where the constraint forbids
+        chosen = masked.argmax(dim=-1).tolist() if warpers is None else _sample(active, masked, warpers)
+        logprobs = torch.log_softmax(logits, dim=-1)[torch.arange(len(active)), chosen].tolist()
+        dead = torch.isneginf(masked).all(dim=-1).tolist()  # nothing is allowed any more
+        return [
+            Event(row.index, None, row.answer(complete=not over))
+            if over or token in self.stops
+            else self._append(row, token, logprob)
+            for row, token, logprob, over in zip(active, chosen, logprobs, dead, strict=True)
+        ]
+
+    def _append(self, row: _Row, token: int, logprob: float) -> Event:
+        if row.request.constraint is not None:
+            assert self.vocabulary is not None
+            piece = self.vocabulary.piece(token, first=not row.tokens)
+            row.state = advance(row.request.constraint, row.state, piece)
+        row.tokens.append(token)
+        row.logprobs.append(logprob)
+        full = len(row.tokens) == self.max_new_tokens
+        return Event(row.index, token, row.answer(complete=False) if full else None)
+
+    def _mask(self, active: Sequence[_Row], logits: Tensor) -> Tensor:
+        if all(row.request.constraint is None for row in active):
+            return logits
+        if self.vocabulary is None:
+            raise ValueError("constraints speak of bytes: give the engine a Vocabulary")
+        allowed = torch.zeros(logits.shape, dtype=torch.bool)  # (B, V) on the CPU: filled row by row
+        for flags, row in zip(allowed, active, strict=True):
+            constraint = row.request.constraint
+            if constraint is None:
+                flags[:] = True
+                continue
+            flags[self.vocabulary.allowed(constraint, row.state, first=not row.tokens)] = True
+            if constraint.accepts(row.state):
+                flags[list(self.stops)] = True
+        return logits.masked_fill(~allowed.to(logits.device), -torch.inf)
+
+
+class _Prefill:
+    """Forwards prompts, each shared prefix once.
+
+    Args:
+        order: the rows in the order in which they will be admitted, those of a group together.
+    """
+
+    def __init__(self, model: nn.Module, device: torch.device, order: Sequence[_Row], counters: Counters) -> None:
+        self.model, self.device, self.order, self.counters = model, device, order, counters
+        self._waiting = Counter(row.group for row in order)
+        self._prefixes: dict[int, Rows] = {}
+
+    def __call__(self, rows: Sequence[_Row]) -> tuple[Rows, Tensor, list[_Row]]:
+        """Return the cache of `rows`, the logits (B, V) of their first token, and the order they stand in."""
+        parts, logits, order = [], [], []
+        for shared in (True, False):
+            if chosen := [row for row in rows if (row.prefix > 0) == shared]:
+                cache = self._shared(chosen) if shared else Rows.empty(len(chosen), self.device)
+                logits.append(self._forward(cache, [row.request.prompt[row.prefix :] for row in chosen]))
+                parts.append(cache)
+                order += chosen
+        return join(parts), torch.cat(logits), order
+
+    def _shared(self, rows: Sequence[_Row]) -> Rows:
+        """The keys and values of each row's prefix; computed now where they are not there yet."""
+        missing = {row.group: row for row in rows if row.group not in self._prefixes}
+        if missing:
+            cache = Rows.empty(len(missing), self.device)
+            self._forward(cache, [row.request.prompt[: row.prefix] for row in missing.values()])
+            self._prefixes |= {group: cache.select([place]) for place, group in enumerate(missing)}
+        joined = join([self._prefixes[row.group] for row in rows])
+        for row in rows:
+            self._waiting[row.group] -= 1
+            if not self._waiting[row.group]:
+                del self._prefixes[row.group]
+        return joined
+
+    def _forward(self, cache: Rows, sequences: Sequence[Sequence[int]]) -> Tensor:
+        self.counters.prefilled_tokens += sum(map(len, sequences))
+        return cache.forward(self.model, *left_pad(sequences, self.device))
+
+
+def _sample(active: Sequence[_Row], logits: Tensor, warpers: LogitsProcessorList) -> list[int]:
+    """Draw each row's token with the row's own generator, on the CPU: the same on every device, in every batch."""
+    probabilities = warpers(None, logits).softmax(dim=-1).nan_to_num().cpu()  # (B, V)
+    return [
+        int(torch.multinomial(one, 1, generator=row.generator)) if one.any() else 0
+        for one, row in zip(probabilities, active, strict=True)
+    ]
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """No dropout, and the model's mode as it was afterwards."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)

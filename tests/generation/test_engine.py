@@ -1,0 +1,113 @@
+"""The engine: a batch equals single runs, a stream equals its answers, and constraints hold."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import pytest
+import torch
+
+from suite.errors import InputError
+from suite.generation.constraints import AnswerLines, OneOf
+from suite.generation.engine import Engine, Request, Sampling
+from suite.generation.vocabulary import Vocabulary
+from tests.generation.small_model import PASSAGE, SCHEMA, llama, tokenizer
+
+WORDS = PASSAGE.split()
+TEXTS = ["Warsaw", PASSAGE, f"{PASSAGE} And more .", " ".join(WORDS[:9]), " ".join(WORDS[:12]), "東京都"]
+
+
+def engine(model=None, **options) -> Engine:
+    words = tokenizer()
+    return Engine(model or llama(), [words.eos_token_id], Vocabulary(words), **{"max_new_tokens": 16, **options})
+
+
+def requests(**options) -> list[Request]:
+    return [Request(tokenizer().encode(text), seed=n, **options) for n, text in enumerate(TEXTS)]
+
+
+@pytest.mark.parametrize("sampling", [None, Sampling(0.9, top_k=20, top_p=0.8), Sampling(1.3)])
+@pytest.mark.parametrize("backend", ["batched", "prefix"])
+def test_a_batch_equals_single_runs(backend, sampling):
+    """The engine's self-check: what stands beside a prompt, and in which order, changes nothing of its answer."""
+    alone = [engine(backend="sequential").generate([one], sampling)[0] for one in requests()]
+    for size in (2, 4, 16):
+        together = engine(backend=backend, batch_size=size).generate(requests(), sampling)
+        assert [answer.tokens for answer in together] == [answer.tokens for answer in alone]
+        for ours, theirs in zip(together, alone, strict=True):
+            assert ours.logprobs == pytest.approx(theirs.logprobs, abs=1e-4)
+    assert len({answer.tokens for answer in alone}) == len(TEXTS)
+
+
+def test_a_stream_is_its_answers_token_by_token():
+    streamed: dict[int, list[int]] = {number: [] for number in range(len(TEXTS))}
+    answers = {}
+    for event in engine(batch_size=4).stream(requests()):
+        if event.token is not None:
+            streamed[event.index].append(event.token)
+        if event.answer is not None:
+            answers[event.index] = event.answer
+    whole = engine(batch_size=4).generate(requests())
+    assert [answers[number] for number in range(len(TEXTS))] == whole
+    assert [tuple(streamed[number]) for number in range(len(TEXTS))] == [answer.tokens for answer in whole]
+
+
+def test_the_reader_of_a_stream_may_train_between_two_tokens():
+    model = llama().train()
+    stream = engine(model).stream(requests())
+    assert len(list(islice(stream, 3))) == 3
+    assert not torch.is_inference_mode_enabled() and torch.is_grad_enabled()
+    weight = torch.nn.Parameter(torch.ones(2))
+    (weight * weight).sum().backward()
+    assert weight.grad.tolist() == [2.0, 2.0]
+    stream.close()
+    assert model.training
+
+
+class Scarce(torch.nn.Module):
+    """A model whose memory holds `most` rows, from the third forward on."""
+
+    def __init__(self, model, most):
+        super().__init__()
+        self.inner, self.most, self.config, self.forwards = model, most, model.config, 0
+
+    def forward(self, input_ids, **inputs):
+        self.forwards += 1
+        if self.forwards > 3 and input_ids.shape[0] > self.most:
+            raise torch.OutOfMemoryError("no memory")
+        return self.inner(input_ids=input_ids, **inputs)
+
+
+def test_a_stream_repeats_nothing_where_memory_ran_out():
+    made = engine(Scarce(llama(), 2), batch_size=4, backend="batched")
+    events = list(made.stream(requests()))
+    assert made.batch_size == 2
+    whole = engine(batch_size=2, backend="batched").generate(requests())
+    for number, answer in enumerate(whole):
+        assert tuple(e.token for e in events if e.index == number and e.token is not None) == answer.tokens
+
+
+def test_answers_keep_to_their_constraint():
+    names = SCHEMA.names[:3]
+    constraint = AnswerLines([OneOf(names, quoted=False)])
+    made = engine(max_new_tokens=64)
+    for answer in made.generate(requests(constraint=constraint)):
+        lines = made.vocabulary.decode(answer.tokens)[0].split("\n")
+        assert answer.complete and set(lines) <= set(names) and len(set(lines)) == len(lines)
+    with pytest.raises(ValueError, match="give the engine a Vocabulary"):
+        Engine(llama(), [2]).generate(requests(constraint=constraint))
+
+
+def test_it_counts_what_it_costs():
+    made = engine(backend="prefix")
+    answers = made.generate(requests())
+    prompts = sum(len(request.prompt) for request in requests())
+    assert (made.counters.calls, made.counters.prompt_tokens) == (len(TEXTS), prompts)
+    assert made.counters.prefilled_tokens < prompts
+    assert made.counters.generated_tokens == sum(len(answer.tokens) for answer in answers)
+    assert made.generate([]) == []
+
+
+def test_a_batch_of_nothing_is_refused():
+    with pytest.raises(InputError, match="batch size of 0"):
+        engine(batch_size=0)
