@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from torch import nn
 
@@ -90,6 +91,10 @@ class RelationExtractionRecipe(AdapterModule):
         """How calls become token ids; the data are encoded with it."""
         tokenizer = self.backbone[1]
         return Wording.of(tokenizer, self.template, self.protocol, self.schema, self.layout, self.pretokenize)
+
+    def bind(self, data: L.LightningDataModule) -> None:
+        if isinstance(data, RelationExtractionData):
+            data.bind(lambda: self.wording)
 
     def prepare(self) -> None:
         _ = self.backbone

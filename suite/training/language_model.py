@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from suite.errors import InputError
+from suite.generation.chat import IGNORED
 from suite.training.attention import BOUNDARIES, packed_inputs
 from suite.training.chunked_loss import target_losses
-from suite.training.outputs import IGNORED, Outputs, causal_lm_loss, token_means
+from suite.training.outputs import Outputs, causal_lm_loss, token_means
 
 CAPS = ("final_logit_softcapping", "logits_soft_cap", "logit_softcapping")
 SCALES = ("logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier")

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from suite.errors import InputError
-from suite.training.outputs import IGNORED
+from suite.generation.chat import IGNORED
 
 Sample = Mapping[str, Tensor]
 """`input_ids` and `labels`, each (length,) int64."""

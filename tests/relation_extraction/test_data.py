@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -36,7 +35,7 @@ def wording(layout="three", protocol="suite-v1/D_R_H_F_desc"):
 
 
 def prepared(data: RelationExtractionData, words: Wording) -> RelationExtractionData:
-    data.trainer = SimpleNamespace(lightning_module=SimpleNamespace(wording=words))
+    data.bind(lambda: words)
     data.setup("fit")
     return data
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from typing import cast
 
@@ -85,6 +85,11 @@ class RelationExtractionData(L.LightningDataModule):
         self.seed = seed
         self.steps: tuple[Step, ...] = STEPS
         self.encoded: dict[str, CallSamples] = {}
+        self._wording: Callable[[], Wording] | None = None
+
+    def bind(self, wording: Callable[[], Wording]) -> None:
+        """Take the recipe's wording; it is asked for when samples are encoded, by when its tokenizer is loaded."""
+        self._wording = wording
 
     def step(self, step: Step) -> RelationExtractionData:
         """The same data, the samples of one step only."""
@@ -117,9 +122,9 @@ class RelationExtractionData(L.LightningDataModule):
                     yield sample
 
     def setup(self, stage: str | None = None) -> None:
-        """Encode with the tokenizer and the wording of the recipe that the trainer runs."""
-        assert self.trainer is not None
-        wording = cast(Wording, self.trainer.lightning_module.wording)
+        """Encode with the wording of the recipe that trains on the samples."""
+        assert self._wording is not None, "no recipe is bound to the data"
+        wording = self._wording()
         for split in ("train", "val"):
             if self.sources[split] and split not in self.encoded:
                 encoded = CallSamples.of(self.samples(split, wording), wording, self.cutoff, self.truncation)
