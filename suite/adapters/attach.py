@@ -11,6 +11,7 @@ from peft import PeftConfig, PeftModel, get_peft_model, inject_adapter_in_model
 from peft.tuners.tuners_utils import cast_adapter_dtype
 from torch import nn
 
+from suite.adapters.bypass import check_called
 from suite.adapters.carriers import Selected
 from suite.adapters.detach import remove
 from suite.adapters.fingerprint import fingerprint
@@ -181,6 +182,7 @@ def _inject(model: nn.Module, member: Member, config: PeftConfig) -> nn.Module:
     _check_packed(base, member)
     _check_weight_readers(base, member)
     cast_adapter_dtype(base, member.adapter)
+    check_called(base, member.adapter, member.method)
     fuse(base)
     if hasattr(base, "_hf_peft_config_loaded"):
         base._hf_peft_config_loaded = True  # transformers then saves and reports the adapter as its own

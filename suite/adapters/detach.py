@@ -7,6 +7,7 @@ import warnings
 from peft import PeftModel
 from torch import nn
 
+from suite.adapters.bypass import settle_fast_paths
 from suite.adapters.carriers.child import ChildLayer
 from suite.adapters.handle import (
     ATTRIBUTE,
@@ -78,6 +79,7 @@ def remove(model: nn.Module, attachment: Attachment) -> None:
     if not configs and hasattr(base, "peft_config"):
         del base.peft_config
     handle.attachments.pop(attachment.name, None)
+    settle_fast_paths(base)
 
 
 def _unwrap(model: nn.Module, name: str, layer: nn.Module) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from peft import PeftModel
 from torch import nn
 
+from suite.adapters.bypass import settle_fast_paths
 from suite.adapters.carriers.base import TunerLayer
 from suite.adapters.carriers.selected_entries import SelectedEntries
 from suite.adapters.handle import ATTRIBUTE, adapter_layers, adapters_on, auxiliary_layers, handle_of
@@ -72,6 +73,7 @@ def apply_active(model: nn.Module) -> None:
         layer.set_requires_grad([adapter for adapter in here & frozen], False)
     for auxiliary in auxiliary_layers(model):
         _activate_auxiliary(auxiliary, order, frozen)
+    settle_fast_paths(model)
 
 
 def _activate_auxiliary(auxiliary: Any, order: Sequence[str], frozen: set[str]) -> None:
@@ -92,6 +94,7 @@ def disabled(model: nn.Module) -> Iterator[nn.Module]:
         unfold(layer)
     for layer in layers:
         layer.enable_adapters(False)
+    settle_fast_paths(model)
     handle = getattr(model, ATTRIBUTE, None)
     bare: AbstractContextManager[None] = nullcontext()
     if handle is not None and isinstance(model, PeftModel) and wrapped_members(handle):
@@ -102,6 +105,7 @@ def disabled(model: nn.Module) -> Iterator[nn.Module]:
     finally:
         for layer in layers:
             layer.enable_adapters(True)
+        settle_fast_paths(model)
         for layer, names in reversed(merged):
             fold(layer, names)
         for parameter, flag in flags:
