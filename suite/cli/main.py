@@ -13,6 +13,7 @@ from typing import Any
 from suite import __version__
 from suite.cli import options
 from suite.cli.output import Answer, answers, note
+from suite.cli.quiet import quiet
 from suite.domain import discover
 from suite.errors import InputError
 
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     130: interrupted.
     """
     words, as_json = _without_json(list(sys.argv[1:] if argv is None else argv))
-    with answers(as_json) as stream:
+    with quiet(), answers(as_json) as stream:
         answer = _outcome(words)
         try:
             answer.print(stream, as_json=as_json)

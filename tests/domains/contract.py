@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from io import StringIO
@@ -45,6 +45,7 @@ class Subject:
         smoke: dotted overrides that make the configuration train in seconds, for at least 20 optimiser steps.
         config: below `configs/`; the domain's `tiny.yaml` where it is empty.
         options: more words for `predict`.
+        evaluate: words for a short `evaluate`.
         shipped: reference of the adapter that ships with the suite; None where none does, then the one just trained.
     """
 
@@ -56,6 +57,7 @@ class Subject:
     smoke: tuple[str, ...] = ()
     config: str | Path = ""
     options: tuple[str, ...] = ()
+    evaluate: tuple[str, ...] = ()
     shipped: str | None = "tiny"
 
     def words(self) -> list[str]:
@@ -179,15 +181,10 @@ def check_bad_input(trained: Trained) -> None:
 
 def check_resume_after_kill(trained: Trained) -> None:
     """Killed in the middle and resumed, training ends with the very adapter of the uninterrupted run."""
-    subject, folder = trained.subject, trained.folder / "killed"
+    subject, folder, record = trained.subject, trained.folder / "killed", trained.folder / "killed.txt"
     path, *overrides = subject.words()
     argv = [subject.domain, "train", "--config", path, "--run-dir", str(folder), *overrides]
-    child = subprocess.Popen(
-        [sys.executable, "-m", "suite", *argv],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(CHECKOUT), *sys.path)))},
-    )
+    child = subprocess.Popen(listened(record, argv), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=_env())
     try:
         _wait_for(lambda: any(folder.rglob("last.ckpt")), child)
     finally:
@@ -196,6 +193,37 @@ def check_resume_after_kill(trained: Trained) -> None:
     assert json.loads((folder / "run.json").read_text())["status"] == "running", "it was not killed in the middle"
     done = training.run(subject.experiment(), resume=folder)
     assert weights(done.adapter) == weights(trained.run.adapter)
+    assert record.read_text() == "", "training let other libraries talk"
+
+
+def check_quiet(trained: Trained) -> None:
+    """In a process of their own the verbs print what the suite says, and nothing of other libraries."""
+    subject, record = trained.subject, trained.folder / "said.txt"
+    source = subject.good(_made(trained.folder / "quiet"))
+    path, *overrides = subject.words()
+    calls = (
+        ["count", "--config", path, *overrides],
+        ["predict", str(source), "--adapter", trained.adapter, "--out", str(trained.folder / "quiet out")],
+        ["evaluate", *subject.evaluate],
+    )
+    calls[1].extend(subject.options)
+    done = subprocess.run(
+        listened(record, *([subject.domain, *call] for call in calls)), capture_output=True, text=True, env=_env()
+    )
+    assert done.returncode == 0, done.stderr
+    assert record.read_text() == ""
+    assert "\r" not in done.stdout + done.stderr
+    assert "warning" not in done.stderr.lower(), done.stderr
+
+
+def listened(record: Path, *calls: Sequence[str]) -> list[str]:
+    """The command line of a process that makes these calls of the command and records what others print meanwhile."""
+    words = [word for call in calls for word in ("+", *call)]
+    return [sys.executable, str(CHECKOUT / "tests" / "domains" / "listening.py"), str(record), *words[1:]]
+
+
+def _env() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(CHECKOUT), *sys.path)))}
 
 
 def processor_time() -> float:
@@ -211,6 +239,7 @@ CHECKS = (
     check_predict,
     check_bad_input,
     check_resume_after_kill,
+    check_quiet,
 )
 
 

@@ -38,4 +38,5 @@ SUBJECT = Subject(
         *("--trainer.max_steps", "24"),
     ),
     options=("--images", "1", "--steps", "4"),
+    evaluate=("--images", "1", "--steps", "2"),
 )

@@ -43,4 +43,5 @@ SUBJECT = Subject(
         *("--data.train", "shapes:train:48", "--data.val", "shapes:val:16", "--data.batch_size", "8"),
         *("--trainer.max_epochs", "4", "--trainer.val_every", "2.0"),
     ),
+    evaluate=("shapes:test:8",),
 )

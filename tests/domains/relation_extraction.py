@@ -50,4 +50,5 @@ SUBJECT = Subject(
     ),
     # What twenty steps have taught may say anything at any length.
     options=("--max-relations", "2", "--max-heads", "2", "--max-new-tokens", "48"),
+    evaluate=("tiny:test:1", "--component", "relation"),
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ import pytest
 
 from suite.cli.doctor import lacking
 from suite.domain import discover
+from tests.cli.conftest import entry_point
 from tests.domains import contract, fake_parts
 from tests.domains.contract import CHECKS, Subject, Trained
 from tests.domains.fake import FakeResult
@@ -87,6 +90,7 @@ def fake_subject(folder: Path) -> Subject:
         score=lambda adapter: _accuracy(subject, adapter),
         margin=0.3,
         config=config,
+        evaluate=("--config", str(config), "--frozen"),
         shipped=None,
     )
     return subject
@@ -142,6 +146,15 @@ def test_predictions_that_differ_after_a_reload_are_caught(fake: Trained, monkey
     monkeypatch.setattr(FakeResult, "to_dict", lambda self: {"turn": seen.append("") or len(seen)})
     with pytest.raises(AssertionError):
         contract.check_reload(fake)
+
+
+def test_what_others_print_is_caught(tmp_path: Path) -> None:
+    record, site = tmp_path / "said.txt", entry_point(tmp_path / "site", talker="talker:DOMAIN")
+    (site / "talker.py").write_text("import os\nprint('from Python')\nos.write(2, b'from below')\n")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(site), str(contract.CHECKOUT)))}
+    subprocess.run(contract.listened(record, ["--help"]), capture_output=True, env=environment, check=True)
+    said = record.read_text()
+    assert "'from Python' by" in said and "b'from below' past Python" in said
 
 
 def test_a_resume_that_starts_anew_is_caught(fake: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
