@@ -10,7 +10,7 @@ from suite.adapters.context import context, enable_checkpointing
 from suite.adapters.count import ParameterCount, count
 from suite.adapters.detach import detach
 from suite.adapters.fingerprint import fingerprint
-from suite.adapters.merge import merge, unmerge
+from suite.adapters.merge import merge, merged_state, unmerge
 from suite.adapters.methods import import_all
 from suite.adapters.peft_methods import declare_peft_methods
 from suite.adapters.plan import plan
@@ -42,6 +42,7 @@ __all__ = [
     "load",
     "materialise",
     "merge",
+    "merged_state",
     "methods",
     "plan",
     "read_manifest",

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from peft import PeftConfig, PeftModel, get_peft_model, inject_adapter_in_model
+from peft.tuners._buffer_dict import BufferDict
 from peft.tuners.tuners_utils import cast_adapter_dtype
+from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
 
+from suite.adapters import biases
 from suite.adapters.bypass import check_called
 from suite.adapters.carriers import Selected
+from suite.adapters.checks import check_base_stays
 from suite.adapters.detach import remove
 from suite.adapters.fingerprint import fingerprint
 from suite.adapters.fused.lora import fuse
-from suite.adapters.handle import ATTRIBUTE, Attachment, Handle, Member, adapter_layers, adapters_on, base_of
+from suite.adapters.handle import (
+    ATTRIBUTE,
+    Attachment,
+    Handle,
+    Member,
+    adapter_layers,
+    adapters_on,
+    base_of,
+    check_unmerged,
+    public_name,
+)
 from suite.adapters.naming import suggest
 from suite.adapters.nf4 import is_packed, secure_foreign_layers
 from suite.adapters.registry import build_config, method_info, method_of, one_line
-from suite.adapters.switching import activate
+from suite.adapters.switching import activate, apply_active
 from suite.adapters.ties import tie
 from suite.errors import InputError
 
@@ -108,15 +123,19 @@ def attach_configs(
 ) -> nn.Module:
     """Attach methods whose peft configs are built already; see `attach`."""
     handle = getattr(model, ATTRIBUTE, None)
-    _check_name(name, handle)
+    members = _members(name, [method for method, _ in planned], adapter_names)
+    _check_name(name, members, handle)
+    check_unmerged(model, "attaching another")
+    for _, config in planned:
+        check_base_stays(config)
     secure_foreign_layers(model)
     fresh = handle is None
     if handle is None:
         handle = Handle(base_fingerprint=fingerprint(model), base_class=type(model).__name__)
         setattr(model, ATTRIBUTE, handle)
-    members = _members(name, [method for method, _ in planned], adapter_names)
     attachment = Attachment(name, members, trainable, [list(group) for group in tie_groups])
     flags = {parameter: parameter.requires_grad for parameter in model.parameters()}
+    modes = {id(module): module.training for module in model.modules()}
     previous = list(handle.active)
     handle.attachments[name] = attachment
     result = model
@@ -125,22 +144,41 @@ def attach_configs(
             # peft's adaption prompts refuse inference_mode; apply_active freezes all others as well.
             config.inference_mode = not trainable and member.method != "adaption_prompt"
             result = _inject(result, member, config)
+            biases.take(result, member.adapter, config)
         tie(result, attachment)
+        _take_mode(result, modes, model.training)
+        activate(result, name)
     except Exception:
         remove(result, attachment)
         handle.active = previous
         if fresh:
             delattr(model, ATTRIBUTE)
+        else:
+            apply_active(result)
         for parameter, flag in flags.items():
             parameter.requires_grad_(flag)
         raise
-    activate(result, name)
     return result
 
 
-def _check_name(name: str, handle: Handle | None) -> None:
+def _take_mode(module: nn.Module, known: Mapping[int, bool], mode: bool) -> None:
+    """Put every module that is not `known` yet in the mode, training or eval, of what it is around or in."""
+    if isinstance(module, AuxiliaryTrainingWrapper):
+        module.training = module.original_module.training
+        return  # its copies have the modes of what they are copies of
+    if id(module) not in known:
+        host = getattr(module, "base_layer", None)
+        module.training = mode = host.training if isinstance(host, nn.Module) else mode
+    for child in module.children():
+        _take_mode(child, known, module.training)
+
+
+def _check_name(name: str, members: Sequence[Member], handle: Handle | None) -> None:
     if not name or "." in name or "/" in name:
         raise InputError(f"adapter name {name!r} must be non-empty and hold neither '.' nor '/'")
+    for adapter in (member.adapter for member in members):
+        if any(hasattr(container, adapter) for container in (nn.ModuleDict(), nn.ParameterDict(), BufferDict({}))):
+            raise InputError(f"adapter name {adapter!r} means something to torch's containers: choose another")
     if handle is not None and name in handle.attachments:
         raise InputError(f"adapter {name!r} is already on this model: choose another name= or detach it first")
 
@@ -178,6 +216,8 @@ def _inject(model: nn.Module, member: Member, config: PeftConfig) -> nn.Module:
         raise InputError(f"{member.method}: {one_line(error)}") from error
     except (TypeError, RuntimeError) as error:
         _check_packed(base, member, error)
+        if unfit := re.match(r"Target module (\w+).*is not supported", str(error), re.DOTALL):
+            raise InputError(f"{member.method}: a target is a {unfit[1]}, which it cannot adapt") from error
         raise
     _check_packed(base, member)
     _check_weight_readers(base, member)
@@ -249,10 +289,18 @@ def _wrap(model: nn.Module, member: Member, config: PeftConfig) -> PeftModel:
 
 def _check_targets(model: nn.Module, member: Member, config: PeftConfig) -> None:
     """Refuse a target that names nothing: peft only complains when all of them do."""
-    targets = getattr(config, "target_modules", None)
-    if not isinstance(targets, (set, list, tuple)):
-        return
-    names = [name for name, _ in model.named_modules()]
-    for target in targets:
-        if not any(name == target or name.endswith(f".{target}") for name in names):
-            raise InputError(f"{member.method}: target {target!r} is no module of the model{suggest(target, names)}")
+    modules = [name for name, _ in model.named_modules()]
+    parameters = [public_name(model, name) for name, _ in model.named_parameters()]
+    for field_name, what, names in (
+        ("target_modules", "module", modules),
+        ("target_parameters", "parameter", parameters),
+    ):
+        targets = getattr(config, field_name, None)
+        for target in targets if isinstance(targets, (set, list, tuple)) else ():
+            if not any(name == target or name.endswith(f".{target}") for name in names):
+                near = suggest(target, names)
+                raise InputError(f"{member.method}: target {target!r} is no {what} of the model{near}")
+    saved = getattr(config, "modules_to_save", None) or ()
+    # One is enough: for classifiers peft writes down several names that a head may have.
+    if saved and not any(name.rpartition(".")[2] == part or name.endswith(part) for part in saved for name in modules):
+        raise InputError(f"{member.method}: modules_to_save {sorted(saved)} are no modules of the model")

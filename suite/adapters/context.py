@@ -8,11 +8,18 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
+from peft import PeftModel
+from peft.utils import PeftType
 from torch import nn
 from torch.utils.checkpoint import checkpoint as torch_checkpoint
 
 from suite.adapters.blocks import block_names
 from suite.adapters.handle import DERIVED, Context, base_of, handle_of
+from suite.adapters.naming import suggest
+from suite.errors import InputError
+
+# These put their prompt into the key-value cache.
+CACHE_PROMPTS = {PeftType.PREFIX_TUNING, PeftType.CARTRIDGE}
 
 
 @contextmanager
@@ -75,9 +82,22 @@ def enable_checkpointing(model: nn.Module, blocks: Sequence[str] | None = None) 
         model: a model with adapters.
         blocks: names of modules to recompute; by default what the library of the model does (transformers,
             diffusers), else every block of its largest block list.
+
+    Raises:
+        InputError: a block is no module of the model, or the active method cannot be checkpointed.
     """
-    checkpoint = Checkpoint(handle_of(model).context)
-    base = base_of(model)
+    handle, base = handle_of(model), base_of(model)
+    if isinstance(model, PeftModel) and model.peft_type in CACHE_PROMPTS and handle.active:
+        raise InputError(
+            f"{model.peft_type.value.lower()} works through the key-value cache, which checkpointing switches off: "
+            "train without checkpointing, or by another method"
+        )
+    names = dict(base.named_modules())
+    for name in blocks or ():
+        if name not in names:
+            raise InputError(f"block {name!r} is no module of the model{suggest(name, names)}")
+    checkpoint = Checkpoint(handle.context)
+    handle.checkpointed = True
     if blocks is None and hasattr(base, "gradient_checkpointing_enable"):
         base.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": checkpoint.snapshot})
     elif blocks is None and hasattr(base, "enable_gradient_checkpointing"):
@@ -86,3 +106,17 @@ def enable_checkpointing(model: nn.Module, blocks: Sequence[str] | None = None) 
         for name in blocks if blocks is not None else block_names(base):
             block = base.get_submodule(name)
             block.forward = _CheckpointedForward(block, checkpoint)
+
+
+def disable_checkpointing(model: nn.Module) -> None:
+    """Take back what `enable_checkpointing` did, if it was called."""
+    if not handle_of(model).checkpointed:
+        return
+    base = base_of(model)
+    for module in base.modules():
+        if isinstance(module.__dict__.get("forward"), _CheckpointedForward):
+            del module.forward
+    for name in ("gradient_checkpointing_disable", "disable_gradient_checkpointing"):
+        if hasattr(base, name):
+            getattr(base, name)()
+    handle_of(model).checkpointed = False

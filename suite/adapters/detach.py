@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 from peft import PeftModel
+from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
 
+from suite.adapters import biases
 from suite.adapters.bypass import settle_fast_paths
 from suite.adapters.carriers.child import ChildLayer
+from suite.adapters.context import disable_checkpointing
 from suite.adapters.handle import (
     ATTRIBUTE,
     Attachment,
@@ -17,12 +21,12 @@ from suite.adapters.handle import (
     adapters_on,
     auxiliary_layers,
     base_of,
+    check_unmerged,
     handle_of,
 )
 from suite.adapters.registry import method_info
 from suite.adapters.switching import apply_active
 from suite.adapters.wrapper import forget, wrapped_members
-from suite.errors import InputError
 
 
 def detach(model: nn.Module, name: str | None = None) -> nn.Module:
@@ -34,23 +38,18 @@ def detach(model: nn.Module, name: str | None = None) -> nn.Module:
     """
     handle, base = handle_of(model), base_of(model)
     for attachment in [handle.attachment(name)] if name is not None else list(handle.attachments.values()):
-        _check_not_merged(model, attachment)
+        check_unmerged(model, "detaching", {member.adapter for member in attachment.members})
         remove(model, attachment)
         handle.active = [other for other in handle.active if other != attachment.name]
     if handle.attachments:
         result = model if wrapped_members(handle) else base
         apply_active(result)
         return result
+    disable_checkpointing(base)
     delattr(base, ATTRIBUTE)
     if hasattr(base, "_hf_peft_config_loaded"):
         base._hf_peft_config_loaded = False
     return base
-
-
-def _check_not_merged(model: nn.Module, attachment: Attachment) -> None:
-    adapters = {member.adapter for member in attachment.members}
-    if any(adapters & set(layer.merged_adapters) for _, layer in adapter_layers(model)):
-        raise InputError(f"adapter {attachment.name!r} is merged into the weights: call unmerge before detaching")
 
 
 def remove(model: nn.Module, attachment: Attachment) -> None:
@@ -59,16 +58,22 @@ def remove(model: nn.Module, attachment: Attachment) -> None:
     base = base_of(model)
     handle: Handle = getattr(base, ATTRIBUTE)
     staying = {member.adapter for other in handle.attachments.values() for member in other.members} - adapters
+    inside = {id(getattr(auxiliary, "token_adapter", None)) for auxiliary in auxiliary_layers(base)}
     for name, layer in reversed(adapter_layers(base)):
+        if id(layer) in inside:
+            continue
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Adapter .* was active which is now deleted")
             for adapter in adapters & adapters_on(layer):
                 layer.delete_adapter(adapter)
         if not adapters_on(layer) & staying:
             _unwrap(base, name, layer)
-    for auxiliary in auxiliary_layers(base):
-        for adapter in adapters:
-            auxiliary.delete_adapter(adapter, new_active_adapters=None)
+    for name, auxiliary in reversed([*base.named_modules()]):
+        if isinstance(auxiliary, AuxiliaryTrainingWrapper):
+            _leave_auxiliary(base, name, auxiliary, adapters)
+    biases.switch(model, [adapter for adapter, taken in handle.biases.items() if taken.on and adapter not in adapters])
+    for adapter in adapters:
+        handle.biases.pop(adapter, None)
     if isinstance(model, PeftModel):
         for member in attachment.members:
             if not method_info(member.method).in_place:
@@ -80,6 +85,17 @@ def remove(model: nn.Module, attachment: Attachment) -> None:
         del base.peft_config
     handle.attachments.pop(attachment.name, None)
     settle_fast_paths(base)
+
+
+def _leave_auxiliary(model: nn.Module, name: str, auxiliary: Any, adapters: set[str]) -> None:
+    """Take adapters off one of peft's wrappers of whole modules or tokens, and the wrapper where it is then empty."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Adapter .* was active which is now deleted")
+        for adapter in adapters & set(auxiliary._adapters):
+            auxiliary.delete_adapter(adapter, new_active_adapters=None)
+    if not auxiliary._adapters:
+        parent, _, child = name.rpartition(".")
+        setattr(model.get_submodule(parent), child, auxiliary.original_module)
 
 
 def _unwrap(model: nn.Module, name: str, layer: nn.Module) -> None:

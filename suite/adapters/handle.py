@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import PeftModel
@@ -15,6 +15,9 @@ from torch import nn
 
 from suite.adapters.naming import suggest
 from suite.errors import InputError
+
+if TYPE_CHECKING:
+    from suite.adapters.biases import Biases
 
 ATTRIBUTE = "_suite_adapters"
 
@@ -45,10 +48,9 @@ class Context:
                 cache[key] = make()
         return cache[key]
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Context:
-        # The values belong to a forward that is running on the original; a read-only mapping has no copy anyway.
-        memo[id(self)] = twin = Context()
-        return twin
+    def __reduce__(self) -> tuple[type[Context], tuple[()]]:
+        # The values belong to a forward that is running on the original: a copy, deep or pickled, starts without.
+        return Context, ()
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,8 @@ class Handle:
     base_fingerprint: str | None = None
     base_class: str = ""
     context: Context = field(default_factory=Context)
+    biases: dict[str, Biases] = field(default_factory=dict)
+    checkpointed: bool = False
 
     def attachment(self, name: str | None) -> Attachment:
         """The attachment called `name`, or the only active one for None.
@@ -95,12 +99,12 @@ class Handle:
             raise InputError(f"no adapter {name!r} on this model{suggest(name, self.attachments)} (attached: {known})")
         return self.attachments[name]
 
-    def active_adapters(self) -> list[str]:
-        """The tensor-level adapter names that take part in the forward, in attach order."""
+    def active_adapters(self, active: Sequence[str] | None = None) -> list[str]:
+        """The tensor-level adapter names that take part in the forward (with others active: would), in attach order."""
         return [
             member.adapter
             for name, attachment in self.attachments.items()
-            if name in self.active
+            if name in (self.active if active is None else active)
             for member in attachment.members
         ]
 
@@ -124,6 +128,19 @@ def base_of(model: nn.Module) -> nn.Module:
     return model.base_model if model._is_prompt_learning else model.base_model.model
 
 
+def public_name(model: nn.Module, name: str) -> str:
+    """The name that a tensor or module of `model` has in the bare base, whatever adapters are around it."""
+    kept = []
+    module: Any = model
+    for part in name.split("."):
+        around = isinstance(module, BaseTunerLayer) and part == "base_layer"
+        around |= isinstance(module, AuxiliaryTrainingWrapper) and part in ("original_module", "token_adapter")
+        if not around:
+            kept.append(part)
+        module = getattr(module, part, None)
+    return ".".join(kept)
+
+
 def adapter_layers(model: nn.Module) -> list[tuple[str, BaseTunerLayer]]:
     """Every peft tuner layer of the model with its dotted name, outermost first."""
     return [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
@@ -144,6 +161,19 @@ def base_modules(model: nn.Module) -> dict[str, nn.Module]:
 
     visit("", model)
     return found
+
+
+def check_unmerged(model: nn.Module, doing: str, adapters: set[str] | None = None) -> None:
+    """Refuse to do something while adapters (or only those of a set) are merged.
+
+    Raises:
+        InputError: one is.
+    """
+    merged = {adapter for _, layer in adapter_layers(model) for adapter in layer.merged_adapters}
+    if adapters is not None:
+        merged &= adapters
+    if merged:
+        raise InputError(f"adapters {sorted(merged)} are merged into the weights: call unmerge before {doing}")
 
 
 def auxiliary_layers(model: nn.Module) -> list[AuxiliaryTrainingWrapper]:

@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from typing import Any, Literal
 
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -242,8 +243,10 @@ def quantize_model(
             Layers whose rows are no whole number of blocks of 64 are ours whatever the backend.
 
     Raises:
-        InputError: bitsandbytes is asked for and not installed.
+        InputError: bitsandbytes is asked for and not installed, or the model carries adapters already.
     """
+    if any(isinstance(module, BaseTunerLayer) for module in model.modules()):
+        raise InputError("the model carries adapters, whose layers would be packed too: quantize it before attaching")
     installed = find_spec("bitsandbytes") is not None
     if backend == "bitsandbytes" and not installed:
         raise InputError("bitsandbytes is not installed; pip install 'peft-suite[quantization]', or take backend torch")

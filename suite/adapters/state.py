@@ -13,6 +13,7 @@ from peft.tuners.tuners_utils import (
 )
 from torch import Tensor, nn
 
+from suite.adapters.biases import foreign_biases, only
 from suite.adapters.handle import ATTRIBUTE, Member, adapters_on, base_of
 from suite.adapters.registry import method_info
 from suite.errors import InputError
@@ -34,11 +35,14 @@ def saved_state(model: nn.Module, member: Member) -> dict[str, Tensor]:
     config = carrier.peft_config[member.adapter]
     reference, config.base_model_name_or_path = config.base_model_name_or_path, None  # peft would ask the hub about it
     try:
-        state = get_peft_model_state_dict(carrier, adapter_name=member.adapter)
+        with only(model, member.adapter):
+            state = get_peft_model_state_dict(carrier, adapter_name=member.adapter)
     finally:
         config.base_model_name_or_path = reference
     prefix = "" if isinstance(carrier, PeftModel) else PREFIX
-    return {prefix + _without_foreign_layers(carrier, key, member.adapter): value for key, value in state.items()}
+    foreign = foreign_biases(model, member.adapter)
+    named = {_without_foreign_layers(carrier, key, member.adapter): value for key, value in state.items()}
+    return {prefix + name: value for name, value in named.items() if name.removeprefix(PREFIX) not in foreign}
 
 
 def load_saved_state(model: nn.Module, member: Member, state: Mapping[str, Tensor], source: str) -> None:
@@ -55,7 +59,8 @@ def load_saved_state(model: nn.Module, member: Member, state: Mapping[str, Tenso
     for key in _nested_keys(carrier, member):
         nested[prefix + _without_foreign_layers(carrier, key, member.adapter)] = key
     remapped = {nested.get(key, key.removeprefix(prefix)): value for key, value in state.items()}
-    set_peft_model_state_dict(carrier, remapped, adapter_name=member.adapter)
+    with only(model, member.adapter):
+        set_peft_model_state_dict(carrier, remapped, adapter_name=member.adapter)
 
 
 def _nested_keys(carrier: nn.Module, member: Member) -> list[str]:

@@ -7,10 +7,11 @@ import os
 from pathlib import Path
 
 from peft import PeftConfig
+from peft.utils.other import get_pattern_key
 from torch import nn
 
 from suite.adapters.carriers.base import TunerLayer
-from suite.adapters.handle import Member, adapter_layers, adapters_on, handle_of
+from suite.adapters.handle import Member, adapter_layers, adapters_on, check_unmerged, handle_of, public_name
 from suite.adapters.state import carrier_of, compare, load_saved_state, saved_state
 from suite.adapters.storage import check_base, member_parts, read_config, read_manifest, read_weights
 from suite.adapters.ties import tie
@@ -21,6 +22,7 @@ FREE = {
     "auto_mapping",
     "base_model_name_or_path",
     "exclude_modules",
+    "alpha_pattern",
     "inference_mode",
     "init_lora_weights",
     "init_weights",
@@ -31,7 +33,7 @@ FREE = {
     "task_type",
     "use_rslora",
 }
-FREE_OURS = FREE | {"alpha", "alpha_pattern", "dropout", "init", "scaling", "select"}
+FREE_OURS = FREE | {"alpha", "dropout", "init", "scaling", "select"}
 
 
 def swap(model: nn.Module, folder: str | os.PathLike[str], *, name: str | None = None) -> None:
@@ -47,9 +49,7 @@ def swap(model: nn.Module, folder: str | os.PathLike[str], *, name: str | None =
     """
     folder = Path(folder)
     attachment = handle_of(model).attachment(name)
-    names = {member.adapter for member in attachment.members}
-    if any(names & set(layer.merged_adapters) for _, layer in adapter_layers(model)):
-        raise InputError(f"adapter {attachment.name!r} is merged into the weights: call unmerge before swapping")
+    check_unmerged(model, "swapping", {member.adapter for member in attachment.members})
     manifest = read_manifest(folder)
     check_base(model, manifest, folder)
     parts = member_parts(folder, manifest)
@@ -81,11 +81,14 @@ def _take_settings(model: nn.Module, member: Member, config: PeftConfig) -> None
     carrier = carrier_of(model, member)
     config.inference_mode = carrier.peft_config[member.adapter].inference_mode
     carrier.peft_config[member.adapter] = config
-    for _, layer in adapter_layers(model):
+    for name, layer in adapter_layers(model):
         if member.adapter not in adapters_on(layer):
             continue
         if isinstance(layer, TunerLayer):
             layer.settings[member.adapter] = config
         elif hasattr(config, "lora_alpha") and member.adapter in getattr(layer, "scaling", {}):
             rank = layer.r[member.adapter]
-            layer.scaling[member.adapter] = config.lora_alpha / (rank**0.5 if config.use_rslora else rank)
+            pattern = config.alpha_pattern or {}
+            alpha = pattern.get(get_pattern_key(pattern.keys(), public_name(model, name)), config.lora_alpha)
+            layer.lora_alpha[member.adapter] = alpha
+            layer.scaling[member.adapter] = alpha / (rank**0.5 if config.use_rslora else rank)

@@ -7,12 +7,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from peft import PeftModel
+from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
 
+from suite.adapters import biases
 from suite.adapters.bypass import settle_fast_paths
 from suite.adapters.carriers.base import TunerLayer
 from suite.adapters.carriers.selected_entries import SelectedEntries
-from suite.adapters.handle import ATTRIBUTE, adapter_layers, adapters_on, auxiliary_layers, handle_of
+from suite.adapters.handle import ATTRIBUTE, adapter_layers, adapters_on, auxiliary_layers, check_unmerged, handle_of
 from suite.adapters.merge import fold, unfold
 from suite.adapters.wrapper import switch_wrapper, wrapped_members, wrapper_disabled
 from suite.errors import InputError
@@ -39,18 +41,35 @@ def activate(model: nn.Module, *names: str, trainable: bool | None = None) -> No
         trainable: whether they train; None keeps what they were attached or loaded with.
 
     Raises:
-        InputError: there is no such adapter, or an adapter is merged.
+        InputError: there is no such adapter, an adapter is merged, or two of them own the same module or tensor.
+            What was active stays so.
     """
     handle = handle_of(model)
     chosen = [handle.attachment(name) for name in names]
-    merged = sorted({adapter for _, layer in adapter_layers(model) for adapter in layer.merged_adapters})
-    if merged:
-        raise InputError(f"adapters {merged} are merged into the weights: call unmerge before switching")
-    if trainable is not None:
-        for attachment in chosen:
-            attachment.trainable = trainable
-    handle.active = [attachment.name for attachment in handle.attachments.values() if attachment in chosen]
-    apply_active(model)
+    check_unmerged(model, "switching")
+    active = [attachment.name for attachment in handle.attachments.values() if attachment in chosen]
+    _check_owners(model, handle.active_adapters(active))
+    previous, flags = handle.active, [attachment.trainable for attachment in chosen]
+    for attachment in chosen:
+        attachment.trainable = attachment.trainable if trainable is None else trainable
+    handle.active = active
+    try:
+        apply_active(model)
+    except InputError:
+        handle.active = previous
+        for attachment, flag in zip(chosen, flags, strict=True):
+            attachment.trainable = flag
+        apply_active(model)
+        raise
+
+
+def _check_owners(model: nn.Module, order: Sequence[str]) -> None:
+    """Refuse two adapters that would each put a module of its own into the same place."""
+    for name, auxiliary in model.named_modules():
+        if isinstance(auxiliary, AuxiliaryTrainingWrapper):
+            owners = [adapter for adapter in order if adapter in auxiliary._adapters]
+            if len(owners) > 1:
+                raise InputError(f"{name} is owned by {owners}, only one of them can be active")
 
 
 def apply_active(model: nn.Module) -> None:
@@ -74,6 +93,10 @@ def apply_active(model: nn.Module) -> None:
     for auxiliary in auxiliary_layers(model):
         _activate_auxiliary(auxiliary, order, frozen)
     settle_fast_paths(model)
+    biases.switch(model, order)
+    for adapter in handle.biases:
+        for parameter in biases.parameters(model, adapter).values():
+            parameter.requires_grad_(adapter in order and adapter not in frozen)
 
 
 def _activate_auxiliary(auxiliary: Any, order: Sequence[str], frozen: set[str]) -> None:
@@ -96,6 +119,9 @@ def disabled(model: nn.Module) -> Iterator[nn.Module]:
         layer.enable_adapters(False)
     settle_fast_paths(model)
     handle = getattr(model, ATTRIBUTE, None)
+    on = [adapter for adapter, taken in handle.biases.items() if taken.on] if handle else []
+    if on:
+        biases.switch(model, [])
     bare: AbstractContextManager[None] = nullcontext()
     if handle is not None and isinstance(model, PeftModel) and wrapped_members(handle):
         bare = wrapper_disabled(model, handle)
@@ -108,6 +134,8 @@ def disabled(model: nn.Module) -> Iterator[nn.Module]:
         settle_fast_paths(model)
         for layer, names in reversed(merged):
             fold(layer, names)
+        if on:
+            biases.switch(model, on)
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
 

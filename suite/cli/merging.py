@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from suite.errors import InputError
 from suite.files import Kind, atomic_folder, check_replaceable
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 RECORD = "suite_merge.json"
 MERGED = Kind("a merged model", RECORD)
@@ -24,7 +24,8 @@ def merge(reference: str, out: Path, *, name: str | None, domain: str | None, ba
 
     Raises:
         InputError: a reference names nothing, the adapter names no base or cannot be merged, the bundle holds several
-            alternatives and `name` chooses none, or the base is of no kind that can be loaded alone.
+            alternatives and `name` chooses none, the base is of no kind that can be loaded alone, or `out` holds
+            files that are no part of a merged model.
     """
     from suite import adapters, hub
 
@@ -36,13 +37,38 @@ def merge(reference: str, out: Path, *, name: str | None, domain: str | None, ba
     carrier = adapters.load(load_base(source), folder)
     adapters.merge(carrier)
     model = load_base(source)
-    merged = {key.replace(".base_layer.", "."): value for key, value in carrier.state_dict().items()}
-    model.load_state_dict({key: merged[key] for key in model.state_dict()}, assign=True)
+    _fill(model, adapters.merged_state(carrier))
     with atomic_folder(out, MERGED) as target:
         save_base(model, target, source)
         record = {"base": base, "adapter": reference, "name": name, "domain": domain}
         (target / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return out
+
+
+def _fill(model: nn.Module, merged: Mapping[str, Tensor]) -> None:
+    """Give a fresh base the merged weights.
+
+    Raises:
+        InputError: the adapter needs what the base, written as an ordinary model, has no place for: a bias where its
+            layers have none, or a weight of its own where two of the base's are one.
+    """
+    state = model.state_dict()
+    lacking = [key for key, tensor in merged.items() if key not in state and tensor.any()]
+    if lacking:
+        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        raise InputError(
+            f"cannot be merged: {type(model).__name__} has no place for {lacking[0]}{more}, which the adapter adds; "
+            "use it as an adapter"
+        )
+    model.load_state_dict({key: merged[key] for key in state}, assign=True)
+    if hasattr(model, "tie_weights"):
+        model.tie_weights()  # as whoever loads it will
+    for key, tensor in model.state_dict().items():
+        if tensor.data_ptr() != merged[key].data_ptr() and not tensor.equal(merged[key]):
+            raise InputError(
+                f"cannot be merged: {key} is one with another weight of {type(model).__name__}, and the adapter "
+                "changes only one of the two; use it as an adapter"
+            )
 
 
 def swap(folder: Path, reference: str, *, name: str | None, domain: str | None) -> Path:

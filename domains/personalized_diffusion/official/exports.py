@@ -220,7 +220,7 @@ def merged(given: Sequence[tuple[Path, float]], out: Path, base: str | Path | No
             set_strength(network, strength, member.adapter)
     adapters.activate(network, *names)
     adapters.merge(network)
-    state = {key.replace(".base_layer.", "."): value for key, value in network.state_dict().items()}
+    state = adapters.merged_state(network)
     target.load_state_dict({key: state[key] for key in target.state_dict()})
     pipe = plain.pipeline().to(getattr(torch, dtype))
     with atomic_folder(out) as folder:
