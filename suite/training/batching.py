@@ -13,10 +13,21 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, S
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from suite.errors import InputError
-from suite.training.randomness import derive, reseed
+from suite.training.randomness import current_seed, derive, reseed
 
 BUCKET = 50
 """Batches that are sorted by length together: enough to save padding, few enough to keep the order random."""
+
+
+_SAID = {
+    "size": "on {} samples and now finds {}; resume it on the same data",
+    "batch": "with batches of {} samples over all devices and now has {}; resume it with the same batch_size",
+    "tokens": "with max_tokens and ranks {} and now has {}; resume it with the same",
+    "shuffle": "with batches that were shuffled: {}, and now are: {}; resume it with the same loader",
+    "bucketed": "with batches that were bucketed by length: {}, and now are: {}; resume it with the same loader",
+    "drop_last": "with drop_last {} and now has {}; resume it with the same loader",
+}
+"""How a loader that differs from the one before is refused, by what differs."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +59,8 @@ class ResumableBatches(Sampler[list[Draw]]):
         size: number of samples.
         batch_size: samples a rank; with `max_tokens` the most samples a rank.
         shuffle: a new order every epoch; otherwise the order of the data.
-        seed: of the order and of the samples' transforms.
+        seed: of the order and of the samples' transforms; None is the seed of the run that takes the batches, and
+            outside of one the state of torch's generator at the start.
         lengths: (size,) lengths; batches are then made of samples of similar length.
         max_tokens: with `lengths`: the most tokens of a batch, padding included.
         drop_last: leave out the last global batch when it is not full.
@@ -63,7 +75,7 @@ class ResumableBatches(Sampler[list[Draw]]):
         batch_size: int,
         *,
         shuffle: bool = True,
-        seed: int = 0,
+        seed: int | None = 0,
         lengths: Sequence[int] | None = None,
         max_tokens: int | None = None,
         drop_last: bool = False,
@@ -82,11 +94,23 @@ class ResumableBatches(Sampler[list[Draw]]):
                 raise InputError(
                     f"a sample of {longest} tokens exceeds max_tokens {max_tokens}; cut it or raise the limit"
                 )
-        self.size, self.batch_size, self.shuffle, self.seed = size, batch_size, shuffle, seed
+        self.size, self.batch_size, self.shuffle = size, batch_size, shuffle
+        self._seed, self._initial_seed = seed, torch.initial_seed()
         self.lengths, self.max_tokens, self.drop_last = lengths, max_tokens, drop_last
         self.epoch = 0
         self.delivered = 0
-        self._planned: tuple[tuple[int, int], list[list[int]]] | None = None
+        self._planned: tuple[tuple[int, ...], list[list[int]]] | None = None
+
+    @property
+    def seed(self) -> int:
+        """Of the order and of the samples' transforms.
+
+        Looked up on use: processes of one run make their loaders each for itself, with generators that differ.
+        """
+        if self._seed is not None:
+            return self._seed
+        known = current_seed()
+        return self._initial_seed if known is None else known
 
     @property
     def sampler(self) -> ResumableBatches:
@@ -118,21 +142,39 @@ class ResumableBatches(Sampler[list[Draw]]):
         rank, _ = _rank_and_world()
         return rank >= len(self._plan()[position])
 
-    def state_dict(self) -> dict[str, int]:
-        return {"epoch": self.epoch, "delivered": self.delivered, "seed": self.seed, "size": self.size}
+    def state_dict(self) -> dict[str, Any]:
+        return {"epoch": self.epoch, "delivered": self.delivered, "seed": self.seed, **self._facts()}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        if state["size"] != self.size:
-            raise InputError(
-                f"the run was started on {state['size']} samples and now finds {self.size}; resume it on the same data"
-            )
-        self.epoch, self.delivered, self.seed = state["epoch"], state["delivered"], state["seed"]
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on after the batches that were delivered.
+
+        Raises:
+            InputError: they were cut from the data in another way, so that the same count means other samples.
+        """
+        now = self._facts()
+        for name, words in _SAID.items():
+            if name in state and state[name] != now[name]:
+                raise InputError(f"the run was started {words.format(state[name], now[name])}")
+        self.epoch, self.delivered, self._seed = state["epoch"], state["delivered"], state["seed"]
         self._planned = None
+
+    def _facts(self) -> dict[str, Any]:
+        """What, beside the seed, decides which samples lie in which batch."""
+        _, world = _rank_and_world()
+        return {
+            "size": self.size,
+            "batch": self.batch_size * world,
+            # Tokens are counted for each rank, so that the same limit over other ranks cuts other batches.
+            "tokens": None if self.max_tokens is None else (self.max_tokens, world),
+            "shuffle": self.shuffle,
+            "bucketed": self.lengths is not None,
+            "drop_last": self.drop_last,
+        }
 
     def _plan(self) -> list[list[int]]:
         """The epoch's global batches; kept until the epoch or the number of ranks changes."""
         _, world = _rank_and_world()
-        key = (self.epoch if self.shuffle else 0, world)
+        key = (self.epoch if self.shuffle else 0, world, self.seed)
         if self._planned is None or self._planned[0] != key:
             self._planned = key, self._global_batches(world)
         return self._planned[1]
@@ -174,6 +216,23 @@ class ResumableBatches(Sampler[list[Draw]]):
         return batches
 
 
+class ResumableLoader(StatefulDataLoader):
+    """torchdata's loader, whose saved position is for as many workers as it was saved with."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on at a saved position.
+
+        Raises:
+            InputError: it was saved with another number of workers.
+        """
+        before = state_dict.get("_snapshot", {}).get("_main_snapshot", {}).get("_num_workers", 0)
+        if before != self.num_workers:
+            raise InputError(
+                f"the run was started with num_workers {before} and now has {self.num_workers}; resume it with the same"
+            )
+        super().load_state_dict(state_dict)
+
+
 def loader(
     dataset: Any,
     batch_size: int,
@@ -185,7 +244,7 @@ def loader(
     collate_fn: Callable[[list[Any]], Any] | None = None,
     num_workers: int = 0,
     seed: int | None = None,
-) -> StatefulDataLoader:
+) -> ResumableLoader:
     """A data loader that resumes exactly: torchdata's loader over `ResumableBatches`.
 
     Args:
@@ -197,18 +256,18 @@ def loader(
         drop_last: leave out a last batch that is not full.
         collate_fn: from a list of samples to a batch.
         num_workers: processes that load.
-        seed: of order and transforms; None is the seed of the run.
+        seed: of order and transforms; None is the seed of the run, wherever the loader is made.
     """
     sampler = ResumableBatches(
         len(dataset),
         batch_size,
         shuffle=shuffle,
-        seed=torch.initial_seed() if seed is None else seed,
+        seed=seed,
         lengths=lengths,
         max_tokens=max_tokens,
         drop_last=drop_last,
     )
-    return StatefulDataLoader(
+    return ResumableLoader(
         Seeded(dataset),
         batch_sampler=sampler,
         collate_fn=collate_fn,

@@ -123,7 +123,8 @@ class LastCheckpoint(Checkpoint):
         if inside_accumulation or validation_due or done == trainer.num_training_batches:
             return
         stopping = self._stopping(trainer)
-        if stopping or trainer.global_step % self.every == 0:
+        at_the_end = trainer.global_step == trainer.max_steps
+        if stopping or at_the_end or trainer.global_step % self.every == 0:
             self._save(trainer, stopping)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -134,7 +135,10 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer, self._stopping(trainer))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._save(trainer, self._stopping(trainer))
+        # Lightning ends the epoch also where max_steps or patience end the run in the middle of one: saved here, the
+        # run would leave out the epoch's other batches when its end is moved.
+        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            self._save(trainer, self._stopping(trainer))
 
     def _stopping(self, trainer: L.Trainer) -> bool:
         if trainer.world_size == 1:

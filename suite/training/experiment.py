@@ -24,7 +24,7 @@ from suite.training.interruption import Interrupted
 from suite.training.module import AdapterModule
 from suite.training.names import check_names
 from suite.training.opening import opened
-from suite.training.randomness import BatchSeeds, seed_all
+from suite.training.randomness import BatchSeeds, seed_all, seed_of_run
 from suite.training.resuming import check_same, goes_on
 
 RUNS = Path("runs")
@@ -125,7 +125,7 @@ def evaluate(config: ExperimentConfig, adapter: str | Path | None) -> dict[str, 
     recipe.configure_model()
     if adapter is not None:
         recipe.load_adapter(Path(adapter))
-    with quiet(), adapters.disabled(recipe.model) if adapter is None else nullcontext():
+    with seed_of_run(config.seed), quiet(), adapters.disabled(recipe.model) if adapter is None else nullcontext():
         trainer = L.Trainer(
             accelerator=config.trainer.accelerator,
             devices=1,

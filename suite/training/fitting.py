@@ -34,7 +34,7 @@ from suite.training.module import AdapterModule
 from suite.training.opening import opened
 from suite.training.procedure import Procedure
 from suite.training.progress import ProgressDisplay
-from suite.training.randomness import BatchSeeds, seed_all
+from suite.training.randomness import BatchSeeds, seed_all, seed_of_run
 from suite.training.reporting import write_report
 from suite.training.resuming import check_end, goes_on
 from suite.training.settings import TrainerConfig
@@ -90,7 +90,7 @@ def fit(
         recipe.procedures = tuple(procedures)
         recipe.prepare()
         seed_all(config.seed)
-        with stop_signal() as stop, quiet():
+        with seed_of_run(config.seed), stop_signal() as stop, quiet():
             parts = _Parts.of(config, run, stop, recipe, label)
             if parts.trainer.is_global_zero:
                 parts.lines.forget_after(step)

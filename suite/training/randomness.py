@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import lightning as L
@@ -15,6 +18,24 @@ def derive(seed: int, *path: object) -> int:
     """A 32-bit seed for one purpose of a run; the same (seed, path) gives the same on every machine."""
     text = "/".join(str(part) for part in (seed, *path))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
+
+
+_SEED_OF_RUN: ContextVar[int | None] = ContextVar("seed of the run", default=None)
+
+
+@contextmanager
+def seed_of_run(seed: int) -> Iterator[None]:
+    """Let data loaders that name no seed take this one in the block, wherever they were made."""
+    token = _SEED_OF_RUN.set(seed)
+    try:
+        yield
+    finally:
+        _SEED_OF_RUN.reset(token)
+
+
+def current_seed() -> int | None:
+    """The seed of the run that is going on, if one is."""
+    return _SEED_OF_RUN.get()
 
 
 def seed_all(seed: int) -> None:

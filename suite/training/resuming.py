@@ -20,7 +20,6 @@ MAY_CHANGE = frozenset(
         # Where and how the same numbers are computed.
         *(f"trainer.{name}" for name in ("accelerator", "strategy", "compile", "gradient_checkpointing")),
         *(f"trainer.{name}" for name in ("deterministic", "patience")),
-        "data.num_workers",
     }
 )
 """Settings that a resumed run takes as they now are; every other one decides what the run's steps compute."""
