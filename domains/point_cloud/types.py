@@ -1,15 +1,41 @@
-"""What point-cloud prediction is asked for. Imports neither torch nor numpy."""
+"""A cloud, and what point-cloud prediction is asked for. Imports neither torch nor numpy."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SAMPLES = 8192
+"""Points drawn from a mesh's surface."""
 
 Renderer = Literal["splat", "open3d"]
 
 Shading = Literal["height", "patches", "influence", "spectrum", "chunks"]
 """What a picture's colours tell: height; the nearest patch; how much of the pooled feature each patch gave; the energy
 of each patch in the upper half of the graph's spectrum; the chunk of each patch in Morton order."""
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Points of one file, in the file's order and units.
+
+    Attributes:
+        points: (N, 3) float64.
+        fields: every other value of a point by name, (N,) or (N, k), in the file's own dtype and order.
+        sampled: True where the points were drawn from a mesh's surface.
+        notes: what a user should know: dropped points, vertices used for a mesh without faces, and the like.
+    """
+
+    source: str
+    points: NDArray[np.float64]
+    fields: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    sampled: bool = False
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -34,7 +60,7 @@ class ClassificationQuery:
 
     top: int = 5
     vote: int = 1
-    samples: int = 8192
+    samples: int = SAMPLES
     seed: int | None = None
     up: Literal["y", "z"] = "y"
     strict: bool = False
@@ -69,7 +95,7 @@ class SegmentationQuery:
     """
 
     category: str = "auto"
-    samples: int = 8192
+    samples: int = SAMPLES
     seed: int | None = None
     up: Literal["y", "z"] = "y"
     strict: bool = False

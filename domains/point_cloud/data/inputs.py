@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from domains.point_cloud.data import clouds
-from domains.point_cloud.data.clouds import Cloud
+from domains.point_cloud.data.readers import formats
+from domains.point_cloud.types import Cloud
 from suite.errors import InputError
 from suite.prediction.inputs import STDIN, expanded, read_stdin, several
 from suite.prediction.loop import reason
@@ -56,7 +57,7 @@ def open_all(inputs: Any, *, samples: int, seed: int | None, strict: bool, up: s
         samples, strict, up: as `clouds.read` takes them.
         seed: of drawing from meshes; None follows from the content.
     """
-    for number, one in enumerate(expanded(several(inputs, np.ndarray, Cloud), tuple(clouds.READERS))):
+    for number, one in enumerate(expanded(several(inputs, np.ndarray, Cloud), tuple(formats.READERS))):
         source = _name(one, number)
         try:
             yield _open(one, source, samples=samples, seed=seed, strict=strict, up=up)

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from domains.point_cloud.data import clouds
 from domains.point_cloud.data import points as sampling
 from domains.point_cloud.data.inputs import Opened
+from domains.point_cloud.data.readers import formats
 from domains.point_cloud.model import forward
 from domains.point_cloud.model.manifest import BANK, Stated, from_manifest
 from domains.point_cloud.model.prior import PointPrior, prior_of
@@ -58,7 +58,7 @@ class CloudPredictor:
         prior: Point-PEFT's memory, where the adapter has one.
     """
 
-    suffixes: ClassVar[tuple[str, ...]] = tuple(clouds.READERS)
+    suffixes: ClassVar[tuple[str, ...]] = tuple(formats.READERS)
 
     def __init__(
         self,

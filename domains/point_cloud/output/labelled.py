@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domains.point_cloud.data.clouds import Cloud
+from domains.point_cloud.types import Cloud
 from suite.errors import InputError
 from suite.files import atomic_file
 from suite.media import points as drawing

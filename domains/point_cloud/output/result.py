@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domains.point_cloud.data.clouds import Cloud
 from domains.point_cloud.output.labelled import write_labelled
 from domains.point_cloud.output.pictures import SIZE, Drawing, legend, part_colors, picture, render, turntable
-from domains.point_cloud.types import ClassificationQuery, SegmentationQuery
+from domains.point_cloud.types import ClassificationQuery, Cloud, SegmentationQuery
 from suite.files import write_text
 from suite.media import sheets
 from suite.media.sheets import Pixels

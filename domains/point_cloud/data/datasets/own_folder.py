@@ -16,6 +16,7 @@ import numpy as np
 
 from domains.point_cloud.data import clouds
 from domains.point_cloud.data.datasets.cloud_set import SPLITS, CloudSet, Loaded, Options, hold_out, part_ids
+from domains.point_cloud.data.readers import formats
 from suite.errors import InputError
 
 PART_FIELDS = ("part", "parts", "label", "labels", "class", "classification", "scalar_label", "seg")
@@ -50,7 +51,7 @@ def read_folder(path: Path, split: str, options: Options) -> CloudSet:
     tops = list(given.values()) or [path]
     classes = sorted({folder.name for top in tops for folder in _folders(top) if _files(folder)})
     if not classes:
-        raise InputError(f"{path}: no clouds in folders named for their class (read: {' '.join(clouds.READERS)})")
+        raise InputError(f"{path}: no clouds in folders named for their class (read: {' '.join(formats.READERS)})")
     if not given:
         return _split(_listed(path, classes, [path], options), split, options)
     wanted = {"trainval": ("train", "val"), "val": ("val",) if "val" in given else ("train",)}.get(split, (split,))
@@ -202,4 +203,4 @@ def _folders(path: Path) -> list[Path]:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(f for f in folder.rglob("*") if f.is_file() and f.suffix.lower() in clouds.READERS)
+    return sorted(f for f in folder.rglob("*") if f.is_file() and f.suffix.lower() in formats.READERS)

@@ -1,0 +1,88 @@
+"""Meshes, read by trimesh (Open3D drops faces of OBJ files that are no triangles) and sampled by area with a seed."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from domains.point_cloud.types import Cloud
+from suite.errors import InputError
+
+MAX_POINTS = 200_000_000
+"""More points than this in a header are taken for a damaged file, before anything is allocated."""
+
+
+def sample_mesh(mesh: Any, count: int, seed: int, source: str) -> Cloud:
+    """Draw `count` points from the surface of a trimesh mesh, uniformly by area.
+
+    Raises:
+        InputError: the surface has no area.
+    """
+    import trimesh
+
+    finite = np.isfinite(mesh.vertices[mesh.faces]).all((1, 2))
+    area = np.where(finite, mesh.area_faces, 0.0)
+    if not area.sum() > 0:
+        raise InputError(f"{source}: the mesh's surface has no area (every face is degenerate)")
+    points, _ = trimesh.sample.sample_surface(mesh, count, face_weight=area, seed=seed)
+    notes = () if finite.all() else (f"{int((~finite).sum())} faces with NaN or infinite corners left out",)
+    return Cloud(source, np.asarray(points), sampled=True, notes=notes)
+
+
+def read_mesh(path: Path, samples: int, seed: int) -> Cloud:
+    """Points drawn from a mesh's surface; its vertices where it has no faces."""
+    import trimesh
+
+    check = {".off": _check_off, ".stl": _check_stl}.get(path.suffix.lower())
+    if check:
+        check(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        loaded = trimesh.load(path, process=False)
+        if isinstance(loaded, trimesh.Scene):
+            parts = [part for part in loaded.dump() if len(getattr(part, "vertices", ()))]
+            if not parts:
+                raise InputError(f"{path}: the scene holds no geometry")
+            faced = [part for part in parts if len(getattr(part, "faces", ()))]
+            loaded = trimesh.util.concatenate(faced or parts)
+    faces = getattr(loaded, "faces", None)
+    if faces is not None and len(faces):
+        if faces.max() >= len(loaded.vertices):
+            raise InputError(f"{path}: a face names vertex {int(faces.max())} of {len(loaded.vertices)}")
+        return sample_mesh(loaded, samples, seed, str(path))
+    vertices = np.asarray(getattr(loaded, "vertices", ()))
+    if len(vertices) == 0:
+        raise InputError(f"{path}: no vertices and no faces; is this a {path.suffix} file?")
+    return Cloud(str(path), vertices, notes=("no faces: its vertices are the cloud",))
+
+
+def _check_off(path: Path) -> None:
+    """OFF has no terminator and trimesh pads what is missing, so the body is counted against the header."""
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        rows = (line.split("#", 1)[0].split() for line in lines)
+        words = [word for row in rows for word in row]
+    if not words or not words[0].upper().endswith("OFF"):
+        raise InputError(f"{path}: no OFF header in the first line")
+    counts = words[1:4]
+    if len(counts) < 3 or not all(word.isdigit() for word in counts):
+        raise InputError(f"{path}: the OFF header must give the numbers of vertices, faces and edges")
+    vertices, faces = int(counts[0]), int(counts[1])
+    if max(vertices, faces) > MAX_POINTS:
+        raise InputError(f"{path}: the header announces {vertices} vertices and {faces} faces; the file is damaged")
+    if len(words) - 4 < 3 * vertices + 4 * faces:
+        wanted = f"{vertices} vertices and {faces} faces"
+        raise InputError(f"{path}: truncated: the header announces {wanted}, {len(words) - 4} values follow")
+
+
+def _check_stl(path: Path) -> None:
+    """A binary STL announces its triangles, 50 bytes each; trimesh reads a short one as an empty scene."""
+    with path.open("rb") as stream:
+        header = stream.read(84)
+    if header[:5].lower() == b"solid" or len(header) < 84:
+        return
+    announced, present = int.from_bytes(header[80:84], "little"), (path.stat().st_size - 84) // 50
+    if present < announced:
+        raise InputError(f"{path}: truncated: {announced} triangles announced, {present} follow")
