@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from suite.errors import InputError
+from suite.errors import InputError, one_line
 
 FILES = "files"
 _DEBRIS = re.compile(r"\.(?P<target>.+)\.[a-z0-9_]{8}\.(?P<kind>part|old)")
@@ -195,6 +196,25 @@ def _flush(path: Path) -> None:
             raise
     finally:
         os.close(handle)
+
+
+def read_json(path: str | os.PathLike[str], remedy: str = "") -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Args:
+        remedy: what to do where there is none, for the error.
+
+    Raises:
+        InputError: the file cannot be read, is no JSON, or holds something else than an object.
+    """
+    advice = f"; {remedy}" if remedy else ""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not valid JSON ({one_line(error)}){advice}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a JSON object, not {type(content).__name__}{advice}")
+    return content
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:

@@ -11,6 +11,7 @@ import torch
 
 from suite.devices import choose_device, choose_dtype
 from suite.errors import InputError
+from suite.files import read_json
 from suite.scores import Scores
 from suite.tables import aligned, csv_text, records_csv
 
@@ -62,3 +63,20 @@ def test_scores_are_one_folder_of_files(tmp_path):
     assert "a notice" in page and "Per relation" in page
     answer = scores.answer(tmp_path)
     assert answer["f1"] == 0.5 and len(answer["files"]) == 4 and answer["message"].startswith("f1  0.5000")
+
+
+def test_a_json_object_is_read_or_refused_in_one_line(tmp_path):
+    file = tmp_path / "a.json"
+    file.write_text('\ufeff{"a": 1}', encoding="utf-8")
+    assert read_json(file) == {"a": 1}
+    for content, complaint in (
+        ("{", "not valid JSON"),
+        ("[1]", "expected a JSON object, not list"),
+        ("\x00", "not valid"),
+    ):
+        file.write_text(content)
+        with pytest.raises(InputError, match=rf"a\.json: .*{complaint}.*; restore it$") as raised:
+            read_json(file, "restore it")
+        assert "\n" not in str(raised.value)
+    with pytest.raises(InputError, match="No such file"):
+        read_json(tmp_path / "absent.json")

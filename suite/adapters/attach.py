@@ -34,10 +34,10 @@ from suite.adapters.handle import (
 )
 from suite.adapters.naming import suggest
 from suite.adapters.nf4 import is_packed, secure_foreign_layers
-from suite.adapters.registry import build_config, method_info, method_of, one_line
+from suite.adapters.registry import build_config, method_info, method_of
 from suite.adapters.switching import activate, apply_active
 from suite.adapters.ties import tie
-from suite.errors import InputError
+from suite.errors import InputError, one_line
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from suite.adapters.carriers.child import ChildLayer
 from suite.adapters.carriers.weights import restore, snapshot
 from suite.adapters.handle import adapter_layers, base_of, handle_of, public_name
 from suite.adapters.nf4 import NF4Linear, is_packed
-from suite.adapters.registry import method_info, one_line
-from suite.errors import InputError
+from suite.adapters.registry import method_info
+from suite.errors import InputError, one_line
 
 
 def merge(model: nn.Module, *, safe: bool = True) -> None:

@@ -24,7 +24,7 @@ from peft.utils import PeftType, register_peft_method
 from torch import nn
 
 from suite.adapters.naming import suggest
-from suite.errors import InputError
+from suite.errors import InputError, one_line
 
 Kind = Literal["reparameterized", "additive", "selective", "prompt", "representation"]
 
@@ -196,8 +196,3 @@ def build_config(method: str, fields: Mapping[str, Any], targets: list[str] | st
         return config_class(**values)
     except (ValueError, TypeError, ImportError) as error:
         raise InputError(f"{method}: {one_line(error)}") from error
-
-
-def one_line(error: Exception) -> str:
-    """An exception's message on one line."""
-    return " ".join(str(error).split())

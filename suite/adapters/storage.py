@@ -22,12 +22,12 @@ from suite.adapters.attach import attach_configs
 from suite.adapters.detach import detach
 from suite.adapters.fingerprint import fingerprint
 from suite.adapters.handle import ATTRIBUTE, Attachment, Handle, Member, adapter_layers, handle_of
-from suite.adapters.registry import method_info, one_line
+from suite.adapters.registry import method_info
 from suite.adapters.state import carrier_of, load_saved_state, saved_state
 from suite.adapters.switching import activate
 from suite.adapters.ties import tie
-from suite.errors import InputError
-from suite.files import ADAPTER, atomic_folder
+from suite.errors import InputError, one_line
+from suite.files import ADAPTER, atomic_folder, read_json
 
 MANIFEST = "suite.json"
 CONFIG = "adapter_config.json"
@@ -161,13 +161,7 @@ def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
 def _read_json(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise InputError(f"{file.parent}: no {file.name} there, this is no adapter folder")
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: not valid JSON ({one_line(error)})") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{file}: expected a JSON object")
-    return content
+    return read_json(file)
 
 
 def load(

@@ -16,7 +16,7 @@ from transformers.utils import logging
 from suite import hub
 from suite.adapters.nf4 import quantize_model
 from suite.domain import load
-from suite.errors import InputError
+from suite.errors import InputError, first_line
 
 Quantize = Literal["nf4"]
 
@@ -30,7 +30,7 @@ def load_tokenizer(folder: Path) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, KeyError, ImportError) as error:
-        raise InputError(f"{folder}: no tokenizer that transformers reads ({_first_line(error)})") from error
+        raise InputError(f"{folder}: no tokenizer that transformers reads ({first_line(error)})") from error
     # Long documents are cut into chunks before they reach the model; the warning would only mislead.
     tokenizer.model_max_length = int(1e9)
     return tokenizer
@@ -92,7 +92,7 @@ def build_base(architecture: Mapping[str, Any]) -> nn.Module:
         configuration = getattr(kind, "config_class", None)
         return kind(configuration(**settings)) if configuration else kind(**settings)
     except (ValueError, TypeError, AttributeError, ImportError) as error:
-        raise InputError(f"architecture: {architecture['class']} cannot be built ({_first_line(error)})") from error
+        raise InputError(f"architecture: {architecture['class']} cannot be built ({first_line(error)})") from error
 
 
 @contextmanager
@@ -117,9 +117,5 @@ def _check_loadable(folder: Path, reference: str) -> None:
                 f"base {reference} needs code of its own (remote code), which is never run; choose another base"
             ) from error
         raise InputError(
-            f"base {reference}: {folder} is no model folder of transformers ({_first_line(error)})"
+            f"base {reference}: {folder} is no model folder of transformers ({first_line(error)})"
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

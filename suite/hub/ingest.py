@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 from suite.errors import InputError
-from suite.files import atomic_folder
+from suite.files import atomic_folder, read_json
 from suite.hub import archives, checksums, formats, paths, weights
 from suite.hub.index import Entry
 
@@ -86,7 +85,7 @@ def _lone_file(file: Path, name: str) -> Path:
 def _checked_adapter(folder: Path, name: str) -> Path:
     """An adapter whose configurations are JSON and whose weights are whole; pickled weights are converted."""
     for config in [*folder.rglob("adapter_config.json"), *folder.glob("suite.json")]:
-        _check_json(config, name)
+        read_json(config, f"{name} is damaged: save or fetch it again")
     folder = _without_pickles(folder)
     parts = [config.parent for config in folder.rglob("adapter_config.json")]
     if not parts:
@@ -96,15 +95,6 @@ def _checked_adapter(folder: Path, name: str) -> Path:
             raise InputError(f"{name} lacks its weights: no {_WEIGHTS}.safetensors in {part}; save or fetch it again")
     _check_headers(folder, name)
     return folder
-
-
-def _check_json(path: Path, name: str) -> None:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"{name} is damaged: {path} is not JSON ({error}); save or fetch it again") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{name} is damaged: {path} holds no JSON object; save or fetch it again")
 
 
 def _check_headers(folder: Path, name: str) -> None:

@@ -14,7 +14,7 @@ from lightning.fabric.plugins.io import CheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 from torch.utils._pytree import tree_leaves
 
-from suite.errors import InputError
+from suite.errors import InputError, first_line
 from suite.files import replace_durably
 from suite.training.folder import unfinished
 from suite.training.interruption import StopRequested, StopSignal
@@ -70,7 +70,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     # An archive with a changed bit can ask for a password or for a way of packing that does not exist.
     except (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, OSError, NotImplementedError) as error:
         raise InputError(
-            f"{path} is damaged ({_first_line(error)}) and cannot be resumed; put back a copy of it, or train anew"
+            f"{path} is damaged ({first_line(error)}) and cannot be resumed; put back a copy of it, or train anew"
         ) from error
     try:
         content = torch.load(path, weights_only=True, map_location="cpu")
@@ -80,10 +80,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if missing:
         raise InputError(f"{path} is no checkpoint of a training: it holds no {missing[0]}; name the run's own folder")
     return content
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]
 
 
 class LastCheckpoint(Checkpoint):

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from domains.relation_extraction.data.readers.opened import Source
+from domains.relation_extraction.data.readers.opened import Opened as Source
 from suite.errors import InputError
 from tests.relation_extraction.reading import DOCRED, annotate, error, lines, read, write
 

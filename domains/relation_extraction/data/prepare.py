@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
+from domains.relation_extraction.data.documents import Document
 from domains.relation_extraction.data.documents import pretokenize as bring_into_shape
 from domains.relation_extraction.data.readers import read_documents
-from domains.relation_extraction.data.samples import Split, build_samples
+from domains.relation_extraction.data.samples import Sample, Split, build_samples
 from domains.relation_extraction.data.sources import labelled_documents
 from domains.relation_extraction.model.paradigms import find as find_protocol
 from domains.relation_extraction.model.protocol import OFFICIAL, Layout, Protocol
 from domains.relation_extraction.model.schema import Schema
 from suite.errors import InputError
-from suite.files import atomic_file, write_text
+from suite.files import atomic_file, read_json, write_text
 
 _INFO = "dataset_info.json"
 _COLUMNS = {"prompt": "instruction", "query": "input", "response": "output", "history": "history"}
@@ -74,13 +76,10 @@ def prepare(
     relations = Schema.load(schema)
     if relation_descriptions is not None:
         relations = relations.with_descriptions(relation_descriptions)
-    how = ("docred" if chosen.family == OFFICIAL else "none") if pretokenize == "auto" else pretokenize
     title = _title(name or ("stdin" if source == "-" else Path(source).stem))
     info = _read_info(out / _INFO)
-    if source == "-":
-        documents = read_documents(source, schema=relations, format=format, encoding=encoding, labelled=True)
-    else:
-        documents = labelled_documents(source, relations, format=format, encoding=encoding)
+    how = ("docred" if chosen.family == OFFICIAL else "none") if pretokenize == "auto" else pretokenize
+    documents = _documents(source, relations, format, encoding)
     samples = build_samples(
         (bring_into_shape(document, how) for document in documents),
         chosen,
@@ -93,22 +92,7 @@ def prepare(
         official_duplicates=official_duplicates,
     )
     paths = {adapter: out / f"{title}_{adapter}_{split}.jsonl" for adapter in _adapters(chosen, layout)}
-    count = dict.fromkeys(paths, 0)
-    used = 0
-    with ExitStack() as stack:
-        files: dict[str, TextIO] = {
-            adapter: stack.enter_context(stack.enter_context(atomic_file(path)).open("w", encoding="utf-8"))
-            for adapter, path in paths.items()
-        }
-        last = None
-        for sample in samples:
-            entry = sample.to_dict() | {"id": f"identity_{count[sample.adapter]}"}
-            files[sample.adapter].write(json.dumps(entry, ensure_ascii=False) + "\n")
-            count[sample.adapter] += 1
-            used += sample.document != last
-            last = sample.document
-        if not used:
-            raise InputError(f"{source}: no document has a labelled fact; give labelled documents")
+    count, used = _write_samples(samples, paths, source)
     info |= {path.stem: {"file_name": path.name, "columns": _COLUMNS} for path in paths.values()}
     write_text(out / _INFO, json.dumps(info, ensure_ascii=False, indent=2) + "\n")
     listed = ", ".join(f"{number:,} {adapter}" for adapter, number in count.items())
@@ -119,6 +103,32 @@ def prepare(
         "files": [str(path) for path in (*paths.values(), out / _INFO)],
         "protocol": chosen.id,
     }
+
+
+def _documents(source: str, schema: Schema, format: str, encoding: str) -> Iterable[Document]:
+    if source == "-":
+        return read_documents(source, schema=schema, format=format, encoding=encoding, labelled=True)
+    return labelled_documents(source, schema, format=format, encoding=encoding)
+
+
+def _write_samples(samples: Iterable[Sample], paths: Mapping[str, Path], source: str) -> tuple[dict[str, int], int]:
+    """Write the samples of each adapter to its file; return how many each got, and of how many documents."""
+    count = dict.fromkeys(paths, 0)
+    used, last = 0, None
+    with ExitStack() as stack:
+        files: dict[str, TextIO] = {
+            adapter: stack.enter_context(stack.enter_context(atomic_file(path)).open("w", encoding="utf-8"))
+            for adapter, path in paths.items()
+        }
+        for sample in samples:
+            entry = sample.to_dict() | {"id": f"identity_{count[sample.adapter]}"}
+            files[sample.adapter].write(json.dumps(entry, ensure_ascii=False) + "\n")
+            count[sample.adapter] += 1
+            used += sample.document != last
+            last = sample.document
+        if not used:
+            raise InputError(f"{source}: no document has a labelled fact; give labelled documents")
+    return count, used
 
 
 def _adapters(protocol: Protocol, layout: Layout) -> list[str]:
@@ -138,10 +148,4 @@ def _read_info(path: Path) -> dict[str, Any]:
     """
     if not path.exists():
         return {}
-    try:
-        info = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as JSON; correct it, or choose another --out") from error
-    if not isinstance(info, dict):
-        raise InputError(f"{path}: expected a JSON object of data sets; correct it, or choose another --out")
-    return info
+    return read_json(path, "correct it, or choose another --out")

@@ -7,7 +7,6 @@ where there is none they are AutoRE's.
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from domains.relation_extraction.model.manifest import Manifest
 from domains.relation_extraction.model.protocol import Layout
 from suite import adapters
 from suite.errors import InputError
+from suite.files import read_json
 from suite.hub import weights
 
 CONFIG = "adapter_config.json"
@@ -100,7 +100,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: it is not JSON.
     """
-    return _read(folder / CONFIG) if (folder / CONFIG).is_file() else {}
+    return read_json(folder / CONFIG, "restore the file") if (folder / CONFIG).is_file() else {}
 
 
 def check_part(folder: Path) -> dict[str, Any]:
@@ -177,7 +177,7 @@ def _missing(root: Path, step: str, tried: Path) -> str:
 
 
 def _described(root: Path, layout: Layout, parts: Mapping[str, Path]) -> Bundle:
-    manifest = _read(root / MANIFEST) if (root / MANIFEST).is_file() else {}
+    manifest = read_json(root / MANIFEST, "restore the file") if (root / MANIFEST).is_file() else {}
     settings = manifest.get("domain") or {}
     base = (manifest.get("base") or {}).get("reference")
     if settings.get("protocol"):
@@ -194,16 +194,6 @@ def _described(root: Path, layout: Layout, parts: Mapping[str, Path]) -> Bundle:
 
 def _is_official(protocol: str) -> bool:
     return protocol.startswith("autore-official/")
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: not JSON ({' '.join(str(error).split())}); restore the file") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{file}: expected a JSON object; restore the file")
-    return content
 
 
 def _check_family(trained_on: str | None, model: nn.Module, part: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from domains.relation_extraction.types import Triple
 from suite.errors import InputError
+from suite.files import read_json
 
 # JSON may hold them as they are, but many readers (str.splitlines, for one) would break the line there.
 _LINE_BREAKS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
@@ -63,11 +64,8 @@ def read_aliases(path: str | Path | None) -> dict[str, str]:
     """
     if path is None:
         return {}
-    try:
-        table = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot read the alias table ({error}); give {{spelling: canonical}}") from None
-    if not isinstance(table, dict) or not all(isinstance(name, str) for name in table.values()):
+    table = read_json(path, "the alias table must be {spelling: canonical spelling}")
+    if not all(isinstance(name, str) for name in table.values()):
         raise InputError(f"{path}: the alias table must be a JSON object from spelling to canonical spelling")
     return table
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from domains.relation_extraction.data.documents import Document, Entity, Fact, Mention, check_text, joined, occurrences
@@ -32,25 +32,14 @@ def docred_document(record: Any, where: str, schema: Schema | None = None, label
     sentences = _sentences(field(record, "sents", list, where), where)
     text, starts = joined(sentences)
     check_text(text, where)
-    entities = tuple(
-        Entity(
-            str(number),
-            _type(mentions),
-            tuple(
-                _mention(mention, f"{where}: entity {number} mention {place}", sentences, text, starts)
-                for place, mention in enumerate(mentions)
-            ),
-        )
-        for number, mentions in enumerate(_vertices(record.get("vertexSet", []), where))
+    entities = _entities(
+        record.get("vertexSet", []),
+        where,
+        lambda mention, place: [_mention(mention, place, sentences, text, starts)],
     )
-    if labelled and "labels" not in record:
-        raise InputError(f"{where}: `labels` is missing; evaluation and training need a file with labels")
-    labels = record.get("labels", [])
-    if not isinstance(labels, list):
-        raise InputError(f"{where}: `labels` must be a list, not {type(labels).__name__}")
     facts = (
-        _fact(label, f"{where}: label {number}", schema, len(entities), len(sentences))
-        for number, label in enumerate(labels)
+        _fact(label, place, schema, len(entities), len(sentences))
+        for label, place in _labels(record, "labels", labelled, where)
     )
     # A sentence without tokens keeps its place: mentions and evidence count sentences.
     spans = tuple((row[0], max(row[-1] - 1, row[0])) for row in starts)
@@ -66,25 +55,38 @@ def hacred_document(record: Any, where: str, id: str, schema: Schema | None = No
     record = mapping(record, where)
     text = field(record, "text", str, where)
     check_text(text, where)
-    entities = tuple(
+    entities = _entities(
+        record.get("vertex_char", []), where, lambda mention, place: _mentions_by_name(mention, place, text)
+    )
+    facts = (
+        _fact(label, place, schema, len(entities)) for label, place in _labels(record, "labels_char", labelled, where)
+    )
+    return Document(id, text, tuple(split_sentences(text)), entities, _distinct(facts))
+
+
+def _entities(vertices: Any, where: str, mentions_of: Callable[[Any, str], Iterable[Mention]]) -> tuple[Entity, ...]:
+    return tuple(
         Entity(
             str(number),
             _type(mentions),
             tuple(
                 found
                 for place, mention in enumerate(mentions)
-                for found in _mentions_by_name(mention, f"{where}: entity {number} mention {place}", text)
+                for found in mentions_of(mention, f"{where}: entity {number} mention {place}")
             ),
         )
-        for number, mentions in enumerate(_vertices(record.get("vertex_char", []), where))
+        for number, mentions in enumerate(_vertices(vertices, where))
     )
-    if labelled and "labels_char" not in record:
-        raise InputError(f"{where}: `labels_char` is missing; evaluation and training need a file with labels")
-    labels = record.get("labels_char", [])
+
+
+def _labels(record: Mapping[str, Any], key: str, needed: bool, where: str) -> list[tuple[Any, str]]:
+    """The labels of a record, each with its place."""
+    if needed and key not in record:
+        raise InputError(f"{where}: `{key}` is missing; evaluation and training need a file with labels")
+    labels = record.get(key, [])
     if not isinstance(labels, list):
-        raise InputError(f"{where}: `labels_char` must be a list, not {type(labels).__name__}")
-    facts = (_fact(label, f"{where}: label {number}", schema, len(entities)) for number, label in enumerate(labels))
-    return Document(id, text, tuple(split_sentences(text)), entities, _distinct(facts))
+        raise InputError(f"{where}: `{key}` must be a list, not {type(labels).__name__}")
+    return [(label, f"{where}: label {number}") for number, label in enumerate(labels)]
 
 
 def _sentences(value: list[Any], where: str) -> list[list[str]]:

@@ -1,10 +1,13 @@
-"""One entrance for every format: find out what a source is and read it document by document."""
+"""One entrance for every format: find out what a source is and read it document by document.
+
+`FORMATS` is the one table: a further format is a row in it and the functions that it names.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -13,7 +16,7 @@ from domains.relation_extraction.data.documents import Document, plain_document
 from domains.relation_extraction.data.readers.annotations import annotated_document
 from domains.relation_extraction.data.readers.cdr import parse_cdr
 from domains.relation_extraction.data.readers.docred import docred_document, hacred_document
-from domains.relation_extraction.data.readers.opened import Item, Source
+from domains.relation_extraction.data.readers.opened import Item, Opened
 from domains.relation_extraction.data.readers.pubtator import pubtator_blocks, pubtator_document
 from domains.relation_extraction.data.readers.sentence_level import (
     merged,
@@ -24,35 +27,51 @@ from domains.relation_extraction.data.readers.sentence_level import (
 from domains.relation_extraction.model.schema import Schema
 from suite.errors import InputError
 
-FORMATS = (
-    "auto",
-    "text",
-    "annotations",
-    "docred",
-    "hacred",
-    "pubtator",
-    "cdr",
-    "fewrel",
-    "wiki",
-    "semeval",
-    "nyt10",
-    "instructuie",
-    "trex",
-)
-_SENTENCE_LEVEL = frozenset({"fewrel", "wiki", "semeval", "nyt10", "instructuie"})
-_MERGED = _SENTENCE_LEVEL | {"trex"}
-_SUFFIXES = frozenset(
-    {".txt", ".text", ".md", ".json", ".jsonl", ".ndjson", ".pubtator", ".data", ".html", ".htm", ".pdf", ".docx"}
-)
-_PUBTATOR = re.compile(r"[^|\t\n]+\|t\|")
-_CDR = re.compile(r"[^\t\n]+\t[^\t\n]+\t\d+:\w+:\d+\t")
-_SEMEVAL = re.compile(r'\d+\t"?.*<e1>')
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_JSON = frozenset({".json", ".jsonl", ".ndjson"})
 _JSON_START = re.compile(r'\{\s*"|\[\s*(\{\s*"|\])')
 
 Found = Document | InputError
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a format's functions may need beside the file.
+
+    Attributes:
+        schema: relations that labels are read with. labelled: whether labels must be there.
+        per_line: whether each line of a plain text is a document.
+    """
+
+    schema: Schema | None
+    labelled: bool
+    per_line: bool
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of documents.
+
+    Attributes:
+        suffixes: of files in a folder that are read; the first ones are named to users.
+        own: the suffix that only files of this format have. begins: what their text begins with.
+        fits: whether a JSON record is of this format; asked in the order of the table.
+        document: of one JSON record, its place and its id; None skips the record.
+        records: of a file that is not JSON but of records all the same, those records.
+        read: the documents of a whole file, where they are no records.
+        merged: whether records about one text are one document.
+    """
+
+    suffixes: tuple[str, ...] = ()
+    own: str = ""
+    begins: re.Pattern[str] | None = None
+    fits: Callable[[Mapping[str, Any]], bool] = lambda record: False
+    document: Callable[[Any, str, str, Asked], Document | None] | None = None
+    records: Callable[[Opened], Iterable[Item | InputError]] | None = None
+    read: Callable[[Opened, Asked], Iterator[Found]] | None = None
+    merged: bool = False
 
 
 def read_documents(
@@ -82,10 +101,10 @@ def read_documents(
     Raises:
         InputError: the source, a document or a label is wrong. One line: what, where, what to do.
     """
-    if format not in FORMATS:
-        raise InputError(f"format `{format}` is unknown; choose one of {', '.join(FORMATS)}")
+    if format not in FORMATS and format != "auto":
+        raise InputError(f"format `{format}` is unknown; choose one of auto, {', '.join(FORMATS)}")
     seen: dict[str, int] = {}
-    for found in _everything(source, schema, format, per_line, encoding, labelled):
+    for found in _everything(source, format, encoding, Asked(schema, labelled, per_line)):
         item = _unique(found, seen, labelled, source) if isinstance(found, Document) else found
         if isinstance(item, Document):
             yield item
@@ -95,14 +114,12 @@ def read_documents(
             on_error(item)
 
 
-def _everything(
-    source: str | Path, schema: Schema | None, format: str, per_line: bool, encoding: str, labelled: bool
-) -> Iterator[Found]:
+def _everything(source: str | Path, format: str, encoding: str, asked: Asked) -> Iterator[Found]:
     """Yield the documents of all files; an error ends its file, not the others."""
     for file in _files(source, format, encoding):
         some = False
         try:
-            for found in _read_file(file, schema, format, per_line, labelled):
+            for found in _read_file(file, format, asked):
                 some = True
                 yield found
             if not some:
@@ -111,28 +128,29 @@ def _everything(
             yield error
 
 
-def _files(source: str | Path, format: str, encoding: str) -> Iterator[Source]:
+def _files(source: str | Path, format: str, encoding: str) -> Iterator[Opened]:
     if str(source) == "-":
-        yield Source.standard_input(encoding)
+        yield Opened.standard_input(encoding)
         return
     path = Path(source)
     if not path.exists():
         raise InputError(f"{source}: no such file or folder; give an existing path, or - for standard input")
     if not path.is_dir():
-        yield Source.file(path, encoding)
+        yield Opened.file(path, encoding)
         return
+    known = [suffix for form in FORMATS.values() for suffix in form.suffixes]
     paths = [
         file
         for file in sorted(path.rglob("*"))
         if file.is_file()
-        and file.suffix.lower() in _SUFFIXES
+        and file.suffix.lower() in known
         and not any(part.startswith(".") for part in file.relative_to(path).parts)
     ]
     paths = [file for file in paths if not _is_instructuie_extra(file, format)]
     if not paths:
-        raise InputError(f"{source}: the folder has no documents; expected {', '.join(sorted(_SUFFIXES)[:9])} files")
+        raise InputError(f"{source}: the folder has no documents; expected {', '.join(sorted(known)[:9])} files")
     for file in paths:
-        yield Source.file(file, encoding, root=path)
+        yield Opened.file(file, encoding, root=path)
 
 
 def _is_instructuie_extra(file: Path, format: str) -> bool:
@@ -142,65 +160,39 @@ def _is_instructuie_extra(file: Path, format: str) -> bool:
     return file.name == "labels.json" or not re.search("train|dev", file.name)
 
 
-def _read_file(file: Source, schema: Schema | None, format: str, per_line: bool, labelled: bool) -> Iterator[Found]:
+def _read_file(file: Opened, format: str, asked: Asked) -> Iterator[Found]:
     head = file.head
-    kind = _kind(file, head, per_line) if format == "auto" else format
-    if kind == "text":
-        if labelled:
-            raise InputError(
-                f"{file.name}: plain text has no labels; give labelled documents (JSONL, DocRED, PubTator)"
-            )
-        yield from _read_text(file, per_line)
-    elif kind == "pubtator":
-        for block in pubtator_blocks(file.lines()):
-            yield from _attempt(pubtator_document, block, file.name, schema)
-    elif kind == "cdr":
-        for number, line in file.lines():
-            if line.strip():
-                yield from _attempt(_cdr_document, line, f"{file.name} line {number}", schema)
-    elif kind == "semeval" and _SEMEVAL.match(head):
-        yield from _read_records(file, semeval_records(file.lines(), file.name), kind, schema, labelled)
+    kind = _kind(file, head, asked.per_line) if format == "auto" else format
+    form = FORMATS.get(kind)
+    if form is not None and form.read is not None:
+        yield from form.read(file, asked)
+    elif form is not None and form.records is not None and form.begins is not None and form.begins.match(head):
+        yield from _read_records(file, form.records(file), kind, asked)
     else:
-        yield from _read_records(file, file.records(), kind, schema, labelled)
+        yield from _read_records(file, file.records(), kind, asked)
 
 
-def _kind(file: Source, head: str, per_line: bool) -> str:
-    """Tell the layout of a file that its user did not name; JSON of any kind is `auto`: its first record decides."""
+def _kind(file: Opened, head: str, per_line: bool) -> str:
+    """Tell the format of a file that its user did not name; JSON of any kind is `auto`: its first record decides."""
     if not head.strip():
         raise InputError(f"{file.name}: the document is empty; give a text")
-    if file.suffix in (".json", ".jsonl", ".ndjson"):
+    if file.suffix in _JSON:
         return "auto"
-    if file.suffix == ".pubtator" or _PUBTATOR.match(head):
-        return "pubtator"
-    if file.suffix == ".data" or _CDR.match(head):
-        return "cdr"
-    if _SEMEVAL.match(head):
-        return "semeval"
+    for name, form in FORMATS.items():
+        if (form.own and file.suffix == form.own) or (form.begins is not None and form.begins.match(head)):
+            return name
     if per_line:
         return "text"
     return "auto" if _JSON_START.match(head) else "text"
 
 
-def _read_text(file: Source, per_line: bool) -> Iterator[Found]:
-    if not per_line:
-        yield plain_document(file.text(), file.stem, where=file.name)
-        return
-    for number, line in file.lines():
-        if line.strip():
-            yield from _attempt(_line_document, line, f"{file.stem}:{number}", f"{file.name} line {number}")
+def _record_kind(value: Any) -> str:
+    """Tell the format of a JSON record by its keys."""
+    known = (name for name, form in FORMATS.items() if isinstance(value, dict) and form.fits(value))
+    return next(known, "annotations")
 
 
-def _line_document(line: str, id: str, where: str) -> Document:
-    return plain_document(line, id, where=where)
-
-
-def _cdr_document(line: str, where: str, schema: Schema | None) -> Document:
-    return parse_cdr(line, where, schema).document
-
-
-def _read_records(
-    file: Source, records: Iterable[Item | InputError], kind: str, schema: Schema | None, labelled: bool
-) -> Iterator[Found]:
+def _read_records(file: Opened, records: Iterable[Item | InputError], kind: str, asked: Asked) -> Iterator[Found]:
     records = iter(records)
     waiting: list[Item | InputError] = []
     for record in records:
@@ -208,8 +200,9 @@ def _read_records(
         if not isinstance(record, InputError):
             kind = _record_kind(record[1]) if kind == "auto" else kind
             break
-    found = _documents(file, chain(waiting, records), kind, schema, labelled)
-    if kind not in _MERGED:
+    form = FORMATS["annotations" if kind == "auto" else kind]
+    found = _documents(file, chain(waiting, records), form, asked)
+    if not form.merged:
         yield from (document for document in found if document is not None)
         return
     some = False
@@ -221,43 +214,93 @@ def _read_records(
 
 
 def _documents(
-    file: Source, records: Iterable[Item | InputError], kind: str, schema: Schema | None, labelled: bool
+    file: Opened, records: Iterable[Item | InputError], form: Format, asked: Asked
 ) -> Iterator[Found | None]:
+    assert form.document is not None
     for number, record in enumerate(records, 1):
         if isinstance(record, InputError):
             yield record
             continue
         where, value = record
-        yield from _attempt(_document, value, where, _id(file.stem, where, number), kind, schema, labelled)
+        yield from _attempt(form.document, value, where, _id(file.stem, where, number), asked)
 
 
-def _document(value: Any, where: str, id: str, kind: str, schema: Schema | None, labelled: bool) -> Document | None:
-    if kind == "docred":
-        return docred_document(value, where, schema, labelled)
-    if kind == "hacred":
-        return hacred_document(value, where, id, schema, labelled)
-    if kind == "trex":
-        return trex_document(value, where, id, schema)
-    if kind in _SENTENCE_LEVEL:
-        return sentence_document(value, where, id, schema)
-    return annotated_document(value, where, id, schema, labelled)
+def _read_text(file: Opened, asked: Asked) -> Iterator[Found]:
+    if asked.labelled:
+        raise InputError(f"{file.name}: plain text has no labels; give labelled documents (JSONL, DocRED, PubTator)")
+    if not asked.per_line:
+        yield plain_document(file.text(), file.stem, where=file.name)
+        return
+    for number, line in file.lines():
+        if line.strip():
+            yield from _attempt(_line_document, line, f"{file.stem}:{number}", f"{file.name} line {number}")
 
 
-def _record_kind(value: Any) -> str:
-    """Tell the format of a JSON record by its keys."""
-    if not isinstance(value, dict):
-        return "annotations"
-    if "sents" in value or "vertexSet" in value:
-        return "docred"
-    if "vertex_char" in value or "labels_char" in value:
-        return "hacred"
-    if "sentence" in value and "relations" in value:
-        return "instructuie"
-    if "token" in value or {"h", "t"} <= value.keys():
-        return "fewrel"
-    triples = value.get("triples")
+def _line_document(line: str, id: str, where: str) -> Document:
+    return plain_document(line, id, where=where)
+
+
+def _read_pubtator(file: Opened, asked: Asked) -> Iterator[Found]:
+    for block in pubtator_blocks(file.lines()):
+        yield from _attempt(pubtator_document, block, file.name, asked.schema)
+
+
+def _read_cdr(file: Opened, asked: Asked) -> Iterator[Found]:
+    for number, line in file.lines():
+        if line.strip():
+            yield from _attempt(_cdr_document, line, f"{file.name} line {number}", asked.schema)
+
+
+def _cdr_document(line: str, where: str, schema: Schema | None) -> Document:
+    return parse_cdr(line, where, schema).document
+
+
+def _sentence(value: Any, where: str, id: str, asked: Asked) -> Document | None:
+    return sentence_document(value, where, id, asked.schema)
+
+
+def _is_trex(record: Mapping[str, Any]) -> bool:
+    triples = record.get("triples")
     predicates = isinstance(triples, list) and triples and isinstance(triples[0], dict) and "predicate" in triples[0]
-    return "trex" if predicates or {"docid", "uri"} <= value.keys() else "annotations"
+    return bool(predicates) or {"docid", "uri"} <= record.keys()
+
+
+FORMATS: Mapping[str, Format] = {
+    "text": Format((".txt", ".text", ".md", ".html", ".htm", ".pdf", ".docx"), read=_read_text),
+    "annotations": Format(
+        tuple(sorted(_JSON)),
+        document=lambda value, where, id, asked: annotated_document(value, where, id, asked.schema, asked.labelled),
+    ),
+    "docred": Format(
+        fits=lambda record: "sents" in record or "vertexSet" in record,
+        document=lambda value, where, id, asked: docred_document(value, where, asked.schema, asked.labelled),
+    ),
+    "hacred": Format(
+        fits=lambda record: "vertex_char" in record or "labels_char" in record,
+        document=lambda value, where, id, asked: hacred_document(value, where, id, asked.schema, asked.labelled),
+    ),
+    "pubtator": Format((".pubtator",), ".pubtator", re.compile(r"[^|\t\n]+\|t\|"), read=_read_pubtator),
+    "cdr": Format((".data",), ".data", re.compile(r"[^\t\n]+\t[^\t\n]+\t\d+:\w+:\d+\t"), read=_read_cdr),
+    "instructuie": Format(
+        fits=lambda record: "sentence" in record and "relations" in record, document=_sentence, merged=True
+    ),
+    "fewrel": Format(
+        fits=lambda record: "token" in record or {"h", "t"} <= record.keys(), document=_sentence, merged=True
+    ),
+    "wiki": Format(document=_sentence, merged=True),
+    "semeval": Format(
+        begins=re.compile(r'\d+\t"?.*<e1>'),
+        records=lambda file: semeval_records(file.lines(), file.name),
+        document=_sentence,
+        merged=True,
+    ),
+    "nyt10": Format(document=_sentence, merged=True),
+    "trex": Format(
+        fits=_is_trex,
+        document=lambda value, where, id, asked: trex_document(value, where, id, asked.schema),
+        merged=True,
+    ),
+}
 
 
 def _id(stem: str, where: str, number: int) -> str:

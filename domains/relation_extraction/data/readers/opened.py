@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
-from suite.errors import InputError
+from suite.errors import InputError, first_line
 
 Item = tuple[str, Any]
 """A JSON value and where it stands ("file.jsonl line 3"), or an error in its place."""
@@ -33,7 +33,7 @@ _OUT_OF_SCOPE = {
 
 
 @dataclass(frozen=True)
-class Source:
+class Opened:
     """One file, or standard input.
 
     Attributes:
@@ -49,13 +49,13 @@ class Source:
     data: bytes = field(default=b"", repr=False)
 
     @classmethod
-    def file(cls, path: Path, encoding: str, root: Path | None = None) -> Source:
+    def file(cls, path: Path, encoding: str, root: Path | None = None) -> Opened:
         """Describe the file `path`; its ids carry its folder where it was found below `root`."""
         stem = path.stem if root is None else path.relative_to(root).with_suffix("").as_posix()
         return cls(str(path), stem, _known(encoding), path)
 
     @classmethod
-    def standard_input(cls, encoding: str) -> Source:
+    def standard_input(cls, encoding: str) -> Opened:
         return cls("standard input", "stdin", _known(encoding), None, sys.stdin.buffer.read())
 
     @property
@@ -172,7 +172,7 @@ class Source:
             at = f"line {error.lineno} column {error.colno}" if "\n" in text.strip() else f"column {error.colno}"
             raise InputError(f"{where}: not JSON ({error.msg} at {at}); correct or remove it") from error
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{where}: not JSON ({_first_line(error)}); correct or remove it") from error
+            raise InputError(f"{where}: not JSON ({first_line(error)}); correct or remove it") from error
 
     def _broken(self, line: int, reason: str) -> InputError:
         return InputError(f"{self.name} line {line}: not JSON ({reason}); correct the file")
@@ -251,7 +251,3 @@ def _may_be_cut(error: ValueError, buffer: str) -> bool:
     if not isinstance(error, json.JSONDecodeError):
         return False
     return error.msg.startswith("Unterminated string") or error.pos >= len(buffer) - 12
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
