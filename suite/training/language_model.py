@@ -123,7 +123,7 @@ class _Head:
     def understood(self, config: Any, logits: Tensor, length: int) -> bool:
         """Whether the model's logits follow from its head's output; found out once, on its own logits."""
         if self.taken_apart is None:
-            self.taken_apart = len(self.seen) == 2 and self.seen[0].ndim == 3 and self.seen[0].shape[1] >= length
+            self.taken_apart = len(self.seen) == 2 and self.seen[0].shape[1] >= length
             if self.taken_apart:
                 self.vocabulary = logits.shape[-1]
                 found = _between(self.seen[1], logits, config)
@@ -132,13 +132,14 @@ class _Head:
         return self.taken_apart
 
     def before_forward(self, module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-        if not self.watching:
+        if not self.watching or not args or args[0].ndim != 3:
             return None
         self.seen.append(args[0])
-        return (args[0][:, -1:], *args[1:])
+        # Nothing comes back through these logits; they only show what the model makes of them.
+        return (args[0].detach()[:, -1:].contiguous(), *args[1:])
 
     def after_forward(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        if self.watching:
+        if self.watching and self.seen:
             self.seen.append(output.detach())
 
 
