@@ -50,9 +50,9 @@ format: $(STAMP) ## let ruff format and mend
 
 bench: $(STAMP) ## every command in benchmarks/, one after the other
 	@set -e; for benchmark in benchmarks/[a-z]*.py; do \
-	  case "$$benchmark" in *_gpu.py) command -v nvidia-smi > /dev/null || continue;; esac; \
 	  echo "== $$benchmark"; $(BIN)/python "$$benchmark"; \
 	done
+	@! command -v nvidia-smi > /dev/null || { echo "== benchmarks/gpu"; $(BIN)/python -m benchmarks.gpu; }
 
 lock: $(STAMP) ## resolve requirements.lock anew
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra all --extra dev --upgrade \

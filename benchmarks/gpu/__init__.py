@@ -1,0 +1,1 @@
+"""Every claim about speed and memory on a GPU, measured by one command: `python -m benchmarks.gpu`."""
