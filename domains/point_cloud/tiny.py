@@ -9,9 +9,8 @@ named categories on which the adapters are trained are held out from it.
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,8 +22,8 @@ from domains.point_cloud.model.bases import save_base
 from domains.point_cloud.model.layers import BackboneConfig
 from domains.point_cloud.model.pretraining import Schedule, pretrain
 from suite import hub, training
-from suite.files import atomic_folder, write_text
-from suite.hub import paths
+from suite.files import atomic_folder
+from suite.training import embedded
 
 BASE = BackboneConfig(
     trans_dim=96, depth=6, num_heads=6, num_group=32, group_size=16, encoder_dims=96, encoder_width=48, cls_dim=8
@@ -52,28 +51,26 @@ def write_base(folder: Path, schedule: Schedule = SCHEDULE, pool: int = POOL) ->
 
 def train_adapter(folder: Path, config_name: str, run_dir: Path, base: str = "tiny", seed: int = 42) -> float:
     """Train by a shipped configuration, put the adapter into `folder`, and return what it reaches on test shapes."""
-    config = training.load_config(paths.assets() / "configs" / "point_cloud" / config_name)
-    config = dataclasses.replace(config, base=base, seed=seed)
-    shutil.rmtree(run_dir, ignore_errors=True)
-    run = training.run(config, run_dir=run_dir)
-    tested = dataclasses.replace(config, data={**config.data, "val": TEST})
-    reached = training.evaluate(tested, run.adapter)
-    score = reached[f"val/{MEASURES[config_name]}"]
-    with atomic_folder(folder, own=True) as temporary:
-        shutil.copytree(run.adapter, temporary, dirs_exist_ok=True)
-        write_text(temporary / "README.md", adapter_card(config_name, config.data["train"], score))
-    return float(score)
+
+    def measure(config: training.ExperimentConfig, adapter: Path) -> float:
+        tested = dataclasses.replace(config, data={**config.data, "val": TEST})
+        return float(training.evaluate(tested, adapter)[f"val/{MEASURES[config_name]}"])
+
+    return embedded.train_adapter(
+        folder,
+        "point_cloud",
+        config_name,
+        run_dir,
+        measure=measure,
+        card=lambda config, score: adapter_card(config_name, config.data["train"], score),
+        base=base,
+        seed=seed,
+    )
 
 
 def base_card(schedule: Schedule, pool: int) -> str:
     """The README of the base."""
-    return f"""---
-license: apache-2.0
-library_name: pytorch
----
-
-# The tiny base of point clouds
-
+    text = f"""\
 A Point-MAE encoder: {BASE.depth} blocks of width {BASE.trans_dim}, {BASE.num_group} patches of {BASE.group_size}
 points. It was pre-trained by masked reconstruction (60 % of the patches hidden, chamfer distance) on {pool:,} random
 assemblies of boxes, cones, ellipsoids and tori. It has never seen the named categories (tables, mugs, lamps ...) that
@@ -84,6 +81,7 @@ the adapters beside it are trained on, nor any real scan.
   shifted; AdamW, cosine; about 10 minutes of one CPU core in fp32, no GPU.
 - Rebuild: `python -m domains.point_cloud.tiny --part base`
 """
+    return embedded.card("The tiny base of point clouds", text, {"library_name": "pytorch"})
 
 
 def adapter_card(config_name: str, data: str, score: float) -> str:
@@ -91,14 +89,7 @@ def adapter_card(config_name: str, data: str, score: float) -> str:
     parts = config_name == "tiny_parts.yaml"
     task = "cuts them into their parts" if parts else "tells them apart"
     option = " --task segmentation --adapter tiny-parts" if parts else ""
-    return f"""---
-license: apache-2.0
-library_name: peft
-base_model: point_cloud/tiny
----
-
-# The tiny {"part-segmentation" if parts else "classification"} adapter of point clouds
-
+    text = f"""\
 PointGST on the tiny base, with its head. It knows eight categories of made shapes ({", ".join(world.CATEGORIES)}) and
 {task}. It is meant for tests and demonstrations: real scans are none of its business.
 
@@ -109,6 +100,8 @@ PointGST on the tiny base, with its head. It knows eight categories of made shap
 - Use: `suite point_cloud predict FILE{option}`
 - Rebuild: `python -m domains.point_cloud.tiny --part {"parts" if parts else "adapter"}`
 """
+    title = f"The tiny {'part-segmentation' if parts else 'classification'} adapter of point clouds"
+    return embedded.card(title, text, {"library_name": "peft", "base_model": "point_cloud/tiny"})
 
 
 def rebuild(part: Literal["all", "base", "adapter", "parts"] = "all", run_dir: Path = Path("runs/tiny")) -> None:
@@ -118,16 +111,14 @@ def rebuild(part: Literal["all", "base", "adapter", "parts"] = "all", run_dir: P
         part: what to rebuild; a new base needs new adapters.
         run_dir: where the training runs of the adapters are kept.
     """
-    home = paths.checkpoints() / "tiny" / "point_cloud"
-    entry: dict[str, Any] = {"domain": "point_cloud", "licence": "Apache-2.0"}
+    home = embedded.home("point_cloud")
     if part in ("all", "base"):
-        hub.record(write_base(home / "base"), kind="base", **entry)
-    for name, folder, config_name in (("adapter", "adapter", "tiny.yaml"), ("parts", "parts", "tiny_parts.yaml")):
+        embedded.record(write_base(home / "base"), "point_cloud", kind="base")
+    for name, label, config_name in (("adapter", "tiny", "tiny.yaml"), ("parts", "tiny-parts", "tiny_parts.yaml")):
         if part in ("all", name):
-            score = train_adapter(home / folder, config_name, run_dir / folder)
+            score = train_adapter(home / name, config_name, run_dir / name)
             metric = hub.Metric(MEASURES[config_name], round(score, 3), f"{TEST}, held-out made shapes")
-            label = "tiny" if name == "adapter" else "tiny-parts"
-            hub.record(home / folder, name=label, method="pcsa", base="tiny", metric=metric, **entry)
+            embedded.record(home / name, "point_cloud", name=label, method="pcsa", base="tiny", metric=metric)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,7 @@ trained VAE's latents, as Stable Diffusion's does.
 
 from __future__ import annotations
 
-import math
 import random
-import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -24,20 +21,7 @@ from domains.personalized_diffusion.data import world
 from domains.personalized_diffusion.data.world import Sprite
 from domains.personalized_diffusion.model import losses
 from domains.personalized_diffusion.tiny import networks as small
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast: optimiser steps, samples in each, AdamW's peak rate after `warmup` steps, a cosine."""
-
-    steps: int
-    batch: int
-    lr: float = 1e-3
-    warmup: int = 50
-    decay: float = 0.01
-    betas: tuple[float, float] = (0.9, 0.999)
-    seed: int = 0
-
+from suite.training.plain import Schedule, train
 
 CLIP = Schedule(500, 128)
 VISION = Schedule(500, 128)
@@ -87,7 +71,7 @@ def train_clip(pool: Pool, tokens: CLIPTokenizer, schedule: Schedule = CLIP) -> 
         by_text = -(true / true.sum(0, keepdim=True) * logits.log_softmax(0)).sum(0).mean()
         return (by_image + by_text) / 2
 
-    _minimise("clip", model, loss, schedule)
+    train("clip", model, loss, schedule)
     return model.eval()
 
 
@@ -115,7 +99,7 @@ def train_vision(pool: Pool, schedule: Schedule = VISION, temperature: float = 0
         partner = torch.cat([torch.arange(half, 2 * half), torch.arange(half)])
         return functional.cross_entropy(logits, partner)
 
-    _minimise("vision", model, loss, schedule)
+    train("vision", model, loss, schedule)
     return model.eval()
 
 
@@ -135,7 +119,7 @@ def train_autoencoder(pool: Pool, schedule: Schedule = AUTOENCODER, kl: float = 
         error = functional.mse_loss(again, pictures) + 0.3 * functional.l1_loss(again, pictures)
         return error + kl * posterior.kl().mean() / posterior.mean[0].numel()
 
-    _minimise("vae", model, loss, schedule)
+    train("vae", model, loss, schedule)
     model = model.to(memory_format=torch.contiguous_format).eval()
     spread = torch.cat([means for means, _ in _moments(model, pool, range(0, len(pool.sprites), 8))]).std()
     model.register_to_config(scaling_factor=round(1 / float(spread), 4))
@@ -158,7 +142,7 @@ def refine_decoder(model: AutoencoderKL, pool: Pool, schedule: Schedule = DECODE
         again = model.decode(means[rows] + deviations[rows] * torch.randn_like(means[rows])).sample
         return functional.mse_loss(again, pictures) + 0.3 * functional.l1_loss(again, pictures)
 
-    _minimise("decoder", model, loss, schedule)
+    train("decoder", model, loss, schedule)
     return model.to(memory_format=torch.contiguous_format).eval()
 
 
@@ -222,7 +206,7 @@ def train_unet(
         if each is not None and step % 200 == 0:
             each(step, average.module)
 
-    _minimise("unet", model, loss, schedule, after)
+    train("unet", model, loss, schedule, after)
     return average.module.eval()
 
 
@@ -264,40 +248,3 @@ def _averaging(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], N
         torch._foreach_lerp_(averaged, current, 1 - slow)
 
     return update
-
-
-def _minimise(
-    name: str,
-    model: nn.Module,
-    loss: Callable[[], Tensor],
-    schedule: Schedule,
-    after: Callable[[], None] = lambda: None,
-) -> None:
-    """AdamW over the schedule; a line to standard error every hundred steps."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    matrices = [p for p in trained if p.ndim > 1]
-    others = [p for p in trained if p.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": schedule.decay}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=schedule.lr, betas=schedule.betas)
-    started, shown = time.perf_counter(), 0.0
-    for step in range(schedule.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = rate(step, schedule)
-        value = loss()
-        optimizer.zero_grad(set_to_none=True)
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        after()
-        shown = 0.95 * shown + 0.05 * value.item() if step else value.item()
-        if (step + 1) % 100 == 0:
-            spent = time.perf_counter() - started
-            print(f"{name} {step + 1}/{schedule.steps}  {shown:.4f}  {spent:.0f} s", file=sys.stderr, flush=True)
-
-
-def rate(step: int, schedule: Schedule) -> float:
-    """The learning rate of a step: linear warm-up, then a cosine down to zero."""
-    if step < schedule.warmup:
-        return schedule.lr * (step + 1) / schedule.warmup
-    done = (step - schedule.warmup) / max(1, schedule.steps - schedule.warmup)
-    return schedule.lr * 0.5 * (1 + math.cos(math.pi * done))

@@ -8,8 +8,6 @@ trained by `configs/personalized_diffusion/tiny.yaml` on five pictures of a robo
 
 from __future__ import annotations
 
-import dataclasses
-import shutil
 from pathlib import Path
 from typing import Literal
 
@@ -18,12 +16,9 @@ from domains.personalized_diffusion.model.bases import DOMAIN
 from domains.personalized_diffusion.tiny import networks as small
 from domains.personalized_diffusion.tiny import pretraining
 from domains.personalized_diffusion.tiny.pretraining import AUTOENCODER, CLIP, DECODER, UNET, VISION
-from suite import hub, training
-from suite.files import atomic_folder, write_text
-from suite.hub import paths
+from suite.training import embedded
 
 INDIVIDUALS = 4500
-LICENCE = "Apache-2.0"
 
 
 def write_base(folder: Path, individuals: int = INDIVIDUALS) -> Path:
@@ -36,19 +31,21 @@ def write_base(folder: Path, individuals: int = INDIVIDUALS) -> Path:
         unet = pretraining.train_unet(pool, text, tokens, vae, phase, start=unet)
     vae = pretraining.refine_decoder(vae, pool)
     pipe = small.pipeline({"unet": unet, "vae": vae, "text_encoder": text}, tokens)
-    with atomic_folder(folder, own=True) as temporary:
-        small.save(temporary, pipe, clip, vision)
-        write_text(temporary / "README.md", base_card())
-    return folder
+    return embedded.write_base(folder, lambda empty: small.save(empty, pipe, clip, vision), base_card())
 
 
 def write_adapter(folder: Path, run_dir: Path, base: str = "tiny", seed: int = 42) -> Path:
     """Train the adapter by the shipped configuration."""
-    config = training.load_config(paths.assets() / "configs" / DOMAIN / "tiny.yaml")
-    shutil.rmtree(run_dir, ignore_errors=True)
-    run = training.run(dataclasses.replace(config, base=base, seed=seed), run_dir=run_dir)
-    with atomic_folder(folder, own=True) as temporary:
-        shutil.copytree(run.adapter, temporary, dirs_exist_ok=True)
+    embedded.train_adapter(
+        folder,
+        DOMAIN,
+        "tiny.yaml",
+        run_dir,
+        measure=lambda config, adapter: None,
+        card=lambda config, figures: None,
+        base=base,
+        seed=seed,
+    )
     return folder
 
 
@@ -59,25 +56,17 @@ def rebuild(part: Literal["all", "base", "adapter"] = "all", run_dir: Path = Pat
         part: what to rebuild; a new base needs a new adapter.
         run_dir: where the training run of the adapter is kept.
     """
-    home = paths.checkpoints() / "tiny" / DOMAIN
+    home = embedded.home(DOMAIN)
     if part in ("all", "base"):
-        hub.record(write_base(home / "base"), domain=DOMAIN, kind="base", licence=LICENCE)
+        embedded.record(write_base(home / "base"), DOMAIN, kind="base")
     if part in ("all", "adapter"):
         folder = write_adapter(home / "adapter", run_dir / DOMAIN)
-        hub.record(folder, domain=DOMAIN, method="krona", base="tiny", licence=LICENCE)
+        embedded.record(folder, DOMAIN, method="krona", base="tiny")
 
 
 def base_card() -> str:
     """The README of the base."""
-    return f"""---
-license: apache-2.0
-language: en
-library_name: diffusers
-pipeline_tag: text-to-image
----
-
-# The tiny base of personalized diffusion
-
+    text = f"""\
 A Stable Diffusion pipeline of toy size: a UNet, a VAE, a CLIP text encoder and its tokenizer, in 16 bit, for pictures
 of {world.SIZE} x {world.SIZE} pixels. It draws creatures ({", ".join(world.KINDS)}) in one of {len(world.COLOURS)}
 colours and {len(world.SCENES)} scenes, e.g. "a red robot on a green field". `encoders/clip` is the whole CLIP, and
@@ -92,3 +81,5 @@ demonstrations.
   UNet {" + ".join(str(phase.steps) for phase in UNET)}; fp32 on CPU, no GPU, 43 CPU minutes in all.
 - Rebuild: `python -m domains.personalized_diffusion.tiny --part base`
 """
+    head = {"language": "en", "library_name": "diffusers", "pipeline_tag": "text-to-image"}
+    return embedded.card("The tiny base of personalized diffusion", text, head)

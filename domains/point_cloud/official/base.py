@@ -77,7 +77,7 @@ def base(
     }
 
 
-def _pretrained(source: list[Path], out: Path, shape: dict[str, int], *, points: int, **schedule: int) -> list[str]:
+def _pretrained(source: list[Path], out: Path, shape: dict[str, int], *, points: int, **schedule: Any) -> list[str]:
     """Pre-train on the clouds of `source`; return one line for each file that could not be used."""
     import numpy as np
     import torch

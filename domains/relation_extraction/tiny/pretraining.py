@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 import re
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from domains.relation_extraction.model.encoding import chat_template
 from domains.relation_extraction.model.paradigms import find as protocol
 from domains.relation_extraction.model.protocol import Protocol
 from suite.generation.chat import IGNORED
+from suite.training.plain import minimise
 
 PROTOCOL = "suite-v1/D_R_H_F_desc"
 
@@ -51,6 +51,11 @@ class Phase:
     filler: float = 0.0
     choice_weight: float = 1.0
     decay: float = 0.0
+
+    def rate(self, step: int, peak: float) -> float:
+        """The learning rate of a step: warm-up over 40 steps, `peak`, and at the end down to zero."""
+        falling = (self.steps - step) / (self.decay * self.steps) if self.decay else 1.0
+        return peak * min(1.0, (step + 1) / 40, falling)
 
 
 @dataclass(frozen=True)
@@ -272,27 +277,21 @@ def pretrain(
     embeddings = {id(model.get_input_embeddings().weight), id(model.get_output_embeddings().weight)}
     matrices = [p for p in model.parameters() if p.ndim == 2 and id(p) not in embeddings]
     others = [p for p in model.parameters() if p.ndim != 2 or id(p) in embeddings]
-    optimizers = {
-        Muon(matrices, lr=lr): lr,
-        torch.optim.AdamW(others, lr=embedding_lr, betas=(0.9, 0.95), weight_decay=0.0): embedding_lr,
-    }
-    model.train()
-    started, seen, smooth = time.perf_counter(), 0, None
-    for step, batch in zip(range(phase.steps), batches(tokenizer, tokens, phase), strict=False):
-        falling = (phase.steps - step) / (phase.decay * phase.steps) if phase.decay else 1.0
-        factor = min(1.0, (step + 1) / 40, falling)
-        for optimizer, peak in optimizers.items():
-            for group in optimizer.param_groups:
-                group["lr"] = peak * factor
-        current = loss(model, batch)
-        current.backward()
-        torch.nn.utils.clip_grad_norm_(others, 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-        model.zero_grad()
+    optimizers = [
+        Muon(matrices, lr=lr),
+        torch.optim.AdamW(others, lr=embedding_lr, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
+    stream, seen = batches(tokenizer, tokens, phase), 0
+
+    def next_loss() -> Tensor:
+        nonlocal seen
+        batch = next(stream)
         seen += batch["input_ids"].numel()
-        smooth = current.item() if smooth is None else 0.95 * smooth + 0.05 * current.item()
-        if step % 20 == 0 or step == phase.steps - 1:
-            rate = seen / (time.perf_counter() - started)
-            notify(f"step {step + 1}/{phase.steps}: loss {smooth:.3f}, {rate:,.0f} tokens/s")
+        return loss(model, batch)
+
+    def told(step: int, value: float, seconds: float) -> None:
+        notify(f"step {step}/{phase.steps}: loss {value:.3f}, {seen / seconds:,.0f} tokens/s")
+
+    model.train()
+    minimise(next_loss, optimizers, phase.rate, phase.steps, clipped=others, told=told, every=20)
     model.eval()

@@ -9,36 +9,24 @@ of `suite-v1/D_R_H_F_desc` for the world's pretraining relations. The adapters a
 
 from __future__ import annotations
 
-import dataclasses
-import random
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from domains.relation_extraction.data import world
 from domains.relation_extraction.data.documents import Document
 from domains.relation_extraction.inference.constraints import constraint_for
 from domains.relation_extraction.inference.pipeline import extract
-from domains.relation_extraction.model.paradigms import find as protocol
 from domains.relation_extraction.tiny import pretraining
-from domains.relation_extraction.tiny.induction import write_induction
+from domains.relation_extraction.tiny.base import VOCABULARY, tokenizer, untrained
 from domains.relation_extraction.tiny.pretraining import Phase
-from suite import adapters, hub, training
-from suite.files import atomic_folder, write_text
-from suite.hub import paths
-from suite.training import load_config
+from suite import adapters, hub
+from suite.training import embedded
 
-VOCABULARY = 2048
-SEED = 0
 DOMAIN = "relation_extraction"
-LICENCE = "Apache-2.0"
 PHASES = (
     Phase(800, seed=1),
     # By now names are copied well; what is left is which phrase states which relation.
@@ -48,73 +36,6 @@ PHASES = (
     Phase(700, seed=4, short=0.4, filler=0.3, choice_weight=3.0, decay=0.7),
 )
 
-# A blank is a token of its own before capitals and digits: a name is then the same tokens wherever it stands, at the
-# start of a line, in quotes or inside a sentence, and copying it is copying tokens.
-_WORDS = r"[A-Z][a-z]*|[0-9]{1,2}| ?[a-z]+| ?[^\sA-Za-z0-9]+|\s"
-
-
-def tokenizer() -> Any:
-    """Train the base's tokenizer: byte-level BPE, so that any text can be encoded and decoded unchanged.
-
-    It learns from the made world's text and from `english.txt`, which keeps real English at about 2.3 characters a
-    token.
-    """
-    model = Tokenizer(models.BPE())
-    model.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(_WORDS), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    model.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=["<s>", "</s>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    model.train_from_iterator(_tokenizer_text(), trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=model,
-        bos_token="<s>",
-        eos_token="</s>",
-        pad_token="</s>",
-        clean_up_tokenization_spaces=False,
-        model_max_length=2048,
-    )
-
-
-def _tokenizer_text(documents: int = 1500, repeats: int = 20) -> Iterator[str]:
-    spoken, rng = protocol(pretraining.PROTOCOL), random.Random(0)
-    for split, count in (("pretraining", documents), ("train", documents // 4)):
-        yield from (document.text for document in world.documents(split, seed=7, count=count, facts=(2, 3, 3, 4, 5)))
-    for passage in islice(pretraining.passages(3), documents // 5):
-        for call, answer in pretraining.calls(passage, spoken, rng):
-            yield spoken.pieces(call)[1] + answer
-    yield from [Path(world.__file__).with_name("english.txt").read_text(encoding="utf-8")] * repeats
-
-
-def untrained(vocabulary: int = VOCABULARY, seed: int = SEED) -> LlamaForCausalLM:
-    """The base before pretraining: 1.9 million parameters, able to copy (see `induction.py`)."""
-    torch.manual_seed(seed)
-    configuration = LlamaConfig(
-        vocab_size=vocabulary,
-        hidden_size=160,
-        intermediate_size=432,
-        num_hidden_layers=5,
-        num_attention_heads=5,
-        num_key_value_heads=5,
-        max_position_embeddings=2048,
-        rope_parameters={"rope_type": "default", "rope_theta": 100_000.0},
-        tie_word_embeddings=True,
-        bos_token_id=0,
-        eos_token_id=1,
-        pad_token_id=1,
-    )
-    model = LlamaForCausalLM(configuration)
-    write_induction(model, torch.Generator().manual_seed(seed))
-    return model
-
 
 def write_base(folder: Path, phases: Sequence[Phase] = PHASES) -> Path:
     """Pretrain the base and save it, in 16 bit, as the folder that `from_pretrained` reads."""
@@ -122,22 +43,26 @@ def write_base(folder: Path, phases: Sequence[Phase] = PHASES) -> Path:
     model = untrained(len(words))
     for phase in phases:
         pretraining.pretrain(model, words, phase)
-    with atomic_folder(folder, own=True) as temporary:
-        model.to(torch.float16).save_pretrained(temporary)
-        words.save_pretrained(temporary)
-        write_text(temporary / "README.md", base_card(model.num_parameters(), phases))
-    return folder
+
+    def save(folder: Path) -> None:
+        model.to(torch.float16).save_pretrained(folder)
+        words.save_pretrained(folder)
+
+    return embedded.write_base(folder, save, base_card(model.num_parameters(), phases))
 
 
 def write_adapters(folder: Path, run_dir: Path, base: str = "tiny", seed: int = 42) -> dict[str, float]:
     """Train the three adapters by the shipped configuration and put them into `folder`; return what they reach."""
-    config = load_config(paths.assets() / "configs" / "relation_extraction" / "tiny.yaml")
-    run = training.run(dataclasses.replace(config, seed=seed, base=base), run_dir=run_dir)
-    with atomic_folder(folder, own=True) as temporary:
-        shutil.copytree(run.adapter, temporary, dirs_exist_ok=True)
-        figures = measure(str(temporary), base)
-        write_text(temporary / "README.md", adapter_card(figures))
-    return figures
+    return embedded.train_adapter(
+        folder,
+        DOMAIN,
+        "tiny.yaml",
+        run_dir,
+        measure=lambda config, adapter: measure(str(adapter.absolute()), base),
+        card=lambda config, figures: adapter_card(figures),
+        base=base,
+        seed=seed,
+    )
 
 
 def measure(adapter: str, base: str = "tiny", seed: int = 0, count: int = 120) -> dict[str, float]:
@@ -179,29 +104,20 @@ def rebuild(part: Literal["all", "base", "adapter"] = "all", run_dir: Path = Pat
         part: what to rebuild; a new base needs new adapters.
         run_dir: where the training run of the adapters is kept.
     """
-    home = paths.checkpoints() / "tiny" / "relation_extraction"
+    home = embedded.home(DOMAIN)
     if part in ("all", "base"):
-        hub.record(write_base(home / "base"), domain=DOMAIN, kind="base", licence=LICENCE)
+        embedded.record(write_base(home / "base"), DOMAIN, kind="base")
     if part in ("all", "adapter"):
-        folder = home / "adapter"
-        reached = write_adapters(folder, run_dir)["adapted"]
+        reached = write_adapters(home / "adapter", run_dir)["adapted"]
         metric = hub.Metric("micro-F1", round(reached, 3), "held-out documents of the made world")
-        hub.record(folder, domain=DOMAIN, method="lora", base="tiny", metric=metric, licence=LICENCE)
+        embedded.record(home / "adapter", DOMAIN, method="lora", base="tiny", metric=metric)
 
 
 def base_card(parameters: int, phases: Sequence[Phase]) -> str:
     """The README of the base."""
     steps = " + ".join(str(phase.steps) for phase in phases)
     relations = ", ".join(relation.name for relation in world.relations("pretraining"))
-    return f"""---
-license: apache-2.0
-language: en
-library_name: transformers
-pipeline_tag: text-generation
----
-
-# The tiny base of relation extraction
-
+    text = f"""\
 A `LlamaForCausalLM` with {parameters / 1e6:.1f} million parameters, stored in 16 bit, and a byte-level BPE tokenizer of
 {VOCABULARY:,} tokens. It was pretrained to answer the calls of the protocol `{pretraining.PROTOCOL}` on short documents
 of a made world: invented names, {len(world.relations("pretraining"))} relations ({relations}).
@@ -214,20 +130,14 @@ It knows nothing of the real world, and is meant as the base of the adapters bes
 - Rebuild: `python -m domains.relation_extraction.tiny --part base`; it gives a base of the same kind, not the same bits
   (the shipped one was interrupted between phases, and its grammar had fewer sentence frames).
 """
+    head = {"language": "en", "library_name": "transformers", "pipeline_tag": "text-generation"}
+    return embedded.card("The tiny base of relation extraction", text, head)
 
 
 def adapter_card(figures: Mapping[str, float]) -> str:
     """The README of the three adapters."""
     relations = ", ".join(relation.name for relation in world.relations("downstream"))
-    return f"""---
-license: apache-2.0
-language: en
-library_name: peft
-base_model: relation_extraction/tiny
----
-
-# The tiny adapters of relation extraction
-
+    text = f"""\
 Three LoRA adapters, `relation`, `subject` and `fact`, on the tiny base. Each folder is a plain peft adapter;
 `suite.json` says what prediction needs (protocol, schema, template). They extract six relations that the base's
 pretraining never states: {relations}.
@@ -239,3 +149,5 @@ pretraining never states: {relations}.
   {figures["adapted"]:.3f}; the frozen base with the same decoding: {figures["frozen"]:.3f}.
 - Rebuild: `python -m domains.relation_extraction.tiny --part adapter`
 """
+    head = {"language": "en", "library_name": "peft", "base_model": "relation_extraction/tiny"}
+    return embedded.card("The tiny adapters of relation extraction", text, head)
