@@ -1,4 +1,5 @@
-"""Writing files so that nothing half-written is ever left behind, and nothing of somebody else's is written over."""
+"""Writing files so that nothing half-written is left behind and nothing of somebody else's is written over; reading
+small files of somebody else's so that none of them holds the program up."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +19,8 @@ from typing import Any
 from suite.errors import InputError, one_line
 
 FILES = "files"
+MOST_BYTES = 16 * 2**20
+"""Of a file of settings: many times the largest that is known, and nothing that a machine notices."""
 _DEBRIS = re.compile(r"\.(?P<target>.+)\.[a-z0-9_]{8}\.(?P<kind>part|old)")
 """What `atomic_file` and `atomic_folder` call what they have not finished."""
 
@@ -198,19 +202,39 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
+def read_text(path: str | os.PathLike[str], *, encoding: str = "utf-8", most: int = MOST_BYTES) -> str:
+    """The text of a small file that somebody names or sends along: a configuration, a list, a table.
+
+    Raises:
+        InputError: it is a pipe, a device or a socket, which may never end, or larger than such files are.
+        OSError, UnicodeDecodeError: as from `Path.read_text`.
+    """
+    path = Path(path)
+    status = path.stat()
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        raise InputError(f"{path} is a pipe or a device; give a regular file")
+    with path.open(encoding=encoding) as file:
+        text = "" if status.st_size > most else file.read(most + 1)  # what /proc holds has no size before it is read
+    if status.st_size > most or len(text) > most:
+        raise InputError(f"{path} has more than {most / 2**20:,.0f} MiB, which no file of its kind has; check the path")
+    return text
+
+
 def read_json(path: str | os.PathLike[str], remedy: str = "") -> dict[str, Any]:
-    """The JSON object in a file.
+    """The JSON object in a small file that somebody names or sends along.
 
     Args:
         remedy: what to do where there is none, for the error.
 
     Raises:
-        InputError: the file cannot be read, is no JSON, or holds something else than an object.
+        InputError: the file cannot be read, as for `read_text` too, is no JSON, or holds something else than an object.
     """
     advice = f"; {remedy}" if remedy else ""
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+        content = json.loads(read_text(path, encoding="utf-8-sig"))
+    except InputError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON ({one_line(error)}){advice}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected a JSON object, not {type(content).__name__}{advice}")

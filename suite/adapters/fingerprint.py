@@ -17,6 +17,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from suite.files import read_json
+
 SAMPLES = 64
 # What differs between two loads of the same base and says nothing about its weights.
 VOLATILE = {
@@ -60,7 +62,7 @@ def _of_folder(folder: Path) -> str | None:
     if not files:
         return None
     config_file = folder / "config.json"
-    config = json.loads(config_file.read_text(encoding="utf-8")) if config_file.is_file() else {}
+    config = read_json(config_file) if config_file.is_file() else {}
 
     def tensors() -> Iterator[tuple[str, Tensor]]:
         for file in files:

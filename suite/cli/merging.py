@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from suite.domain import Domain, find, load
 from suite.errors import InputError
-from suite.files import Kind, atomic_folder, check_replaceable
+from suite.files import Kind, atomic_folder, check_replaceable, read_json
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -82,7 +82,7 @@ def swap(folder: Path, reference: str, *, name: str | None, domain: str | None) 
     file = folder / RECORD
     if not file.is_file():
         raise InputError(f"{folder} holds no {RECORD}; only a model that suite adapters merge wrote can swap adapters")
-    record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    record: dict[str, Any] = read_json(file)
     return merge(reference, folder, name=name, domain=domain or record["domain"], base=record["base"])
 
 
@@ -131,7 +131,7 @@ def _load_transformers(folder: Path) -> nn.Module:
     import transformers
 
     file = folder / "config.json"
-    config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    config = read_json(file) if file.is_file() else {}
     for architecture in config.get("architectures") or ():
         if hasattr(transformers, architecture):
             return getattr(transformers, architecture).from_pretrained(folder)

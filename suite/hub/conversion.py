@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from suite.errors import InputError
-from suite.files import ADAPTER, atomic_file, atomic_folder
+from suite.files import ADAPTER, atomic_file, atomic_folder, read_json
 from suite.hub import archives, formats, ingest, references, weights
 from suite.hub.resolution import fetch, resolve
 
@@ -79,7 +79,7 @@ def export(
 def _single_file(source: Path, target: Path) -> None:
     if formats.detect(source) != formats.PEFT:
         raise InputError(f"{source} is a bundle of several adapters, which one file cannot hold; export it as .zip")
-    config = json.loads((source / "adapter_config.json").read_text(encoding="utf-8"))
+    config = read_json(source / "adapter_config.json")
     file = source / "adapter_model.safetensors"
     weights.write(weights.read(file), target, {**weights.metadata(file), ingest.CONFIG_KEY: json.dumps(config)})
 

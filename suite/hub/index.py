@@ -11,7 +11,7 @@ from typing import Any, Literal
 import yaml
 
 from suite.errors import InputError
-from suite.files import write_text
+from suite.files import read_text, write_text
 from suite.hub import checksums, formats, paths
 from suite.hub.references import CatalogueName
 
@@ -166,7 +166,7 @@ def _read(path: Path) -> list[Entry]:
     if not path.is_file():
         return []
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        content = yaml.safe_load(read_text(path)) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         line = " ".join(str(error).split())
         raise InputError(f"the catalogue {path} is not YAML: {line}; mend it or take it from the repository") from error

@@ -26,6 +26,7 @@ def adapter(found: Path, name: str, entry: Entry | None = None) -> Path:
     found = archives.unpacked(found)
     if found.is_file():
         return _lone_file(found, name)
+    _check_plain(found, name)
     for folder in (found, found / "adapter"):  # a run folder keeps its adapter in adapter/
         if folder.is_dir() and formats.detect(folder) in (formats.PEFT, formats.BUNDLE):
             return _checked_adapter(folder, name)
@@ -47,6 +48,7 @@ def base(found: Path, name: str) -> Path:
     found = archives.unpacked(found)
     if found.is_file():
         raise InputError(f"{name} is a file; a base is the folder that from_pretrained reads")
+    _check_plain(found, name)
     if not checksums.files(found):
         raise InputError(f"{name} is empty: {found} holds no file; name the folder that from_pretrained reads")
     folder = _without_pickles(found)
@@ -95,6 +97,13 @@ def _checked_adapter(folder: Path, name: str) -> Path:
             raise InputError(f"{name} lacks its weights: no {_WEIGHTS}.safetensors in {part}; save or fetch it again")
     _check_headers(folder, name)
     return folder
+
+
+def _check_plain(folder: Path, name: str) -> None:
+    """Reading a pipe waits for ever, and a device has no end."""
+    for path in folder.rglob("*"):
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise InputError(f"{name} is refused: {path} is a pipe or a device; take it out")
 
 
 def _check_headers(folder: Path, name: str) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from pathlib import Path
 from typing import Any
 
 from suite.errors import InputError
-from suite.files import ADAPTER, atomic_folder
+from suite.files import ADAPTER, atomic_folder, read_json
 from suite.hub import archives, checksums, formats, index, ingest, paths, references, weights
 from suite.hub.index import Entry, Kind
 from suite.hub.references import CatalogueName, HubRepository, LocalPath, Reference
@@ -168,7 +167,7 @@ def _present(reference: Reference, *, pickles: bool = False) -> Path | None:
 
 def _part(config: Path) -> dict[str, Any]:
     """The facts of one peft folder, from its configuration and the headers of its weights."""
-    content = json.loads(config.read_text(encoding="utf-8"))
+    content = read_json(config)
     file = config.with_name("adapter_model.safetensors")
     shapes = weights.shapes(file) if file.is_file() else {}
     facts = {

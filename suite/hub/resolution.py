@@ -42,6 +42,8 @@ def fetch(reference: Reference, kind: Kind, *, pickles: bool = False) -> tuple[P
     if isinstance(reference, LocalPath):
         if not reference.path.exists():
             raise InputError(f"{reference.path} does not exist; {_nearby(reference.path)}")
+        if not (reference.path.is_file() or reference.path.is_dir()):
+            raise InputError(f"{reference.path} is a pipe or a device; name a folder or a regular file")
         return reference.path, None
     if isinstance(reference, CatalogueName):
         entry = index.find(reference, kind)

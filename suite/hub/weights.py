@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from suite.errors import InputError
-from suite.files import atomic_file
+from suite.files import atomic_file, read_json
 from suite.hub import checksums, formats
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def copy_converted(source: Path, target: Path) -> None:
         if needs_conversion(old):
             write(read(old), _twin(new))
         elif old.name == _INDEX:
-            index = json.loads(old.read_text(encoding="utf-8"))
+            index = read_json(old)
             index["weight_map"] = {key: _twin(Path(shard)).name for key, shard in index["weight_map"].items()}
             (new.parent / "model.safetensors.index.json").write_text(json.dumps(index, indent=2), encoding="utf-8")
         elif old.suffix not in formats.PICKLES:

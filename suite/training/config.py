@@ -21,6 +21,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from suite.errors import InputError
+from suite.files import read_text
 from suite.training import procedures
 from suite.training.names import check_names
 from suite.training.settings import TrainerConfig
@@ -140,10 +141,10 @@ def _parser() -> ArgumentParser:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
+    if not path.exists() or path.is_dir():
         raise InputError(f"no configuration file {path}; give a .yaml file, e.g. one of configs/")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(read_text(path))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not valid YAML: {_one_line(error)}") from error
     if not isinstance(content, dict):

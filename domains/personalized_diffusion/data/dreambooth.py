@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from suite.errors import InputError
+from suite.files import read_text
 
 LIVE_CLASSES = frozenset({"cat", "dog"})
 """Classes whose subjects get the live list: 10 backgrounds, 10 outfits, 5 properties."""
@@ -72,7 +73,7 @@ def read_protocol(path: str | Path) -> Protocol:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such prompts file; it is prompts_and_classes.txt of github.com/google/dreambooth")
-    return parse_protocol(path.read_text(encoding="utf-8-sig"), str(path))
+    return parse_protocol(read_text(path, encoding="utf-8-sig"), str(path))
 
 
 def parse_protocol(text: str, where: str) -> Protocol:

@@ -12,6 +12,7 @@ from typing import Any
 
 from domains.personalized_diffusion.data import dreambooth as protocol
 from suite.errors import InputError
+from suite.files import read_text
 
 STDIN = "-"
 LONGEST = 60
@@ -81,10 +82,10 @@ def _text(one: str | Path) -> str:
     if one == STDIN:
         return sys.stdin.read()
     path = Path(one)
-    if not path.is_file():
+    if not path.exists() or path.is_dir():
         raise InputError(f"{path}: no such file of prompts; write a prompt in quotes, or check the path")
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_text(path, encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
 

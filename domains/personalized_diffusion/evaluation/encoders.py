@@ -5,7 +5,6 @@ Both see a picture by one crop policy: its short side resized to the encoder's s
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from domains.personalized_diffusion.devices import choose_device
 from suite import hub
 from suite.errors import InputError
+from suite.files import read_json
 
 DOMAIN = "personalized_diffusion"
 
@@ -84,7 +84,7 @@ class Crop:
 def _processor(folder: Path) -> dict[str, Any]:
     for name in ("preprocessor_config.json", "processor_config.json"):
         if (folder / name).is_file():
-            said = json.loads((folder / name).read_text(encoding="utf-8"))
+            said = read_json(folder / name)
             return said.get("image_processor", said)
     return {}
 

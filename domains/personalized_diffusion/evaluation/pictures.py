@@ -13,6 +13,7 @@ from domains.personalized_diffusion.data.prompts import Prompt, read_prompts, wi
 from domains.personalized_diffusion.evaluation import folders
 from domains.personalized_diffusion.evaluation.folders import Drawn, Prompts, Source
 from suite.errors import InputError
+from suite.files import read_text
 
 if TYPE_CHECKING:
     from domains.personalized_diffusion.predict import Personalizer
@@ -83,7 +84,7 @@ def read_list(path: Path) -> Prompts:
     Raises:
         InputError: it cannot be read, or a line is wrong.
     """
-    text = path.read_text(encoding="utf-8-sig") if path.is_file() else ""
+    text = read_text(path, encoding="utf-8-sig") if path.is_file() else ""
     if is_protocol(text):
         return parse_protocol(text, str(path))
     return [prompt.text for prompt in _usable(path)]

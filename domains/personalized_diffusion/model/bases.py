@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from suite import hub
 from suite.errors import InputError
+from suite.files import read_json
 
 DOMAIN = "personalized_diffusion"
 Family = Literal["tiny", "sd15", "sd21", "sdxl", "sd3", "flux"]
@@ -197,7 +197,7 @@ def _silent() -> Iterator[None]:
 
 def _absent(made: Any, folder: Path) -> dict[str, Any]:
     """Parts that the pipeline is to go without: those left out here, and those that its folder lacks (SD3's T5)."""
-    listed = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    listed = read_json(folder / "model_index.json")
     known = inspect.signature(made.__init__).parameters
     lacking = [name for name in ("text_encoder_3", "tokenizer_3") if not (listed.get(name) or [None])[0]]
     absent: dict[str, Any] = {name: None for name in (*_LEFT_OUT, *lacking) if name in known}
@@ -215,10 +215,7 @@ def pipeline_class(folder: Path) -> str:
     index = folder / "model_index.json"
     if not index.is_file():
         raise InputError(f"{folder} is no diffusers pipeline: it has no model_index.json")
-    try:
-        name = str(json.loads(index.read_text(encoding="utf-8")).get("_class_name"))
-    except (ValueError, AttributeError) as error:
-        raise InputError(f"{index} is not valid JSON: fetch the base again") from error
+    name = str(read_json(index).get("_class_name"))
     if name not in PIPELINES:
         raise InputError(f"{folder} is a {name}; adapters are trained on {', '.join(PIPELINES)}")
     return name
@@ -303,7 +300,7 @@ def read_architecture(base: str) -> dict[str, Any]:
     for name in ("unet", "transformer", *_ENCODERS):
         file = folder / name / "config.json"
         if file.is_file():
-            fields = json.loads(file.read_text(encoding="utf-8"))
+            fields = read_json(file)
             kind = fields.get("_class_name") or next(iter(fields.get("architectures") or ()), "")
             if name in _ENCODERS and "CLIP" not in kind:
                 continue

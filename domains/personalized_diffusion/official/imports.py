@@ -7,7 +7,6 @@ the change's squared norm that all of them hold is told.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from domains.personalized_diffusion.official.changes import Changes, Kronecker, 
 from domains.personalized_diffusion.official.exports import DIFFUSERS_NAME
 from domains.personalized_diffusion.official.forms import converted
 from suite.errors import InputError
+from suite.files import read_json
 from suite.hub import formats
 
 Layout = Literal["kron", "official"]
@@ -208,11 +208,7 @@ def shapes_of(base: str) -> dict[str, nn.Module]:
     from suite import hub
 
     folder = hub.resolve(base, pipelines.DOMAIN, kind="base")
-    index = (
-        json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-        if pipelines.pipeline_class(folder)
-        else {}
-    )
+    index = read_json(folder / "model_index.json") if pipelines.pipeline_class(folder) else {}
     made: dict[str, nn.Module] = {}
     for name in ("unet", "transformer", "text_encoder", "text_encoder_2"):
         library, class_name = (index.get(name) or [None, None])[:2]

@@ -18,7 +18,7 @@ from domains.point_cloud.model.point_gpt import PointGPT
 from domains.point_cloud.model.point_m2ae import HierarchyConfig, PointM2AE
 from domains.point_cloud.model.point_mae import PointTransformer
 from suite.errors import InputError
-from suite.files import atomic_folder
+from suite.files import atomic_folder, read_json
 from suite.hub import weights
 
 BACKBONES: Mapping[str, type[nn.Module]] = {
@@ -109,11 +109,9 @@ def read_architecture(folder: str | Path) -> dict[str, Any]:
         InputError: there is none.
     """
     file = Path(folder) / "config.json"
-    try:
-        architecture = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        reason = type(error).__name__
-        raise InputError(f"{folder} is no base of point clouds: no readable config.json ({reason})") from None
+    if not file.is_file():
+        raise InputError(f"{folder} is no base of point clouds: no readable config.json")
+    architecture = read_json(file)
     if architecture.get("class") not in BACKBONES:
         raise InputError(f"{file}: class {architecture.get('class')!r} is none of {', '.join(BACKBONES)}")
     return architecture

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from suite.errors import InputError
-from suite.files import write_text
+from suite.files import read_text, write_text
 
 NETWORKS = {
     "PointTransformer": ("point_mae", "full"),
@@ -144,7 +144,7 @@ def _data_set(released: Mapping[str, Any], source: Path, data: str | None) -> tu
 
 def _mapping(file: Path) -> dict[str, Any]:
     try:
-        loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
+        loaded = yaml.safe_load(read_text(file))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{file}: no readable YAML file ({type(error).__name__}); give a released one") from None
     if not isinstance(loaded, dict):

@@ -17,6 +17,7 @@ import yaml
 from rapidfuzz import process
 
 from suite.errors import InputError
+from suite.files import read_text
 
 _BUILT_IN = Path(__file__).parent / "schemas"
 _PID = re.compile(r"P\d+")
@@ -238,7 +239,7 @@ def _load_built_in(name: str) -> Schema:
 
 def _read(path: Path) -> Any:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except UnicodeDecodeError as error:

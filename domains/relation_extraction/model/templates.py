@@ -18,6 +18,7 @@ from typing import Any
 
 from domains.relation_extraction.model.calls import STEPS, Step
 from suite.errors import InputError
+from suite.files import read_text
 
 Templates = Mapping[str, Mapping[Step, str]]
 """`answers` and `analyses`: a template by step."""
@@ -45,7 +46,9 @@ def read_templates(source: str | Path | Mapping[str, Any], *, analysing: bool) -
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        content = json.loads(path.expanduser().read_text(encoding="utf-8-sig"))
+        content = json.loads(read_text(path.expanduser(), encoding="utf-8-sig"))
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(f"protocol templates {path}: cannot be read ({error.strerror}); give a JSON file") from error
     except ValueError as error:

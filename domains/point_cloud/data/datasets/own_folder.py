@@ -7,7 +7,6 @@ array), counted from 0 within its category; `parts.json` beside the class folder
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from domains.point_cloud.data import clouds
 from domains.point_cloud.data.datasets.cloud_set import SPLITS, CloudSet, Loaded, Options, hold_out, part_ids
 from domains.point_cloud.data.readers import formats
 from suite.errors import InputError
+from suite.files import read_json
 
 PART_FIELDS = ("part", "parts", "label", "labels", "class", "classification", "scalar_label", "seg")
 """Fields of a cloud that may hold the part of each point, in order of preference."""
@@ -174,11 +174,8 @@ def _part_names(folder: Path) -> Mapping[str, Sequence[str]]:
     file = folder / "parts.json"
     if not file.is_file():
         return {}
-    try:
-        named = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{file}: not valid JSON ({error})") from None
-    if not isinstance(named, dict) or not all(isinstance(own, list) and own for own in named.values()):
+    named = read_json(file)
+    if not all(isinstance(own, list) and own for own in named.values()):
         raise InputError(f"{file}: {{category: [names of its parts]}} was expected")
     return {str(name): [str(part) for part in own] for name, own in named.items()}
 
