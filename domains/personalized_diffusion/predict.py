@@ -23,7 +23,6 @@ from domains.personalized_diffusion.evaluation import folders
 from domains.personalized_diffusion.inference.compatibility import check_fits, folder_of, settings_of
 from domains.personalized_diffusion.model import bases as pipelines
 from domains.personalized_diffusion.model.bases import Base
-from domains.personalized_diffusion.model.strength import set_strength
 from domains.personalized_diffusion.output import pictures
 from domains.personalized_diffusion.types import ImagesResult, Picture, PromptQuery, Settings
 from suite import adapters
@@ -232,7 +231,7 @@ class Personalizer:
             return adapters.disabled(self.network) if self.loaded else nullcontext()
         for one in self.loaded:
             for layer in one.layers:
-                set_strength(self.network, strength * one.weight, layer)
+                adapters.scale(self.network, strength * one.weight, layer)
         return nullcontext()
 
     def _images(self, text: str, seeds: Sequence[int], settings: Settings, side_by_side: int) -> list[Image.Image]:

@@ -6,15 +6,17 @@ Importing this package registers every method of ours with peft, so that peft, t
 from __future__ import annotations
 
 from suite.adapters.attach import MethodSpec, attach
-from suite.adapters.context import context, enable_checkpointing
+from suite.adapters.context import context, enable_checkpointing, rows
 from suite.adapters.count import ParameterCount, count
 from suite.adapters.detach import detach
 from suite.adapters.fingerprint import fingerprint
+from suite.adapters.handle import layers
 from suite.adapters.merge import merge, merged_state, unmerge
 from suite.adapters.methods import import_all
 from suite.adapters.peft_methods import declare_peft_methods
 from suite.adapters.plan import plan
 from suite.adapters.registry import MethodInfo, methods, register_tuner
+from suite.adapters.scale import scale
 from suite.adapters.state import buffer_names
 from suite.adapters.storage import load, read_manifest, save
 from suite.adapters.swap import swap
@@ -39,6 +41,7 @@ __all__ = [
     "disabled",
     "enable_checkpointing",
     "fingerprint",
+    "layers",
     "load",
     "materialise",
     "merge",
@@ -48,7 +51,9 @@ __all__ = [
     "read_manifest",
     "refresh",
     "register_tuner",
+    "rows",
     "save",
+    "scale",
     "swap",
     "unmerge",
 ]

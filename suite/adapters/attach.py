@@ -16,7 +16,7 @@ from torch import nn
 
 from suite.adapters import biases
 from suite.adapters.bypass import check_called
-from suite.adapters.carriers import Selected
+from suite.adapters.carriers import Selected, Site, WeightChange
 from suite.adapters.checks import check_base_stays
 from suite.adapters.detach import remove
 from suite.adapters.fingerprint import fingerprint
@@ -247,19 +247,17 @@ def _check_packed(model: nn.Module, member: Member, cause: Exception | None = No
 
 
 def _check_weight_readers(model: nn.Module, member: Member) -> None:
-    """Refuse a method that takes a layer's weight past what another method trains inside it."""
+    """Refuse a method that takes a layer's weight together with one inside the layer that it would pass by."""
     for name, layer in adapter_layers(model):
         info = method_of(layer)
-        if info is None or not info.reads_weight:
+        ours = isinstance(layer, WeightChange) and not layer.is_live()
+        if info is None or not (info.reads_weight or ours):
             continue
         for inside in layer.get_base_layer().children():
-            if (
-                isinstance(inside, Selected)
-                and inside.trains("weight")
-                and member.adapter in (adapters_on(layer) | adapters_on(inside))
-            ):
+            passed_by = isinstance(inside, Site) if ours else isinstance(inside, Selected) and inside.trains("weight")
+            if passed_by and member.adapter in adapters_on(layer) | adapters_on(inside):
                 raise InputError(
-                    f"{name}: {info.name} takes the weight past what {inside.method} trains in it; put them on "
+                    f"{name}: {info.name} takes the layer's weight, past what {inside.method} does there; put them on "
                     "different layers"
                 )
 

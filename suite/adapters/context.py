@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from types import MappingProxyType
+from functools import partial
 from typing import Any
 
 import torch
 from peft import PeftModel
+from peft.tuners.lora import LoraLayer
 from peft.utils import PeftType
 from torch import nn
 from torch.utils.checkpoint import checkpoint as torch_checkpoint
 
 from suite.adapters.blocks import block_names
-from suite.adapters.handle import DERIVED, Context, base_of, handle_of
+from suite.adapters.handle import DERIVED, ROWS, Context, adapter_layers, adapters_on, base_of, handle_of
 from suite.adapters.naming import suggest
+from suite.adapters.registry import method_info
 from suite.errors import InputError
 
 # These put their prompt into the key-value cache.
@@ -29,17 +31,48 @@ def context(model: nn.Module, **values: Any) -> Iterator[None]:
     Values of an enclosing block stay visible unless they are given again. They cannot be changed inside.
     """
     holder = handle_of(model).context
-    with _holding(holder, MappingProxyType({**holder.values, **values, DERIVED: {}})):
+    with holder.holding({**holder.values, **values, DERIVED: {}}):
         yield
 
 
 @contextmanager
-def _holding(holder: Context, values: MappingProxyType[str, Any]) -> Iterator[None]:
-    previous, holder.values = holder.values, values
+def rows(model: nn.Module, names: Sequence[str | None]) -> Iterator[None]:
+    """Give every row of the batch the adapter of its own inside the block, whichever is active.
+
+    Args:
+        model: a model with adapters.
+        names: of attached adapters, one for each row; None for the bare base.
+
+    Raises:
+        InputError: there is no such adapter, or a method of it acts on all rows of a batch alike.
+    """
+    handle = handle_of(model)
+    members = {name: handle.attachment(name).members for name in dict.fromkeys(names) if name is not None}
+    for name, methods in members.items():
+        for member in methods:
+            if not method_info(member.method).by_row:
+                raise InputError(f"adapter {name!r}: {member.method} acts on all rows of a batch alike")
+    asked = tuple(() if name is None else tuple(m.adapter for m in members[name]) for name in names)
+    hooks = [
+        layer.register_forward_pre_hook(partial(_name_rows, handle.context), with_kwargs=True)
+        for _, layer in adapter_layers(model)
+        if isinstance(layer, LoraLayer)
+    ]
     try:
-        yield
+        with context(model, **{ROWS: asked}):
+            yield
     finally:
-        holder.values = previous
+        for hook in hooks:
+            hook.remove()
+
+
+def _name_rows(holder: Context, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """peft's LoRA takes one name for each row as an argument."""
+    here = adapters_on(layer)
+    chosen = [[name for name in row if name in here] for row in holder.values[ROWS]]
+    if any(len(row) > 1 for row in chosen):
+        raise InputError(f"lora takes one adapter for each row, and {max(chosen, key=len)} are on one layer")
+    return args, kwargs | {"adapter_names": [row[0] if row else "__base__" for row in chosen]}
 
 
 class _Snapshot:
@@ -49,7 +82,7 @@ class _Snapshot:
         self.holder = holder
 
     def __call__(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), _holding(self.holder, self.holder.values)
+        return nullcontext(), self.holder.holding(self.holder.values)
 
 
 class Checkpoint:

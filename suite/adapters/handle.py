@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
 
 from suite.adapters.naming import suggest
+from suite.adapters.registry import method_of
 from suite.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ ATTRIBUTE = "_suite_adapters"
 
 
 DERIVED = "suite:derived"
+ROWS = "adapter_of_row"
+"""The context's key for the adapters of every row of a batch: a name or several, each."""
 
 
 class Context:
@@ -47,6 +51,25 @@ class Context:
             with torch.no_grad():
                 cache[key] = make()
         return cache[key]
+
+    @contextmanager
+    def holding(self, values: Mapping[str, Any]) -> Iterator[None]:
+        """Hold these values, and no others, inside the block."""
+        previous, self.values = self.values, MappingProxyType(dict(values))
+        try:
+            yield
+        finally:
+            self.values = previous
+
+    @contextmanager
+    def narrowed(self, rows: Sequence[int]) -> Iterator[None]:
+        """Inside the block the batch consists of some of its rows only."""
+        asked = self.values.get(ROWS)
+        if asked is None:
+            yield
+            return
+        with self.holding({**self.values, ROWS: tuple(asked[row] for row in rows), DERIVED: {}}):
+            yield
 
     def __reduce__(self) -> tuple[type[Context], tuple[()]]:
         # The values belong to a forward that is running on the original: a copy, deep or pickled, starts without.
@@ -144,6 +167,28 @@ def public_name(model: nn.Module, name: str) -> str:
 def adapter_layers(model: nn.Module) -> list[tuple[str, BaseTunerLayer]]:
     """Every peft tuner layer of the model with its dotted name, outermost first."""
     return [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
+
+
+def layers(model: nn.Module, method: str | None = None, name: str | None = None) -> list[tuple[str, Any]]:
+    """The tuner layers on a model with their dotted names: what a procedure reads scores from and sets masks on.
+
+    Args:
+        model: a model with adapters.
+        method: of this method alone.
+        name: of this attached adapter alone.
+
+    Raises:
+        InputError: there is no such adapter.
+    """
+    handle = handle_of(model)
+    chosen = handle.attachments.values() if name is None else [handle.attachment(name)]
+    members = [m for attachment in chosen for m in attachment.members if method in (None, m.method)]
+    wanted = {(member.method, member.adapter) for member in members}
+    return [
+        (place, layer)
+        for place, layer in adapter_layers(model)
+        if (info := method_of(layer)) and any((info.name, adapter) in wanted for adapter in adapters_on(layer))
+    ]
 
 
 def base_modules(model: nn.Module) -> dict[str, nn.Module]:

@@ -98,6 +98,8 @@ ADDITIVE = {
     *("adalora", "c3a", "deft", "delora", "fourierft", "gralora", "loha", "lokr", "lora", "osf", "peanut"),
     *("pvera", "randlora", "supertuning", "tinylora", "unilora", "vblora", "vera", "waveft"),
 }
+# Their layers' `set_scale` does it; boft and oft have one that only warns.
+SCALABLE = {"adalora", "loha", "lokr", "lora", "shira"}
 READS_WEIGHT = {"deft", "glora", "hira", "hra", "peanut", "shira", "supertuning"}
 CONVOLUTIONS = {"adalora", "hira", "ia3", "loha", "lokr", "lora"}
 
@@ -115,6 +117,8 @@ def declare_peft_methods() -> None:
             "identity_at_start": not prompt,
             "mergeable": not prompt,
             "quantizable": prompt or name in QUANTIZABLE,
+            "scalable": name in SCALABLE,
+            "by_row": name == "lora",
             "additive": name in ADDITIVE,
             "reads_weight": name in READS_WEIGHT,
             "layers": ("TransformerModel",) if prompt else CONV if name in CONVOLUTIONS else LINEAR,

@@ -43,6 +43,8 @@ class MethodInfo:
         mergeable: it can be folded into the base weights.
         quantizable: it works over 4-bit bases.
         multi_adapter: several adapters of it can sit on one model and be switched.
+        scalable: it can act at any strength, not only wholly or not at all.
+        by_row: the rows of a batch can have adapters of their own.
         layers: the layer types it adapts.
         additive: what it changes of a weight is the sum of the weight and its layer's `get_delta_weight`.
         reads_weight: its forward takes the layer's weight instead of calling the layer, so that what another method
@@ -58,6 +60,8 @@ class MethodInfo:
     mergeable: bool = True
     quantizable: bool = False
     multi_adapter: bool = True
+    scalable: bool = False
+    by_row: bool = False
     layers: tuple[str, ...] = ("Linear",)
     additive: bool = False
     reads_weight: bool = False
@@ -86,8 +90,8 @@ def method_of(layer: nn.Module) -> MethodInfo | None:
     """What the method of a tuner layer declares; None for a layer of a package that registered none."""
     name = getattr(layer, "method", None)
     if name is None:
-        package, _, rest = type(layer).__module__.partition("peft.tuners.")
-        name = rest.split(".")[0] if not package else ""
+        places = (kind.__module__.partition("peft.tuners.") for kind in type(layer).__mro__)
+        name = next((rest.split(".")[0] for before, found, rest in places if found and not before), "")
     return _METHODS.get(name)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from suite.adapters.carriers.base import share
 from suite.adapters.handle import Attachment, handle_of
 from suite.adapters.naming import select
 from suite.adapters.state import adapter_keys
@@ -12,11 +13,13 @@ from suite.errors import InputError
 
 
 def tie(model: nn.Module, attachment: Attachment) -> None:
-    """Make all parameters of each of the attachment's tie groups one parameter: the first that matches.
+    """Make what the attachment's layers share one parameter, and of each tie group the first that matches.
 
     Raises:
         InputError: a pattern matches nothing, or the parameters differ in shape.
     """
+    for member in attachment.members:
+        share(model, member.adapter)
     if not attachment.tie_groups:
         return
     keys: dict[str, str] = {}

@@ -263,7 +263,7 @@ def pairs() -> list[tuple[str, str]]:
     """Every (method, subject) that the method declares to fit; a domain's own sites are tested on its own models."""
     found = []
     for name, info in adapters.methods().items():
-        if name in UNEXERCISED:
+        if name in UNEXERCISED or name.startswith("toy_"):
             continue
         if info.source == "peft":
             found.append((name, "llama"))

@@ -111,11 +111,26 @@ def test_methods_that_take_the_weight_past_them_are_refused() -> None:
         adapters.attach(fresh("mlp"), reader, {**PACA, "targets": ["fc2"]})
 
 
-def test_a_weight_that_nobody_tells_is_no_guess() -> None:
-    for inside in ({"method": "hra"}, {"method": "lora", "use_dora": True}):
-        model = adapters.attach(fresh("mlp"), {**inside, "targets": ["fc1"]}, {"method": "toy_hut", "targets": ["fc1"]})
-        with pytest.raises(ValueError, match="tells no weight"):
-            model(sample("mlp"))
+@pytest.mark.parametrize(
+    "inside", [{"method": "hra"}, {"method": "ia3"}, {"method": "oft"}, {"method": "lora", "use_dora": True}]
+)
+def test_a_changed_weight_is_that_of_the_methods_inside(inside: dict) -> None:
+    settings = {**arguments(inside["method"], "mlp"), **inside, "targets": ["fc1"]}
+    model = adapters.attach(fresh("mlp"), settings, {"method": "toy_hut", "targets": ["fc1"]}).eval()
+    randomise(model, scale=0.1)
+    output = model(sample("mlp"))
+    output.sum().backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+    adapters.merge(model)
+    torch.testing.assert_close(model(sample("mlp")), output, atol=1e-5, rtol=1e-4)
+
+
+def test_a_changed_weight_passes_no_site_by() -> None:
+    site = {"method": "parallel_adapter", "bottleneck_size": 2, "targets": ["fc1"]}
+    for specs in ((site, {"method": "toy_hut", "targets": ["fc1"]}), ({"method": "toy_hut", "targets": ["fc1"]}, site)):
+        with pytest.raises(InputError, match="different layers"):
+            adapters.attach(fresh("mlp"), *specs)
+    adapters.attach(fresh("mlp"), site, {"method": "krona", "a1": 4, "a2": 8, "targets": ["fc1"]})
 
 
 @pytest.mark.parametrize(

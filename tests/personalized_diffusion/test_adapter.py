@@ -10,9 +10,9 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from domains.personalized_diffusion.model.methods import METHODS, Change
-from domains.personalized_diffusion.model.strength import set_strength
 from domains.personalized_diffusion.tiny import networks as small
 from suite import adapters
+from suite.adapters import scale as set_strength
 from suite.errors import InputError
 
 

@@ -1,4 +1,4 @@
-"""Which projections are adapted, on which base, and how strongly: KronA and the methods it is compared with."""
+"""Which projections are adapted, on which base: KronA and the methods it is compared with."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from suite import adapters
-from suite.adapters.carriers import WeightChange
-from suite.adapters.handle import adapters_on
 from suite.errors import InputError
 
 PROJECTIONS: Mapping[str, str] = {"k": "to_k", "q": "to_q", "v": "to_v", "o": r"to_out\.0"}
@@ -63,39 +60,6 @@ def adapted(model: nn.Module, letters: str = "kqvo", names: Mapping[str, str] = 
     """Names of the projections of `model` that `targets` reaches."""
     pattern = re.compile(targets(letters, names))
     return [n for n, module in model.named_modules() if isinstance(module, nn.Linear) and pattern.fullmatch(n)]
-
-
-def set_strength(model: nn.Module, strength: float, name: str | None = None) -> None:
-    """Multiply the change that an adapter makes by `strength`: 0 is the base, 1 as trained.
-
-    Defined for methods that add a change with a factor of its own: KronA, SVDiff, LoRA, LoKr, LoHa.
-
-    Args:
-        name: the adapter's name in the layers; all of them by default.
-
-    Raises:
-        InputError: there is no such adapter, or its method has no such factor.
-    """
-    layers = [layer for layer in model.modules() if isinstance(layer, BaseTunerLayer)]
-    found = False
-    configs: dict[int, Any] = {}
-    for layer in layers:
-        for adapter in adapters_on(layer):
-            if name not in (None, adapter):
-                continue
-            found = True
-            if isinstance(layer, WeightChange) and hasattr(layer.settings[adapter], "scaling"):
-                # All layers of an adapter share one config, so each is set once.
-                configs[id(layer.settings[adapter])] = layer.settings[adapter]
-            elif hasattr(layer, "set_scale"):
-                layer.set_scale(adapter, strength)
-            elif strength != 1:
-                raise InputError(f"strength {strength:g}: {type(layer).__name__} acts wholly or not at all; use 0 or 1")
-    if not found:
-        raise InputError(f"the model has no adapter{f' called {name!r}' if name else ''}; attach or load one")
-    for config in configs.values():
-        trained = config.__dict__.setdefault("trained_scaling", config.scaling)  # no field, so it is never saved
-        config.scaling = trained * strength
 
 
 def count_table(model: nn.Module, pairs: Sequence[Factors]) -> dict[Factors, int | None]:

@@ -203,9 +203,7 @@ def merged(given: Sequence[tuple[Path, float]], out: Path, base: str | Path | No
         InputError: the base is not at hand, an adapter does not fit it, or cannot be folded in.
     """
     from domains.personalized_diffusion.model import bases as pipelines
-    from domains.personalized_diffusion.model.strength import set_strength
     from suite import adapters
-    from suite.adapters.handle import handle_of
 
     read = [stored.read(folder) for folder, _ in given]
     plain, loaded = (pipelines.load(_base(read[0], base), dtype=torch.float32, device="cpu") for _ in range(2))
@@ -216,8 +214,7 @@ def merged(given: Sequence[tuple[Path, float]], out: Path, base: str | Path | No
     names = [f"merged{number}" for number in range(len(given))]
     for name, (folder, strength) in zip(names, given, strict=True):
         network = adapters.load(network, folder, name=name)
-        for member in handle_of(network).attachment(name).members if strength != 1 else ():
-            set_strength(network, strength, member.adapter)
+        adapters.scale(network, strength, name)
     adapters.activate(network, *names)
     adapters.merge(network)
     state = adapters.merged_state(network)

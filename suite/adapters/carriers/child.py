@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.constants import DUMMY_TARGET_MODULES
+from peft.utils.integrations import init_empty_weights
 from torch import nn
 
 from suite.adapters.carriers.base import CarrierTuner, TunerConfig, TunerLayer
@@ -107,17 +110,42 @@ class ChildTuner(CarrierTuner):
             existing.update_layer(adapter, config)
             return
         layer = self.tuner_layer_cls(target, adapter, config, key)
+        layer.move(adapter, next((parameter.device for parameter in self.model.parameters()), None))
         target.add_module(name, layer)
         if adapter not in self.active_adapters:
             layer.set_adapter([])
 
-    def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
+    def hosts(self, model: nn.Module, config: Any) -> dict[str, nn.Module]:
+        """Modules to adapt beside those that peft finds by name: the outermost, whose name is empty."""
+        targets = config.target_modules
+        return {"": model} if targets == "" or (isinstance(targets, set) and "" in targets) else {}
+
+    def inject_adapter(
+        self, model: nn.Module, adapter_name: str, *args: Any, low_cpu_mem_usage: bool = False, **kwargs: Any
+    ) -> None:
         """Add an adapter; weights that the model uses in several places stay one weight, or are refused."""
-        sharing = _shared_parameters(model)
-        super().inject_adapter(model, adapter_name, *args, **kwargs)
+        config, sharing = self.peft_config[adapter_name], _shared_parameters(model)
+        self._adding = adapter_name, self.hosts(model, config), low_cpu_mem_usage
+        wanted = config.target_modules
+        if wanted in ("", {""}):
+            config.target_modules = DUMMY_TARGET_MODULES  # no further module is to be found
+        try:
+            super().inject_adapter(model, adapter_name, *args, low_cpu_mem_usage=low_cpu_mem_usage, **kwargs)
+        finally:
+            if wanted in ("", {""}):
+                config.target_modules = wanted
         if sharing:
             layers = [layer for layer in model.modules() if isinstance(layer, self.tuner_layer_cls)]
             self._keep_tied([layer for layer in layers if adapter_name in layer.settings], adapter_name, sharing)
+
+    def _prepare_model(self, peft_config: TunerConfig, model: nn.Module) -> None:
+        """Add the hosts that peft's own loop does not reach."""
+        adapter, hosts, empty = self._adding
+        if hosts and not any(isinstance(module, BaseTunerLayer) for module in model.modules()):
+            model.requires_grad_(False)  # peft will meet adapters, and leave the flags as they are
+        with init_empty_weights() if empty else nullcontext():
+            for name, host in hosts.items():
+                self.add_to(host, adapter, peft_config, name)
 
     def _keep_tied(self, layers: list[Any], adapter: str, sharing: dict[nn.Parameter, list[str]]) -> None:
         """For tuners whose layers train the host's own parameters."""

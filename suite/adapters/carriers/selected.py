@@ -67,7 +67,8 @@ class Selected(ChildLayer):
 
     def standing(self) -> list[str]:
         """The adapters whose values should stand in the host: what is merged, then what is active."""
-        return [] if self.disable_adapters else [*dict.fromkeys((*self.merged_adapters, *self.present()))]
+        standing = [] if self.disable_adapters else dict.fromkeys((*self.merged_adapters, *self.present()))
+        return [adapter for adapter in standing if self.strength(adapter)]
 
     def install(self) -> None:
         self.register_load_state_dict_post_hook(_reload)
@@ -87,6 +88,10 @@ class Selected(ChildLayer):
         if not enabled and self.merged:
             self.unmerge()
         super().enable_adapters(enabled)
+        self.sync()
+
+    def set_strength(self, adapter: str, strength: float) -> None:
+        super().set_strength(adapter, strength)
         self.sync()
 
     def delete_adapter(self, adapter_name: str) -> None:
@@ -116,7 +121,7 @@ class Selected(ChildLayer):
         return [
             name.removeprefix(self.prefix)
             for name in (*self.adapter_layer_names, *self.other_param_names)
-            if name != "settings"
+            if name not in ("settings", "strengths")
         ]
 
     def _moved(self, fn: Any, tensor: Any) -> Any:

@@ -90,14 +90,17 @@ class SelectedEntries(Selected):
         """A copy of the host's entries at the given places."""
         return self.host.weight.detach()[self.at(places)].clone()
 
-    def placed(self, weight: Tensor) -> Tensor:
-        """The host's weight, (out, in, ...) as just read, with gradients to what the active adapters train."""
-        adapters = [] if self.disable_adapters else self.present()
-        if not adapters:
+    def placed(self, weight: Tensor, rows: Sequence[Any] | None = None) -> Tensor:
+        """The host's weight, (out, in, ...) and just read, with gradients to what acts; see `effective_weight`."""
+        if self.disable_adapters:
             return weight
         flipped = is_transposed(self.host)
-        linked = self._linked(weight.T if flipped else weight, adapters)
-        return linked.T if flipped else linked
+        stored = weight.T if flipped else weight
+        if rows is None:
+            stored = self._linked(stored, self.present())
+        else:
+            stored = self._weight_of(self.present_in(rows[0])).to(weight.dtype)
+        return stored.T if flipped else stored
 
     def _linked(self, weight: Tensor, adapters: Sequence[str]) -> Tensor:
         """`weight`, in which the values stand already, as a function of them."""
@@ -113,6 +116,15 @@ class SelectedEntries(Selected):
             return type(self.host).forward(self.host, *args, **kwargs)
         finally:
             slots["weight"] = kept
+
+    def _weight_of(self, adapters: Sequence[str]) -> Tensor:
+        """The host's weight as exactly these adapters make it, whoever is active."""
+        weight = self.host.weight.detach().clone()
+        for places, values in self._originals.values():
+            weight[self.at(places)] = values
+        for adapter in adapters:
+            weight[self.at(self.places(adapter))] = self.values(adapter).to(weight.dtype)
+        return weight
 
     def install(self) -> None:
         super().install()
@@ -258,6 +270,13 @@ class SelectedEntries(Selected):
         self.refresh()
 
     def _host_forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        groups = None if self.merged else self.groups(len(x))
+        if groups is not None:
+            outputs = [
+                self._forward_with(self._weight_of(adapters), x[rows], *args, **kwargs) for adapters, rows in groups
+            ]
+            order = torch.tensor([row for _, rows in groups for row in rows], device=x.device)
+            return torch.cat(outputs)[order.argsort()]
         active = [] if self.disable_adapters else self.present()
         if not active:
             return type(self.host).forward(self.host, x, *args, **kwargs)

@@ -6,6 +6,8 @@ The base class does the layer types, dtypes, several adapters, exact unmerging a
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 from suite.adapters.carriers.base import CarrierTuner, TunerConfig, TunerLayer
 from suite.adapters.carriers.weights import (
     effective_weight,
+    is_transposed,
     kind_of,
     read_weight,
     restore,
@@ -23,14 +26,15 @@ from suite.adapters.carriers.weights import (
     snapshot,
     write_weight,
 )
+from suite.adapters.handle import ROWS
 from suite.adapters.registry import method_info
 
 
 class WeightChange(TunerLayer):
     """A layer around a weighted layer, whose weight it changes.
 
-    A method states `parameter_names`, `create` and `change`; and `apply` where the live forward is cheaper without
-    the changed weight. Both are relative to the current W: what adapters attached earlier made of it.
+    A method states `parameter_names`, `create` and `change`; and, where the live forward is cheaper without the changed
+    weight, `apply_to` or `apply_around`. All are relative to the current W: what adapters attached earlier made of it.
     """
 
     tuner_base = CarrierTuner
@@ -49,6 +53,11 @@ class WeightChange(TunerLayer):
         base, info = self.get_base_layer(), method_info(self.method)
         kind = kind_of(base)
         allowed = (*info.layers, *(("Linear4bit",) if info.quantizable else ()))
+        if kind not in allowed and any(parameter.dim() == 3 for parameter in base.parameters(recurse=False)):
+            raise ValueError(
+                f"{self.target}: {type(base).__name__} keeps the weights of all its experts in one tensor, which "
+                "only lora adapts, with target_parameters=[...] (docs of peft)"
+            )
         if kind not in allowed:
             raise ValueError(f"{self.target}: {type(base).__name__} cannot be adapted, only {', '.join(allowed)}")
 
@@ -68,6 +77,13 @@ class WeightChange(TunerLayer):
         """The changed layer's output, from its input `x` and the unchanged layer's output `y`."""
         raise TypeError(f"{type(self).__name__} has no live form of its own")
 
+    def apply_around(self, x: Tensor, inner: Callable[[Tensor], Tensor], adapter: str) -> Tensor:
+        """The changed layer's output for `x`, by one call of the unchanged layer, adapters attached earlier included.
+
+        For methods that change what goes in; `apply_to` is simpler for those that only add to what comes out.
+        """
+        return self.apply_to(x, inner(x), adapter)
+
     def update_layer(self, adapter_name: str, config: TunerConfig, **_: Any) -> None:
         """Add an adapter to this layer."""
         self.store(adapter_name, self.create(adapter_name, config))
@@ -76,19 +92,66 @@ class WeightChange(TunerLayer):
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if self.disable_adapters and self.merged:
             self.unmerge()
+        groups = None if self.merged else self.groups(len(x), whole=not self.is_live())
+        if groups is not None:
+            return self._by_row(x, groups, *args, **kwargs)
         adapters = [] if self.disable_adapters or self.merged else self.present()
+        return self._adapted(x, adapters, *args, **kwargs)
+
+    def _adapted(self, x: Tensor, adapters: Sequence[str], *args: Any, **kwargs: Any) -> Tensor:
+        """The layer's output with exactly these adapters."""
         if not adapters:
             return self.base_layer(x, *args, **kwargs)
-        if type(self).apply_to is WeightChange.apply_to:
-            weight, bias = effective_weight(self.base_layer)
+        if not self.is_live():
+            weight, bias = effective_weight(self.base_layer, self.context.get(ROWS))
             for adapter in adapters:
-                weight, bias = self.change(weight, bias, adapter)
+                weight, bias = self.changed(weight, bias, adapter)
             return run(self.get_base_layer(), x, weight, bias)
-        y = self.base_layer(x, *args, **kwargs)
-        dtype = y.dtype
+        dtypes: list[torch.dtype] = []
+
+        def unchanged(x: Tensor) -> Tensor:
+            y = self.base_layer(x, *args, **kwargs)
+            dtypes.append(y.dtype)
+            return y
+
+        run_inner: Callable[[Tensor], Tensor] = unchanged
         for adapter in adapters:
-            y = self.apply_to(x, y, adapter)
-        return y.to(dtype)
+            run_inner = partial(self._around, run_inner, adapter)
+        y = run_inner(x)
+        return y.to(dtypes[0])
+
+    def is_live(self) -> bool:
+        """Whether the method calls the layer, instead of computing with its changed weight."""
+        kind = type(self)
+        return kind.apply_to is not WeightChange.apply_to or kind.apply_around is not WeightChange.apply_around
+
+    def _around(self, inner: Callable[[Tensor], Tensor], adapter: str, x: Tensor) -> Tensor:
+        strength = self.outer_strength(adapter)
+        if strength == 1.0:
+            return self.apply_around(x, inner, adapter)
+        y = inner(x)
+        changed = self.apply_around(x, lambda other: y if other is x else inner(other), adapter)
+        return y + strength * (changed - y)
+
+    def _by_row(self, x: Tensor, groups: Sequence[tuple[list[str], list[int]]], *args: Any, **kwargs: Any) -> Tensor:
+        """Every row with its own adapters: one product for each group of rows that have the same."""
+        outputs: list[Tensor] = []
+        for adapters, rows in groups:
+            with self.context.narrowed(rows):
+                outputs.append(self._adapted(x[rows], adapters, *args, **kwargs))
+        order = torch.tensor([row for _, rows in groups for row in rows], device=x.device)
+        return torch.cat(outputs)[order.argsort()]
+
+    def changed(self, weight: Tensor, bias: Tensor | None, adapter: str) -> tuple[Tensor, Tensor | None]:
+        """`change` at the adapter's strength."""
+        new, new_bias = self.change(weight, bias, adapter)
+        strength = self.outer_strength(adapter)
+        if strength == 1.0:
+            return new, new_bias
+        if new_bias is not None:
+            old = torch.zeros_like(new_bias) if bias is None else bias
+            new_bias = old + strength * (new_bias - old)
+        return weight + strength * (new - weight), new_bias
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
         """Fold adapters into the base weight, in float32; the original is kept for `unmerge`.
@@ -101,7 +164,7 @@ class WeightChange(TunerLayer):
             if adapter not in self.settings:
                 continue
             with torch.no_grad():
-                weight, bias = self.change(*read_weight(base), adapter)
+                weight, bias = self.changed(*read_weight(base), adapter)
             tensors = [tensor for tensor in (weight, bias) if tensor is not None]
             if safe_merge and not all(torch.isfinite(tensor).all() for tensor in tensors):
                 raise ValueError(f"{self.target}: NaNs detected in the merged weights. The adapter {adapter} is broken")
@@ -121,5 +184,5 @@ class WeightChange(TunerLayer):
     def get_delta_weight(self, adapter: str) -> Tensor:
         """W' - W of one adapter on the bare base weight, in float32, in the base layer's own layout."""
         weight, bias = read_weight(self.get_base_layer())
-        delta = self.change(weight, bias, adapter)[0] - weight
-        return delta.T if kind_of(self.get_base_layer()) == "Conv1D" else delta
+        delta = self.changed(weight, bias, adapter)[0] - weight
+        return delta.T if is_transposed(self.get_base_layer()) else delta

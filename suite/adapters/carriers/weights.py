@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
@@ -26,6 +29,9 @@ def kind_of(layer: nn.Module) -> str | None:
         return "Linear"
     if isinstance(layer, Conv1D):
         return "Conv1D"
+    if isinstance(layer, nn.Embedding):
+        # A subclass that scales what it looks up (Gemma's) is more than its weight.
+        return "Embedding" if type(layer).forward is nn.Embedding.forward else None
     for kind in (*CONVS, nn.LayerNorm, nn.GroupNorm):
         if isinstance(layer, kind):
             return kind.__name__
@@ -38,6 +44,8 @@ def sizes(layer: nn.Module) -> tuple[int, int]:
         return layer.in_channels, layer.out_channels
     if isinstance(layer, Conv1D):
         return layer.weight.shape[0], layer.weight.shape[1]
+    if isinstance(layer, nn.Embedding):
+        return layer.num_embeddings, layer.embedding_dim
     if isinstance(layer, nn.LayerNorm):
         return layer.normalized_shape[-1], layer.normalized_shape[-1]
     if isinstance(layer, nn.GroupNorm):
@@ -158,6 +166,10 @@ def run(layer: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None) -> Ten
     Raises:
         ValueError: the layer's operation needs more than its weight (BatchNorm statistics).
     """
+    if isinstance(layer, nn.Embedding):
+        return functional.embedding(
+            x, weight.T.to(layer.weight.dtype), layer.padding_idx, layer.max_norm, layer.norm_type
+        )
     weight = weight.to(x.dtype)
     bias = None if bias is None else bias.to(x.dtype)
     if isinstance(layer, CONVS):
@@ -177,8 +189,12 @@ def bias_dtype(layer: nn.Module) -> torch.dtype:
     return weight.dtype if weight.is_floating_point() else getattr(layer, "compute_dtype", None) or torch.float32
 
 
-def effective_weight(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
+def effective_weight(layer: nn.Module, rows: Sequence[Any] | None = None) -> tuple[Tensor, Tensor | None]:
     """The weight and bias that a layer computes with, adapters on it included.
+
+    Args:
+        layer: a layer with a weight, or a tuner layer around one.
+        rows: the adapters of every row of the batch, which are the same for all of them; None for the active ones.
 
     Raises:
         ValueError: what a layer below computes is no other weight, or none that it tells.
@@ -186,24 +202,52 @@ def effective_weight(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
     if not isinstance(layer, BaseTunerLayer):
         inside = [child for child in layer.children() if hasattr(child, "placed")]
         for child in inside:
-            child.refresh()
+            child.refresh()  # nobody calls the layer, which would see to it
         weight, bias = weight_and_bias(layer)
         for child in inside:
-            weight = child.placed(weight)
+            weight = child.placed(weight, rows)
         return weight, bias
-    weight, bias = effective_weight(layer.base_layer)
+    weight, bias = effective_weight(layer.base_layer, rows)
     if layer.disable_adapters or layer.merged:
         return weight, bias
-    for adapter in layer.active_adapters:
-        if hasattr(layer, "change"):
-            weight, bias = layer.change(weight, bias, adapter)
+    for adapter in _acting(layer, rows):
+        if hasattr(layer, "changed"):
+            weight, bias = layer.changed(weight, bias, adapter)
         elif _is_additive(layer, adapter):
             weight = weight + layer.get_delta_weight(adapter).to(weight.dtype)
         else:
-            raise ValueError(
-                f"{type(layer).__module__}.{type(layer).__name__} below it tells no weight that it computes with"
-            )
+            return _probed(layer, weight.dtype)
     return weight, bias
+
+
+def _probed(layer: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The weight and bias of one of peft's linear layers, whatever its method does, from its answers to unit vectors.
+
+    Raises:
+        ValueError: the layer is not linear.
+    """
+    base = layer.get_base_layer()
+    if kind_of(base) not in ("Linear", "Conv1D", "Linear4bit"):
+        raise ValueError(f"{type(layer).__module__}.{type(layer).__name__} inside it tells no weight of its own")
+    size = sizes(base)[0]
+    units = torch.eye(size + 1, size, dtype=bias_dtype(base), device=base.weight.device)  # the last one is zero
+    modes = [(module, module.training) for module in layer.modules()]
+    layer.eval()  # dropout of unit vectors would be no weight
+    try:
+        answers = layer(units).to(dtype)
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    return (answers[:-1] - answers[-1]).T, answers[-1]
+
+
+def _acting(layer: Any, rows: Sequence[Any] | None) -> list[str]:
+    if hasattr(layer, "changed"):
+        chosen: list[str] = layer.present() if rows is None else layer.present_in(rows[0])
+        return chosen
+    here = layer._get_available_adapters()
+    names = layer.active_adapters if rows is None else [rows[0]] if isinstance(rows[0], str) else rows[0]
+    return [adapter for adapter in names if adapter in here]
 
 
 def _is_additive(layer: nn.Module, adapter: str) -> bool:

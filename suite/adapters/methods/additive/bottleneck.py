@@ -127,6 +127,8 @@ def _info(name: str) -> MethodInfo:
         identity_at_start=False,
         mergeable=False,
         quantizable=True,
+        scalable=True,
+        by_row=True,
         layers=("Linear", "Conv1D"),
     )
 

@@ -42,7 +42,7 @@ class KronaConfig(TunerConfig):
     a2: int = 64
     a_pattern: dict[str, list[int]] = field(default_factory=dict)
     layout: Literal["kron", "official"] = "kron"
-    scaling: float = 1.0
+    scaling: float = field(default=1.0, metadata={"strength": True})
     init: Literal["official", "gaussian"] = "official"
     dropout: float = 0.0
     on_indivisible: Literal["error", "nearest"] = "error"
@@ -60,7 +60,16 @@ class KronaConfig(TunerConfig):
 
 
 @tuner(
-    MethodInfo("krona", "reparameterized", "2402.17412", "suite", quantizable=True, layers=("Linear", "Conv1D")),
+    MethodInfo(
+        "krona",
+        "reparameterized",
+        "2402.17412",
+        "suite",
+        quantizable=True,
+        scalable=True,
+        by_row=True,
+        layers=("Linear", "Conv1D"),
+    ),
     KronaConfig,
 )
 class Krona(WeightChange):
@@ -96,13 +105,13 @@ class Krona(WeightChange):
         a, b = self.tensor("a", adapter).to(weight.dtype), self.tensor("b", adapter).to(weight.dtype)
         rows = "qpij" if config.layout == "kron" else "pqij"
         delta = torch.einsum(f"qi,pj->{rows}", a, b).reshape(weight.shape)
-        return weight + config.scaling * delta, bias
+        return weight + self.factor(adapter) * delta, bias
 
     def apply_to(self, x: Tensor, y: Tensor, adapter: str) -> Tensor:
         config, a, b = self.settings[adapter], self.tensor("a", adapter), self.tensor("b", adapter)
         x = functional.dropout(self._cast_input_dtype(x, a.dtype), config.dropout, self.training)
         delta = kronecker_product(x, a, b, official=config.layout == "official")
-        return torch.add(y, delta, alpha=config.scaling)
+        return torch.add(y, delta, alpha=self.factor(adapter))
 
 
 def kronecker_product(x: Tensor, a: Tensor, b: Tensor, *, official: bool = False) -> Tensor:

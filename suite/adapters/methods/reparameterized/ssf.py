@@ -43,6 +43,8 @@ class SsfConfig(TunerConfig):
         "suite",
         identity_at_start=False,
         quantizable=True,
+        scalable=True,
+        by_row=True,
         layers=("Linear", "Conv1D", "Conv1d", "Conv2d", "Conv3d", "LayerNorm", "BatchNorm", "GroupNorm"),
     ),
     SsfConfig,

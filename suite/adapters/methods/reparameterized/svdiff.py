@@ -11,7 +11,7 @@ is U diag(relu(sigma + s * delta) - sigma) V^T, which is the equation where W is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -30,7 +30,7 @@ class SvdiffConfig(TunerConfig):
         scaling: the plain factor s of the shift, e.g. less than 1 to weaken a trained adapter.
     """
 
-    scaling: float = 1.0
+    scaling: float = field(default=1.0, metadata={"strength": True})
 
 
 @tuner(
@@ -40,6 +40,8 @@ class SvdiffConfig(TunerConfig):
         "2303.11305",
         "suite",
         quantizable=True,
+        scalable=True,
+        by_row=True,
         layers=("Linear", "Conv1D", "Conv1d", "Conv2d", "Conv3d"),
     ),
     SvdiffConfig,
@@ -74,5 +76,5 @@ class Svdiff(WeightChange):
 
     def _delta(self, adapter: str) -> Tensor:
         """U diag(relu(sigma + s * delta) - sigma) V^T: (out, in * kernel)."""
-        shifted = torch.relu(self.sigma + self.settings[adapter].scaling * self.tensor("shift", adapter))
+        shifted = torch.relu(self.sigma + self.factor(adapter) * self.tensor("shift", adapter))
         return (self.left * (shifted - self.sigma)) @ self.right

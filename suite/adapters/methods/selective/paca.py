@@ -55,7 +55,7 @@ class PacaConfig(TunerConfig):
             raise ValueError(f"select {self.select!r} must be 'random', 'largest' or 'smallest'")
 
 
-@tuner(MethodInfo("paca", "selective", "2503.01905", "suite", layers=("Linear",)), PacaConfig)
+@tuner(MethodInfo("paca", "selective", "2503.01905", "suite", by_row=True, layers=("Linear",)), PacaConfig)
 class Paca(SelectedEntries):
     """The columns `indices` of the host's weight."""
 

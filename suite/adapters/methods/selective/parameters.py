@@ -7,13 +7,10 @@ This is what `attach(train=..., buffers=...)` attaches. A pattern that matches n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.constants import DUMMY_TARGET_MODULES
-from peft.utils.integrations import init_empty_weights
 from torch import nn
 
 from suite.adapters.carriers import SelectedTensors, TunerConfig, tuner
@@ -42,20 +39,8 @@ class _ParametersTuner(SelectedTuner):
         peft_config.target_modules = DUMMY_TARGET_MODULES
         return peft_config
 
-    def inject_adapter(
-        self, model: nn.Module, adapter_name: str, *args: Any, low_cpu_mem_usage: bool = False, **kwargs: Any
-    ) -> None:
-        """Add an adapter; what `_prepare_model` is not told, it finds here."""
-        self._adding, self._empty = adapter_name, low_cpu_mem_usage
-        super().inject_adapter(model, adapter_name, *args, low_cpu_mem_usage=low_cpu_mem_usage, **kwargs)
-
-    def _prepare_model(self, peft_config: ParametersConfig, model: nn.Module) -> None:
-        """Add the children here: peft's own loop never reaches the tensors of the outermost module."""
-        if not any(isinstance(module, BaseTunerLayer) for module in model.modules()):
-            model.requires_grad_(False)
-        with init_empty_weights() if self._empty else nullcontext():
-            for name, host in hosts(model, peft_config).items():
-                self.add_to(host, self._adding, peft_config, name)
+    def hosts(self, model: nn.Module, config: ParametersConfig) -> dict[str, nn.Module]:
+        return hosts(model, config)
 
 
 def hosts(model: nn.Module, config: ParametersConfig) -> dict[str, nn.Module]:

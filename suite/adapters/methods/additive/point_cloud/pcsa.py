@@ -198,7 +198,9 @@ class PcsaConfig(TunerConfig):
 
 
 @tuner(
-    MethodInfo("pcsa", "additive", "2410.08114", "suite", mergeable=False, layers=("transformer block",)),
+    MethodInfo(
+        "pcsa", "additive", "2410.08114", "suite", mergeable=False, scalable=True, layers=("transformer block",)
+    ),
     PcsaConfig,
 )
 class Pcsa(Site):
@@ -216,23 +218,18 @@ class Pcsa(Site):
         module = SpectralAdapter(norm.normalized_shape[0], config.rank, config.orientation)
         if not config.init_weights:
             nn.init.normal_(module.up.weight, std=0.1)
-        if not hasattr(self, "_between"):
-            self._between: Any = None  # a tensor while a forward runs
-            self._hooks.append(norm.register_forward_pre_hook(self._remember))
-            self._hooks.append(self.host.register_forward_hook(self._forget))
+        self.watch(norm, before=self._remember)
         return {"adapter": module}
 
-    def _remember(self, _norm: nn.Module, args: tuple[Tensor, ...]) -> None:
-        self._between = args[0]
-
-    def _forget(self, *_: Any) -> None:
-        self._between = None  # part of a graph, it would keep the model from being copied
+    def _remember(self, _norm: nn.Module, args: tuple[Tensor, ...], _kwargs: dict[str, Any]) -> None:
+        self.scratch.between = args[0]
 
     def after(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor, adapter: str) -> Tensor:
         config = self.settings[adapter]
         known = self.context.get("spectrum") or self.context.derived(
             ("pcsa", config.local, config.basis), lambda: spectrum(self.context["centers"], config.local, config.basis)
         )
-        state = self._between.transpose(0, 1) if config.sequence_first else self._between
+        between = self.scratch.between
+        state = between.transpose(0, 1) if config.sequence_first else between
         added = self.tensor("adapter", adapter)(state, known).to(output.dtype)
         return output + (added.transpose(0, 1) if config.sequence_first else added)
