@@ -14,7 +14,7 @@ DOMAIN = Domain(
             data="domains.personalized_diffusion.data.datamodule:PhotoData",
             predictor="domains.personalized_diffusion.predict:Personalizer",
             query="domains.personalized_diffusion.types:PromptQuery",
-            result="domains.personalized_diffusion.types:ImagesResult",
+            result="domains.personalized_diffusion.output.result:ImagesResult",
         ),
     },
     verbs={
@@ -29,7 +29,7 @@ DOMAIN = Domain(
 
 _PUBLIC = {
     "DreamBoothRecipe": "recipe",
-    "ImagesResult": "types",
+    "ImagesResult": "output.result",
     "Personalizer": "predict",
     "PhotoData": "data.datamodule",
     "PromptQuery": "types",

@@ -33,7 +33,6 @@ def demo(out: Path = Path("out/demo/personalized_diffusion")) -> dict[str, Any]:
     )
     files, rows = [], {}
     for result in results:
-        result.save(out)
         for name, strength in (("base", None), ("adapter", STRENGTH)):
             drawn = [picture.image for picture in result.pictures if picture.strength == strength]
             rows[f"{name}: {result.prompt}"] = drawn

@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
-from domains.personalized_diffusion.data.prompts import Names, Prompt, Trigger, parse_size, read_prompts
-from domains.personalized_diffusion.devices import choose_device, choose_dtype
-from domains.personalized_diffusion.evaluation import folders
+from domains.personalized_diffusion.data.prompts import Prompt, Trigger, name_of, parse_size, read_prompts
 from domains.personalized_diffusion.inference.compatibility import check_fits, folder_of, settings_of
+from domains.personalized_diffusion.inference.loaded import Loaded, weighted
 from domains.personalized_diffusion.model import bases as pipelines
-from domains.personalized_diffusion.model.bases import Base
-from domains.personalized_diffusion.output import pictures
-from domains.personalized_diffusion.types import ImagesResult, Picture, PromptQuery, Settings
+from domains.personalized_diffusion.model.bases import DOMAIN, Base
+from domains.personalized_diffusion.model.drawing import draw
+from domains.personalized_diffusion.output.result import (
+    COLUMNS,
+    MOST_ROWS,
+    TABLE,
+    ImagesResult,
+    contact_sheet,
+    table_rows,
+)
+from domains.personalized_diffusion.types import Picture, PromptQuery, Settings
 from suite import adapters
 from suite.adapters.handle import handle_of
+from suite.devices import choose_device, choose_dtype
 from suite.errors import InputError
-from suite.files import write_text
-from suite.media.sheets import save_png
+from suite.prediction.folder import ResultFolder, Sheet, Table
+from suite.prediction.inputs import Names
+from suite.prediction.loading import stated_base
+from suite.prediction.loop import each
 
 SAMPLING: dict[str, tuple[int, float]] = {
     "tiny": (20, 2.0),
@@ -40,21 +45,6 @@ SAMPLING: dict[str, tuple[int, float]] = {
     "flux": (28, 3.5),
 }
 """Steps and guidance of a family where they are not told: the authors' for Stable Diffusion, diffusers' for others."""
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """An adapter on the base.
-
-    Attributes:
-        name: of the attachment. reference: as the user wrote it. weight: its share among several.
-        layers: names of its tensors in the model.
-    """
-
-    name: str
-    reference: str
-    weight: float
-    layers: tuple[str, ...]
 
 
 class Personalizer:
@@ -92,13 +82,9 @@ class Personalizer:
             InputError: adapter or base does not exist, or they do not belong together.
         """
         folder = folder_of(adapter)
-        manifest = adapters.read_manifest(folder)
-        reference = base or manifest["base"]["reference"]
-        if not reference:
-            raise InputError(f"{folder}: the adapter does not name its base; give one with --base")
         where = choose_device(device)
-        loaded = pipelines.load(_grammar(reference), choose_dtype(dtype, where), where)
-        made = cls(loaded, settings_of(folder))
+        stated = base or stated_base(adapters.read_manifest(folder)["base"]["reference"], folder, DOMAIN)
+        made = cls(pipelines.load(stated, choose_dtype(dtype, where), where), settings_of(folder))
         made.add(adapter)
         return made
 
@@ -136,18 +122,24 @@ class Personalizer:
             raise InputError(f"{result.source}: {result.error}")
         return result.images
 
-    def predict(self, inputs: Any, **options: Any) -> Iterator[ImagesResult]:
+    def predict(
+        self, inputs: Any, *, out: ResultFolder | str | Path | None = None, **options: Any
+    ) -> Iterator[ImagesResult]:
         """Yield one result a prompt, in order; one that cannot be drawn yields a result with `error`.
 
         Args:
             inputs: one or several of: prompts (strings with a blank), paths of prompt files, `-` for standard input.
+            out: folder of the results; without it they are only yielded.
             **options: the fields of `PromptQuery`.
 
         Raises:
             InputError: an option is wrong, or a further adapter does not fit.
         """
         query = PromptQuery(**options)
-        yield from self._draw(read_prompts(inputs, self.trigger, query.subject), query)
+        folder = ResultFolder.of(out).summarise(Table(TABLE, table_rows, columns=COLUMNS, guard=False))
+        if query.grid:
+            folder.summarise(Sheet(lambda result: result if result.images else None, contact_sheet, MOST_ROWS))
+        yield from folder.keep(self._draw(read_prompts(inputs, self.trigger, query.subject), query))
 
     def draw(self, prompts: Iterable[Prompt], **options: Any) -> Iterator[ImagesResult]:
         """The same of prompts that were read already."""
@@ -156,19 +148,12 @@ class Personalizer:
     def _draw(self, prompts: Iterable[Prompt], query: PromptQuery) -> Iterator[ImagesResult]:
         _check(query)
         self._add_further(query.also)
-        names, results = Names(), []
-        for prompt in prompts:
-            try:
-                if prompt.error is not None:
-                    raise InputError(prompt.error)
-                result = self._result(prompt, query, names.of(prompt))
-            except InputError as error:
-                result = ImagesResult(prompt.source, str(error), prompt=prompt.text, query=query)
-            if query.out is not None:
-                results.append(result)
-            yield result
-        if query.out is not None:
-            _summarise(results, query)
+        names = Names()
+
+        def failed(prompt: Prompt, why: str) -> ImagesResult:
+            return ImagesResult(prompt.source, why, prompt=prompt.text, query=query)
+
+        yield from each(prompts, lambda prompt: self._result(prompt, query, names), failed)
 
     def _add_further(self, wanted: Sequence[str]) -> None:
         known = {one.reference: place for place, one in enumerate(self.loaded)}
@@ -179,7 +164,10 @@ class Personalizer:
             else:
                 self.add(reference, weight)
 
-    def _result(self, prompt: Prompt, query: PromptQuery, name: str) -> ImagesResult:
+    def _result(self, prompt: Prompt, query: PromptQuery, names: Names) -> ImagesResult:
+        if prompt.error is not None:
+            raise InputError(prompt.error)
+        name = name_of(prompt, names)
         started = time.perf_counter()
         settings = self._settings(prompt, query)
         seeds = [(query.seed if prompt.seed is None else prompt.seed) + number for number in range(query.images)]
@@ -187,7 +175,7 @@ class Personalizer:
         drawn = []
         for strength in wanted:
             with self._acting(strength):
-                images = self._images(prompt.text, seeds, settings, query.batch_size)
+                images = draw(self.base, prompt.text, seeds, settings, query.batch_size)
             drawn += [
                 Picture(image, number, seed, strength)
                 for number, (image, seed) in enumerate(zip(images, seeds, strict=True))
@@ -234,29 +222,6 @@ class Personalizer:
                 adapters.scale(self.network, strength * one.weight, layer)
         return nullcontext()
 
-    def _images(self, text: str, seeds: Sequence[int], settings: Settings, side_by_side: int) -> list[Image.Image]:
-        pipe = self.base.pipeline()
-        images: list[Image.Image] = []
-        negative = {"negative_prompt": settings.negative} if self.base.family != "flux" else {}
-        for start in range(0, len(seeds), side_by_side):
-            some = seeds[start : start + side_by_side]
-            # Noise from the CPU, an own generator a picture: the same picture on every device, in every batch.
-            generators = [torch.Generator("cpu").manual_seed(seed) for seed in some]
-            given = {name: [value] * len(some) for name, value in negative.items()}
-            with torch.inference_mode():
-                found = pipe(
-                    prompt=[text] * len(some),
-                    width=settings.width,
-                    height=settings.height,
-                    num_inference_steps=settings.steps,
-                    guidance_scale=settings.guidance,
-                    generator=generators,
-                    output_type="pt",
-                    **given,
-                ).images
-            images += _to_pictures(found)
-        return images
-
     def _notices(self, prompt: Prompt) -> Iterator[str]:
         yield from self.notices
         if self.loaded and self.trigger.missing_from(prompt.text):
@@ -266,42 +231,6 @@ class Personalizer:
         count = len(tokenizer(prompt.text, truncation=False, verbose=False).input_ids)
         if self.base.family in ("tiny", "sd15", "sd21", "sdxl") and count > longest:
             yield f"the prompt is {count} tokens long and the base reads {longest}: its end is not read"
-
-    def next_steps(self, out: Path | None) -> list[str]:
-        """What to look at after a prediction."""
-        if out is None or not (out / SHEET).is_file():
-            return []
-        return [f"open {out / SHEET}"]
-
-
-SHEET = "contact_sheet.png"
-
-
-def weighted(word: str) -> tuple[str, float]:
-    """Reference and weight of `REF` or `REF@WEIGHT`.
-
-    Raises:
-        InputError: the weight is no finite number.
-    """
-    reference, _, weight = word.rpartition("@")
-    if not reference:
-        return word, 1.0
-    try:
-        value = float(weight)
-    except ValueError:
-        return word, 1.0  # hf:org/name@revision
-    if not math.isfinite(value):
-        raise InputError(f"{word}: weight {weight} is no finite number")
-    return reference, value
-
-
-def _grammar(reference: str) -> str:
-    """A hub id as plain peft folders state it, in the suite's own spelling."""
-    return (
-        f"hf:{reference}"
-        if reference.count("/") == 1 and reference[0] not in "./~" and ":" not in reference
-        else reference
-    )
 
 
 def _first(*values: float | None) -> float:
@@ -319,38 +248,3 @@ def _check(query: PromptQuery) -> None:
         raise InputError(f"seed {query.seed} must not be negative")
     if query.size is not None:
         parse_size(query.size)
-
-
-def _to_pictures(found: Tensor) -> list[Image.Image]:
-    """(B, 3, H, W) in [0, 1] as pictures.
-
-    Raises:
-        InputError: they hold NaN, as of a VAE in half precision.
-    """
-    if not torch.isfinite(found).all():
-        raise InputError(
-            "the pictures came out as NaN: use --dtype float32 or bfloat16 (SDXL's VAE overflows in float16), "
-            "or an adapter trained with a lower rate"
-        )
-    pixels = (found.float().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-    return [Image.fromarray(np.ascontiguousarray(one)) for one in pixels]
-
-
-def _summarise(results: Sequence[ImagesResult], query: PromptQuery) -> None:
-    """Write the table that `evaluate` reads, and the contact sheet."""
-    assert query.out is not None
-    done = [result for result in results if result.error is None]
-    if not done:
-        return
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(folders.COLUMNS)
-    for result in done:
-        subject = result.subject or "subject"
-        for picture in result.pictures:
-            if picture.strength == query.strength[0]:
-                path = f"{result.name}/{pictures.file_stem(picture, result)}.png"
-                writer.writerow([path, result.prompt, subject])
-    write_text(query.out / folders.TABLE, file.getvalue())
-    if query.grid:
-        save_png(pictures.contact_sheet(done), query.out / SHEET)

@@ -13,12 +13,11 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from domains.personalized_diffusion.caches import TensorCache, identity
 from domains.personalized_diffusion.data.captions import Trigger
 from domains.personalized_diffusion.data.datamodule import PhotoData
 from domains.personalized_diffusion.model import bases as pipelines
 from domains.personalized_diffusion.model import losses, methods
-from domains.personalized_diffusion.model.bases import Base, Conditioning
+from domains.personalized_diffusion.model.bases import Base, Conditioning, identity
 from domains.personalized_diffusion.model.denoising import Timesteps, denoising_of, scaled_latents
 from domains.personalized_diffusion.output.card import adapter_card
 from domains.personalized_diffusion.output.samples import Samples, draw_samples
@@ -26,6 +25,7 @@ from suite import adapters, hub
 from suite.adapters.nf4 import quantize_model
 from suite.files import write_text
 from suite.training import AdapterModule, Outputs
+from suite.training.caches import TensorCache
 
 Weights = Literal["auto", "float32", "bfloat16", "float16", "nf4"]
 LIBRARIES = ("torch", "diffusers", "transformers", "peft")
@@ -81,7 +81,7 @@ class DreamBoothRecipe(AdapterModule):
         low_memory: bool = False,
     ) -> None:
         super().__init__(base, architecture)
-        self.change = methods.Change(
+        self.change = methods.MethodSettings(
             method, methods.factors_of(factors), projections, layout, rank, dict(options or {})
         )
         self.text_encoder, self.text_lr, self.start = text_encoder, text_lr, start

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -29,7 +28,6 @@ class PromptQuery:
         subject: of a DreamBooth prompt file: whose 25 prompts are drawn, e.g. dog6.
         batch_size: pictures side by side; changes the speed, and a picture by rounding at most.
         grid: write a grid of each prompt's pictures and a contact sheet of all.
-        out: folder of the results.
     """
 
     takes_text: ClassVar[bool] = True
@@ -46,7 +44,6 @@ class PromptQuery:
     subject: str | None = None
     batch_size: int = 4
     grid: bool = True
-    out: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -81,73 +78,3 @@ class Settings:
     scheduler: str = ""
     adapters: Mapping[str, float] = field(default_factory=dict)
     base: str = ""
-
-
-@dataclass(frozen=True)
-class ImagesResult:
-    """The pictures of one prompt, or the `error` that says why there are none.
-
-    Attributes:
-        source: the prompt, or FILE:LINE where it stands.
-        name: of its folder, unique within one prediction; SUBJECT/NUMBER for DreamBooth's prompts.
-        prompt: as the model read it. subject: of DreamBooth's protocol, else empty.
-        pictures: by strength, then by seed.
-        notices: what the user should know, one line each.
-        seconds: that drawing took.
-    """
-
-    source: str
-    error: str | None = None
-    name: str = ""
-    prompt: str = ""
-    subject: str = ""
-    pictures: tuple[Picture, ...] = ()
-    settings: Settings | None = None
-    notices: tuple[str, ...] = ()
-    seconds: float = 0.0
-    query: PromptQuery = field(default_factory=PromptQuery)
-
-    @property
-    def images(self) -> list[Image]:
-        """The pictures of the adapter at the first strength asked for, in the order of their seeds."""
-        first = self.query.strength[0]
-        return [picture.image for picture in self.pictures if picture.strength == first]
-
-    @property
-    def grid(self) -> Image:
-        """All pictures in one: seeds in columns; the frozen base and each strength in rows."""
-        from domains.personalized_diffusion.output import pictures
-
-        return pictures.result_grid(self)
-
-    def __str__(self) -> str:
-        size = f"{self.settings.width} x {self.settings.height}" if self.settings else ""
-        lines = [f"{self.source}: {len(self.pictures)} pictures, {size} px, {self.seconds:.1f} s"]
-        return "\n".join([*lines, *(f"  note: {notice}" for notice in self.notices)])
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything but pixels, ready for `json.dumps`; each picture by the sha256 of its pixels."""
-        from dataclasses import asdict
-
-        return {
-            "name": self.name,
-            "prompt": self.prompt,
-            "subject": self.subject,
-            "settings": asdict(self.settings) if self.settings else None,
-            "pictures": [
-                {"number": one.number, "seed": one.seed, "strength": one.strength, "sha256": one.digest}
-                for one in self.pictures
-            ],
-            "notices": list(self.notices),
-            "seconds": round(self.seconds, 3),
-        }
-
-    def save(self, folder: str | Path) -> list[Path]:
-        """Write `<name>/0.png`, `1.png`, …, `result.json` and, where the query asks for it, `grid.png`.
-
-        Pictures of the frozen base are `<n>_base.png`, those of further strengths `<n>_strength_<s>.png`; every PNG
-        carries its settings as text, as Stable Diffusion's web interfaces write them.
-        """
-        from domains.personalized_diffusion.output import pictures
-
-        return pictures.save_result(self, Path(folder))

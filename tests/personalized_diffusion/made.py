@@ -9,7 +9,7 @@ import torch
 
 from domains.personalized_diffusion.data import world
 from domains.personalized_diffusion.model import bases as pipelines
-from domains.personalized_diffusion.model import strength as models
+from domains.personalized_diffusion.model import methods
 from suite import adapters
 
 
@@ -19,10 +19,10 @@ def write_adapter(
     """An adapter whose change is large enough to be seen."""
     loaded = pipelines.load(base)
     network = pipelines.adapted_network(loaded, text_encoder)
-    chosen = models.krona((4, 8)) if method == "krona" else models.lora(2)
+    chosen = methods.krona((4, 8)) if method == "krona" else methods.lora(2)
     if text_encoder:
         chosen["targets"] = rf"{chosen['targets']}|.*(q_proj|v_proj)"
-    network = models.attach(network, {**chosen, **settings})
+    network = adapters.attach(network, {**chosen, **settings})
     torch.manual_seed(seed)
     for parameter in network.parameters():
         if parameter.requires_grad:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from domains.personalized_diffusion.model.strength import TEXT_PROJECTIONS, krona, lora, targets
+from domains.personalized_diffusion.model.methods import TEXT_PROJECTIONS, krona, lora, targets
 from domains.personalized_diffusion.official import adapter_folder as stored
 from suite import adapters
 

@@ -9,7 +9,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from domains.personalized_diffusion.model.methods import METHODS, Change
+from domains.personalized_diffusion.model.methods import METHODS, MethodSettings
 from domains.personalized_diffusion.tiny import networks as small
 from suite import adapters
 from suite.adapters import scale as set_strength
@@ -44,7 +44,7 @@ def test_acceptance_12_6_an_adapter_changes_nothing_before_it_is_trained(
     unet: UNet2DConditionModel, method: str
 ) -> None:
     before = answer(unet)
-    Change(method, (4, 16)).attach(unet)
+    MethodSettings(method, (4, 16)).attach(unet)
     if method in ("krona", "lora", "full"):
         assert torch.equal(answer(unet), before)
     else:  # an orthogonal basis put together again, or a product with zeros
@@ -57,7 +57,7 @@ def test_acceptance_12_6_merging_is_exact_and_unmerging_restores_every_bit(
 ) -> None:
     weight = unet.mid_block.attentions[0].transformer_blocks[0].attn1.to_out[0].weight
     before = weight.clone()
-    Change("krona", (4, 16), layout=layout).attach(unet)
+    MethodSettings("krona", (4, 16), layout=layout).attach(unet)
     stir(unet, 1)
     live = answer(unet)
     adapters.merge(unet)
@@ -71,7 +71,7 @@ def test_acceptance_12_6_two_adapters_add_up(unet: UNet2DConditionModel) -> None
     name = "mid_block.attentions.0.transformer_blocks.0.attn2.to_v"
     plain = unet.get_submodule(name).weight.clone()
     for number, adapter in enumerate(("one", "two")):
-        Change("krona", (4, 16) if number else (8, 8), options={"scaling": 1.0}).attach(unet, adapter)
+        MethodSettings("krona", (4, 16) if number else (8, 8), options={"scaling": 1.0}).attach(unet, adapter)
         stir(unet, number)
     layer = unet.get_submodule(name)
     both = plain + layer.get_delta_weight("one") + layer.get_delta_weight("two")
@@ -84,7 +84,7 @@ def test_acceptance_12_6_two_adapters_add_up(unet: UNet2DConditionModel) -> None
 
 def test_acceptance_12_6_strength_0_is_the_base(unet: UNet2DConditionModel) -> None:
     before = answer(unet)
-    Change("krona", (4, 16)).attach(unet)
+    MethodSettings("krona", (4, 16)).attach(unet)
     stir(unet, 2)
     moved = answer(unet)
     set_strength(unet, 0.0)
@@ -95,7 +95,7 @@ def test_acceptance_12_6_strength_0_is_the_base(unet: UNet2DConditionModel) -> N
 
 
 def test_factors_by_letter(unet: UNet2DConditionModel) -> None:
-    Change("krona", {"k": (4, 16), "v": (8, 8)}, "kv").attach(unet)
+    MethodSettings("krona", {"k": (4, 16), "v": (8, 8)}, "kv").attach(unet)
     block = unet.mid_block.attentions[0].transformer_blocks[0]
     assert block.attn2.to_k.tensor("a", "default").shape == (4, 16)
     assert block.attn2.to_v.tensor("a", "default").shape == (8, 8)
@@ -105,12 +105,12 @@ def test_factors_by_letter(unet: UNet2DConditionModel) -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: Change("krona", projections="kx"), "unknown letters x"),
-        (lambda: Change("krona", projections=""), "at least one"),
-        (lambda: Change("dora"), "unknown 'dora'"),
-        (lambda: Change("lora", rank=0), "at least 1"),
+        (lambda: MethodSettings("krona", projections="kx"), "unknown letters x"),
+        (lambda: MethodSettings("krona", projections=""), "at least one"),
+        (lambda: MethodSettings("dora"), "unknown 'dora'"),
+        (lambda: MethodSettings("lora", rank=0), "at least 1"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(make: Callable[[], Change], said: str) -> None:
+def test_settings_that_make_no_sense_are_refused(make: Callable[[], MethodSettings], said: str) -> None:
     with pytest.raises(InputError, match=said):
         make()

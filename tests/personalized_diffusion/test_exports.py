@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from domains.personalized_diffusion.model import bases as pipelines
-from domains.personalized_diffusion.model.methods import Change
+from domains.personalized_diffusion.model.methods import MethodSettings
 from domains.personalized_diffusion.official import adapter_folder as stored
 from domains.personalized_diffusion.official import exports, imports
 from domains.personalized_diffusion.official import weights_files as parsing
@@ -160,7 +160,7 @@ def test_the_merged_pipeline_is_an_ordinary_one(text: bool, random_base: Path, t
 def test_every_method_of_the_comparison_merges(method: Any, random_base: Path, tmp_path: Path) -> None:
     base = pipelines.load(random_base, dtype=torch.float32, device="cpu")
     network = pipelines.adapted_network(base, False)
-    Change(method).attach(network)
+    MethodSettings(method).attach(network)
     networks.fill(network, 0.05)
     ours = {name: weight.clone() for name, weight in wholly(network).items()}
     folder = networks.save(network, tmp_path / "a", method=method)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from domains.personalized_diffusion import official
-from domains.personalized_diffusion.model import strength as model
+from domains.personalized_diffusion.model import methods
 from domains.personalized_diffusion.official import exchange, exports, imports, naming
 from domains.personalized_diffusion.official import weights_files as parsing
 from domains.personalized_diffusion.official.changes import Dense, Kronecker, LowRank, fit_all, fitted, low_rank
@@ -65,7 +65,7 @@ def sdxl() -> nn.Module:
 def official_state(network: nn.Module, shapes: Any) -> dict[str, Tensor]:
     """A file under the authors' keys, whose pairs have the shapes that `shapes(out, in)` gives."""
     state = {}
-    for name in model.adapted(network):
+    for name in methods.adapted(network):
         layer = network.get_submodule(name)
         for half, shape in zip(("down", "up"), shapes(layer.out_features, layer.in_features), strict=True):
             state[official.key_of("unet", name, half)] = torch.full(shape, 0.01)
@@ -99,7 +99,7 @@ def test_acceptance_12_3_a_full_size_official_file_loads_and_is_told_from_lora(s
 
 
 def test_every_full_size_module_has_its_names_and_they_lead_back(sdxl: nn.Module) -> None:
-    modules = model.adapted(sdxl)
+    modules = methods.adapted(sdxl)
     assert len(modules) == 560
     for names in ("kohya", "sgm", "diffusers", "lycoris"):
         foreign = {naming.foreign("unet", module, names) for module in modules}

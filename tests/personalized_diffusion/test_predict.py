@@ -24,7 +24,7 @@ TASK = Task(
     data="domains.personalized_diffusion.data.datamodule:PhotoData",
     predictor="domains.personalized_diffusion.predict:Personalizer",
     query="domains.personalized_diffusion.types:PromptQuery",
-    result="domains.personalized_diffusion.types:ImagesResult",
+    result="domains.personalized_diffusion.output.result:ImagesResult",
 )
 DOMAIN = Domain("personalized_diffusion", "photos to pictures", "personalized_diffusion", {"default": TASK})
 PROMPT = "a photo of sks robot in the snow"
@@ -152,11 +152,9 @@ def test_a_prompt_longer_than_the_base_reads_is_told(personalizer):
 
 def test_dreambooths_prompts_land_in_the_evaluations_layout(personalizer, tmp_path, monkeypatch):
     path = real_data("dreambooth/prompts_and_classes.txt")
-    monkeypatch.setattr(Personalizer, "_images", lambda *_: [Image.new("RGB", (64, 64))])
+    monkeypatch.setattr("domains.personalized_diffusion.predict.draw", lambda *_: [Image.new("RGB", (64, 64))])
     results = list(personalizer.predict(path, subject="robot_toy", images=1, steps=1, grid=False, out=tmp_path))
     assert len(results) == 25 and results[0].prompt == "a sks toy in the jungle"
-    for result in results:
-        result.save(tmp_path)
     assert sorted(p.name for p in (tmp_path / "robot_toy").iterdir()) == [f"{n:02d}" for n in range(25)]
     assert (tmp_path / "robot_toy" / "24" / "0.png").is_file()
     [unclear] = personalizer.predict(path, subject="dog4", **FAST)

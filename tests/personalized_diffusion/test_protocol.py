@@ -4,15 +4,15 @@ import pytest
 
 from domains.personalized_diffusion.data.dreambooth import LIVE_CLASSES, fill, parse_protocol, read_protocol
 from domains.personalized_diffusion.data.prompts import (
-    Names,
     Prompt,
     Trigger,
+    name_of,
     parse_line,
     parse_size,
     read_prompts,
-    slug,
 )
 from suite.errors import InputError
+from suite.prediction.inputs import Names, slug
 from tests.real_data import real_data
 
 LIVE = {"cat", "cat2", "dog", "dog2", "dog3", "dog5", "dog6", "dog7", "dog8"}
@@ -65,7 +65,7 @@ def test_the_protocol_fills_an_adapters_trigger(tmp_path):
     prompts = list(read_prompts(path, Trigger("sks", "dog"), "dog6"))
     assert [prompt.number for prompt in prompts] == list(range(25))
     assert prompts[12].text == "a sks dog wearing a rainbow scarf" and prompts[12].subject == "dog6"
-    assert Names().of(prompts[3]) == "dog6/03"
+    assert name_of(prompts[3], Names()) == "dog6/03"
     [only] = {prompt.subject for prompt in read_prompts(path, Trigger("sks", "vase"))}
     assert only == "vase"
     [unclear] = read_prompts(path, Trigger("sks", "dog"))
@@ -124,8 +124,12 @@ def test_the_trigger_is_a_word_of_its_own():
 
 def test_names_of_folders_are_safe_and_unique():
     names = Names()
-    assert [names.of(Prompt(text, "")) for text in ("a dog!", "a dog?", "A dog.")] == ["a_dog", "a_dog-2", "A_dog-3"]
-    assert slug("../../etc/passwd") == "etc_passwd" and slug("..") == "prompt" and len(slug("x" * 500)) == 60
+    assert [name_of(Prompt(text, ""), names) for text in ("a dog!", "a dog?", "A dog.")] == [
+        "a_dog",
+        "a_dog-2",
+        "A_dog-3",
+    ]
+    assert slug("../../etc/passwd") == "etc_passwd" and slug("..") == "unnamed" and len(slug("x" * 500)) == 60
     assert slug("собака в снегу") == "собака_в_снегу"
 
 

@@ -15,16 +15,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchdata.stateful_dataloader import StatefulDataLoader
 
-from domains.personalized_diffusion.caches import TensorCache, identity
 from domains.personalized_diffusion.data import buckets, photos
 from domains.personalized_diffusion.data.buckets import BucketBatches, Cropping, Size
 from domains.personalized_diffusion.data.captions import Source, Trigger, Variation, captions_of, kohya_folder
 from domains.personalized_diffusion.data.class_images import ClassImages
 from domains.personalized_diffusion.data.photos import Alpha, Photo
 from domains.personalized_diffusion.data.sources import photo_folders
-from domains.personalized_diffusion.model.bases import Base
+from domains.personalized_diffusion.model.bases import Base, identity
 from suite.errors import InputError
 from suite.training.batching import Seeded
+from suite.training.caches import TensorCache
 
 
 @dataclass(frozen=True)

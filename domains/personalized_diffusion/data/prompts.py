@@ -13,10 +13,7 @@ from typing import Any
 from domains.personalized_diffusion.data import dreambooth as protocol
 from suite.errors import InputError
 from suite.files import read_text
-
-STDIN = "-"
-LONGEST = 60
-"""Characters of a folder's name made of a prompt."""
+from suite.prediction.inputs import STDIN, Names, slug
 
 MOST_PIXELS = 4096 * 4096
 
@@ -203,12 +200,6 @@ def _checked_size(size: tuple[int, int], source: str) -> tuple[int, int]:
     return size
 
 
-def slug(text: str, longest: int = LONGEST) -> str:
-    """A name for files made of any text: letters, digits, `.`, `_` and `-`, and never a path of its own."""
-    words = re.sub(r"[^\w.-]+", "_", text.strip(), flags=re.UNICODE).strip("._-")
-    return words[:longest].rstrip("._-") or "prompt"
-
-
 def without_token(text: str, token: str) -> str:
     """A prompt without the trigger token: "a sks dog in the jungle" becomes "a dog in the jungle"."""
     if not token:
@@ -216,20 +207,8 @@ def without_token(text: str, token: str) -> str:
     return " ".join(re.sub(rf"(?<!\w){re.escape(token)}(?!\w)", " ", text, flags=re.IGNORECASE).split())
 
 
-class Names:
-    """Folder names of results, unique within one prediction."""
-
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
-
-    def of(self, prompt: Prompt) -> str:
-        """SUBJECT/NUMBER for the protocol, else the prompt's own words, numbered where two are alike."""
-        if prompt.number is not None:
-            return f"{slug(prompt.subject)}/{prompt.number:02d}"
-        base = slug(prompt.text)
-        name, number = base, 1
-        while name.lower() in self._taken:
-            number += 1
-            name = f"{base}-{number}"
-        self._taken.add(name.lower())
-        return name
+def name_of(prompt: Prompt, names: Names) -> str:
+    """Folder of a result: SUBJECT/NUMBER for the protocol, else the prompt's own words, made unique by a number."""
+    if prompt.number is not None:
+        return f"{slug(prompt.subject, otherwise='prompt')}/{prompt.number:02d}"
+    return names.of(slug(prompt.text, otherwise="prompt"))

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from domains.personalized_diffusion.devices import choose_device
 from suite import hub
+from suite.devices import choose_device
 from suite.errors import InputError
 from suite.files import read_json
 

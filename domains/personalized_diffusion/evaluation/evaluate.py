@@ -95,12 +95,13 @@ def evaluate(
 
 def save(report: Report, asked: Asked, out: Path) -> list[Path]:
     """Write the figures, a contact sheet a subject and `report.html`; return the files."""
-    from domains.personalized_diffusion.data.prompts import slug
     from domains.personalized_diffusion.evaluation.folders import by_subject, opened
     from domains.personalized_diffusion.evaluation.scoring import NAMES
     from domains.personalized_diffusion.output import pictures
+    from domains.personalized_diffusion.output.result import MOST_ROWS
     from suite.media.report import Report as Page
     from suite.media.sheets import save_png
+    from suite.prediction.inputs import slug
 
     files = report.save(out)
     page = Page("Personalized diffusion: evaluation")
@@ -112,7 +113,7 @@ def save(report: Report, asked: Asked, out: Path) -> list[Path]:
     rows = report.subject_rows()
     page.table(list(rows[0]), [[_shown(value) for value in row.values()] for row in rows])
     for name, prompts in by_subject(asked.drawn).items():
-        shown = {one.prompt: [opened(source) for source in one.images] for one in prompts[: pictures.MOST_ROWS]}
+        shown = {one.prompt: [opened(source) for source in one.images] for one in prompts[:MOST_ROWS]}
         sheet = pictures.real_and_generated([opened(source) for source in asked.real[name]], shown)
         files.append(save_png(sheet, out / f"sheet_{slug(name)}.png"))
         page.image(files[-1], f"{name}: real photos, then each prompt's pictures")

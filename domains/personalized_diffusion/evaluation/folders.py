@@ -12,13 +12,13 @@ from PIL.Image import Image
 from domains.personalized_diffusion.data import photos
 from domains.personalized_diffusion.data.dreambooth import Protocol
 from domains.personalized_diffusion.data.prompts import without_token
+from domains.personalized_diffusion.output.result import COLUMNS, TABLE
 from suite.errors import InputError
 
 Source = Path | Image
 """A picture on disk or in memory."""
 
-TABLE = "images.csv"
-COLUMNS = ("image", "prompt", "subject")
+IMAGES_TABLE = f"{TABLE}.csv"
 _NAMED = 5
 
 
@@ -60,12 +60,12 @@ def read_generated(
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such folder or table of generated pictures")
-    table = path / TABLE if path.is_dir() else path
+    table = path / IMAGES_TABLE if path.is_dir() else path
     # `predict` writes its table anew for each subject, and the folders of all subjects stay: prompts mean the folders.
     if table.is_file() and (prompts is None or table == path):
         return _of_table(table, images, token, keep_token)
     if prompts is None:
-        raise InputError(f"{path}: it has no {TABLE}; name the file of its prompts with --prompts")
+        raise InputError(f"{path}: it has no {IMAGES_TABLE}; name the file of its prompts with --prompts")
     return _of_folders(path, prompts, images, token if keep_token else "")
 
 
@@ -88,7 +88,7 @@ def read_real(path: str | Path, subjects: Sequence[str]) -> dict[str, list[Path]
 def _of_folders(root: Path, prompts: Prompts, images: int, token: str) -> list[Drawn]:
     subjects = sorted(child.name for child in root.iterdir() if child.is_dir() and _prompt_folders(child))
     if not subjects:
-        raise InputError(f"{root}: no pictures <subject>/<prompt index>/<n>.png in it, and no {TABLE}")
+        raise InputError(f"{root}: no pictures <subject>/<prompt index>/<n>.png in it, and no {IMAGES_TABLE}")
     drawn, missing, asked = [], [], 0
     for subject in subjects:
         texts = prompts.prompts(subject, token) if isinstance(prompts, Protocol) else list(prompts)

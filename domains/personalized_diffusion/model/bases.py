@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from suite import hub
+from suite import adapters, hub
 from suite.errors import InputError
 from suite.files import read_json
 
@@ -312,3 +312,8 @@ def read_architecture(base: str) -> dict[str, Any]:
 def clip_encoders(encoders: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
     """Those of the text encoders that are CLIP's; T5 is never adapted."""
     return {name: module for name, module in encoders.items() if "CLIP" in type(module).__name__}
+
+
+def identity(module: nn.Module, base: Base) -> str:
+    """What tells a frozen network from others: its fingerprint, or the base's reference where it cannot be known."""
+    return adapters.fingerprint(module) or f"{base.id}/{type(module).__name__}"

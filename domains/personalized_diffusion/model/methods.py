@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,27 +10,78 @@ from typing import Any, Literal
 
 from torch import nn
 
-from domains.personalized_diffusion.model.strength import (
-    PROJECTIONS,
-    TEXT_PROJECTIONS,
-    Factors,
-    adapted,
-    krona,
-    lora,
-    targets,
-)
 from suite import adapters
 from suite.errors import InputError
 
+PROJECTIONS: Mapping[str, str] = {"k": "to_k", "q": "to_q", "v": "to_v", "o": r"to_out\.0"}
+
+
+TEXT_PROJECTIONS: Mapping[str, str] = {"k": "k_proj", "q": "q_proj", "v": "v_proj", "o": "out_proj"}
+
+
+Factors = tuple[int, int]
+
+
+def targets(projections: str = "kqvo", names: Mapping[str, str] = PROJECTIONS) -> str:
+    """The regular expression over module names for projections given by letter, e.g. `kqvo` or `kv`.
+
+    Diffusers' transformers (SD3, Flux) name their attention the same way; their joint projections are left alone.
+
+    Raises:
+        InputError: a letter is unknown, repeated, or none is given.
+    """
+    unknown = sorted(set(projections) - set(names))
+    if not projections or unknown or len(set(projections)) < len(projections):
+        what = f"unknown letters {', '.join(unknown)}" if unknown else "each letter once, at least one"
+        raise InputError(f"projections {projections!r}: {what}; choose among {', '.join(names)}")
+    return rf".*({'|'.join(names[letter] for letter in projections)})"
+
+
+def krona(
+    factors: Factors | Mapping[str, Factors] = (4, 64),
+    projections: str = "kqvo",
+    names: Mapping[str, str] = PROJECTIONS,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Settings of KronA on attention for `suite.adapters.attach`.
+
+    Args:
+        factors: (a1, a2) of every projection, or by letter.
+        settings: further settings of the method, e.g. `layout`, `scaling`.
+    """
+    where = targets(projections, names)
+    chosen = {letter: factors[letter] for letter in projections} if isinstance(factors, Mapping) else {}
+    first = factors[projections[0]] if isinstance(factors, Mapping) else factors
+    pattern = {names[letter]: list(pair) for letter, pair in chosen.items()}
+    return {"method": "krona", "targets": where, "a1": first[0], "a2": first[1], "a_pattern": pattern, **settings}
+
+
+def lora(rank: int = 4, projections: str = "kqvo", names: Mapping[str, str] = PROJECTIONS) -> dict[str, Any]:
+    """LoRA-DreamBooth on the same projections, alpha = rank as in diffusers' script."""
+    return {"method": "lora", "targets": targets(projections, names), "r": rank, "lora_alpha": rank}
+
+
+def adapted(model: nn.Module, letters: str = "kqvo", names: Mapping[str, str] = PROJECTIONS) -> list[str]:
+    """Names of the projections of `model` that `targets` reaches."""
+    pattern = re.compile(targets(letters, names))
+    return [n for n, module in model.named_modules() if isinstance(module, nn.Linear) and pattern.fullmatch(n)]
+
+
 Method = Literal["krona", "lora", "lokr", "loha", "svdiff", "full"]
+
+
 Layout = Literal["kron", "official"]
+
+
 SMALL = 8
 """Factors of which both are at most this are warned of: the paper's ablation finds them poor."""
+
+
 METHODS: tuple[Method, ...] = ("krona", "lora", "lokr", "loha", "svdiff", "full")
 
 
 @dataclass(frozen=True)
-class Change:
+class MethodSettings:
     """Which method changes which projections, and how.
 
     Attributes:
@@ -110,7 +162,7 @@ PAIRS: tuple[Factors, ...] = ((4, 64), (8, 64), (16, 64), (64, 64), (8, 128))
 
 
 def projection_sizes(network: nn.Module, projections: str = "kqvo") -> list[tuple[int, int]]:
-    """Output and input size of every projection that `Change.attach` reaches."""
+    """Output and input size of every projection that `MethodSettings.attach` reaches."""
     chosen = [*adapted(network, projections)]
     if isinstance(network, nn.ModuleDict):
         chosen += adapted(network, projections, TEXT_PROJECTIONS)

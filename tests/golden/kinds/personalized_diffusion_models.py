@@ -12,7 +12,7 @@ from torch.nn import functional
 from domains.personalized_diffusion import metrics, official
 from domains.personalized_diffusion.data import photos
 from domains.personalized_diffusion.model import losses
-from domains.personalized_diffusion.model.strength import TEXT_PROJECTIONS, krona
+from domains.personalized_diffusion.model.methods import TEXT_PROJECTIONS, krona
 from suite import adapters
 from suite.adapters import scale as set_strength
 from tests.golden.registry import Case, kind

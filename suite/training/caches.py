@@ -1,4 +1,4 @@
-"""Latents and text states computed once: kept in memory, and in a folder where the user names one."""
+"""What frozen networks make of data, computed once: kept in memory, and in a folder where the user names one."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from domains.personalized_diffusion.model.bases import Base
-from suite import adapters
 from suite.files import atomic_file
 
 
@@ -52,8 +50,3 @@ class TensorCache:
         if self.folder is not None:
             with atomic_file(self.folder / f"{name}.safetensors") as temporary:
                 save_file(tensors, temporary)
-
-
-def identity(module: nn.Module, base: Base) -> str:
-    """What tells a frozen network from others: its fingerprint, or the base's reference where it cannot be known."""
-    return adapters.fingerprint(module) or f"{base.id}/{type(module).__name__}"
