@@ -19,7 +19,7 @@ from suite.adapters.bypass import check_called
 from suite.adapters.carriers import Selected, Site, WeightChange
 from suite.adapters.checks import check_base_stays
 from suite.adapters.detach import remove
-from suite.adapters.fingerprint import fingerprint
+from suite.adapters.fingerprint import identify
 from suite.adapters.fused.lora import fuse
 from suite.adapters.handle import (
     ATTRIBUTE,
@@ -131,7 +131,7 @@ def attach_configs(
     secure_foreign_layers(model)
     fresh = handle is None
     if handle is None:
-        handle = Handle(base_fingerprint=fingerprint(model), base_class=type(model).__name__)
+        handle = Handle(base=identify(model))
         setattr(model, ATTRIBUTE, handle)
     attachment = Attachment(name, members, trainable, [list(group) for group in tie_groups])
     flags = {parameter: parameter.requires_grad for parameter in model.parameters()}

@@ -14,6 +14,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
 
+from suite.adapters.fingerprint import Identity
 from suite.adapters.naming import suggest
 from suite.adapters.registry import method_of
 from suite.errors import InputError
@@ -100,8 +101,7 @@ class Handle:
 
     attachments: dict[str, Attachment] = field(default_factory=dict)
     active: list[str] = field(default_factory=list)
-    base_fingerprint: str | None = None
-    base_class: str = ""
+    base: Identity = field(default_factory=Identity)
     context: Context = field(default_factory=Context)
     biases: dict[str, Biases] = field(default_factory=dict)
     checkpointed: bool = False

@@ -6,7 +6,9 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from torch import Tensor, nn
 import suite
 from suite.adapters.attach import attach_configs
 from suite.adapters.detach import detach
-from suite.adapters.fingerprint import fingerprint
+from suite.adapters.fingerprint import identify
 from suite.adapters.handle import ATTRIBUTE, Attachment, Handle, Member, adapter_layers, handle_of
 from suite.adapters.registry import method_info
 from suite.adapters.state import carrier_of, load_saved_state, saved_state
@@ -72,7 +74,7 @@ def save(
             "name": attachment.name,
             "adapters": entries,
             "tie_groups": attachment.tie_groups,
-            "base": {"reference": base, "fingerprint": handle.base_fingerprint, "class": handle.base_class},
+            "base": {"reference": base, **handle.base.record()},
             "domain": dict(extra or {}),
         }
         (target / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
@@ -165,7 +167,12 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def load(
-    model: nn.Module, folder: str | os.PathLike[str], *, name: str = "default", trainable: bool = False
+    model: nn.Module,
+    folder: str | os.PathLike[str],
+    *,
+    name: str = "default",
+    trainable: bool = False,
+    strict_base: bool | None = None,
 ) -> nn.Module:
     """Attach the adapter that a folder holds and make it the active one.
 
@@ -174,6 +181,8 @@ def load(
         folder: what `save` wrote, or any plain peft folder.
         name: what to call it on this model.
         trainable: whether it trains on.
+        strict_base: refuse other weights of the same shapes than it was trained on (a fine-tune of its base), which
+            are otherwise accepted with a warning; None: as `strict_bases` says.
 
     Returns:
         The model to use from here on.
@@ -184,7 +193,7 @@ def load(
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
-    check_base(model, manifest, folder)
+    check_base(model, manifest, folder, strict_base)
     parts = member_parts(folder, manifest)
     configs = [read_config(part) for part in parts]
     states = [read_weights(part) for part in parts]
@@ -252,22 +261,50 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         raise InputError(f"{pickled}: refused, it holds more than tensors ({one_line(error)[:120]})") from error
 
 
-def check_base(model: nn.Module, manifest: Mapping[str, Any], folder: Path) -> None:
-    """Refuse a base that the adapter was not trained on; warn where neither side can tell.
+_STRICT: ContextVar[bool] = ContextVar("strict_base", default=False)
+
+
+@contextmanager
+def strict_bases(on: bool = True) -> Iterator[None]:
+    """Inside the block adapters are loaded onto no other weights than they were trained on, unless told otherwise."""
+    token = _STRICT.set(on)
+    try:
+        yield
+    finally:
+        _STRICT.reset(token)
+
+
+def check_base(model: nn.Module, manifest: Mapping[str, Any], folder: Path, strict: bool | None = None) -> None:
+    """Compare a base with the one that the adapter was trained on.
+
+    The same weights in another dtype, or with other settings of the run, are the same base. Other weights of the same
+    shapes, and a base of which nothing is known, are warned of.
 
     Raises:
-        InputError: the fingerprints differ.
+        InputError: another architecture or other shapes; with `strict`, other weights too.
     """
-    wanted = manifest["base"].get("fingerprint")
+    recorded = manifest["base"]
     handle: Handle | None = getattr(model, ATTRIBUTE, None)
-    found = handle.base_fingerprint if handle else fingerprint(model)
-    if wanted is None or found is None:
+    found = handle.base if handle else identify(model)
+    verdict = found.compared(recorded)
+    if verdict == "same":
+        return
+    if verdict == "unknown":
         warnings.warn(f"{folder}: the base model cannot be checked, no fingerprint is known", stacklevel=3)
         return
-    if wanted != found:
-        reference = manifest["base"].get("reference") or manifest["base"].get("class") or "another model"
-        own = getattr(model, "name_or_path", "") or type(model).__name__
-        raise InputError(
-            f"{folder} was trained on {reference} (fingerprint {wanted[:12]}), "
-            f"this base is {own} ({found[:12]}): load that base"
-        )
+    reference = recorded.get("reference") or recorded.get("class") or "another model"
+    own = getattr(model, "name_or_path", "") or found.kind
+    both = (
+        f"{folder} was trained on {reference} (fingerprint {_short(recorded.get('fingerprint'))}), "
+        f"this base is {own} ({_short(found.fingerprint)})"
+    )
+    if verdict == "other architecture":
+        kinds = f" ({recorded.get('class')}, {found.kind})" if recorded.get("class") != found.kind else ""
+        raise InputError(f"{both}: another architecture or other shapes{kinds}: load that base")
+    if _STRICT.get() if strict is None else strict:
+        raise InputError(f"{both}: other weights of the same shapes, and the check is strict: load that base")
+    warnings.warn(f"{both}: other weights of the same shapes, so that its results may differ", stacklevel=3)
+
+
+def _short(digest: Any) -> str:
+    return str(digest)[:12] if digest else "not known"

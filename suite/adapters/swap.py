@@ -36,13 +36,16 @@ FREE = {
 FREE_OURS = FREE | {"alpha", "dropout", "init", "scaling", "select"}
 
 
-def swap(model: nn.Module, folder: str | os.PathLike[str], *, name: str | None = None) -> None:
+def swap(
+    model: nn.Module, folder: str | os.PathLike[str], *, name: str | None = None, strict_base: bool | None = None
+) -> None:
     """Put the tensors of the adapter in `folder` in the place of an attached one, in place.
 
     Args:
         model: a model with an adapter of the same methods and shapes.
         folder: an adapter that `save` or peft wrote.
         name: which attached adapter; the active one by default.
+        strict_base: as for `load`.
 
     Raises:
         InputError: the adapter is merged, or methods, settings, names or shapes differ. The old one stays then.
@@ -51,7 +54,7 @@ def swap(model: nn.Module, folder: str | os.PathLike[str], *, name: str | None =
     attachment = handle_of(model).attachment(name)
     check_unmerged(model, "swapping", {member.adapter for member in attachment.members})
     manifest = read_manifest(folder)
-    check_base(model, manifest, folder)
+    check_base(model, manifest, folder, strict_base)
     parts = member_parts(folder, manifest)
     configs = [read_config(part) for part in parts]
     states = [read_weights(part) for part in parts]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from suite.cli import options
+from suite.cli.strictness import strict_bases
 from suite.domain import Domain, find
 from suite.errors import InputError
 
@@ -131,7 +132,13 @@ def export(
 
 
 def merge(
-    reference: str, out: Path, *, name: str | None = None, domain: str | None = None, base: str | None = None
+    reference: str,
+    out: Path,
+    *,
+    name: str | None = None,
+    domain: str | None = None,
+    base: str | None = None,
+    strict_base: bool = False,
 ) -> dict[str, Any]:
     """Fold an adapter into its base: an ordinary model folder that needs no adapter.
 
@@ -141,14 +148,18 @@ def merge(
         name: which one of a bundle of alternatives.
         domain: the domain of a name without one.
         base: reference of the base (default: the one that the adapter names).
+        strict_base: refuse a base with other weights than the adapter was trained on, e.g. a fine-tune of it.
     """
     from suite.cli import merging
 
-    folder = merging.merge(reference, out, name=name, domain=domain, base=base)
+    with strict_bases(strict_base):
+        folder = merging.merge(reference, out, name=name, domain=domain, base=base)
     return {"folder": folder, "message": f"folder  {folder}"}
 
 
-def swap(folder: Path, reference: str, *, name: str | None = None, domain: str | None = None) -> dict[str, Any]:
+def swap(
+    folder: Path, reference: str, *, name: str | None = None, domain: str | None = None, strict_base: bool = False
+) -> dict[str, Any]:
     """Put another adapter into a merged model, exactly as if it had been merged into the base at first.
 
     Args:
@@ -156,10 +167,12 @@ def swap(folder: Path, reference: str, *, name: str | None = None, domain: str |
         reference: the adapter that takes the other's place.
         name: which one of a bundle of alternatives.
         domain: the domain of a name without one.
+        strict_base: refuse a base with other weights than the adapter was trained on, e.g. a fine-tune of it.
     """
     from suite.cli import merging
 
-    merging.swap(folder, reference, name=name, domain=domain)
+    with strict_bases(strict_base):
+        merging.swap(folder, reference, name=name, domain=domain)
     return {"folder": folder, "message": f"folder  {folder}"}
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from suite.cli.options import Parser
 from suite.cli.output import Answer
+from suite.cli.strictness import STRICT_HELP, strict_bases
 from suite.cli.train import checked
 from suite.domain import Domain
 
@@ -22,6 +23,7 @@ def run(domain: Domain, argv: Sequence[str]) -> Answer:
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument("--adapter", default="tiny", metavar="REF", help="reference of the adapter (default: tiny)")
     chosen.add_argument("--frozen", action="store_true", help="score the base without any adapter")
+    parser.add_argument("--strict-base", action="store_true", help=STRICT_HELP)
     given, overrides = parser.parse_known_args(list(argv))
 
     from suite import hub, training
@@ -30,7 +32,8 @@ def run(domain: Domain, argv: Sequence[str]) -> Answer:
     path = given.config or paths.assets() / "configs" / domain.name / "tiny.yaml"
     config = checked(training.load_config(path, overrides), domain)
     adapter = None if given.frozen else hub.resolve(given.adapter, domain.name)
-    metrics = training.evaluate(config, adapter)
+    with strict_bases(given.strict_base):
+        metrics = training.evaluate(config, adapter)
     lines = [f"{name}  {value:.4f}" for name, value in sorted(metrics.items())]
     data = {"config": path, "adapter": None if given.frozen else given.adapter, "metrics": metrics}
     return Answer(data, "\n".join(lines))

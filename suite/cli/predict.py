@@ -11,6 +11,7 @@ from typing import Any
 
 from suite.cli.options import Option, Parser, of_dataclass, parse
 from suite.cli.output import Answer, note, to_json
+from suite.cli.strictness import strict_bases
 from suite.domain import Domain, Result, Task, load
 from suite.errors import InputError
 from suite.prediction.folder import ResultFolder
@@ -29,6 +30,7 @@ class Settings:
         dtype: auto, float32, bfloat16 or float16.
         out: folder for the results; without it they are only shown.
         resume: skip what the folder `--out` holds already.
+        strict_base: refuse a base with other weights than the adapter was trained on, e.g. a fine-tune of it.
     """
 
     adapter: str = "tiny"
@@ -37,6 +39,7 @@ class Settings:
     dtype: str = "auto"
     out: Path | None = None
     resume: bool = False
+    strict_base: bool = False
 
 
 def run(domain: Domain, argv: Sequence[str]) -> Answer:
@@ -65,7 +68,8 @@ def run(domain: Domain, argv: Sequence[str]) -> Answer:
         chosen["resume"] = settings.out
     if settings.out is not None and "out" in names:
         chosen["out"] = settings.out
-    return _Prediction(domain, settings).run(task, given["inputs"], chosen)
+    with strict_bases(settings.strict_base):
+        return _Prediction(domain, settings).run(task, given["inputs"], chosen)
 
 
 def _chosen_task(domain: Domain, argv: Sequence[str]) -> tuple[Task, Sequence[str]]:

@@ -220,9 +220,9 @@ def test_an_adapter_of_another_base_says_which_is_which(command, adapter, random
     predicted(command, wide, random_base).refused("targets SDXL (cross-attention width 2048)", "width 96", "--base")
 
 
-def test_an_adapter_of_the_same_shapes_but_another_base_is_refused(command, adapter, random_base, tmp_path):
+def test_an_adapter_of_the_same_shapes_but_another_base_is_refused_when_strict(command, adapter, random_base, tmp_path):
     other = small.save_random(tmp_path / "other", seed=7)
-    predicted(command, adapter, other).refused("was trained on tiny", "load that base")
+    predicted(command, adapter, other, "--strict-base").refused("was trained on tiny", "load that base")
 
 
 @pytest.mark.parametrize(
