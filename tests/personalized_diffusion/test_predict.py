@@ -86,7 +86,7 @@ def test_two_adapters_add_up(random_base, adapter, second):
                 x = torch.randn(3, layer.in_features)
                 together = layer(x) - layer.base_layer(x)
                 parts = sum(
-                    weight * torch.nn.functional.linear(x, layer.get_delta_weight(part) / layer.settings[part].scaling)
+                    weight * torch.nn.functional.linear(x, layer.get_delta_weight(part) / layer.factor(part))
                     for part, weight in ((both.loaded[0].layers[0], 1.0), (both.loaded[1].layers[0], 0.5))
                 )
                 assert torch.allclose(together, parts, atol=1e-5)
