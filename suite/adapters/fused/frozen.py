@@ -57,6 +57,20 @@ def autocast_dtype(x: Tensor) -> torch.dtype | None:
     return torch.get_autocast_dtype(device)
 
 
+def multiplies(x: Tensor, weight: Tensor) -> bool:
+    """Whether torch itself would multiply the two."""
+    return x.dtype == weight.dtype or (autocast_dtype(x) is not None and weight.dtype is not torch.float64)
+
+
+def is_raised(x: Tensor, weight: Tensor) -> bool:
+    """Whether an adapter's float32 weight meets a bfloat16 x, which a plain forward would raise to float32.
+
+    The weight is rounded to bfloat16 instead, which costs nothing and gives the same to one rounding. In float16 that
+    could overflow where the other does not.
+    """
+    return weight.dtype is torch.float32 and x.dtype is torch.bfloat16
+
+
 def without_autocast(x: Tensor) -> AbstractContextManager[object]:
     """Autocast off inside the block: a backward inside an autocast region keeps its forward's dtype."""
     device = x.device.type

@@ -24,7 +24,9 @@ from suite.adapters.fused.frozen import (
     is_frozen_linear,
     is_plain_linear,
     is_plain_tensor,
+    is_raised,
     is_transformed,
+    multiplies,
     without_autocast,
 )
 
@@ -123,7 +125,7 @@ class FusedForward:
         if term is None:
             return super().forward(x, *args, **kwargs)  # type: ignore[misc]
         base, dtype = self.base_layer, term.a.dtype
-        if is_frozen_linear(base) and _multiplies(x, base.weight):
+        if is_frozen_linear(base) and multiplies(x, base.weight):
             return lora_linear(x.to(dtype), base.weight, base.bias, term)
         return add_low_rank(base(x), x.to(dtype), term)
 
@@ -159,7 +161,7 @@ def low_rank_term(layer: Any, x: Tensor) -> LowRank | None:
             return None
         if not (is_plain_linear(a) and is_plain_linear(b)) or a.bias is not None or b.bias is not None:
             return None
-        if not all(_multiplies(x, weight) or _raised(layer, x, weight) for weight in (a.weight, b.weight)):
+        if not all(_fits(layer, x, weight) for weight in (a.weight, b.weight)):
             return None
         terms.append(LowRank(a.weight, b.weight, scale).to(dtype))
     if len(terms) < 2:
@@ -175,15 +177,6 @@ def _drops(dropout: nn.Module) -> bool:
     return type(dropout) not in (nn.Dropout, nn.Identity) or not is_bare(dropout)
 
 
-def _multiplies(x: Tensor, weight: Tensor) -> bool:
-    """Whether torch itself would multiply the two."""
-    return x.dtype == weight.dtype or (autocast_dtype(x) is not None and weight.dtype is not torch.float64)
-
-
-def _raised(layer: Any, x: Tensor, weight: Tensor) -> bool:
-    """Whether peft would raise a bfloat16 x to the float32 of its weight.
-
-    The weight is rounded to bfloat16 instead, which costs nothing and gives the same to one rounding. In float16 that
-    could overflow where peft does not.
-    """
-    return layer.cast_input_dtype_enabled and weight.dtype is torch.float32 and x.dtype is torch.bfloat16
+def _fits(layer: Any, x: Tensor, weight: Tensor) -> bool:
+    """Whether the product with an adapter's weight in the dtype of `x` is peft's, to rounding."""
+    return multiplies(x, weight) or (layer.cast_input_dtype_enabled and is_raised(x, weight))

@@ -19,6 +19,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from suite.adapters.carriers import TunerConfig, WeightChange, tuner
+from suite.adapters.fused.frozen import autocast_dtype, is_frozen_linear, is_plain_tensor, is_raised, multiplies
+from suite.adapters.methods.reparameterized.kronecker import Sizes, cheapest, kronecker_linear, kronecker_product
 from suite.adapters.registry import MethodInfo
 
 
@@ -73,7 +75,7 @@ class KronaConfig(TunerConfig):
     KronaConfig,
 )
 class Krona(WeightChange):
-    """W + s * (A kron B), never materialised in the forward."""
+    """W + s * (A kron B), by the product that costs least; see `kronecker.cheapest`."""
 
     parameter_names: ClassVar = ("a", "b")
 
@@ -107,35 +109,36 @@ class Krona(WeightChange):
         delta = torch.einsum(f"qi,pj->{rows}", a, b).reshape(weight.shape)
         return weight + self.factor(adapter) * delta, bias
 
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        adapter = None if args or kwargs else self._best_whole(x)
+        if adapter is None:
+            return super().forward(x, *args, **kwargs)
+        config, a, b = self.settings[adapter], self.tensor("a", adapter), self.tensor("b", adapter)
+        x, base = x.to(autocast_dtype(x) or x.dtype), self.get_base_layer()
+        return kronecker_linear(x, base.weight, base.bias, a, b, config.scaling, official=config.layout == "official")
+
+    def _best_whole(self, x: Tensor) -> str | None:
+        """The adapter whose product is best made whole with the frozen layer's; None where it is not, or cannot be."""
+        adapters = [] if self.disable_adapters or self.merged else self.present()
+        if len(adapters) != 1 or not is_plain_tensor(x) or x.shape[-1] != self.in_features:
+            return None
+        (adapter,) = adapters
+        if self.training and self.settings[adapter].dropout:
+            return None
+        sizes = Sizes.of(self.tensor("a", adapter), self.tensor("b", adapter))
+        tokens = x.numel() // self.in_features
+        if cheapest(tokens, sizes, x.device.type, x.element_size()) != "whole":
+            return None
+        base = self.base_layer
+        return adapter if is_frozen_linear(base) and multiplies(x, base.weight) else None
+
     def apply_to(self, x: Tensor, y: Tensor, adapter: str) -> Tensor:
         config, a, b = self.settings[adapter], self.tensor("a", adapter), self.tensor("b", adapter)
+        if is_raised(x, a):
+            a, b = a.to(x.dtype), b.to(x.dtype)
         x = functional.dropout(self._cast_input_dtype(x, a.dtype), config.dropout, self.training)
         delta = kronecker_product(x, a, b, official=config.layout == "official")
         return torch.add(y, delta, alpha=self.factor(adapter))
-
-
-def kronecker_product(x: Tensor, a: Tensor, b: Tensor, *, official: bool = False) -> Tensor:
-    """(A kron B) x for every last-axis vector of `x`, without the product matrix.
-
-    Args:
-        x: (..., a2 * b2).
-        a: (a1, a2).
-        b: (b1, b2).
-        official: order the output by B's rows first, as the authors' code does.
-
-    Returns:
-        (..., a1 * b1).
-    """
-    (a1, a2), (b1, b2) = a.shape, b.shape
-    blocks = x.reshape(-1, a2, b2)
-    repeated = a.expand(blocks.shape[0], a1, a2)
-    # Multiplications a token: with (4, 64) on 1280 x 1280, A first takes 30,720 and B first 491,520.
-    if a1 * a2 * b2 + a1 * b2 * b1 <= a2 * b2 * b1 + a1 * a2 * b1:
-        y = functional.linear(torch.bmm(repeated, blocks), b)
-    else:
-        y = torch.bmm(repeated, functional.linear(blocks, b))
-    y = y.transpose(1, 2) if official else y
-    return y.reshape(*x.shape[:-1], a1 * b1)
 
 
 def official_tensors(state: dict[str, Tensor]) -> dict[str, Tensor]:
