@@ -25,6 +25,7 @@ TIMEOUT = (10.0, 30.0)
 RETRIES = 4
 PAUSE = 1.0
 _BLOCK = 2**16
+_DIGITS = 15  # of a length: a petabyte less one
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
 
 
@@ -86,7 +87,7 @@ def _download(url: Url, target: Path) -> None:
             )
             return
         except ValueError as error:
-            if isinstance(error, InputError):
+            if isinstance(error, InputError) or not transfer.sha256:
                 raise
             # pooch found another hash and deleted the file. A resumed one may have joined two versions: one more try.
             if again or not transfer.resumed:
@@ -147,9 +148,14 @@ class _Transfer:
             if response.status_code == 416:  # what we have is not a beginning of what the server has now
                 self._forget()
                 raise _BusyError("the file has changed on the server")
-            start = have if response.status_code == 206 and _starts_at(response, have) else 0
-            rest = response.headers.get("Content-Length", "")
-            total = start + int(rest) if rest.isdigit() else None
+            if response.status_code == 206 and not (have and _starts_at(response, have)):
+                self._forget()
+                if not have:
+                    raise InputError(f"{address}: the server sends a part of the file, unasked; fetch it by hand")
+                raise _BusyError("it sends another part of the file than was asked for")
+            start = have if response.status_code == 206 else 0
+            rest = _length(response, address)
+            total = None if rest is None else start + rest
             trouble.need_space(self.part.parent, (total or 0) - start, str(self.url))
             self._remember(response)
             bar = tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=_file_name(address), disable=None)
@@ -216,6 +222,20 @@ class _Transfer:
 
 class _BusyError(Exception):
     """The server answers, but not with what was asked: worth another try."""
+
+
+def _length(response: Response, address: str) -> int | None:
+    """How many bytes follow; None where the server does not say.
+
+    Raises:
+        InputError: it says what no length can be. Waiting for it would take for ever.
+    """
+    said: str | None = response.headers.get("Content-Length")
+    if said is None:
+        return None
+    if not (said.isascii() and said.isdigit() and len(said) <= _DIGITS):
+        raise InputError(f"{address}: the server gives the file's length as {said[:60]!r}; ask whoever runs it")
+    return int(said)
 
 
 def _starts_at(response: Response, offset: int) -> bool:

@@ -28,6 +28,7 @@ class Served:
         status: answered instead of the file by the first `failures` requests.
         etag: validator; empty for a server that has none.
         ranges: whether ranges are honoured.
+        headers: in place of those that would be right.
     """
 
     data: bytes
@@ -39,6 +40,7 @@ class Served:
     location: str = ""
     etag: str = '"1"'
     ranges: bool = True
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -50,6 +52,7 @@ class Site:
     repositories: dict[str, dict[str, Served]] = field(default_factory=dict)
     commits: dict[str, list[dict]] = field(default_factory=dict)
     requests: list[tuple[str, str, str]] = field(default_factory=list)  # method, path, Range
+    strange: dict[str, bytes | list[object] | int] = field(default_factory=dict)  # answers of the API, by repository
     altered: bytes = b""  # put in place of the beginning of every repository's files
     hits: Counter[str] = field(default_factory=Counter)
 
@@ -117,6 +120,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _api(self, name: str, rest: str) -> None:
         files = self.server.site.repositories.get(name)
+        strange = self.server.site.strange.get(name)
+        if isinstance(strange, int):
+            return self._status(strange)
+        if isinstance(strange, bytes):
+            return self._file(Served(strange, headers={"Content-Type": "text/html"}), "", True, {})
+        if strange is not None:
+            return self._json({"id": name, "sha": COMMIT, "siblings": strange, "private": False, "tags": []})
         if name.startswith("gated/"):
             return self._status(403, {"X-Error-Code": "GatedRepo"})
         if files is None:
@@ -144,13 +154,13 @@ class _Handler(BaseHTTPRequestHandler):
             start = int(asked[1])
         if start >= len(served.data) > 0:
             return self._status(416)
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(served.data) - start))
+        self.send_response(206 if start or "Content-Range" in served.headers else 200)
+        headers = {"Content-Length": str(len(served.data) - start)}
         if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(served.data) - 1}/{len(served.data)}")
+            headers["Content-Range"] = f"bytes {start}-{len(served.data) - 1}/{len(served.data)}"
         if served.etag:
-            self.send_header("ETag", served.etag)
-        for name, value in extra.items():
+            headers["ETag"] = served.etag
+        for name, value in (headers | extra | served.headers).items():
             self.send_header(name, value)
         self.end_headers()
         if body:

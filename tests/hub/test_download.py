@@ -132,6 +132,35 @@ def test_refusals_are_one_line(site: Site, cache: Path, served: Served, message:
     assert left_over(cache) == []
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("sha256", ["", SHA256])
+@pytest.mark.parametrize("length", ["-5", "many", "9" * 18, "9" * 40])
+def test_a_length_that_no_file_has_is_refused(site: Site, cache: Path, length: str, sha256: str) -> None:
+    site.files["/a.bin"] = Served(DATA, headers={"Content-Length": length})
+    with pytest.raises(InputError, match=f"a.bin.* '{length}'.*ask whoever runs it") as caught:
+        fetch(site, sha256=sha256)
+    assert "\n" not in str(caught.value)
+    assert left_over(cache) == []
+
+
+@pytest.mark.parametrize("answer", ["bytes 7-9/10", "bytes */10", "nonsense", ""])
+def test_another_range_than_was_asked_for_is_no_part_of_the_file(
+    site: Site, cache: Path, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    site.files["/a.bin"] = Served(DATA, cut=3 * 2**16, cuts=1)
+    monkeypatch.setattr(download, "RETRIES", -1)
+    with pytest.raises(InputError):
+        fetch(site)
+    monkeypatch.setattr(download, "RETRIES", 2)
+    site.files["/a.bin"] = Served(DATA, headers={"Content-Range": answer})
+    with pytest.raises(InputError, match="a.bin.*a part of the file") as caught:
+        fetch(site, sha256="")
+    assert "\n" not in str(caught.value)
+    assert left_over(cache) == []
+    site.files["/a.bin"] = Served(DATA)
+    assert fetch(site) == DATA
+
+
 def test_a_busy_server_is_asked_again(site: Site) -> None:
     site.files["/a.bin"] = Served(DATA, status=503, failures=2)
     assert fetch(site) == DATA
