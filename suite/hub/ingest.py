@@ -51,7 +51,7 @@ def base(found: Path, name: str) -> Path:
     _check_plain(found, name)
     if not checksums.files(found):
         raise InputError(f"{name} is empty: {found} holds no file; name the folder that from_pretrained reads")
-    folder = _without_pickles(found)
+    folder = _without_pickles(found, name)
     _check_headers(folder, name)
     return folder
 
@@ -88,7 +88,7 @@ def _checked_adapter(folder: Path, name: str) -> Path:
     """An adapter whose configurations are JSON and whose weights are whole; pickled weights are converted."""
     for config in [*folder.rglob("adapter_config.json"), *folder.glob("suite.json")]:
         read_json(config, f"{name} is damaged: save or fetch it again")
-    folder = _without_pickles(folder)
+    folder = _without_pickles(folder, name)
     parts = [config.parent for config in folder.rglob("adapter_config.json")]
     if not parts:
         raise InputError(f"{name} is a bundle without parts: no adapter_config.json below {folder}; save it again")
@@ -114,11 +114,18 @@ def _check_headers(folder: Path, name: str) -> None:
             raise InputError(f"{name} is damaged: {error}") from error
 
 
-def _without_pickles(folder: Path) -> Path:
-    """The folder itself, or a copy in the cache whose torch files without a safetensors twin are converted."""
+def _without_pickles(folder: Path, name: str) -> Path:
+    """The folder itself, or a copy in the cache whose torch files without a safetensors twin are converted.
+
+    Raises:
+        InputError: one holds more than tensors.
+    """
     if not any(weights.needs_conversion(path) for path in folder.rglob("*.bin")):
         return folder
-    return _cached(folder, checksums.fingerprint(folder), lambda copy: weights.copy_converted(folder, copy))
+    try:
+        return _cached(folder, checksums.fingerprint(folder), lambda copy: weights.copy_converted(folder, copy))
+    except InputError as error:
+        raise InputError(f"{name} has a pickle that cannot be made safetensors: {error}") from error
 
 
 def _cached(source: Path, key: str, fill: Callable[[Path], None]) -> Path:

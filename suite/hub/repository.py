@@ -58,7 +58,10 @@ def fetch(reference: HubRepository, *, pickles: bool = False) -> Path:
             reached (with the command to run when online); a file arrives damaged twice; the disk is full.
     """
     with trouble.disk_full_as_input_error(str(reference), paths.hub_cache()):
-        snapshot = _online(reference, pickles) or _offline(reference, pickles)
+        try:
+            snapshot = _online(reference, pickles)
+        except _NoAnswerError as error:
+            snapshot = _offline(reference, pickles, error.why)
     return snapshot.root / reference.folder
 
 
@@ -110,38 +113,79 @@ def endpoint_host() -> str:
     return constants.ENDPOINT.split("://", 1)[-1]
 
 
-def _online(reference: HubRepository, pickles: bool) -> Snapshot | None:
-    """Ask the hub; None when it cannot be reached."""
-    from huggingface_hub import HfApi
+class _NoAnswerError(Exception):
+    """The hub is not there; `why` says what it answered, if anything."""
+
+    def __init__(self, why: str = "") -> None:
+        super().__init__(why)
+        self.why = why
+
+
+def _online(reference: HubRepository, pickles: bool) -> Snapshot:
+    """Ask the hub."""
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     try:
         with _refusals(reference):
-            info = HfApi().model_info(
-                reference.repository, revision=reference.revision, files_metadata=True, timeout=15
-            )
-            return _complete(reference, info, pickles)
-    except (OfflineModeIsEnabled, ConnectionError):
-        return None
+            return _complete(reference, *_listed(reference), pickles)
+    except (OfflineModeIsEnabled, ConnectionError) as error:
+        raise _NoAnswerError from error
     except (_transport_error(), LocalEntryNotFoundError) as error:
         # The client wraps a refused file as a missing local one.
         refusal = error if isinstance(error, HfHubHTTPError) else error.__cause__
-        if isinstance(refusal, HfHubHTTPError) and refusal.response.status_code < 500:
-            raise InputError(f"{reference}: the hub refuses it: {_line(refusal)}") from error
-        return None
+        if not isinstance(refusal, HfHubHTTPError):
+            raise _NoAnswerError from error
+        status = f"{refusal.response.status_code} {refusal.response.reason_phrase}"
+        if refusal.response.status_code >= 500:
+            raise _NoAnswerError(f"answers {status}") from error
+        raise InputError(f"{reference}: the hub refuses it: {_line(refusal)}") from error
 
 
-def _complete(reference: HubRepository, info: Any, pickles: bool) -> Snapshot:
+_CHECK = "check HF_ENDPOINT, and whether the network asks to sign in first"
+
+
+def _listed(reference: HubRepository) -> tuple[str, dict[str, Any]]:
+    """The commit that the revision means, and what the hub says of each file of the repository.
+
+    Raises:
+        InputError: the answer is none of the hub's (a proxy's page, say), or names files outside of the repository.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        info = HfApi().model_info(reference.repository, revision=reference.revision, files_metadata=True, timeout=15)
+        files = {str(PurePosixPath(file.rfilename)): file for file in info.siblings or ()}
+        commit = str(info.sha)
+    except HFValidationError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(
+            f"{reference}: what {endpoint_host()} sends is no answer of the Hugging Face hub's; {_CHECK}"
+        ) from error
+    for name in files:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or "\\" in name:
+            raise InputError(f"{reference} is refused: it lists a file {name!r}, which is outside of it")
+    return commit, files
+
+
+def _complete(reference: HubRepository, commit: str, listed: Mapping[str, Any], pickles: bool) -> Snapshot:
     from huggingface_hub import snapshot_download
 
-    files = _wanted(reference, {file.rfilename: file for file in info.siblings}, pickles)
-    trouble.need_space(paths.hub_cache(), _missing_bytes(reference, info.sha, files), str(reference))
+    files = _wanted(reference, listed, pickles)
+    trouble.need_space(paths.hub_cache(), _missing_bytes(reference, commit, files), str(reference))
     expected = {name: file.lfs.sha256 if file.lfs else file.blob_id for name, file in files.items()}
+    if unknown := [name for name, digest in expected.items() if not digest]:
+        raise InputError(
+            f"{reference}: {endpoint_host()} sends no checksum of {', '.join(unknown[:8])}, and nothing is taken "
+            "unverified; fetch the folder by hand and name its path"
+        )
     for again in (False, True):
         root = Path(
             snapshot_download(
                 reference.repository,
-                revision=info.sha,
+                revision=commit,
                 allow_patterns=[glob.escape(name) for name in files],
                 cache_dir=paths.hub_cache(),
             )
@@ -155,7 +199,7 @@ def _complete(reference: HubRepository, info: Any, pickles: bool) -> Snapshot:
             _drop_damaged(root, expected)
             if again:
                 raise
-    snapshot = Snapshot(root, info.sha, expected)
+    snapshot = Snapshot(root, commit, expected)
     _remember(reference, pickles, snapshot)
     return snapshot
 
@@ -174,7 +218,7 @@ def _wanted(reference: HubRepository, files: Mapping[str, Any], pickles: bool) -
     for name, file in inside.items():
         path = PurePosixPath(name)
         doubled = path.suffix in formats.PICKLES and path.parent in safe and not pickles
-        if path.suffix not in _FOREIGN and not doubled and ".." not in path.parts:
+        if path.suffix not in _FOREIGN and not doubled:
             kept[name] = file
     return kept
 
@@ -193,10 +237,10 @@ def _drop_damaged(root: Path, expected: Mapping[str, str]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _offline(reference: HubRepository, pickles: bool) -> Snapshot:
+def _offline(reference: HubRepository, pickles: bool, why: str) -> Snapshot:
     snapshot = _remembered(reference, pickles)
     if snapshot is None:
-        raise trouble.offline(reference, endpoint_host())
+        raise trouble.offline(reference, endpoint_host(), answer=why)
     checksums.check(
         snapshot.root, snapshot.files, name=str(reference), remedy=f"when online run: suite adapters pull {reference}"
     )

@@ -16,12 +16,12 @@ from suite.hub.references import HubRepository, Url
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def offline(reference: HubRepository | Url, host: str, why: str = "") -> InputError:
-    """The one sentence for a machine without a network."""
-    reason = f" ({why})" if why else ""
+def offline(reference: HubRepository | Url, host: str, why: str = "", *, answer: str = "") -> InputError:
+    """The one sentence for a machine without a network; or, with `answer`, for a host that is there and in trouble."""
+    reason = answer or "cannot be reached" + (f" ({why})" if why else "")
+    when = "later" if answer else "when online"
     return InputError(
-        f"{reference} is not on this machine and {host} cannot be reached{reason}; "
-        f"when online run: suite adapters pull {reference}"
+        f"{reference} is not on this machine and {host} {reason}; {when} run: suite adapters pull {reference}"
     )
 
 

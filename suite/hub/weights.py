@@ -70,8 +70,10 @@ def contents(path: str | Path) -> dict[str, Any]:
         raise InputError(
             f"{path} is refused: {what}, and only tensors and plain values are read; ask its authors for safetensors"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, OSError) as error:
-        raise InputError(f"{path} cannot be read as a torch file ({_line(error)}); fetch it again") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or _line(error)}); fetch it again") from error
+    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+        raise InputError(f"{path} cannot be read as a torch file, it is damaged or none; fetch it again") from error
     if not isinstance(loaded, Mapping):
         raise InputError(f"{path} holds a {type(loaded).__name__}, not a dictionary of tensors")
     return {str(key): value for key, value in loaded.items()}

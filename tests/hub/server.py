@@ -122,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
         files = self.server.site.repositories.get(name)
         strange = self.server.site.strange.get(name)
         if isinstance(strange, int):
-            return self._status(strange)
+            return self._status(strange, {"Location": "/elsewhere"} if strange == 302 else {})
         if isinstance(strange, bytes):
             return self._file(Served(strange, headers={"Content-Type": "text/html"}), "", True, {})
         if strange is not None:

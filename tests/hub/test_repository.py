@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import os
+import pickle
 import resource
 import subprocess
 import sys
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -153,6 +156,71 @@ def test_refusals_are_one_line(run: RunHub, repository) -> None:
     messages = ast.literal_eval(str(said))
     for message, part in zip(messages, expected.values(), strict=True):
         assert part in message and "\n" not in message
+
+
+def test_a_hub_that_answers_strangely_is_told_apart(run: RunHub, site: Site, repository, cache: Path) -> None:
+    data = b"{}"
+    blob = hashlib.sha1(b"blob 2\0" + data).hexdigest()
+    site.files["/elsewhere"] = Served(b"<html>Sign in</html>")
+    good = {"rfilename": "README.md", "size": 2, "blobId": blob, "oid": blob}
+    site.strange = {
+        "odd/html": b"<!doctype html><html><body>Sign in to the hotel's network</body></html>",
+        "odd/empty": b"",
+        "odd/list": b"[1, 2]",
+        "odd/text": b'"hello"',
+        "odd/down": 500,
+        "odd/moved": 302,
+        "odd/nodigest": [good, {"rfilename": "adapter_config.json"}],
+        "odd/absolute": [good, {**good, "rfilename": "/etc/passwd"}],
+        "odd/parent": [good, {**good, "rfilename": "../../evil.json"}],
+        "odd/nested": [good, {**good, "rfilename": "a/../../evil.json"}],
+        "odd/windows": [good, {**good, "rfilename": "C:\\evil.json"}],
+        "odd/nameless": [good, {"size": 2}],
+    }
+    expected = {
+        "html": "no answer of the Hugging Face hub's",
+        "empty": "no answer of the Hugging Face hub's",
+        "list": "no answer of the Hugging Face hub's",
+        "text": "no answer of the Hugging Face hub's",
+        "down": "answers 500 Internal Server Error",
+        "moved": "no answer of the Hugging Face hub's",
+        "nodigest": "no checksum of adapter_config.json",
+        "absolute": "'/etc/passwd', which is outside of it",
+        "parent": "'../../evil.json', which is outside of it",
+        "nested": "'a/../../evil.json', which is outside of it",
+        "windows": "evil.json', which is outside of it",
+        "nameless": "no answer of the Hugging Face hub's",
+    }
+    said = found(run(f"[complaint_of('hf:odd/' + name) for name in {list(expected)}]", prelude=COMPLAINT_OF))
+    for message, (name, part) in zip(ast.literal_eval(str(said)), expected.items(), strict=True):
+        assert part in message and f"hf:odd/{name}" in message and "\n" not in message, message
+        assert "cannot be reached" not in message
+    assert not [path for path in cache.parent.rglob("evil.json")]
+
+
+def test_a_hub_in_trouble_is_as_good_as_none_for_what_is_here(run: RunHub, site: Site, repository) -> None:
+    folder = found(run("hub.resolve('hf:org/name:sub')"))
+    site.strange["org/name"] = 500
+    assert found(run("hub.resolve('hf:org/name:sub')")) == folder
+
+
+def test_a_repository_of_pickles_is_refused_in_our_words(run: RunHub, site: Site) -> None:
+    weights = {
+        "code": pickle.dumps(os.getcwd),
+        "list": pickle.dumps([1, 2]),
+        "dict": pickle.dumps(OrderedDict(a=1)),
+        "text": b"what is this",
+        "none": b"",
+    }
+    for name, data in weights.items():
+        files = {"adapter_config.json": Served(b'{"peft_type": "LORA"}'), "adapter_model.bin": Served(data)}
+        site.repositories[f"pickles/{name}"] = files
+    said = found(run(f"[complaint_of('hf:pickles/' + name) for name in {list(weights)}]", prelude=COMPLAINT_OF))
+    for message, name in zip(ast.literal_eval(str(said)), weights, strict=True):
+        assert message.startswith(f"hf:pickles/{name} "), message
+        assert "adapter_model.bin" in message and "safetensors" in message and "\n" not in message
+        for word in ("unpickl", "Weights only", "weights_only", "torch.load", "magic", "Ran out"):
+            assert word not in message, message
 
 
 def test_a_full_disk_leaves_nothing_half_written(run: RunHub, repository, cache: Path) -> None:
