@@ -145,6 +145,22 @@ def test_what_cannot_be_made_whole_is_factored(whole: list[str]) -> None:
     assert whole == ["whole", "whole"]
 
 
+def test_the_whole_product_knows_strengths_and_rows(whole: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = net(), torch.randn(4, 24).double()
+    adapters.attach(model, "krona", name="other", targets=["0", "2"], a1=2, a2=2, init_weights=False)
+    adapters.activate(model, "default")
+    model[0].set_strength("default", 0.3)
+
+    def outputs() -> list[Tensor]:
+        with adapters.rows(model, ["default", "other", None, "other"]):
+            return [model(x), *results(model, x, *trained(model))]
+
+    ours = outputs()
+    assert whole
+    monkeypatch.undo()
+    torch.testing.assert_close(ours, outputs(), rtol=1e-10, atol=1e-10)
+
+
 @pytest.mark.parametrize("reentrant", [True, False])
 def test_gradient_checkpointing(reentrant: bool, whole: list[str]) -> None:
     model, x = net(), torch.randn(4, 24).double()

@@ -10,6 +10,7 @@ but row p * a1 + q of its change is row q * b1 + p of the equation's, so their f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -109,35 +110,34 @@ class Krona(WeightChange):
         delta = torch.einsum(f"qi,pj->{rows}", a, b).reshape(weight.shape)
         return weight + self.factor(adapter) * delta, bias
 
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        adapter = None if args or kwargs else self._best_whole(x)
-        if adapter is None:
-            return super().forward(x, *args, **kwargs)
-        config, a, b = self.settings[adapter], self.tensor("a", adapter), self.tensor("b", adapter)
-        x, base = x.to(autocast_dtype(x) or x.dtype), self.get_base_layer()
-        return kronecker_linear(x, base.weight, base.bias, a, b, config.scaling, official=config.layout == "official")
-
-    def _best_whole(self, x: Tensor) -> str | None:
-        """The adapter whose product is best made whole with the frozen layer's; None where it is not, or cannot be."""
-        adapters = [] if self.disable_adapters or self.merged else self.present()
-        if len(adapters) != 1 or not is_plain_tensor(x) or x.shape[-1] != self.in_features:
-            return None
+    def _adapted(self, x: Tensor, adapters: Sequence[str], *args: Any, **kwargs: Any) -> Tensor:
+        if args or kwargs or len(adapters) != 1 or not self._is_best_whole(x, adapters[0]):
+            return super()._adapted(x, adapters, *args, **kwargs)
         (adapter,) = adapters
+        x, base = x.to(autocast_dtype(x) or x.dtype), self.get_base_layer()
+        a, b, official = self.tensor("a", adapter), self.tensor("b", adapter), self._is_official(adapter)
+        return kronecker_linear(x, base.weight, base.bias, a, b, self.factor(adapter), official=official)
+
+    def _is_best_whole(self, x: Tensor, adapter: str) -> bool:
+        """Whether one product with the changed weight is possible, and costs least."""
+        if not is_plain_tensor(x) or x.shape[-1] != self.in_features:
+            return False
         if self.training and self.settings[adapter].dropout:
-            return None
+            return False
         sizes = Sizes.of(self.tensor("a", adapter), self.tensor("b", adapter))
-        tokens = x.numel() // self.in_features
-        if cheapest(tokens, sizes, x.device.type, x.element_size()) != "whole":
-            return None
-        base = self.base_layer
-        return adapter if is_frozen_linear(base) and multiplies(x, base.weight) else None
+        if cheapest(x.numel() // self.in_features, sizes, x.device.type, x.element_size()) != "whole":
+            return False
+        return is_frozen_linear(self.base_layer) and multiplies(x, self.base_layer.weight)
+
+    def _is_official(self, adapter: str) -> bool:
+        return self.settings[adapter].layout == "official"
 
     def apply_to(self, x: Tensor, y: Tensor, adapter: str) -> Tensor:
         config, a, b = self.settings[adapter], self.tensor("a", adapter), self.tensor("b", adapter)
         if is_raised(x, a):
             a, b = a.to(x.dtype), b.to(x.dtype)
         x = functional.dropout(self._cast_input_dtype(x, a.dtype), config.dropout, self.training)
-        delta = kronecker_product(x, a, b, official=config.layout == "official")
+        delta = kronecker_product(x, a, b, official=self._is_official(adapter))
         return torch.add(y, delta, alpha=self.factor(adapter))
 
 
