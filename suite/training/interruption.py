@@ -16,14 +16,14 @@ ACKNOWLEDGED = b"\nstopping as soon as the run is saved; press Ctrl-C again to s
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was stopped by the user after it had been saved; the command line exits with 130.
+    """Training was stopped by the user; the command line exits with 130.
 
     Attributes:
         folder: the run's folder, to resume from.
     """
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(f"stopped; {folder} holds everything done so far")
+        super().__init__(f"stopped; {folder} holds everything saved so far")
         self.folder = folder
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,6 +76,14 @@ def _leave(folder: Path) -> None:
 @contextmanager
 def _disk_named(folder: Path, whole: Path) -> Iterator[None]:
     """Say in one line that the disk is full."""
+    print_thread = threading.excepthook
+
+    def not_twice(failed: threading.ExceptHookArgs) -> None:
+        # TensorBoard writes in a thread of its own, and raises here what happened there.
+        if failed.exc_value is None or _no_room(failed.exc_value) is None:
+            print_thread(failed)
+
+    threading.excepthook = not_twice
     try:
         yield
     except Exception as error:
@@ -83,6 +92,8 @@ def _disk_named(folder: Path, whole: Path) -> Iterator[None]:
         raise InputError(
             f"{folder} cannot be written: {reason}; make room, then go on with --resume {whole}"
         ) from error
+    finally:
+        threading.excepthook = print_thread
 
 
 def _no_room(error: BaseException) -> str | None:

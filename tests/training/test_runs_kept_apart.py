@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -201,3 +202,24 @@ class FullDisk(Procedure):
 def test_a_full_disk_in_a_stage_names_the_whole_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"No space left.*--resume {tmp_path}$"):
         fit(Language(), Rows(), SHORT, [FullDisk()], folder=tmp_path / "stage", part_of=tmp_path)
+
+
+def test_a_full_disk_in_a_thread_of_a_logger_prints_nothing_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from suite.training.folder import RunFolder
+    from suite.training.opening import opened
+
+    def work(number: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    printed: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", printed.append)
+    hook = threading.excepthook
+    with opened(RunFolder(tmp_path / "run")):
+        for number in (28, 2):
+            thread = threading.Thread(target=work, args=(number,))
+            thread.start()
+            thread.join()
+    assert [error.exc_value.errno for error in printed if isinstance(error.exc_value, OSError)] == [2]
+    assert threading.excepthook is hook

@@ -13,7 +13,6 @@ import lightning as L
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchdata.stateful_dataloader import StatefulDataLoader
 
 from domains.personalized_diffusion.data import buckets, photos
 from domains.personalized_diffusion.data.buckets import BucketBatches, Cropping, Size
@@ -23,7 +22,7 @@ from domains.personalized_diffusion.data.photos import Alpha, Photo
 from domains.personalized_diffusion.data.sources import photo_folders
 from domains.personalized_diffusion.model.bases import Base, identity
 from suite.errors import InputError
-from suite.training.batching import Seeded
+from suite.training.batching import ResumableLoader, Seeded
 from suite.training.caches import TensorCache
 
 
@@ -196,9 +195,9 @@ class PhotoData(L.LightningDataModule):
         prior = [self.prior.prompt_of(self.trigger)] if self.prior.count else []
         return list(dict.fromkeys([*said, *left_out, *prior]))
 
-    def train_dataloader(self) -> StatefulDataLoader:
+    def train_dataloader(self) -> ResumableLoader:
         samples = self._samples("train")
-        return StatefulDataLoader(
+        return ResumableLoader(
             Seeded(samples),
             batch_sampler=BucketBatches(samples.buckets, self.batch_size, seed=self.seed),
             collate_fn=collate,

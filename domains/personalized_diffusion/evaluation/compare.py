@@ -177,7 +177,7 @@ def _train(config: ExperimentConfig, folder: Path) -> tuple[Path, float]:
     home = RunFolder(folder)
     if not home.finished:
         started = time.perf_counter()
-        resume = folder if home.checkpoint.is_file() else None
+        resume = folder if home.state_file.is_file() else None
         training.run(config, run_dir=folder, resume=resume)
         home.mark("finished", seconds=time.perf_counter() - started)
     return home.adapter.resolve(), float(home.state().get("seconds", 0.0))
