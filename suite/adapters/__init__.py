@@ -10,10 +10,11 @@ from suite.adapters.context import context, enable_checkpointing, rows
 from suite.adapters.count import ParameterCount, count
 from suite.adapters.detach import detach
 from suite.adapters.fingerprint import fingerprint
-from suite.adapters.handle import layers
+from suite.adapters.handle import layers, procedures
 from suite.adapters.merge import merge, merged_state, unmerge
 from suite.adapters.methods import import_all
 from suite.adapters.peft_methods import declare_peft_methods
+from suite.adapters.penalties import penalties
 from suite.adapters.plan import plan
 from suite.adapters.registry import MethodInfo, methods, register_tuner
 from suite.adapters.scale import scale
@@ -47,7 +48,9 @@ __all__ = [
     "merge",
     "merged_state",
     "methods",
+    "penalties",
     "plan",
+    "procedures",
     "read_manifest",
     "refresh",
     "register_tuner",

@@ -16,7 +16,7 @@ from torch import nn
 
 from suite.adapters.fingerprint import Identity
 from suite.adapters.naming import suggest
-from suite.adapters.registry import method_of
+from suite.adapters.registry import method_info, method_of
 from suite.errors import InputError
 
 if TYPE_CHECKING:
@@ -189,6 +189,16 @@ def layers(model: nn.Module, method: str | None = None, name: str | None = None)
         for place, layer in adapter_layers(model)
         if (info := method_of(layer)) and any((info.name, adapter) in wanted for adapter in adapters_on(layer))
     ]
+
+
+def procedures(model: nn.Module) -> list[str]:
+    """What training must do for the trainable, active adapters of a model, as their methods declare it."""
+    handle: Handle | None = getattr(model, ATTRIBUTE, None)
+    if handle is None:
+        return []
+    training = [handle.attachments[name] for name in handle.active if handle.attachments[name].trainable]
+    needed = (method_info(member.method).procedure for attachment in training for member in attachment.members)
+    return [*dict.fromkeys(name for name in needed if name is not None)]
 
 
 def base_modules(model: nn.Module) -> dict[str, nn.Module]:

@@ -117,6 +117,7 @@ def declare_peft_methods() -> None:
             "identity_at_start": not prompt,
             "mergeable": not prompt,
             "quantizable": prompt or name in QUANTIZABLE,
+            "procedure": "adalora" if name == "adalora" else None,
             "scalable": name in SCALABLE,
             "by_row": name == "lora",
             "additive": name in ADDITIVE,

@@ -46,6 +46,7 @@ class MethodInfo:
         scalable: it can act at any strength, not only wholly or not at all.
         by_row: the rows of a batch can have adapters of their own.
         layers: the layer types it adapts.
+        procedure: what `suite.training` must do for it, by a name among its procedures or as `package.module:Class`.
         additive: what it changes of a weight is the sum of the weight and its layer's `get_delta_weight`.
         reads_weight: its forward takes the layer's weight instead of calling the layer, so that what another method
             trains inside that weight would get a wrong gradient; the two are refused on one layer.
@@ -63,6 +64,7 @@ class MethodInfo:
     scalable: bool = False
     by_row: bool = False
     layers: tuple[str, ...] = ("Linear",)
+    procedure: str | None = None
     additive: bool = False
     reads_weight: bool = False
 

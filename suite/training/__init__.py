@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from suite.training.language_model import lm_outputs
     from suite.training.module import AdapterModule
     from suite.training.outputs import Outputs, causal_lm_loss
-    from suite.training.procedure import Procedure
+    from suite.training.procedure import Procedure, regroup
     from suite.training.settings import TrainerConfig
 
 _HOMES = {
@@ -44,6 +44,7 @@ _HOMES = {
     "load_config": "config",
     "loader": "batching",
     "recipe_of": "experiment",
+    "regroup": "procedure",
     "run": "experiment",
 }
 
@@ -67,6 +68,7 @@ __all__ = [
     "load_config",
     "loader",
     "recipe_of",
+    "regroup",
     "run",
 ]
 

@@ -16,12 +16,13 @@ from torchmetrics import MetricCollection
 
 from suite import adapters
 from suite.errors import InputError
+from suite.training.declared import bring_procedures
 from suite.training.driver import Driver
 from suite.training.lightning_fixes import make_loader_again
 from suite.training.normalization import GlobalMean
 from suite.training.optimization import build_optimizer, build_scheduler, parameter_groups
 from suite.training.outputs import Outputs
-from suite.training.procedure import Procedure, chain, owned_optimizer, total_loss
+from suite.training.procedure import Procedure, chain, owned_optimizer, regrouped, total_loss
 from suite.training.settings import TrainerConfig
 from suite.training.state import TrainedState
 
@@ -140,6 +141,7 @@ class AdapterModule(L.LightningModule):
         if self.settings.compile:
             self.model.compile()
         self.trained = TrainedState(self)
+        bring_procedures(self)
         # Backbones from `from_pretrained` come in evaluation mode, and Lightning leaves modes as they are.
         self.train()
 
@@ -155,7 +157,7 @@ class AdapterModule(L.LightningModule):
         adapters.refresh(self.model)
         with torch.set_grad_enabled(not self._zeroth_order):
             outputs = chain(self.procedures, self.compute)(batch)
-            loss, terms = total_loss(self.procedures, outputs, batch)
+            loss, terms = total_loss(self.procedures, outputs, batch, adapters.penalties(self.model))
         weight = outputs.units()
         if self._repeats_a_sample(batch_idx):
             weight = torch.zeros_like(weight)
@@ -177,7 +179,7 @@ class AdapterModule(L.LightningModule):
             loss.backward(*args, **kwargs)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        groups = self.parameter_groups()
+        groups = regrouped(self.procedures, self.parameter_groups())
         optimizer = owned_optimizer(self.procedures, groups)
         self._zeroth_order = bool(getattr(optimizer, "zeroth_order", False))
         if self._zeroth_order and self.settings.accumulate_grad_batches > 1:

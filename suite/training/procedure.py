@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from suite.errors import InputError
@@ -34,6 +34,10 @@ class Procedure(L.Callback):
         """Extra terms by name, added to the loss and logged; `sample_weight` (batch,) multiplies the losses."""
         return {}
 
+    def groups(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Put parameters in other groups, e.g. `regroup(groups, gates, lr=1e-4)`, whatever the optimiser."""
+        return groups
+
     def optimizer(self, params: Sequence[dict[str, Any]]) -> Optimizer | None:
         """Give the optimiser for these parameter groups; only one procedure of a run may.
 
@@ -54,8 +58,10 @@ def _wrap(procedure: Procedure, forward: Callable[[Any], Outputs]) -> Callable[[
     return lambda batch: procedure.step(batch, forward)
 
 
-def total_loss(procedures: Iterable[Procedure], outputs: Outputs, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss with every procedure's terms and sample weights.
+def total_loss(
+    procedures: Iterable[Procedure], outputs: Outputs, batch: Any, brought: Mapping[str, Tensor] | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss with every procedure's terms and sample weights, and the terms that adapter methods have `brought`.
 
     Returns:
         The scalar to minimise, and the extra terms by name for the log.
@@ -63,7 +69,7 @@ def total_loss(procedures: Iterable[Procedure], outputs: Outputs, batch: Any) ->
     Raises:
         InputError: a procedure weighs samples and the recipe gives no per-sample losses, or two name the same term.
     """
-    loss, terms = outputs.loss, {}
+    loss, terms = outputs.loss, dict(brought or {})
     weights: Tensor | None = None
     for procedure in procedures:
         for name, value in procedure.loss(outputs, batch).items():
@@ -86,6 +92,27 @@ def _weighted(outputs: Outputs, weights: Tensor) -> Tensor:
         return (outputs.per_token * weights[:, None]).sum() / outputs.units().clamp(min=1).to(outputs.per_token.dtype)
     assert outputs.per_sample is not None
     return (outputs.per_sample * weights).mean()
+
+
+def regrouped(procedures: Iterable[Procedure], groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The parameter groups as the procedures want them, one after the other."""
+    for procedure in procedures:
+        # The class's: procedures older than this hook may keep something of their own under the name.
+        groups = type(procedure).groups(procedure, groups)
+    return groups
+
+
+def regroup(
+    groups: Iterable[Mapping[str, Any]], parameters: Iterable[nn.Parameter], **changes: Any
+) -> list[dict[str, Any]]:
+    """Some parameters in groups of their own, whose settings are those that they had but for `changes`."""
+    chosen = set(parameters)
+    parts = []
+    for group in groups:
+        own = [parameter for parameter in group["params"] if parameter in chosen]
+        rest = [parameter for parameter in group["params"] if parameter not in chosen]
+        parts += [{**group, "params": rest}, {**group, "params": own, **changes}]
+    return [part for part in parts if part["params"]]
 
 
 def owned_optimizer(procedures: Iterable[Procedure], groups: Sequence[dict[str, Any]]) -> Optimizer | None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
+import lightning as L
 import pytest
 import torch
 from torch import nn
 
 from suite import adapters
 from suite.adapters.carriers import SelectedEntries
-from suite.training import Run, TrainerConfig, fit
+from suite.errors import InputError
+from suite.training import Procedure, Run, TrainerConfig, fit, regroup
+from tests.adapters import toys  # noqa: F401 - registers its methods
 from tests.training.toys import Dead, Language, Mortal, Rows, tiny_llama
 
 SHORT = TrainerConfig(accelerator="cpu", max_epochs=1, lr=1e-2, log_every=1, limit_val_batches=0)
@@ -64,3 +68,106 @@ def test_a_resumed_run_trains_the_columns_that_it_began_with(tmp_path: Path) -> 
 
     assert columns(second) == columns(first)
     second.draws = 0
+
+
+class Masked(Mortal):
+    """A method with a term of its own and masks that training changes."""
+
+    def build(self) -> nn.Module:
+        model = adapters.attach(tiny_llama(), "toy_masked", targets=["q_proj"])
+        self.norms = [layer.tensor("a", "default").norm().item() for _, layer in adapters.layers(model)]
+        return model
+
+
+def test_terms_of_a_method_are_added_and_logged(tmp_path: Path) -> None:
+    recipe = Masked(0)
+    run = fit(recipe, Rows(8, 4, noise=0.0), SHORT, folder=tmp_path / "run")
+    first = json.loads((run.folder / "metrics.jsonl").read_text().splitlines()[0])
+    # While b is 0, the term alone reaches a.
+    norms = [layer.tensor("a", "default").norm().item() for _, layer in adapters.layers(recipe.model)]
+    assert all(now < began for now, began in zip(norms, recipe.norms, strict=True))
+    model = recipe.model
+    term = adapters.penalties(model)
+    assert list(term) == ["toy_masked/size"]
+    by_hand = sum(1e-2 * p.square().sum() for name, p in model.named_parameters() if "toy_masked_a" in name)
+    torch.testing.assert_close(term["toy_masked/size"], by_hand)
+    assert first["train/toy_masked/size"] == pytest.approx(1e-2 * sum(norm**2 for norm in recipe.norms), rel=1e-4)
+    assert first["train/loss"] > first["train/toy_masked/size"]
+    adapters.activate(model, "default", trainable=False)
+    assert adapters.penalties(model) == {}
+
+
+def test_pefts_own_terms_are_those_of_its_models() -> None:
+    from peft import AdaLoraConfig, LoraConfig, get_peft_model
+    from peft.tuners.lora.config import MontecloraConfig
+
+    settings = dict(init_r=4, target_r=2, total_step=10, tinit=1, tfinal=1, orth_reg_weight=0.3)
+    wrapped = get_peft_model(tiny_llama(), AdaLoraConfig(target_modules=["q_proj"], **settings))
+    ids = torch.arange(6)[None]
+    with_term = wrapped.base_model(input_ids=ids, labels=ids).loss
+    without = wrapped.base_model.model(input_ids=ids, labels=ids).loss
+    ours = adapters.attach(tiny_llama(), "adalora", targets=["q_proj"], **settings)
+    ours.load_state_dict(wrapped.base_model.model.state_dict())
+    torch.testing.assert_close(adapters.penalties(ours)["adalora/orthogonality"], with_term - without)
+
+    sampling = dict(target_modules=["q_proj"], r=4, monteclora_config=MontecloraConfig(), init_lora_weights=False)
+    wrapped = get_peft_model(tiny_llama(), LoraConfig(**sampling))
+    sampling["targets"] = sampling.pop("target_modules")
+    ours = adapters.attach(tiny_llama(), "lora", **sampling)
+    ours.load_state_dict(wrapped.base_model.model.state_dict())
+    term = wrapped.base_model._get_monteclora_loss()
+    torch.testing.assert_close(adapters.penalties(ours)["lora/monteclora"], term)
+    assert term != 0
+    assert adapters.penalties(adapters.attach(tiny_llama(), "lora", targets=["q_proj"])) == {}
+
+
+class Budget(Mortal):
+    """AdaLoRA from rank 4 to 2 over six steps."""
+
+    def build(self) -> nn.Module:
+        schedule = dict(init_r=4, target_r=2, tinit=1, tfinal=1, total_step=6, deltaT=1)
+        return adapters.attach(tiny_llama(), "adalora", targets=["q_proj", "v_proj"], **schedule)
+
+
+def test_adalora_prunes_to_its_target_and_resumes_to_the_bit(tmp_path: Path) -> None:
+    config = dataclasses.replace(SHORT, checkpoint_every=1)
+    whole = Budget(0)
+    fit(whole, Rows(24, 4), config, folder=tmp_path / "whole")
+    ranks = [int((layer.lora_E["default"] != 0).sum()) for _, layer in adapters.layers(whole.model, "adalora")]
+    assert sum(ranks) == 2 * len(ranks)
+    assert [type(procedure).__name__ for procedure in whole.procedures] == ["AdaLora"]
+    with pytest.raises(Dead):
+        fit(Budget(5), Rows(24, 4), config, folder=tmp_path / "stopped")
+    resumed = Budget(0)
+    fit(resumed, Rows(24, 4), config, resume=tmp_path / "stopped")
+    for name, parameter in whole.model.named_parameters():
+        assert torch.equal(parameter, dict(resumed.model.named_parameters())[name]), name
+    reloaded = adapters.load(tiny_llama(), tmp_path / "whole/adapter")
+    ids = torch.arange(6)[None]
+    torch.testing.assert_close(reloaded.eval()(ids).logits, whole.model.eval()(ids).logits)
+
+
+def test_adalora_whose_budget_would_never_be_reached_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="total_step is 6, and the run has 2 optimiser steps"):
+        fit(Budget(0), Rows(8, 4), SHORT, folder=tmp_path / "run")
+
+
+class Gates(Procedure):
+    """A tenth of the rate for the gates of a method."""
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self.recipe = pl_module
+
+    def groups(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        gates = [layer.tensor("b", "default") for _, layer in adapters.layers(self.recipe.model, "toy_masked")]
+        return regroup(groups, gates, lr=1e-3, gate=True)
+
+
+def test_a_procedure_gives_some_parameters_a_rate_of_their_own(tmp_path: Path) -> None:
+    for optimizer in ("adamw", "sgd"):
+        recipe = Masked(0)
+        config = dataclasses.replace(SHORT, optimizer=optimizer, scheduler="constant", warmup=0)
+        fit(recipe, Rows(8, 4), config, procedures=[Gates()], folder=tmp_path / optimizer)
+        groups = recipe.trainer.optimizers[0].param_groups
+        assert {group["lr"]: bool(group.get("gate")) for group in groups} == {1e-2: False, 1e-3: True}
+        assert sum(len(group["params"]) for group in groups) == 4

@@ -1,0 +1,67 @@
+"""Terms that adapter methods, ours and peft's, add to the loss; training adds them unasked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from suite.adapters.carriers.base import TunerLayer
+from suite.adapters.handle import ATTRIBUTE, Handle, adapter_layers, adapters_on, base_of
+from suite.adapters.registry import method_of
+
+
+def penalties(model: nn.Module) -> dict[str, Tensor]:
+    """The terms that the active, trainable adapters of a model add to its loss, as scalars by `method/term`."""
+    handle: Handle | None = getattr(model, ATTRIBUTE, None)
+    if handle is None:
+        return {}
+    training = [handle.attachments[name] for name in handle.active if handle.attachments[name].trainable]
+    adapters = {member.adapter for attachment in training for member in attachment.members}
+    layers = [layer for _, layer in adapter_layers(model)]
+    terms: dict[str, Tensor] = {}
+    for name, value in [*_own_terms(layers, adapters), *_peft_terms(model, layers, adapters)]:
+        terms[name] = terms[name] + value if name in terms else value
+    return terms
+
+
+def _own_terms(layers: Sequence[Any], adapters: set[str]) -> Iterator[tuple[str, Tensor]]:
+    for layer in layers:
+        if isinstance(layer, TunerLayer) and type(layer).penalty is not TunerLayer.penalty:
+            for adapter in layer.present():
+                if adapter in adapters:
+                    for name, value in layer.penalty(adapter).items():
+                        yield f"{layer.method}/{name}", value
+
+
+def _peft_terms(model: nn.Module, layers: Sequence[Any], adapters: set[str]) -> Iterator[tuple[str, Tensor]]:
+    """What peft adds in the forward of its wrapper, or leaves to the reader of its documentation."""
+    for layer in layers:
+        info = method_of(layer)
+        terms = _TERMS.get(info.name) if info is not None else None
+        for adapter in sorted(adapters & adapters_on(layer)) if terms else ():
+            assert terms is not None and info is not None
+            config = base_of(model).peft_config[adapter]
+            same = [other for other in layers if method_of(other) == info and adapter in adapters_on(other)]
+            for name, value in terms(layer, adapter, config, len(same)):
+                yield f"{info.name}/{name}", value
+
+
+def _adalora(layer: Any, adapter: str, config: Any, layers: int) -> Iterator[tuple[str, Tensor]]:
+    """Zhang et al., arXiv 2303.10512, equation 4: ||P^T P - I|| + ||Q Q^T - I||, the mean over all P and Q."""
+    q, p = layer.lora_A[adapter].float(), layer.lora_B[adapter].float()  # (r, in), (out, r)
+    for product in (q @ q.T, p.T @ p):
+        distance = torch.linalg.norm(product - torch.eye(len(product), device=product.device))
+        yield "orthogonality", config.orth_reg_weight * distance / (2 * layers)
+
+
+def _lora(layer: Any, adapter: str, config: Any, layers: int) -> Iterator[tuple[str, Tensor]]:
+    """MonteCLoRA's divergence and entropy, the mean over its layers. (KaSA, which has terms too, cuts the base.)"""
+    samplers = getattr(layer, "lora_monteclora_sampler", None) or {}
+    if adapter in samplers:
+        yield "monteclora", sum(samplers[adapter].get_variational_loss()) / layers
+
+
+_TERMS: dict[str, Callable[[Any, str, Any, int], Iterator[tuple[str, Tensor]]]] = {"adalora": _adalora, "lora": _lora}
