@@ -83,6 +83,9 @@ def packed_attention(
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
+    if torch.is_autocast_enabled(query.device.type):
+        # Autocast knows SDPA and casts for it, but not the kernel; rotary embeddings may have given float32.
+        query, key, value = (part.to(torch.get_autocast_dtype(query.device.type)) for part in (query, key, value))
     boundaries, window = kwargs["cu_seq_lens_q"], kwargs.get("sliding_window")
     if dropout or not _kernel_takes(query, value):
         # Checkpointed blocks come here a second time; what decides has come with them, so they do the same again.

@@ -47,10 +47,10 @@ def lm_outputs(model: nn.Module, batch: Mapping[str, Any]) -> Outputs:
         _check_apart(model, head, inputs)
     if head is None or head.taken_apart is False:
         return causal_lm_loss(_logits(model, inputs)[:, -labels.shape[1] :], labels)
-    before = _random_state()
+    before = None if head.taken_apart else _random_state()
     logits = head.watch(model, inputs)
     if not head.understood(getattr(model, "config", None), logits, labels.shape[1]):
-        if logits.shape[1] == 1:
+        if before is not None and logits.shape[1] == 1:
             # The head was asked for one position; ask for all, with the same dropout.
             _set_random_state(before)
             logits = _logits(model, inputs)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import MambaConfig, MambaForCausalLM
 
 from suite import adapters
@@ -107,6 +111,31 @@ def test_in_bf16_varlen_and_masked_attention_agree(family: str, varlen: list[int
     masked = lm_outputs(language_model(family, "eager").bfloat16(), packed_batch()).loss
     found = lm_outputs(language_model(family).bfloat16(), packed_batch()).loss
     assert varlen and found.item() == pytest.approx(masked.item(), rel=2e-2)
+
+
+@pytest.mark.parametrize("family", PACKED)
+def test_torch_takes_what_the_kernel_is_given(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "_kernel_runs", lambda model, device: True)
+    batch = packed_batch()
+    labels = batch.pop("labels")
+    fake = FakeTensorMode(allow_non_fake_inputs=True)
+    with fake, sdpa_kernel(SDPBackend.FLASH_ATTENTION), torch.device("cuda"):
+        model = language_model(family, dtype=torch.bfloat16)
+        inputs = {k: torch.empty_like(v, device="cuda") if isinstance(v, Tensor) else v for k, v in batch.items()}
+        with attention.packed_inputs(model, inputs) as given:
+            assert model(**given).logits.shape == (*labels.shape, 48)
+    assert model.config._attn_implementation == attention.NAME
+
+
+def test_under_autocast_the_kernel_gets_what_it_can_take(varlen: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    def kernel(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        assert query.dtype == key.dtype == value.dtype == torch.bfloat16
+        return by_document(query, key, value, *args, **kwargs)
+
+    monkeypatch.setattr(attention, "varlen_attn", kernel)
+    model = language_model("llama")
+    with torch.autocast("cpu", torch.bfloat16):
+        assert lm_outputs(model, packed_batch()).loss.item() == pytest.approx(alone(model).item(), rel=2e-2)
 
 
 def test_a_layer_that_the_kernel_does_not_take_is_masked_by_the_boundaries(
