@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +16,7 @@ from domains.personalized_diffusion.data.captions import Trigger
 from domains.personalized_diffusion.data.datamodule import PhotoData
 from domains.personalized_diffusion.model import bases as pipelines
 from domains.personalized_diffusion.model import losses, methods
-from domains.personalized_diffusion.model.bases import Base, Conditioning, identity
+from domains.personalized_diffusion.model.bases import Base, Conditioning, identity, lent
 from domains.personalized_diffusion.model.denoising import Timesteps, denoising_of, scaled_latents
 from domains.personalized_diffusion.output.card import adapter_card
 from domains.personalized_diffusion.output.samples import Samples, draw_samples
@@ -98,9 +97,7 @@ class DreamBoothRecipe(AdapterModule):
     @cached_property
     def backbone(self) -> Base:
         """The base, loaded once, on the CPU until training starts."""
-        dtype = "auto" if self.weights in ("auto", "nf4") else self.weights
-        if dtype == "auto":
-            dtype = "bfloat16" if torch.cuda.is_available() and self.settings.accelerator != "cpu" else "float32"
+        dtype = self.base_dtype if self.weights in ("auto", "nf4") else self.weights
         base = pipelines.load(self.base, dtype, "cpu")
         if self.weights == "nf4":
             quantize_model(base.unet)
@@ -204,7 +201,7 @@ class DreamBoothRecipe(AdapterModule):
 
         @torch.no_grad()
         def make() -> dict[str, Tensor]:
-            with _lent(base.text_encoders, self.device):
+            with lent(base.text_encoders, self.device):
                 said = base.encode([caption])
             return {"embeds": said.embeds} | ({} if said.pooled is None else {"pooled": said.pooled})
 
@@ -242,7 +239,7 @@ class DreamBoothRecipe(AdapterModule):
         base, side = self.backbone, self.data.side if self.data is not None else self.backbone.resolution
         path = Path(self.trainer.default_root_dir) / "samples" / f"step_{step:06}.png"
         self.eval()
-        with _lent([*base.text_encoders, base.vae], self.device):
+        with self.trainer.precision_plugin.forward_context(), lent([*base.text_encoders, base.vae], self.device):
             draw_samples(base, self.samples, side, path, f"step {step}")
         self.train()
 
@@ -296,19 +293,6 @@ class DreamBoothRecipe(AdapterModule):
         where = adapter if adapter.is_absolute() else f"./{adapter}"
         said = self.trigger.prompt if self.trigger else "a photo of the subject"
         return [f'suite personalized_diffusion predict "{said}" --adapter {where}{base} --out out/']
-
-
-@contextmanager
-def _lent(modules: Sequence[nn.Module], device: torch.device) -> Iterator[None]:
-    """Modules on a device inside the block, back where they were after it."""
-    homes = [module.device for module in modules]
-    for module in modules:
-        module.to(device)
-    try:
-        yield
-    finally:
-        for module, home in zip(modules, homes, strict=True):
-            module.to(home)
 
 
 def _dtype_of(module: nn.Module) -> torch.dtype:

@@ -83,8 +83,7 @@ class RelationExtractionRecipe(AdapterModule):
     @cached_property
     def backbone(self) -> tuple[nn.Module, Any]:
         """The base and its tokenizer, loaded once for all stages."""
-        dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
-        return load_base(self.base, dtype=dtype, quantize=self.quantize)
+        return load_base(self.base, dtype=self.base_dtype, quantize=self.quantize)
 
     @property
     def wording(self) -> Wording:

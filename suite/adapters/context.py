@@ -95,14 +95,31 @@ class Checkpoint:
         return torch_checkpoint(function, *args, use_reentrant=False, context_fn=self.snapshot, **kwargs)
 
 
-class _CheckpointedForward:
-    """A block's forward that keeps its inputs only, while the block trains."""
+class CheckpointedForward:
+    """A block's forward that keeps its inputs only, while the block trains.
+
+    Attributes:
+        compiled: the block's own forward after `compile`; None where it is not compiled.
+    """
 
     def __init__(self, block: nn.Module, checkpoint: Checkpoint) -> None:
         self.block, self.checkpoint = block, checkpoint
+        self.compiled: Callable[..., Any] | None = None
+
+    def compile(self, **options: Any) -> None:
+        """Compile the forward inside the recomputation, which `torch.compile` could not look through."""
+        self.compiled = torch.compile(self._plain, **options)
+
+    @property
+    def _plain(self) -> Callable[..., Any]:
+        return type(self.block).forward.__get__(self.block)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy's compiled form would compute with the original.
+        return {**vars(self), "compiled": None}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        forward = type(self.block).forward.__get__(self.block)
+        forward = self.compiled or self._plain
         if not (self.block.training and torch.is_grad_enabled()):
             return forward(*args, **kwargs)
         return self.checkpoint(forward, *args, **kwargs)
@@ -138,7 +155,7 @@ def enable_checkpointing(model: nn.Module, blocks: Sequence[str] | None = None) 
     else:
         for name in blocks if blocks is not None else block_names(base):
             block = base.get_submodule(name)
-            block.forward = _CheckpointedForward(block, checkpoint)
+            block.forward = CheckpointedForward(block, checkpoint)
 
 
 def disable_checkpointing(model: nn.Module) -> None:
@@ -147,7 +164,7 @@ def disable_checkpointing(model: nn.Module) -> None:
         return
     base = base_of(model)
     for module in base.modules():
-        if isinstance(module.__dict__.get("forward"), _CheckpointedForward):
+        if isinstance(module.__dict__.get("forward"), CheckpointedForward):
             del module.forward
     for name in ("gradient_checkpointing_disable", "disable_gradient_checkpointing"):
         if hasattr(base, name):

@@ -76,16 +76,20 @@ KINDS: dict[str, Kind] = {
 EXCEPTIONS: dict[str, dict[str, Any]] = {
     "adaption_prompt": {"mergeable": False, "layers": ("Attention",)},
     "c3a": {"identity_at_start": False},
+    "delora": {"half": False},
     "fourierft": {"identity_at_start": False},
     "lily": {"mergeable": False},
     "ln_tuning": {"layers": ("LayerNorm", "RMSNorm")},
     "osf": {"mergeable": False, "multi_adapter": False},
     "poly": {"mergeable": False},
+    "pvera": {"half": False},
     "randlora": {"multi_adapter": False},
     "shadow": {"mergeable": False, "layers": ("Attention",)},
+    "tinylora": {"half": False},
     "trainable_tokens": {"layers": ("Embedding",)},
-    "unilora": {"identity_at_start": False},
+    "unilora": {"identity_at_start": False, "half": False},
     "vblora": {"identity_at_start": False},
+    "vera": {"half": False},
     "xlora": {"mergeable": False, "multi_adapter": False, "identity_at_start": False},
 }
 # Over bases in 4 bit: those that read no number of the base's weight, or read it through the layer.

@@ -45,6 +45,7 @@ class MethodInfo:
         multi_adapter: several adapters of it can sit on one model and be switched.
         scalable: it can act at any strength, not only wholly or not at all.
         by_row: the rows of a batch can have adapters of their own.
+        half: its forward runs with its parameters in the half precision of the base, without autocast.
         layers: the layer types it adapts.
         procedure: what `suite.training` must do for it, by a name among its procedures or as `package.module:Class`.
         additive: what it changes of a weight is the sum of the weight and its layer's `get_delta_weight`.
@@ -63,6 +64,7 @@ class MethodInfo:
     multi_adapter: bool = True
     scalable: bool = False
     by_row: bool = False
+    half: bool = True
     layers: tuple[str, ...] = ("Linear",)
     procedure: str | None = None
     additive: bool = False

@@ -18,7 +18,7 @@ from suite.training.bound import BoundFit
 from suite.training.config import ExperimentConfig, config_of, load_config
 from suite.training.construct import construct
 from suite.training.driver import Driver
-from suite.training.fitting import precision_of, quiet
+from suite.training.fitting import precision_arguments, quiet
 from suite.training.folder import Run, RunFolder, finished_run
 from suite.training.interruption import Interrupted
 from suite.training.module import AdapterModule
@@ -129,7 +129,7 @@ def evaluate(config: ExperimentConfig, adapter: str | Path | None) -> dict[str, 
         trainer = L.Trainer(
             accelerator=config.trainer.accelerator,
             devices=1,
-            precision=precision_of(config.trainer),
+            **precision_arguments(config.trainer),
             limit_val_batches=config.trainer.limit_val_batches,
             callbacks=[BatchSeeds(config.seed)],
             logger=False,

@@ -25,6 +25,9 @@ from suite.training import folder as run_folders
 from suite.training.batching import resumable
 from suite.training.best import KeepBest
 from suite.training.checkpointing import CheckpointFile, LastCheckpoint, read_checkpoint
+from suite.training.choices import Capability, deterministic, precision_of
+from suite.training.clipping import Unscaled
+from suite.training.compiling import Compiled
 from suite.training.ema import MovingAverage
 from suite.training.folder import Run, RunFolder, finished_run
 from suite.training.interruption import Interrupted, StopRequested, StopSignal, stop_signal
@@ -32,6 +35,7 @@ from suite.training.lightning_fixes import count_epochs, undisguised
 from suite.training.logs import JsonLines, TrainingLog, final_values
 from suite.training.module import AdapterModule
 from suite.training.opening import opened
+from suite.training.precision import plugin_of
 from suite.training.procedure import Procedure
 from suite.training.progress import ProgressDisplay
 from suite.training.randomness import BatchSeeds, seed_all, seed_of_run
@@ -121,8 +125,10 @@ class _Parts:
         best = KeepBest(config.monitor, config.mode, config.patience) if config.monitor else None
         average = MovingAverage(config.ema) if config.ema else None
         callbacks: list[L.Callback | None] = [
+            Unscaled(),
             recipe.mean,
             BatchSeeds(config.seed),
+            Compiled(config, Capability.here(config.accelerator)),
             *recipe.procedures,
             log,
             ProgressDisplay(label),
@@ -164,7 +170,7 @@ def _lightning_trainer(
     config: TrainerConfig, callbacks: list[L.Callback], loggers: list[Any], run: RunFolder
 ) -> L.Trainer:
     sharded = config.strategy == ShardedBase.strategy_name
-    if sharded and config.compile:
+    if sharded and config.compile not in (False, "auto"):
         # torch.compile leaves FSDP's hooks out of what it compiles, so that the shards would never meet.
         raise InputError("trainer.strategy fsdp and trainer.compile do not go together; set trainer.compile to false")
     whole_epochs = isinstance(config.val_every, float) and config.val_every >= 1
@@ -175,16 +181,15 @@ def _lightning_trainer(
         devices=config.devices,
         num_nodes=config.num_nodes,
         strategy=ShardedBase() if sharded else config.strategy,
-        precision=precision_of(config),
+        **precision_arguments(config, CheckpointFile()),
         accumulate_grad_batches=config.accumulate_grad_batches,
         gradient_clip_val=config.gradient_clip_val,
         val_check_interval=1.0 if whole_epochs else config.val_every,
         check_val_every_n_epoch=int(config.val_every) if whole_epochs else 1,
         limit_val_batches=config.limit_val_batches,
         num_sanity_val_steps=0,
-        deterministic="warn" if config.deterministic else None,
+        deterministic="warn" if deterministic(config, Capability.here(config.accelerator)) else None,
         callbacks=callbacks,
-        plugins=[CheckpointFile()],
         logger=loggers,
         log_every_n_steps=config.log_every,
         # What FSDP gathers in inference mode could not be used in training again.
@@ -198,11 +203,14 @@ def _lightning_trainer(
     )
 
 
-def precision_of(config: TrainerConfig) -> Any:
-    if config.precision != "auto":
-        return config.precision
-    on_gpu = config.accelerator != "cpu" and torch.cuda.is_available()
-    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
+def precision_arguments(config: TrainerConfig, *plugins: Any) -> dict[str, Any]:
+    """What `lightning.Trainer` is told about precision, with other plug-ins."""
+    device = Capability.here(config.accelerator)
+    name = precision_of(config, device)
+    plugin = plugin_of(name, device.kind)
+    if plugin is None:
+        return {"precision": name, "plugins": list(plugins)}
+    return {"plugins": [plugin, *plugins]}
 
 
 def _train(parts: _Parts, recipe: AdapterModule, data: Any, checkpoint: Path | None) -> None:

@@ -12,10 +12,13 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torchmetrics import MetricCollection
 
 from suite import adapters
 from suite.errors import InputError
+from suite.training.choices import Capability, base_dtype
+from suite.training.clipping import clip_by_norm
 from suite.training.declared import bring_procedures
 from suite.training.driver import Driver
 from suite.training.lightning_fixes import make_loader_again
@@ -83,6 +86,14 @@ class AdapterModule(L.LightningModule):
         Called before the run is seeded, so that a base that is already there gives the same run as one just loaded.
         """
 
+    @property
+    def base_dtype(self) -> torch.dtype:
+        """The type in which to load a base that stays frozen: bfloat16 where products are in it, else float32.
+
+        A recipe that loads its base in it feeds it inputs of that type: no autocast would convert them.
+        """
+        return base_dtype(self.settings, Capability.here(self.settings.accelerator))
+
     def metrics(self) -> MetricCollection:
         """What validation measures; each is logged as `val/<name>`."""
         return MetricCollection({})
@@ -138,8 +149,6 @@ class AdapterModule(L.LightningModule):
         self.val_metrics = self.metrics().clone(prefix="val/")
         if self.settings.gradient_checkpointing:
             adapters.enable_checkpointing(self.model)
-        if self.settings.compile:
-            self.model.compile()
         self.trained = TrainedState(self)
         bring_procedures(self)
         # Backbones from `from_pretrained` come in evaluation mode, and Lightning leaves modes as they are.
@@ -172,6 +181,11 @@ class AdapterModule(L.LightningModule):
         if len(self.val_metrics):
             self.update(self.val_metrics, outputs, batch)
             self.log_dict(self.val_metrics, on_step=False, on_epoch=True, batch_size=size)
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        clip_by_norm(optimizer, gradient_clip_val)
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         # A zeroth-order optimiser calls Lightning's closure for the loss alone.

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from suite.errors import InputError
+from suite.training.choices import Capability, fused
 from suite.training.settings import TrainerConfig
 
 
@@ -43,7 +44,9 @@ def parameter_groups(module: nn.Module, config: TrainerConfig) -> list[dict[str,
     ]
 
 
-def build_optimizer(groups: list[dict[str, Any]], config: TrainerConfig) -> Optimizer:
+def build_optimizer(
+    groups: list[dict[str, Any]], config: TrainerConfig, device: Capability | None = None
+) -> Optimizer:
     """The optimiser that the configuration names, fused on CUDA.
 
     Raises:
@@ -55,9 +58,8 @@ def build_optimizer(groups: list[dict[str, Any]], config: TrainerConfig) -> Opti
         return torch.optim.Adafactor(groups, lr=config.lr)
     if config.optimizer == "adamw8bit":
         return _adamw8bit(groups, config.lr)
-    on_cuda = all(parameter.is_cuda for group in groups for parameter in group["params"])
-    # The fused kernel unscales gradients by itself, which Lightning's fp16 clipping cannot be combined with.
-    return torch.optim.AdamW(groups, lr=config.lr, fused=on_cuda and config.precision != "16-mixed")
+    device = device or Capability.here(config.accelerator)
+    return torch.optim.AdamW(groups, lr=config.lr, fused=fused(config, device))
 
 
 def _adamw8bit(groups: list[dict[str, Any]], lr: float) -> Optimizer:

@@ -24,8 +24,9 @@ class TrainerConfig:
         lora_plus_ratio: LoRA+ (Hayou et al. 2024, section 5): learning rate of the B matrices over that of A.
         gradient_clip_val: largest global gradient norm; None clips nothing.
         accumulate_grad_batches: batches per optimiser step; the loss stays the mean over all their tokens or samples.
-        precision: Lightning's name, e.g. `32-true`, `bf16-mixed`, `64-true`; `auto` is bf16-mixed on a GPU that has it
-            and 32-true elsewhere.
+        precision: `bf16` (products in bfloat16: adapters on a base in bfloat16 are cast once a batch, any other base
+            runs under autocast), or Lightning's name, e.g. `32-true`, `bf16-mixed`, `16-mixed`, `64-true`; `auto` is
+            bf16 on a GPU that has it and 32-true elsewhere.
         accelerator: `auto`, `cpu`, `gpu`.
         devices: how many devices on this machine.
         num_nodes: how many machines.
@@ -33,7 +34,8 @@ class TrainerConfig:
             which is ddp with the frozen base cut in shards over the devices.
         ema: decay of the moving average of the trained weights, which validates and is what is saved; None: off.
         gradient_checkpointing: recompute blocks in the backward pass instead of keeping their activations.
-        compile: run the model through `torch.compile`.
+        compile: run through `torch.compile` nothing (false), the whole model (true) or each repeated `blocks` by
+            itself; `auto` is blocks on a GPU if that pays back within the run's steps, and nothing elsewhere.
         val_every: a float is epochs between validations (0.25: four times an epoch), an int is batches.
         limit_val_batches: at most this many validation batches; None is all, 0 no validation.
         monitor: logged value that decides which weights are kept, e.g. `val/f1`; None keeps the last.
@@ -43,7 +45,8 @@ class TrainerConfig:
         keep_every: optimiser steps between two adapters that are kept in `steps/` beside the final one; None: none.
         keep_last: how many of these stay, the newest; None: all.
         log_every: optimiser steps between two lines of `metrics.jsonl`.
-        deterministic: use deterministic kernels; where an operation has none, say so and go on.
+        deterministic: use torch's deterministic kernels everywhere; where an operation has none, say so and go on.
+            `auto` does on the CPU alone (docs/training.md says what that means for resuming).
         seed: of everything random; a configuration file sets it at its top level.
     """
 
@@ -64,7 +67,7 @@ class TrainerConfig:
     strategy: str = "auto"
     ema: float | None = None
     gradient_checkpointing: bool = False
-    compile: bool = False
+    compile: bool | Literal["auto", "blocks"] = "auto"
     val_every: int | float = 1.0
     limit_val_batches: int | None = None
     monitor: str | None = None
@@ -74,7 +77,7 @@ class TrainerConfig:
     keep_every: int | None = None
     keep_last: int | None = None
     log_every: int = 10
-    deterministic: bool = True
+    deterministic: bool | Literal["auto"] = "auto"
     seed: int = 42
 
     def __post_init__(self) -> None:

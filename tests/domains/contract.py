@@ -7,6 +7,7 @@ installed. Each check takes a `Trained`, so that a domain trains once for all of
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -19,17 +20,41 @@ from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import numpy as np
 from safetensors.numpy import load_file
 
 from suite import training
 from suite.cli.main import main
+from suite.domain import discover
 from suite.hub import paths
-from suite.training import ExperimentConfig, Run, load_config
+from suite.training import ExperimentConfig, Run, compiling, load_config
+from suite.training.choices import Capability
+from tests.domains.foreign import NAME, foreign_device
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 BUDGET = 50.0
 """Seconds of processor time for all checks of one domain: 25 seconds on two cores that do nothing else."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One more task of a domain, which the checks of devices train and predict with beside the first.
+
+    Attributes:
+        config: below `configs/`.
+        smoke: dotted overrides that make it small.
+        adapter: reference of what it predicts with.
+        options: more words for `predict`.
+        blocks: its model has a list of equal blocks, which can be recomputed in the backward pass.
+    """
+
+    config: str
+    smoke: tuple[str, ...] = ()
+    adapter: str = "tiny"
+    options: tuple[str, ...] = ()
+    blocks: bool = True
 
 
 @dataclass(frozen=True)
@@ -47,6 +72,8 @@ class Subject:
         options: more words for `predict`.
         evaluate: words for a short `evaluate`.
         shipped: reference of the adapter that ships with the suite; None where none does, then the one just trained.
+        others: the domain's other tasks.
+        blocks: its model has a list of equal blocks, which can be recomputed in the backward pass.
     """
 
     domain: str
@@ -59,6 +86,8 @@ class Subject:
     options: tuple[str, ...] = ()
     evaluate: tuple[str, ...] = ()
     shipped: str | None = "tiny"
+    others: tuple[Case, ...] = ()
+    blocks: bool = True
 
     def words(self) -> list[str]:
         """The configuration and its overrides, as the command and `load_config` take them."""
@@ -68,6 +97,10 @@ class Subject:
         """The smoke configuration."""
         path, *overrides = self.words()
         return load_config(path, overrides)
+
+    def cases(self, adapter: str) -> list[Case]:
+        """Every task, the first with an adapter of this reference."""
+        return [Case(str(self._path()), self.smoke, adapter, self.options, self.blocks), *self.others]
 
     def _path(self) -> Path:
         return paths.assets() / "configs" / (self.config or f"{self.domain}/tiny.yaml")
@@ -111,8 +144,12 @@ def train(subject: Subject, folder: Path) -> Trained:
 
 def weights(folder: Path) -> dict[str, bytes]:
     """Every tensor of every adapter below `folder`, by file and name, as its exact bytes."""
+    return {name: tensor.tobytes() for name, tensor in _tensors(folder).items()}
+
+
+def _tensors(folder: Path) -> dict[str, np.ndarray]:
     return {
-        f"{file.relative_to(folder)}:{name}": tensor.tobytes()
+        f"{file.relative_to(folder)}:{name}": tensor
         for file in sorted(folder.rglob("*.safetensors"))
         for name, tensor in load_file(file).items()
     }
@@ -226,6 +263,55 @@ def _env() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(CHECKOUT), *sys.path)))}
 
 
+def check_foreign_device(trained: Trained) -> None:
+    """Every task trains and predicts on another device than the CPU: no tensor of it is made in the wrong place."""
+    subject = trained.subject
+    for number, case in enumerate(subject.cases(trained.adapter)):
+        folder = _made(trained.folder / f"foreign{number}")
+        source = subject.good(folder)
+        with foreign_device() as device:
+            training.run(_briefly(case, "--trainer.accelerator", NAME, "--trainer.strategy", NAME), folder / "run")
+            words = (source, "--adapter", case.adapter, "--device", str(device), *case.options)
+            said = command(subject.domain, "predict", *words)
+        assert said.code == 0, said
+        assert said.data["failed"] == 0 < said.data["done"]
+
+
+GPU_RUN = (
+    *("--trainer.compile", "blocks", "--trainer.ema", "0.9"),
+    *("--trainer.accumulate_grad_batches", "2", "--trainer.gradient_clip_val", "0.1"),
+)
+
+
+def check_settings_of_a_gpu_run(trained: Trained) -> None:
+    """Every task trains with all that a run on a GPU chooses: bfloat16, fused optimiser, clipping, compiled blocks."""
+    gpu = classmethod(lambda cls, accelerator="auto": cls("cuda", bf16=True))
+    for number, case in enumerate(trained.subject.cases(trained.adapter)):
+        folder = trained.folder / f"gpu{number}"
+        # Making kernels takes long and a compiler; all that comes before it is what can fail here.
+        with patch.object(Capability, "here", gpu), patch.object(compiling, "BACKEND", "eager"):
+            recomputed = str(case.blocks).lower()
+            run = training.run(_briefly(case, *GPU_RUN, "--trainer.gradient_checkpointing", recomputed), folder)
+        assert weights(run.adapter)
+        for name, tensor in _tensors(run.adapter).items():
+            assert np.isfinite(tensor).all(), name
+        assert math.isfinite(run.metrics.get("train/loss", 0.0))
+
+
+def check_every_task_is_held(trained: Trained) -> None:
+    """The subject has a case for every task of its domain."""
+    subject = trained.subject
+    tasks = discover()[subject.domain].tasks
+    named = [_briefly(case).task or next(iter(tasks)) for case in subject.cases(trained.adapter)]
+    assert sorted(named) == sorted(tasks)
+
+
+def _briefly(case: Case, *overrides: str) -> ExperimentConfig:
+    """One optimiser step and one batch of validation."""
+    short = ("--trainer.max_steps", "1", "--trainer.limit_val_batches", "1", "--trainer.val_every", "1")
+    return load_config(paths.assets() / "configs" / case.config, [*case.smoke, *short, *overrides])
+
+
 def processor_time() -> float:
     """Seconds that this process and its finished children have computed; waiting for others' work is not in it."""
     spent = os.times()
@@ -240,6 +326,9 @@ CHECKS = (
     check_bad_input,
     check_resume_after_kill,
     check_quiet,
+    check_every_task_is_held,
+    check_foreign_device,
+    check_settings_of_a_gpu_run,
 )
 
 

@@ -16,6 +16,7 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from suite import adapters, hub
+from suite.devices import choose_device
 from suite.errors import InputError
 from suite.training import AdapterModule, Outputs, loader
 from tests.domains.fake import FakeResult
@@ -32,7 +33,9 @@ class Net(nn.Module):
             return
         generator = torch.Generator().manual_seed(0)
         for parameter in self.parameters():
-            parameter.data = torch.randn(parameter.shape, generator=generator) * 0.3
+            # Lightning builds on the device that trains; the numbers are to be the same everywhere.
+            drawn = torch.randn(parameter.shape, generator=generator, device="cpu") * 0.3
+            parameter.data = drawn.to(parameter.device)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.outer(torch.relu(self.inner(x)))
@@ -78,21 +81,22 @@ class FakeData(L.LightningDataModule):
 class FakePredictor:
     suffixes = (".txt",)
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model.eval()
+    def __init__(self, model: nn.Module, device: str) -> None:
+        self.device = device
+        self.model = model.to(device).eval()
 
     @classmethod
     def from_pretrained(
         cls, adapter: str = "tiny", base: str | None = None, device: str = "auto", dtype: str = "auto"
     ) -> FakePredictor:
-        return cls(adapters.load(Net(), hub.resolve(adapter, "fake")))
+        return cls(adapters.load(Net(), hub.resolve(adapter, "fake")), choose_device(device))
 
     def predict(
         self, inputs: Sequence[Path | str], scale: float = 1.0, names: Sequence[str] = ("a", "b", "c"), **options: Any
     ) -> Iterator[FakeResult]:
         for path in inputs:
             try:
-                x = _numbers(Path(path)) * scale
+                x = (_numbers(Path(path)) * scale).to(self.device)
             except InputError as error:
                 yield FakeResult(str(path), error=str(error))
                 continue

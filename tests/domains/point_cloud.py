@@ -10,7 +10,7 @@ import numpy as np
 from domains.point_cloud.data import world
 from suite import hub, training
 from suite.hub import paths
-from tests.domains.contract import Subject
+from tests.domains.contract import Case, Subject
 
 
 def good(folder: Path) -> Path:
@@ -44,4 +44,12 @@ SUBJECT = Subject(
         *("--trainer.max_epochs", "4", "--trainer.val_every", "2.0"),
     ),
     evaluate=("shapes:test:8",),
+    others=(
+        Case(
+            "point_cloud/tiny_parts.yaml",
+            ("--data.train", "shapes:train:16", "--data.val", "shapes:val:8", "--data.batch_size", "8"),
+            "tiny-parts",
+            ("--task", "segmentation"),
+        ),
+    ),
 )

@@ -11,12 +11,16 @@ from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import pytest
+import torch
 
 from suite.cli.doctor import lacking
 from suite.domain import discover
 from tests.cli.conftest import entry_point
+from suite.training import Outputs
 from tests.domains import contract, fake_parts
 from tests.domains.contract import CHECKS, Subject, Trained
 from tests.domains.fake import FakeResult
@@ -92,6 +96,7 @@ def fake_subject(folder: Path) -> Subject:
         config=config,
         evaluate=("--config", str(config), "--frozen"),
         shipped=None,
+        blocks=False,
     )
     return subject
 
@@ -161,3 +166,46 @@ def test_a_resume_that_starts_anew_is_caught(fake: Trained, monkeypatch: pytest.
     other = replace(fake.subject, smoke=(*fake.subject.smoke, "--seed", "1"))
     with pytest.raises(AssertionError):
         contract.check_resume_after_kill(replace(fake, subject=other))
+
+
+@pytest.mark.parametrize("place", ["recipe", "predictor"])
+def test_a_tensor_made_on_the_wrong_device_is_caught(
+    fake: Trained, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str
+) -> None:
+    compute, numbers = fake_parts.FakeRecipe.compute, fake_parts.FakePredictor.predict
+
+    def beside(self: fake_parts.FakeRecipe, batch: Any) -> Outputs:
+        return compute(self, [batch[0] + torch.zeros(4), batch[1]])
+
+    def elsewhere(self: fake_parts.FakePredictor, inputs: Any, **options: Any) -> Any:
+        self.model.outer.to("cpu")
+        return numbers(self, inputs, **options)
+
+    if place == "recipe":
+        monkeypatch.setattr(fake_parts.FakeRecipe, "compute", beside)
+    else:
+        monkeypatch.setattr(fake_parts.FakePredictor, "predict", elsewhere)
+    with pytest.raises((RuntimeError, AssertionError), match=r"expected all tensors on xpu:0"):
+        contract.check_foreign_device(replace(fake, folder=tmp_path))
+
+
+def test_a_recipe_that_bfloat16_breaks_is_caught(
+    fake: Trained, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    compute = fake_parts.FakeRecipe.compute
+
+    def single(self: fake_parts.FakeRecipe, batch: Any) -> Outputs:
+        outputs = compute(self, batch)
+        assert outputs.logits is not None
+        outputs.logits.detach().numpy()
+        return outputs
+
+    monkeypatch.setattr(fake_parts.FakeRecipe, "compute", single)
+    with pytest.raises(TypeError, match="BFloat16"):
+        contract.check_settings_of_a_gpu_run(replace(fake, folder=tmp_path))
+
+
+def test_a_task_that_no_case_holds_is_caught(fake: Trained) -> None:
+    known = discover()["point_cloud"]
+    with pytest.raises(AssertionError), patch.dict(contract.__dict__, discover=lambda: {"fake": known}):
+        contract.check_every_task_is_held(fake)

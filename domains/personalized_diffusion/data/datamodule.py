@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +21,7 @@ from domains.personalized_diffusion.data.captions import Source, Trigger, Variat
 from domains.personalized_diffusion.data.class_images import ClassImages
 from domains.personalized_diffusion.data.photos import Alpha, Photo
 from domains.personalized_diffusion.data.sources import photo_folders
-from domains.personalized_diffusion.model.bases import Base, identity
+from domains.personalized_diffusion.model.bases import Base, identity, lent
 from suite.errors import InputError
 from suite.training.batching import ResumableLoader, Seeded
 from suite.training.caches import TensorCache
@@ -196,7 +197,8 @@ class PhotoData(L.LightningDataModule):
         return list(dict.fromkeys([*said, *left_out, *prior]))
 
     def train_dataloader(self) -> ResumableLoader:
-        samples = self._samples("train")
+        with self._beside_the_denoiser():
+            samples = self._samples("train")
         return ResumableLoader(
             Seeded(samples),
             batch_sampler=BucketBatches(samples.buckets, self.batch_size, seed=self.seed),
@@ -208,7 +210,8 @@ class PhotoData(L.LightningDataModule):
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         if self.sources["val"] is None:
             return []
-        samples = self._samples("val")
+        with self._beside_the_denoiser():
+            samples = self._samples("val")
         # The same draws each time, so that losses of different steps compare.
         batches = list(BucketBatches(samples.buckets, self.batch_size, shuffle=False))
         return DataLoader(Seeded(samples), batch_sampler=batches, collate_fn=collate)
@@ -222,6 +225,12 @@ class PhotoData(L.LightningDataModule):
         if self.cache_latents:
             samples.encode()
         return samples
+
+    def _beside_the_denoiser(self) -> AbstractContextManager[None]:
+        """The whole base on one device: training has moved the denoiser alone when it asks for the loaders."""
+        if self.base is None:
+            return nullcontext()
+        return lent([*self.base.text_encoders, self.base.vae], self.base.unet.device)
 
 
 class PhotoSamples(Dataset):

@@ -178,6 +178,19 @@ def load(base: str | Path = "tiny", dtype: torch.dtype | str = "auto", device: s
 
 
 @contextmanager
+def lent(modules: Sequence[nn.Module], device: torch.device) -> Iterator[None]:
+    """Modules on a device inside the block, back where they were after it."""
+    homes = [module.device for module in modules]
+    for module in modules:
+        module.to(device)
+    try:
+        yield
+    finally:
+        for module, home in zip(modules, homes, strict=True):
+            module.to(home)
+
+
+@contextmanager
 def _silent() -> Iterator[None]:
     """No progress bars of the libraries: standard error is for what a person should know."""
     import diffusers

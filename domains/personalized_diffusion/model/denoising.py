@@ -106,7 +106,9 @@ class Diffusion:
     def answer(self, unet: nn.Module, asked: Question, said: Conditioning, time_ids: Tensor) -> Tensor:
         """What the network predicts."""
         extra = {"text_embeds": said.pooled, "time_ids": time_ids.to(said.embeds)} if self.with_sizes else None
-        return unet(asked.sample, asked.times, said.embeds, added_cond_kwargs=extra).sample
+        # Latents are drawn and noised in float32; the network takes them in its own type, as it takes the prompt.
+        sample = asked.sample.to(said.embeds.dtype)
+        return unet(sample, asked.times, said.embeds, added_cond_kwargs=extra).sample
 
 
 class Flow:
@@ -135,15 +137,16 @@ class Flow:
 
     def answer(self, transformer: nn.Module, asked: Question, said: Conditioning, time_ids: Tensor) -> Tensor:
         """What the network predicts."""
+        sample = asked.sample.to(said.embeds.dtype)
         if self.family == "sd3":
             return transformer(
-                hidden_states=asked.sample,
+                hidden_states=sample,
                 timestep=asked.times,
                 encoder_hidden_states=said.embeds,
                 pooled_projections=said.pooled,
             ).sample
-        count, channels, height, width = asked.sample.shape
-        packed = FluxPipeline._pack_latents(asked.sample, count, channels, height, width)
+        count, channels, height, width = sample.shape
+        packed = FluxPipeline._pack_latents(sample, count, channels, height, width)
         where: dict[str, Any] = {"device": packed.device, "dtype": packed.dtype}
         told = torch.full((count,), self.guidance, **where) if transformer.config.guidance_embeds else None
         predicted = transformer(
