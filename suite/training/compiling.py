@@ -18,7 +18,7 @@ from suite.training.settings import TrainerConfig
 
 BACKEND = "inductor"
 GRAPHS = 64
-"""Compiled forms of one function that torch keeps: blocks of all kinds share theirs, each with and without gradients."""
+"""Compiled forms of a function that torch keeps: blocks of all kinds share theirs, with and without gradients."""
 
 
 class Compiled(L.Callback):
@@ -38,8 +38,8 @@ class Compiled(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, AdapterModule)
         blocks = all_blocks(pl_module.model)
-        steps = int(trainer.estimated_stepping_batches) - trainer.global_step
-        load = load_of(blocks, steps * trainer.accumulate_grad_batches)
+        # Of the whole run, also when it is resumed: it is to go on with the kernels that it had.
+        load = load_of(blocks, int(trainer.estimated_stepping_batches) * trainer.accumulate_grad_batches)
         choice = compiles(self.config, self.device, load)
         if self.config.compile == "auto" and self.device.kind == "cuda" and trainer.is_global_zero:
             print(f"compile  {_reason(choice, load, self.config)}", file=sys.stderr, flush=True)
@@ -120,7 +120,7 @@ def load_of(blocks: list[nn.Module], steps: int) -> Load | None:
 
     Args:
         blocks: the repeated blocks.
-        steps: forward and backward passes still to come.
+        steps: forward and backward passes of the run.
     """
     if not blocks:
         return None

@@ -44,9 +44,7 @@ def parameter_groups(module: nn.Module, config: TrainerConfig) -> list[dict[str,
     ]
 
 
-def build_optimizer(
-    groups: list[dict[str, Any]], config: TrainerConfig, device: Capability | None = None
-) -> Optimizer:
+def build_optimizer(groups: list[dict[str, Any]], config: TrainerConfig, device: Capability | None = None) -> Optimizer:
     """The optimiser that the configuration names, fused on CUDA.
 
     Raises:

@@ -58,7 +58,9 @@ class AdapterPrecision(Precision):
             yield
 
     def _autocast(self) -> torch.autocast:
-        device = next((parameter.device.type for parameter in self._module.parameters()), "cpu") if self._module else "cpu"
+        device = (
+            next((parameter.device.type for parameter in self._module.parameters()), "cpu") if self._module else "cpu"
+        )
         # Weights that change are cast anew each time; frozen ones would be kept for nothing but one forward.
         return torch.autocast(device, torch.bfloat16, cache_enabled=False)
 
@@ -100,7 +102,7 @@ class Casts:
         for leaf, copy in zip(leaves, cast(leaves), strict=True):
             for module, name in places[leaf]:
                 # As `torch.func.functional_call` does: a module takes a plain tensor in the place of a parameter.
-                module._parameters[name] = copy  # type: ignore[assignment]
+                module._parameters[name] = copy
                 self._replaced.append(((module, name), leaf))
 
     def take_back(self) -> None:

@@ -3,7 +3,8 @@
 Inside `foreign_device()` torch takes `FOREIGN` for a device. Every tensor is a plain one in this machine's memory, so
 that anything runs, data-dependent code and whole trainings included; but each storage is known to lie here or there.
 What moves a tensor copies it, what is computed lies where its inputs lie, and an operation on tensors of both places
-fails as it would on a GPU: so does handing a tensor from there to NumPy, or drawing there from a generator that is here.
+fails as it would on a GPU: so does handing a tensor from there to NumPy, or drawing there from a generator that is
+here.
 
 Two of torch's modes do it. The function mode sees calls with their devices as the caller wrote them; it answers
 `tensor.device` and replaces the foreign device, for which torch has no kernels, by the CPU. The dispatch mode, below
@@ -104,7 +105,9 @@ class _Operations(TorchDispatchMode):
             there = foreign if places.put is None else places.put
             there = there or (places.inside and (fresh or not given))
             if there and isinstance(generator := kwargs.get("generator"), torch.Generator):
-                raise RuntimeError(f"Expected a {FOREIGN.type!r} device type for generator but found {generator.device}")
+                raise RuntimeError(
+                    f"Expected a {FOREIGN.type!r} device type for generator but found {generator.device}"
+                )
             known = set() if fresh else {_key(tensor) for tensor in given}
             for made in tree_leaves(found):
                 if isinstance(made, Tensor) and _key(made) not in known:

@@ -19,8 +19,8 @@ import torch
 
 from suite.cli.doctor import lacking
 from suite.domain import discover
-from tests.cli.conftest import entry_point
 from suite.training import Outputs
+from tests.cli.conftest import entry_point
 from tests.domains import contract, fake_parts
 from tests.domains.contract import CHECKS, Subject, Trained
 from tests.domains.fake import FakeResult

@@ -24,7 +24,14 @@ from tests.training.toys import Dead, Language, Mortal, Rows, tiny_llama
 
 BF16 = torch.bfloat16
 SHORT = TrainerConfig(
-    max_epochs=-1, max_steps=3, lr=1e-2, accumulate_grad_batches=2, val_every=4, ema=0.9, precision="bf16", accelerator="cpu"
+    max_epochs=-1,
+    max_steps=3,
+    lr=1e-2,
+    accumulate_grad_batches=2,
+    val_every=4,
+    ema=0.9,
+    precision="bf16",
+    accelerator="cpu",
 )
 
 
@@ -130,7 +137,9 @@ def test_a_run_holds_its_adapters_in_float32_and_computes_in_bfloat16(packed: bo
     assert recipe.ran and all(seen == {BF16} for seen in recipe.ran)
     assert all(t.dtype is torch.float32 for t in load_file(run.adapter / "adapter_model.safetensors").values())
     # What is recomputed in the backward pass sees the very same copies.
-    fit(HalfBase(packed=packed), Rows(), replace(SHORT, gradient_checkpointing=True), [again], folder=tmp_path / "again")
+    fit(
+        HalfBase(packed=packed), Rows(), replace(SHORT, gradient_checkpointing=True), [again], folder=tmp_path / "again"
+    )
     assert len(plain.gradients) == 3
     for one, other in zip(plain.gradients, again.gradients, strict=True):
         assert all(torch.equal(other[name], value) for name, value in one.items())
