@@ -36,7 +36,9 @@ class KeepBest(L.Callback):
         Raises:
             InputError: there are no validation data, or none of them is used.
         """
-        if not trainer.enable_validation or not sum(trainer.num_val_batches):
+        # Lightning makes the validation loader before the first epoch that validates, which may be a later one.
+        known = trainer.val_dataloaders is not None
+        if not trainer.enable_validation or (known and not sum(trainer.num_val_batches)):
             raise InputError(
                 f"trainer.monitor is {self.monitor}, and the run validates nothing; give it validation data (and "
                 "trainer.limit_val_batches above 0), or set trainer.monitor and trainer.patience to null"

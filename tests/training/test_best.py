@@ -36,6 +36,11 @@ def test_watching_what_no_validation_measures_is_refused(tmp_path: Path, data: A
     assert "\n" not in str(caught.value)
 
 
+def test_a_first_epoch_without_validation_is_no_run_without_one(tmp_path: Path) -> None:
+    config = dataclasses.replace(WATCHED, max_epochs=2, val_every=2.0)
+    assert "val/loss" in fit(Language(), Rows(8), config, folder=tmp_path / "run").metrics
+
+
 class Broken(Language):
     """Its validation gives no number."""
 
