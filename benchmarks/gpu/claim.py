@@ -95,7 +95,8 @@ def now() -> float:
 
 
 def clear_memory() -> None:
-    """Give back what earlier measurements held, and begin a new count."""
+    """Give back what earlier measurements held, compiled code with it, and begin a new count."""
+    torch.compiler.reset()
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

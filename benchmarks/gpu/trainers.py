@@ -81,6 +81,10 @@ class Recipe(AdapterModule):
         model = base_model(self.shape, self.where, self.four_bit)
         return adapters.attach(model, "lora", r=RANK, lora_alpha=ALPHA, targets=list(TARGETS))
 
+    def cpu(self) -> Recipe:
+        # At a run's end the trainer takes its module off the device; 13 GB would travel for nothing.
+        return self
+
     def compute(self, batch: dict[str, Any]) -> Outputs:
         if self.parts.chunks:
             return lm_outputs(self.model, batch)
