@@ -20,7 +20,7 @@ from suite.adapters.carriers import Selected, Site, WeightChange
 from suite.adapters.checks import check_base_stays
 from suite.adapters.detach import remove
 from suite.adapters.fingerprint import identify
-from suite.adapters.fused.lora import fuse
+from suite.adapters.fused.fusing import fuse
 from suite.adapters.handle import (
     ATTRIBUTE,
     Attachment,

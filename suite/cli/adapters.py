@@ -203,9 +203,9 @@ def _given(function: str, words: Sequence[str]) -> dict[str, Any]:
     """
     if not words:
         return {}
-    from suite.hub import conversion
+    from suite.hub import converters
 
-    known = {option.name: option for option in options.of_function(conversion.function(function)) if not option.bare}
+    known = {option.name: option for option in options.of_function(converters.function(function)) if not option.bare}
     argv = []
     for word in words:
         name, equals, value = word.partition("=")

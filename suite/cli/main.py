@@ -12,7 +12,8 @@ from typing import Any
 
 from suite import __version__
 from suite.cli import options
-from suite.cli.output import Answer, answers, note
+from suite.cli.calling import help_answer, run
+from suite.cli.output import Answer, answers, note, table
 from suite.cli.quiet import quiet
 from suite.domain import discover
 from suite.errors import InputError
@@ -111,17 +112,6 @@ def _command(name: str, argv: Sequence[str]) -> Answer:
     return run(f"suite {name} {verb}", verbs[verb], rest)
 
 
-def run(prog: str, function: Callable[..., Any], argv: Sequence[str]) -> Answer:
-    """Call `function` with the options in `argv`, and make an answer of what it returns."""
-    wanted = options.of_function(function)
-    parser = options.Parser(prog, wanted, options.description(function))
-    return Answer.of(function(**options.parse(parser, wanted, argv)))
-
-
-def help_answer(text: str) -> Answer:
-    return Answer({"help": text}, text)
-
-
 def _overview() -> str:
     domains = {name: domain.title for name, domain in discover().items()}
     groups = {"domains": domains, "commands": _COMMANDS}
@@ -129,12 +119,3 @@ def _overview() -> str:
         "suite DOMAIN VERB [options]   or   suite COMMAND [options]", "Parameter-efficient fine-tuning.", groups
     )
     return f"{text}\n\nEvery command takes --help and --json. Start with: suite demo"
-
-
-def table(usage: str, title: str, groups: dict[str, dict[str, str]]) -> str:
-    """Lay out a help page: usage, one line, and named groups of names with their one-line explanation."""
-    width = max((len(name) for group in groups.values() for name in group), default=0)
-    lines = [f"usage: {usage}", "", title]
-    for heading, group in groups.items():
-        lines += ["", f"{heading}:", *(f"  {name:<{width}}  {text}" for name, text in group.items())]
-    return "\n".join(lines)

@@ -120,3 +120,12 @@ def _descriptor(stream: TextIO) -> int | None:
 def note(*parts: str | Path) -> None:
     """Print a line for people that is not the answer: progress, warnings, one failed input of several."""
     print(*parts, file=sys.stderr, flush=True)
+
+
+def table(usage: str, title: str, groups: dict[str, dict[str, str]]) -> str:
+    """Lay out a help page: usage, one line, and named groups of names with their one-line explanation."""
+    width = max((len(name) for group in groups.values() for name in group), default=0)
+    lines = [f"usage: {usage}", "", title]
+    for heading, group in groups.items():
+        lines += ["", f"{heading}:", *(f"  {name:<{width}}  {text}" for name, text in group.items())]
+    return "\n".join(lines)

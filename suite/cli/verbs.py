@@ -9,8 +9,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from suite.cli.main import help_answer, run, table
-from suite.cli.output import Answer
+from suite.cli.calling import help_answer, run
+from suite.cli.output import Answer, table
 from suite.domain import Domain, load
 from suite.errors import InputError
 

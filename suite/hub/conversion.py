@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from suite.errors import InputError
-from suite.files import ADAPTER, atomic_file, atomic_folder, read_json
-from suite.hub import archives, formats, ingest, references, weights
+from suite.files import atomic_file, atomic_folder, read_json
+from suite.hub import archives, converters, formats, ingest, references, weights
 from suite.hub.resolution import fetch, resolve
 
 
@@ -30,18 +28,8 @@ def convert(reference: str, out: str | Path, converter: str, *, domain: str | No
             listed).
     """
     found, _ = fetch(references.parse(reference, domain), "adapter", pickles=True)
-    target = run_converter(converter, archives.unpacked(found), Path(out), **options)
+    target = converters.run(converter, archives.unpacked(found), Path(out), **options)
     return ingest.adapter(target, reference)
-
-
-def run_converter(converter: str, source: Path, out: Path, **options: Any) -> Path:
-    """Let a converter fill `out`; what it leaves there must be an adapter, or nothing is kept."""
-    convert = function(converter)
-    with atomic_folder(out, ADAPTER) as temporary:
-        convert(source, temporary, **options)
-        if formats.detect(temporary) not in (formats.PEFT, formats.BUNDLE):
-            raise TypeError(f"{converter} wrote no adapter: neither adapter_config.json nor suite.json")
-    return out
 
 
 def export(
@@ -63,7 +51,7 @@ def export(
     """
     source, target = resolve(reference, domain), Path(out)
     if exporter is not None:
-        write = function(exporter)
+        write = converters.function(exporter)
         with atomic_folder(target) as temporary:
             write(source, temporary, **options)
     elif target.suffix == ".zip":
@@ -82,21 +70,3 @@ def _single_file(source: Path, target: Path) -> None:
     config = read_json(source / "adapter_config.json")
     file = source / "adapter_model.safetensors"
     weights.write(weights.read(file), target, {**weights.metadata(file), ingest.CONFIG_KEY: json.dumps(config)})
-
-
-def function(reference: str) -> Callable[..., None]:
-    """The converter or exporter that an import string names.
-
-    Raises:
-        InputError: its domain reads no other format.
-    """
-    module, separator, name = reference.partition(":")
-    if not separator:
-        raise ValueError(f"{reference!r} is not an import string; write package.module:name")
-    try:
-        found = getattr(import_module(module), name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module.startswith(error.name):
-            raise
-        raise InputError(f"there is no converter {reference}: this domain reads no other format") from error
-    return cast("Callable[..., None]", found)

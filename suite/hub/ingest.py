@@ -7,7 +7,7 @@ from pathlib import Path
 
 from suite.errors import InputError
 from suite.files import atomic_folder, read_json
-from suite.hub import archives, checksums, formats, paths, weights
+from suite.hub import archives, checksums, converters, formats, paths, weights
 from suite.hub.index import Entry
 
 _WEIGHTS = "adapter_model"
@@ -63,9 +63,7 @@ def _converted(found: Path, entry: Entry) -> Path:
     key = next(iter(entry.sha256.values()), "")[:16] or found.name
     folder = paths.cache() / "converted" / f"{entry.domain}-{entry.name}-{key}"
     if not folder.is_dir():
-        from suite.hub.conversion import run_converter
-
-        run_converter(entry.converter, found, folder)
+        converters.run(entry.converter, found, folder)
     return _checked_adapter(folder, entry.reference)
 
 

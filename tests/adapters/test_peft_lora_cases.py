@@ -19,7 +19,8 @@ from peft.tuners import lora
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from suite.adapters.fused.lora import FusedForward, fuse
+from suite.adapters.fused.fusing import fuse
+from suite.adapters.fused.lora import FusedForward
 
 
 class Mlp(nn.Module):

@@ -379,7 +379,7 @@ def test_inspect_export_and_import_as_commands(tmp_path: Path) -> None:
 
 
 def test_commands_take_their_options_and_answer_bad_input_in_one_line(tmp_path: Path) -> None:
-    from suite.cli.main import run
+    from suite.cli.calling import run
 
     folder = networks.save(networks.with_krona((4, 8)), tmp_path / "a")
     out = tmp_path / "x.safetensors"

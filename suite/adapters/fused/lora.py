@@ -134,21 +134,6 @@ class Linear(FusedForward, lora.Linear):
     """peft's `lora.Linear`."""
 
 
-def fuse(model: nn.Module) -> None:
-    """Let peft's LoRA layers on a model compute the fused product.
-
-    Each becomes an instance of the class of the same name here, as `torch.nn.utils.parametrize` and FSDP do it: unlike
-    a forward put on the instance that holds for its copies, its replicas and its pickles as well.
-    """
-    for layer in model.modules():
-        if type(layer) is lora.Linear:
-            layer.__class__ = Linear
-        elif isinstance(layer, lora.LoraLayer) and type(layer).__module__ == "peft.tuners.lora.bnb":
-            from suite.adapters.fused.lora_4bit import fuse_four_bit
-
-            fuse_four_bit(layer)
-
-
 def low_rank_term(layer: Any, x: Tensor) -> LowRank | None:
     """What the active adapters of one of peft's layers add to the product with `x`; None where peft must do it."""
     dtype = autocast_dtype(x) or x.dtype
