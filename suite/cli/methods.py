@@ -1,9 +1,24 @@
-"""`suite methods`: every fine-tuning method and what it declares."""
+"""`suite methods`: every fine-tuning method and what it declares.
+
+Asking the methods imports peft, transformers and torch, some seconds of work for a page of text. What they say is
+therefore kept, under a name made of all that it depends on, and read back until one of these changes.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
+import sys
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
+
+import suite
+from suite.errors import InputError
+from suite.files import read_json, write_text
+from suite.hub import paths
 
 
 def methods(name: str | None = None) -> dict[str, Any]:
@@ -12,14 +27,46 @@ def methods(name: str | None = None) -> dict[str, Any]:
     Args:
         name: the method to show.
     """
-    from suite import adapters
-    from suite.adapters.registry import method_info
+    known = _known()
+    if name is None:
+        facts = [entry["facts"] for entry in known.values()]
+        return {"methods": facts, "message": _table(facts)}
+    if name not in known:
+        from suite.adapters.registry import method_info
 
-    if name is not None:
-        facts = dataclasses.asdict(method_info(name)) | {"options": _options(name)}
-        return facts | {"message": _page(facts)}
-    known = adapters.methods().values()
-    return {"methods": [dataclasses.asdict(info) for info in known], "message": _table(known)}
+        method_info(name)  # says which is meant
+    shown = known[name]["facts"] | {"options": known[name]["options"]}
+    return shown | {"message": _page(shown)}
+
+
+def _known() -> dict[str, Any]:
+    """What every method declares and the options of its configuration, by name."""
+    record = paths.cache() / "methods" / f"{_key()}.json"
+    if record.is_file():
+        try:
+            return read_json(record)
+        except InputError:
+            pass  # cut off or not ours; it is made anew
+    from suite import adapters
+
+    found = {
+        name: {"facts": dataclasses.asdict(info), "options": _options(name)}
+        for name, info in adapters.methods().items()
+    }
+    text = json.dumps(found)
+    with suppress(OSError):  # it only saves time: a cache that cannot be written stops nobody
+        write_text(record, text)
+    known: dict[str, Any] = json.loads(text)
+    return known
+
+
+def _key() -> str:
+    """A digest of what the methods' declarations come from: peft, this Python, and the adapter core's own files."""
+    digest = hashlib.sha256(f"{version('peft')} {suite.__version__} {sys.version}".encode())
+    core = Path(suite.__file__).with_name("adapters")
+    for file in sorted(core.rglob("*.py")):
+        digest.update(str(file.relative_to(core)).encode() + file.read_bytes())
+    return digest.hexdigest()[:32]
 
 
 def _options(name: str) -> dict[str, Any]:
@@ -50,7 +97,7 @@ def _page(facts: dict[str, Any]) -> str:
     return "\n".join([*lines, "options", *(f"  {name} = {value!r}" for name, value in facts["options"].items())])
 
 
-def _table(known: Any) -> str:
+def _table(known: list[dict[str, Any]]) -> str:
     from io import StringIO
 
     from rich.console import Console
@@ -59,9 +106,9 @@ def _table(known: Any) -> str:
     table = Table(box=None, pad_edge=False)
     for heading in ("method", "kind", "by", "merges", "4-bit", "many", "layers", "paper"):
         table.add_column(heading, no_wrap=heading == "method")
-    for info in known:
-        flags = (_shown(flag) for flag in (info.mergeable, info.quantizable, info.multi_adapter))
-        table.add_row(info.name, info.kind, info.source, *flags, " ".join(info.layers), info.paper)
+    for facts in known:
+        flags = (_shown(facts[flag]) for flag in ("mergeable", "quantizable", "multi_adapter"))
+        table.add_row(facts["name"], facts["kind"], facts["source"], *flags, _shown(facts["layers"]), facts["paper"])
     page = StringIO()
     Console(file=page, width=140).print(table)
     return page.getvalue()
@@ -70,4 +117,4 @@ def _table(known: Any) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "-"
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)

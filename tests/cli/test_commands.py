@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -28,6 +29,23 @@ def test_methods_lists_and_shows(suite: Command) -> None:
     assert shown["source"] == "peft"
     assert shown["options"]["r"] == 8
     assert "r = 8" in suite("methods", "lora").out
+
+
+def test_methods_are_asked_once(suite: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first call asks the methods themselves; the next one imports nothing of them and prints the same."""
+    monkeypatch.setenv("SUITE_CACHE", str(tmp_path / "cache"))
+    first = suite("methods").out + suite("methods", "lora").out
+    code = (
+        "import sys; from suite.cli.main import main\n"
+        "codes = main(['methods']), main(['methods', 'lora'])\n"
+        "print([name for name in ('torch', 'peft', 'transformers') if name in sys.modules], codes, file=sys.stderr)"
+    )
+    second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert second.stderr == "[] (0, 0)\n"
+    assert second.stdout == first and "krona" in first
+    [record] = (tmp_path / "cache" / "methods").iterdir()
+    record.write_text("{")
+    assert suite("methods").out + suite("methods", "lora").out == first
 
 
 def test_doctor_tells_what_there_is(suite: Command) -> None:
