@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounter
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import MambaConfig, MambaForCausalLM
@@ -159,6 +160,33 @@ def test_blocks_that_are_computed_again_see_the_same_texts(varlen: list[int]) ->
     found = torch.autograd.grad(loss, trained)
     assert len(varlen) == once + model.config.num_hidden_layers
     assert all(torch.allclose(here, there, atol=1e-5) for here, there in zip(found, wanted, strict=True))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_compiled_blocks_are_not_compiled_for_every_number_of_texts(
+    varlen: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @torch.library.custom_op("suite_tests::varlen", mutates_args={})
+    def kernel(query: Tensor, key: Tensor, value: Tensor, starts: Tensor, longest: int, left: int) -> Tensor:
+        return by_document(query, key, value, starts, starts, longest, longest, window_size=(left, 0)).contiguous()
+
+    kernel.register_fake(lambda query, *_: torch.empty_like(query))
+    monkeypatch.setattr(
+        attention,
+        "varlen_attn",
+        lambda q, k, v, starts, _, longest, *__, window_size, **___: kernel(q, k, v, starts, longest, window_size[0]),
+    )
+    model, counter, counts = language_model("mistral with a window"), CompileCounter(), []
+    for block in model.model.layers:
+        block.compile(backend=counter)
+    for lengths in ((16, 9, 7), (16, 4, 4, 4, 4), (16, 5, 5, 6), (16, 11, 5)):
+        rows = PackedDataset(texts(*lengths), LENGTH)
+        batch = collate([rows[index] for index in range(len(rows))])
+        with torch.no_grad():
+            lm_outputs(model, batch)
+        counts.append(counter.frame_count)
+    torch.compiler.reset()
+    assert counts[0] == counts[-1] == 1
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma 2 with soft caps"])
