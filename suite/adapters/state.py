@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
 from peft.tuners.tuners_utils import (
@@ -14,7 +15,8 @@ from peft.tuners.tuners_utils import (
 from torch import Tensor, nn
 
 from suite.adapters.biases import foreign_biases, only
-from suite.adapters.handle import ATTRIBUTE, Member, adapters_on, base_of
+from suite.adapters.carriers.selected import Selected
+from suite.adapters.handle import ATTRIBUTE, Member, adapter_layers, adapters_on, base_of
 from suite.adapters.registry import method_info
 from suite.errors import InputError
 
@@ -59,8 +61,29 @@ def load_saved_state(model: nn.Module, member: Member, state: Mapping[str, Tenso
     for key in _nested_keys(carrier, member):
         nested[prefix + _without_foreign_layers(carrier, key, member.adapter)] = key
     remapped = {nested.get(key, key.removeprefix(prefix)): value for key, value in state.items()}
+    if any(tensor.is_meta for tensor in current.values()):  # nothing can be copied into these
+        _give_storage(model, member.adapter)
     with only(model, member.adapter):
         set_peft_model_state_dict(carrier, remapped, adapter_name=member.adapter)
+
+
+def _give_storage(model: nn.Module, adapter: str) -> None:
+    """Put an adapter's tensors on the CPU while the base is on the meta device."""
+    for _, layer in adapter_layers(model):
+        if adapter in adapters_on(layer):
+            for name, child in layer.named_children():
+                if name != SEGMENT:
+                    child._apply(lambda tensor: with_storage(tensor, "cpu"))
+            if isinstance(layer, Selected):
+                layer.sync()
+
+
+def with_storage(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """The tensor on `device`; from the meta device uninitialised, whole numbers as 0: an index must point somewhere."""
+    if not tensor.is_meta:
+        return tensor.to(device)
+    make = torch.empty_like if tensor.is_floating_point() else torch.zeros_like
+    return make(tensor, device=device)
 
 
 def _nested_keys(carrier: nn.Module, member: Member) -> list[str]:
@@ -86,7 +109,7 @@ def adapter_keys(model: nn.Module, member: Member) -> dict[str, str]:
 
 
 def compare(current: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str) -> None:
-    """Check that two sets of tensors have the same names and shapes.
+    """Check that two sets of tensors have the same names and shapes, and kinds of numbers.
 
     Raises:
         InputError: they differ; the first three differences are listed.
@@ -97,6 +120,11 @@ def compare(current: Mapping[str, Tensor], given: Mapping[str, Tensor], source: 
         f"{key} is {tuple(given[key].shape)}, the model's {tuple(current[key].shape)}"
         for key in current
         if key in given and given[key].shape != current[key].shape
+    ]
+    problems += [
+        f"{key} is {given[key].dtype}, the model's {current[key].dtype}"
+        for key in current
+        if key in given and given[key].is_floating_point() != current[key].is_floating_point()
     ]
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -23,6 +24,7 @@ import suite
 from suite.adapters.attach import attach_configs
 from suite.adapters.detach import detach
 from suite.adapters.fingerprint import identify
+from suite.adapters.foreign import check_settings, tame
 from suite.adapters.handle import ATTRIBUTE, Attachment, Handle, Member, adapter_layers, handle_of
 from suite.adapters.registry import method_info
 from suite.adapters.state import carrier_of, load_saved_state, saved_state
@@ -153,9 +155,20 @@ def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
     manifest = _read_json(file)
     if manifest.get("format") != FORMAT:
         raise InputError(f"{file}: format {manifest.get('format')!r}, this version reads {FORMAT}: update peft-suite")
-    for entry in manifest.get("adapters") or [{}]:
-        part = entry.get("folder")
-        if not isinstance(part, str) or not (part == "." or re.fullmatch(r"[\w~-][\w.~-]*", part)):
+    manifest = {"tie_groups": [], "base": {}, "domain": {}, **manifest}
+    for key, kind, what in (("adapters", list, "a list"), ("base", dict, "an object"), ("domain", dict, "an object")):
+        if not isinstance(manifest.get(key), kind):
+            raise InputError(f"{file}: {key!r} is {manifest.get(key)!r}, not {what}")
+    groups = manifest["tie_groups"]
+    if not isinstance(groups, list) or not all(isinstance(group, list) for group in groups):
+        raise InputError(f"{file}: 'tie_groups' is {groups!r}, not a list of lists")
+    for entry in manifest["adapters"] or [{}]:
+        part = entry.get("folder") if isinstance(entry, dict) else entry
+        if (
+            not isinstance(entry, dict)
+            or not isinstance(part, str)
+            or not (part == "." or re.fullmatch(r"[\w~-][\w.~-]*", part))
+        ):
             raise InputError(f"{file}: adapter folder {part!r} is not the name of a folder beside it")
     return manifest
 
@@ -196,6 +209,8 @@ def load(
     check_base(model, manifest, folder, strict_base)
     parts = member_parts(folder, manifest)
     configs = [read_config(part) for part in parts]
+    for config, part in zip(configs, parts, strict=True):
+        tame(config, model, str(part / CONFIG))
     states = [read_weights(part) for part in parts]
     planned = [(str(getattr(config.peft_type, "value", config.peft_type)).lower(), config) for config in configs]
     labels = [None if entry["folder"] == "." else entry["folder"] for entry in manifest["adapters"]]
@@ -229,14 +244,16 @@ def read_config(folder: Path) -> PeftConfig:
     """
     settings = _read_json(folder / CONFIG)
     peft_type = settings.get("peft_type")
-    if peft_type not in PEFT_TYPE_TO_CONFIG_MAPPING:
+    if not isinstance(peft_type, str) or peft_type not in PEFT_TYPE_TO_CONFIG_MAPPING:
         raise InputError(
             f"{folder / CONFIG}: method {peft_type!r} is unknown to peft and to suite.adapters: "
             "import the package that registers it, or update"
         )
+    fields = dataclasses.fields(PEFT_TYPE_TO_CONFIG_MAPPING[peft_type])
+    check_settings(settings, fields, folder / CONFIG)
     try:
         return PeftConfig.from_pretrained(str(folder))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise InputError(f"{folder / CONFIG}: {one_line(error)}") from error
 
 
@@ -250,15 +267,25 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     pickled = folder / "adapter_model.bin"
     if file.is_file():
         try:
-            return load_file(file)
+            return _checked(load_file(file), file)
         except SafetensorError as error:
             raise InputError(f"{file}: damaged safetensors file ({one_line(error)})") from error
     if not pickled.is_file():
         raise InputError(f"{folder}: no {WEIGHTS} there")
     try:
-        return torch.load(pickled, map_location="cpu", weights_only=True)
+        state = torch.load(pickled, map_location="cpu", weights_only=True)
     except Exception as error:
         raise InputError(f"{pickled}: refused, it holds more than tensors ({one_line(error)[:120]})") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f"{pickled}: refused, it holds more than tensors by name")
+    return _checked(state, pickled)
+
+
+def _checked(state: dict[str, Tensor], file: Path) -> dict[str, Tensor]:
+    for key, tensor in state.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
+            raise InputError(f"{file}: {key} holds NaN or Inf")
+    return state
 
 
 _STRICT: ContextVar[bool] = ContextVar("strict_base", default=False)

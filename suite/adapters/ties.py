@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from suite.adapters.carriers.base import share
-from suite.adapters.handle import Attachment, handle_of
+from suite.adapters.carriers.base import TunerLayer, share
+from suite.adapters.handle import Attachment, adapter_layers, base_of, handle_of
 from suite.adapters.naming import select
-from suite.adapters.state import adapter_keys
+from suite.adapters.state import adapter_keys, with_storage
 from suite.errors import InputError
 
 
@@ -47,7 +47,16 @@ def retie(model: nn.Module) -> None:
 
 
 def materialise(model: nn.Module, device: torch.device | str) -> nn.Module:
-    """Give a model on the meta device storage on `device` (uninitialised), its ties kept."""
-    model.to_empty(device=device)
+    """Give what is on the meta device storage on `device`, its ties kept; what has values keeps them.
+
+    Tensors are uninitialised. What adapters derive from the base's weights is made anew whenever weights are loaded
+    into their layers from then on.
+    """
+    model._apply(lambda tensor: with_storage(tensor, device))
+    if hasattr(base_of(model), "tie_weights"):
+        base_of(model).tie_weights()
     retie(model)
+    for _, layer in adapter_layers(model):
+        if isinstance(layer, TunerLayer):
+            layer.rebuild_after_loading()
     return model

@@ -191,6 +191,14 @@ class TunerLayer(nn.Module, BaseTunerLayer):
         wanted = (names,) if isinstance(names, str) else names
         return [adapter for adapter in self.settings if adapter in wanted and self.strength(adapter)]
 
+    def rebuild(self) -> None:
+        """Make anew what comes from the base's weight and is not saved; called once the base has its values."""
+
+    def rebuild_after_loading(self) -> None:
+        """Rebuild whenever weights have been loaded into this layer, and what it is around, from now on."""
+        if type(self).rebuild is not TunerLayer.rebuild:
+            self.register_load_state_dict_post_hook(_rebuild)
+
     def finish_update(self, adapter: str, config: TunerConfig) -> None:
         """The last step of every `update_layer`: device, dtype, who is active."""
         self.settings[adapter] = config
@@ -232,6 +240,10 @@ def share(model: nn.Module, adapter: str) -> None:
                 sizes = f"{tuple(container[adapter].shape)}, elsewhere {tuple(source.shape)}"
                 raise ValueError(f"{layer.target}: all layers share {name}, which is {sizes} here")
             container[adapter] = source
+
+
+def _rebuild(layer: TunerLayer, _incompatible: Any) -> None:
+    layer.rebuild()
 
 
 class CarrierTuner(BaseTuner):

@@ -208,6 +208,10 @@ class SelectedEntries(Selected):
 
     def _switch(self, adapters: Sequence[str]) -> None:
         """Make the entries of exactly these adapters stand in the host."""
+        if self.host.weight.is_meta:  # nothing stands in a weight without values
+            self._originals.clear()
+            self._written.clear()
+            return
         for adapter in [name for name in self._originals if name not in adapters]:
             self._write(*self._originals.pop(adapter))
             self._written.pop(adapter, None)

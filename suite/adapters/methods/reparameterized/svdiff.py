@@ -59,6 +59,9 @@ class Svdiff(WeightChange):
             shift = 0.2 * self.sigma.mean() * torch.randn_like(self.sigma)
         return {"shift": shift}
 
+    def rebuild(self) -> None:
+        self._decompose()
+
     def _decompose(self) -> None:
         """Keep U, sigma and V of the base weight, once for all adapters on this layer."""
         weight, _ = read_weight(self.get_base_layer())
