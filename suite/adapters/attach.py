@@ -141,8 +141,8 @@ def attach_configs(
     result = model
     try:
         for member, (_, config) in zip(members, planned, strict=True):
-            # peft's adaption prompts refuse inference_mode; apply_active freezes all others as well.
-            config.inference_mode = not trainable and member.method != "adaption_prompt"
+            # Wrappers that exchange modules refuse inference_mode; apply_active freezes all others as well.
+            config.inference_mode = not trainable and not method_info(member.method).exchanges
             result = _inject(result, member, config)
             biases.take(result, member.adapter, config)
         tie(result, attachment)

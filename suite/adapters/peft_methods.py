@@ -74,12 +74,13 @@ KINDS: dict[str, Kind] = {
 
 # Where a method differs from what its classes show.
 EXCEPTIONS: dict[str, dict[str, Any]] = {
-    "adaption_prompt": {"mergeable": False, "layers": ("Attention",)},
+    "adaption_prompt": {"mergeable": False, "layers": ("Attention",), "exchanges": "adaption_"},
     "c3a": {"identity_at_start": False},
     "delora": {"half": False},
     "fourierft": {"identity_at_start": False},
     "lily": {"mergeable": False},
     "ln_tuning": {"layers": ("LayerNorm", "RMSNorm")},
+    "lora": {"live": ("alpha_pattern", "lora_alpha", "use_rslora")},
     "osf": {"mergeable": False, "multi_adapter": False},
     "poly": {"mergeable": False},
     "pvera": {"half": False},

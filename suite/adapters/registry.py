@@ -11,7 +11,7 @@ import dataclasses
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 from peft import PeftConfig
 from peft.mapping import (
@@ -19,7 +19,7 @@ from peft.mapping import (
     PEFT_TYPE_TO_PREFIX_MAPPING,
     PEFT_TYPE_TO_TUNER_MAPPING,
 )
-from peft.tuners.tuners_utils import BaseTuner
+from peft.tuners.tuners_utils import BasePromptEncoder, BaseTuner
 from peft.utils import PeftType, register_peft_method
 from torch import nn
 
@@ -35,9 +35,9 @@ class MethodInfo:
 
     Attributes:
         name: the name that `attach` takes.
-        kind: the family it belongs to.
+        kind: the family it belongs to; of our own methods, the folder that its file stands in.
         paper: where it is described (arXiv number or a title); empty where nothing is cited.
-        source: who implements it, `suite` or `peft`.
+        source: who implements it, `suite` (or a package that builds on it) or `peft`.
         in_place: `attach` returns the very model it was given; False: a `PeftModel` around it.
         identity_at_start: a fresh adapter changes no output.
         mergeable: it can be folded into the base weights.
@@ -47,6 +47,9 @@ class MethodInfo:
         by_row: the rows of a batch can have adapters of their own.
         half: its forward runs with its parameters in the half precision of the base, without autocast.
         layers: the layer types it adapts.
+        live: config fields that may differ between adapters that are swapped for each other: numbers that a forward
+            reads, no sizes. Our configs mark theirs by `metadata={"live": True}`.
+        exchanges: its wrapper exchanges modules to switch, and trains the parameters whose own names start so.
         procedure: what `suite.training` must do for it, by a name among its procedures or as `package.module:Class`.
         additive: what it changes of a weight is the sum of the weight and its layer's `get_delta_weight`.
         reads_weight: its forward takes the layer's weight instead of calling the layer, so that what another method
@@ -54,9 +57,9 @@ class MethodInfo:
     """
 
     name: str
-    kind: Kind
-    paper: str
-    source: Literal["suite", "peft"]
+    kind: Kind | None = None
+    paper: str = ""
+    source: Literal["suite", "peft"] = "suite"
     in_place: bool = True
     identity_at_start: bool = True
     mergeable: bool = True
@@ -66,6 +69,8 @@ class MethodInfo:
     by_row: bool = False
     half: bool = True
     layers: tuple[str, ...] = ("Linear",)
+    live: tuple[str, ...] = ()
+    exchanges: str = ""
     procedure: str | None = None
     additive: bool = False
     reads_weight: bool = False
@@ -99,6 +104,19 @@ def method_of(layer: nn.Module) -> MethodInfo | None:
     return _METHODS.get(name)
 
 
+def kind_of_method(info: MethodInfo, module: str) -> Kind:
+    """The family of a method whose file is `module`: its folder, or what it states where it is no file of ours.
+
+    Raises:
+        ValueError: it states another than its folder, or none at all.
+    """
+    inside = module.partition("suite.adapters.methods.")[2]
+    kind = inside.split(".")[0] if inside else info.kind
+    if kind not in get_args(Kind) or info.kind not in (None, kind):
+        raise ValueError(f"method {info.name!r}: kind {info.kind!r} is none, or not that of its folder ({kind})")
+    return cast(Kind, kind)
+
+
 def declare(info: MethodInfo) -> None:
     """Enter what a method declares. Declaring the same again is allowed, something else under its name is not."""
     known = _METHODS.setdefault(info.name, info)
@@ -106,7 +124,9 @@ def declare(info: MethodInfo) -> None:
         raise ValueError(f"method {info.name!r} is already declared, differently: {known}")
 
 
-def register_tuner(config_class: type[PeftConfig], tuner_class: type[BaseTuner], info: MethodInfo) -> None:
+def register_tuner(
+    config_class: type[PeftConfig], tuner_class: type[BaseTuner] | type[BasePromptEncoder], info: MethodInfo
+) -> None:
     """Put a tuner of ours into peft under `info.name`, so that peft's whole API works on it. May be called twice.
 
     Args:
@@ -129,6 +149,11 @@ def register_tuner(config_class: type[PeftConfig], tuner_class: type[BaseTuner],
 def peft_type_of(name: str) -> PeftType | str:
     """The value of `PeftConfig.peft_type` for a method name: the enum member, or a string in the fallback."""
     return PeftType.__members__.get(name.upper(), name.upper())
+
+
+def method_name(peft_type: PeftType | str) -> str:
+    """The method that a config's `peft_type` names."""
+    return str(getattr(peft_type, "value", peft_type)).lower()
 
 
 def _origin(config_class: type) -> tuple[str, str]:
@@ -167,9 +192,7 @@ def _new_member(value: str) -> PeftType:
     return member
 
 
-def _fill_tables(
-    peft_type: PeftType | str, config_class: type[PeftConfig], tuner_class: type[BaseTuner], name: str
-) -> None:
+def _fill_tables(peft_type: PeftType | str, config_class: type[PeftConfig], tuner_class: Any, name: str) -> None:
     if isinstance(peft_type, PeftType):
         register_peft_method(name=name, config_cls=config_class, model_cls=tuner_class)
         return

@@ -26,7 +26,7 @@ from suite.adapters.detach import detach
 from suite.adapters.fingerprint import identify
 from suite.adapters.foreign import check_settings, tame
 from suite.adapters.handle import ATTRIBUTE, Attachment, Handle, Member, adapter_layers, handle_of
-from suite.adapters.registry import method_info
+from suite.adapters.registry import method_info, method_name
 from suite.adapters.state import carrier_of, load_saved_state, saved_state
 from suite.adapters.switching import activate
 from suite.adapters.ties import tie
@@ -212,7 +212,7 @@ def load(
     for config, part in zip(configs, parts, strict=True):
         tame(config, model, str(part / CONFIG))
     states = [read_weights(part) for part in parts]
-    planned = [(str(getattr(config.peft_type, "value", config.peft_type)).lower(), config) for config in configs]
+    planned = [(method_name(config.peft_type), config) for config in configs]
     labels = [None if entry["folder"] == "." else entry["folder"] for entry in manifest["adapters"]]
     previous = list(handle_of(model).active) if getattr(model, ATTRIBUTE, None) else []
     result = attach_configs(

@@ -12,28 +12,14 @@ from torch import nn
 
 from suite.adapters.carriers.base import TunerLayer
 from suite.adapters.handle import Member, adapter_layers, adapters_on, check_unmerged, handle_of, public_name
+from suite.adapters.registry import method_info, method_name
 from suite.adapters.state import carrier_of, compare, load_saved_state, saved_state
 from suite.adapters.storage import check_base, member_parts, read_config, read_manifest, read_weights
 from suite.adapters.ties import tie
 from suite.errors import InputError
 
-# What may differ between two adapters of one architecture: bookkeeping, and numbers that are no shapes.
-FREE = {
-    "auto_mapping",
-    "base_model_name_or_path",
-    "exclude_modules",
-    "alpha_pattern",
-    "inference_mode",
-    "init_lora_weights",
-    "init_weights",
-    "lora_alpha",
-    "peft_version",
-    "revision",
-    "target_modules",
-    "task_type",
-    "use_rslora",
-}
-FREE_OURS = FREE | {"alpha", "dropout", "init", "scaling", "select"}
+# Where an adapter belongs and how it began; what its tensors fit is compared by name and shape.
+PLACES = {"exclude_modules", "init_lora_weights", "init_weights", "target_modules"}
 
 
 def swap(
@@ -72,9 +58,11 @@ def swap(
 def _check_config(current: PeftConfig, given: PeftConfig, part: Path) -> None:
     if type(current) is not type(given):
         raise InputError(f"{part} is of method {given.peft_type}, the attached adapter of {current.peft_type}")
-    free = FREE_OURS if hasattr(current, "core_version") else FREE
+    bookkeeping = {field.name for field in dataclasses.fields(PeftConfig)}
+    free = PLACES | bookkeeping | set(method_info(method_name(current.peft_type)).live)
     for field in dataclasses.fields(current):
-        if field.name not in free and getattr(current, field.name) != getattr(given, field.name):
+        live = field.metadata.get("live") or field.metadata.get("strength")
+        if not live and field.name not in free and getattr(current, field.name) != getattr(given, field.name):
             old, new = getattr(current, field.name), getattr(given, field.name)
             raise InputError(f"{part}: {field.name} is {new!r}, the attached adapter's is {old!r}: load it instead")
 

@@ -1,4 +1,4 @@
-"""Methods that peft keeps in a `PeftModel` around the model: prompts, shared state, adaption prompts."""
+"""Methods that peft keeps in a `PeftModel` around the model: prompts, shared state, exchanged modules."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from peft import PeftModel
 
 from suite.adapters.handle import Handle, Member
-from suite.adapters.registry import method_info
+from suite.adapters.registry import method_info, method_name
 
 PATCHED = ("forward", "prepare_inputs_for_generation")
 
@@ -32,10 +32,11 @@ def switch_wrapper(model: PeftModel, handle: Handle) -> None:
         _pass_through(model, True)
         return
     attachment, member = active[-1]
-    if member.method == "adaption_prompt":
+    exchanged = method_info(member.method).exchanges
+    if exchanged:
         model.set_adapter(member.adapter)
         for name, parameter in model.named_parameters():
-            if "adaption_" in name:
+            if name.rpartition(".")[2].startswith(exchanged):
                 parameter.requires_grad_(attachment.trainable)
     else:
         model.set_adapter(member.adapter, inference_mode=not attachment.trainable)
@@ -44,16 +45,20 @@ def switch_wrapper(model: PeftModel, handle: Handle) -> None:
 
 
 def _pass_through(model: PeftModel, on: bool) -> None:
-    """Switch a prompt or adaption-prompt wrapper off or on; other wrappers are switched layer by layer."""
+    """Switch a wrapper of prompts or of exchanged modules off or on; other wrappers are switched layer by layer."""
     if model._is_prompt_learning:
         for name in PATCHED:
             model.__dict__.pop(name, None)
             if on and hasattr(model.base_model, name):
                 setattr(model, name, getattr(model.base_model, name))
         model._adapters_disabled = on
-    elif model.peft_type.value == "ADAPTION_PROMPT" and model._adapters_disabled != on:
+    elif _exchanges(model) and model._adapters_disabled != on:
         (model.base_model.disable_adapter_layers if on else model.base_model.enable_adapter_layers)()
         model._adapters_disabled = on
+
+
+def _exchanges(model: PeftModel) -> bool:
+    return bool(method_info(method_name(model.peft_type)).exchanges)
 
 
 @contextmanager
@@ -72,5 +77,5 @@ def forget(model: PeftModel, member: Member) -> None:
         _pass_through(model, True)
         model.prompt_encoder.pop(member.adapter)
         model._peft_config.pop(member.adapter, None)
-    elif model.peft_type.value == "ADAPTION_PROMPT":
+    elif _exchanges(model):
         _pass_through(model, True)

@@ -13,6 +13,7 @@ import sys
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import suite
@@ -35,7 +36,7 @@ def methods(name: str | None = None) -> dict[str, Any]:
         from suite.adapters.registry import method_info
 
         method_info(name)  # says which is meant
-    shown = known[name]["facts"] | {"options": known[name]["options"]}
+    shown = known[name]["facts"] | {key: known[name][key] for key in ("options", "help")}
     return shown | {"message": _page(shown)}
 
 
@@ -50,7 +51,7 @@ def _known() -> dict[str, Any]:
     from suite import adapters
 
     found = {
-        name: {"facts": dataclasses.asdict(info), "options": _options(name)}
+        name: {"facts": dataclasses.asdict(info), "options": _options(name), "help": _help(name)}
         for name, info in adapters.methods().items()
     }
     text = json.dumps(found)
@@ -61,8 +62,9 @@ def _known() -> dict[str, Any]:
 
 
 def _key() -> str:
-    """A digest of what the methods' declarations come from: peft, this Python, and the adapter core's own files."""
+    """A digest of what the record comes from: peft, this Python, the adapter core's own files, and this one."""
     digest = hashlib.sha256(f"{version('peft')} {suite.__version__} {sys.version}".encode())
+    digest.update(Path(__file__).read_bytes())
     core = Path(suite.__file__).with_name("adapters")
     for file in sorted(core.rglob("*.py")):
         digest.update(str(file.relative_to(core)).encode() + file.read_bytes())
@@ -71,19 +73,31 @@ def _key() -> str:
 
 def _options(name: str) -> dict[str, Any]:
     """The fields of the method's configuration that are its own, with their defaults."""
+    options = {}
+    for field in _fields(name):
+        default = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        options[field.name] = None if default is dataclasses.MISSING else _plain(default)
+    return options
+
+
+def _help(name: str) -> dict[str, str]:
+    """What each of these fields means, on one line, where the method says so."""
+    # One of peft's texts is a tuple of its parts.
+    texts = ((field.name, " ".join("".join(field.metadata.get("help", "")).split())) for field in _fields(name))
+    return {field: text for field, text in texts if text}
+
+
+def _fields(name: str) -> list[dataclasses.Field[Any]]:
     from peft import PeftConfig
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
-    kind = next(kind for key, kind in PEFT_TYPE_TO_CONFIG_MAPPING.items() if str(key.value).lower() == name)
+    from suite.adapters.registry import peft_type_of
+
     shared = {field.name for field in dataclasses.fields(PeftConfig)}
-    options = {}
-    for field in dataclasses.fields(kind):
-        if field.init and field.name not in shared:
-            default = field.default
-            if field.default_factory is not dataclasses.MISSING:
-                default = field.default_factory()
-            options[field.name] = None if default is dataclasses.MISSING else _plain(default)
-    return options
+    config = PEFT_TYPE_TO_CONFIG_MAPPING[peft_type_of(name)]
+    return [field for field in dataclasses.fields(config) if field.init and field.name not in shared]
 
 
 def _plain(value: Any) -> Any:
@@ -93,8 +107,12 @@ def _plain(value: Any) -> Any:
 
 def _page(facts: dict[str, Any]) -> str:
     width = max(map(len, facts))
-    lines = [f"{name:<{width}}  {_shown(value)}" for name, value in facts.items() if name != "options"]
-    return "\n".join([*lines, "options", *(f"  {name} = {value!r}" for name, value in facts["options"].items())])
+    lines = [f"{name:<{width}}  {_shown(value)}" for name, value in facts.items() if name not in ("options", "help")]
+    lines.append("options")
+    for name, value in facts["options"].items():
+        text = wrap(facts["help"].get(name, ""), 100, initial_indent=" " * 6, subsequent_indent=" " * 6)
+        lines += [f"  {name} = {value!r}", *text]
+    return "\n".join(lines)
 
 
 def _table(known: list[dict[str, Any]]) -> str:
@@ -117,4 +135,4 @@ def _table(known: list[dict[str, Any]]) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "-"
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return (" ".join(map(str, value)) if isinstance(value, list) else str(value or "")) or "-"

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from peft.utils.other import get_pattern_key
 from torch import Tensor, nn
 from torch.nn import functional
 
-from suite.adapters.carriers import SelectedEntries, Site, TunerConfig, WeightChange, tuner
+from suite.adapters.carriers import (
+    PromptConfig,
+    PromptEncoder,
+    SelectedEntries,
+    Site,
+    TunerConfig,
+    WeightChange,
+    prompt_tuner,
+    tuner,
+)
 from suite.adapters.registry import MethodInfo
 
 
@@ -227,3 +236,28 @@ class Gain(WeightChange):
     def change(self, weight: Tensor, bias: Tensor | None, adapter: str) -> tuple[Tensor, Tensor | None]:
         g = self.tensor("g", adapter)
         return weight * g[:, None], None if bias is None else g * bias
+
+
+@dataclass
+class FactoredConfig(PromptConfig):
+    """Settings of the toy."""
+
+    r: int = field(default=2, metadata={"help": "Rank of the prompt."})
+    start: Literal["random", "zero"] = field(default="random", metadata={"help": "How it starts."})
+
+
+@prompt_tuner(
+    MethodInfo("toy_factored", "prompt", in_place=False, identity_at_start=False, mergeable=False),
+    FactoredConfig,
+)
+class Factored(PromptEncoder):
+    """A prompt that is a product of two thin matrices."""
+
+    def create(self, config: FactoredConfig, word_embeddings: nn.Module) -> dict[str, Tensor | nn.Module]:
+        b = torch.zeros(config.r, config.token_dim)
+        if config.start == "random":
+            b.normal_()
+        return {"a": torch.randn(config.num_virtual_tokens, config.r), "b": b}
+
+    def prompts(self) -> Tensor:
+        return self.a @ self.b

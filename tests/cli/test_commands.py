@@ -29,6 +29,8 @@ def test_methods_lists_and_shows(suite: Command) -> None:
     assert shown["source"] == "peft"
     assert shown["options"]["r"] == 8
     assert "r = 8" in suite("methods", "lora").out
+    page = suite("methods", "krona").out
+    assert "a1 = 4\n      Rows of A; divides the output size." in page
 
 
 def test_methods_are_asked_once(suite: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

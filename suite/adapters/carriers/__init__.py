@@ -2,11 +2,12 @@
 
 `WeightChange`: W becomes another W. `Selected`: what is there trains in place, whole tensors (`SelectedTensors`) or
 single entries of a weight (`SelectedEntries`). `Site`: something new acts on what flows in or out of a module;
-`BlockSite`, at places inside the blocks of an encoder.
+`BlockSite`, at places inside the blocks of an encoder. `PromptEncoder`: virtual tokens, in peft's own wrapper.
 """
 
 from suite.adapters.carriers.base import TunerConfig, tuner
 from suite.adapters.carriers.block_site import BlockHooks, BlockSite
+from suite.adapters.carriers.prompt import PromptConfig, PromptEncoder, prompt_tuner
 from suite.adapters.carriers.selected import Selected
 from suite.adapters.carriers.selected_entries import SelectedEntries
 from suite.adapters.carriers.selected_tensors import SelectedTensors
@@ -16,11 +17,14 @@ from suite.adapters.carriers.weight_change import WeightChange
 __all__ = [
     "BlockHooks",
     "BlockSite",
+    "PromptConfig",
+    "PromptEncoder",
     "Selected",
     "SelectedEntries",
     "SelectedTensors",
     "Site",
     "TunerConfig",
     "WeightChange",
+    "prompt_tuner",
     "tuner",
 ]

@@ -30,22 +30,25 @@ LINEAR = ("Linear", "Conv1D", "Linear4bit")
 
 @dataclass
 class BottleneckConfig(TunerConfig):
-    """Settings of bottleneck adapters.
+    """Settings of bottleneck adapters."""
 
-    Attributes:
-        bottleneck_size: width in the middle.
-        non_linearity: name of the activation, as transformers calls it.
-        dropout: on the adapter's input.
-        scaling: a number, or `learned` for one trained factor per layer that starts at 1.
-        init: `bert` draws both matrices from N(0, 0.02) and does not start at the identity; `mam_adapter` starts
-            with up = 0 and does.
-    """
-
-    bottleneck_size: int = 256
-    non_linearity: str = "tanh"
-    dropout: float = 0.0
-    scaling: float | str = 1.0
-    init: Literal["bert", "mam_adapter"] = "bert"
+    bottleneck_size: int = field(default=256, metadata={"help": "Width in the middle."})
+    non_linearity: str = field(default="tanh", metadata={"help": "Name of the activation, as transformers calls it."})
+    dropout: float = field(default=0.0, metadata={"help": "On the adapter's input.", "live": True})
+    scaling: float | str = field(
+        default=1.0,
+        metadata={"help": "A number, or `learned` for one trained factor per layer that starts at 1.", "live": True},
+    )
+    init: Literal["bert", "mam_adapter"] = field(
+        default="bert",
+        metadata={
+            "help": (
+                "`bert` draws both matrices from N(0, 0.02) and does not start at the identity; `mam_adapter` "
+                "starts with up = 0 and does."
+            ),
+            "live": True,
+        },
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -55,19 +58,16 @@ class BottleneckConfig(TunerConfig):
             raise ValueError(f"non_linearity {self.non_linearity!r} is none of {', '.join(sorted(ACT2FN)[:12])}, ...")
         if isinstance(self.scaling, str) and self.scaling != "learned":
             raise ValueError(f"scaling {self.scaling!r} must be a number or 'learned'")
-        if self.init not in ("bert", "mam_adapter"):
-            raise ValueError(f"init {self.init!r} must be 'bert' or 'mam_adapter'")
 
 
 @dataclass
 class SeriesAdapterConfig(BottleneckConfig):
-    """Settings of series adapters.
+    """Settings of series adapters."""
 
-    Attributes:
-        output_modules: endings of the targets whose output is adapted; the others' input is.
-    """
-
-    output_modules: list[str] = field(default_factory=lambda: ["down_proj", "fc_out", "dense_4h_to_h", "fc2", "wo"])
+    output_modules: list[str] = field(
+        default_factory=lambda: ["down_proj", "fc_out", "dense_4h_to_h", "fc2", "wo"],
+        metadata={"help": "Endings of the targets whose output is adapted; the others' input is."},
+    )
 
 
 @dataclass
@@ -121,9 +121,7 @@ def official_tensors(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def _info(name: str) -> MethodInfo:
     return MethodInfo(
         name,
-        "additive",
-        "2304.01933",
-        "suite",
+        paper="2304.01933",
         identity_at_start=False,
         mergeable=False,
         quantizable=True,

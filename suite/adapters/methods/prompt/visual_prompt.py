@@ -24,23 +24,19 @@ from suite.errors import InputError
 
 @dataclass
 class VisualPromptConfig(TunerConfig):
-    """Settings of visual prompts. Without `target_modules` the model's largest block list is meant.
+    """Settings of visual prompts. Without `target_modules` the model's largest block list is meant."""
 
-    Attributes:
-        tokens: number of prompts.
-        deep: prompts in every block, not only before the first.
-        dropout: on the prompts.
-        prefix_tokens: after how many tokens the prompts stand (class and register tokens); None asks the model.
-        width: channels of a token; None asks the model.
-        blocks: the blocks in order; filled in when it is attached.
-    """
-
-    tokens: int = 10
-    deep: bool = True
-    dropout: float = 0.0
-    prefix_tokens: int | None = None
-    width: int | None = None
-    blocks: list[str] = field(default_factory=list)
+    tokens: int = field(default=10, metadata={"help": "Number of prompts."})
+    deep: bool = field(default=True, metadata={"help": "Prompts in every block, not only before the first."})
+    dropout: float = field(default=0.0, metadata={"help": "On the prompts.", "live": True})
+    prefix_tokens: int | None = field(
+        default=None,
+        metadata={"help": "After how many tokens the prompts stand (class and register tokens); None asks the model."},
+    )
+    width: int | None = field(default=None, metadata={"help": "Channels of a token; None asks the model."})
+    blocks: list[str] = field(
+        default_factory=list, metadata={"help": "The blocks in order; filled in when it is attached."}
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,9 +74,7 @@ def _chosen_blocks(model: nn.Module, targets: Any) -> list[str]:
 @tuner(
     MethodInfo(
         "visual_prompt",
-        "prompt",
-        "2203.12119",
-        "suite",
+        paper="2203.12119",
         identity_at_start=False,
         mergeable=False,
         quantizable=True,

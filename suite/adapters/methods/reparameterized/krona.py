@@ -27,37 +27,35 @@ from suite.adapters.registry import MethodInfo
 
 @dataclass
 class KronaConfig(TunerConfig):
-    """Settings of KronA.
+    """Settings of KronA."""
 
-    Attributes:
-        a1: rows of A; divides the output size.
-        a2: columns of A; divides the input size.
-        a_pattern: other (a1, a2) for modules whose name ends in, or matches, the key.
-        layout: `kron` (the paper) or `official` (the authors' files).
-        scaling: the plain factor s.
-        init: how A is drawn while B is 0: `official` from N(0, 1 / a1^2), `gaussian` from N(0, 1 / a2), which keeps
-            the variance of what A multiplies. `fit` gives both for a known change of the weight.
-        dropout: on the adapter's input.
-        on_indivisible: `error`, or `nearest` to take the nearest divisors of a layer's sizes.
-    """
-
-    a1: int = 4
-    a2: int = 64
-    a_pattern: dict[str, list[int]] = field(default_factory=dict)
-    layout: Literal["kron", "official"] = "kron"
-    scaling: float = field(default=1.0, metadata={"strength": True})
-    init: Literal["official", "gaussian"] = "official"
-    dropout: float = 0.0
-    on_indivisible: Literal["error", "nearest"] = "error"
+    a1: int = field(default=4, metadata={"help": "Rows of A; divides the output size."})
+    a2: int = field(default=64, metadata={"help": "Columns of A; divides the input size."})
+    a_pattern: dict[str, list[int]] = field(
+        default_factory=dict, metadata={"help": "Other (a1, a2) for modules whose name ends in, or matches, the key."}
+    )
+    layout: Literal["kron", "official"] = field(
+        default="kron", metadata={"help": "`kron` (the paper) or `official` (the authors' files)."}
+    )
+    scaling: float = field(default=1.0, metadata={"help": "The plain factor s.", "strength": True})
+    init: Literal["official", "gaussian"] = field(
+        default="official",
+        metadata={
+            "help": (
+                "How A is drawn while B is 0: `official` from N(0, 1 / a1^2), `gaussian` from N(0, 1 / a2), "
+                "which keeps the variance of what A multiplies. `fit` gives both for a known change of the "
+                "weight."
+            ),
+            "live": True,
+        },
+    )
+    dropout: float = field(default=0.0, metadata={"help": "On the adapter's input.", "live": True})
+    on_indivisible: Literal["error", "nearest"] = field(
+        default="error", metadata={"help": "`error`, or `nearest` to take the nearest divisors of a layer's sizes."}
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.layout not in ("kron", "official"):
-            raise ValueError(f"layout {self.layout!r} must be 'kron' or 'official'")
-        if self.init not in ("official", "gaussian"):
-            raise ValueError(f"init {self.init!r} must be 'official' or 'gaussian'")
-        if self.on_indivisible not in ("error", "nearest"):
-            raise ValueError(f"on_indivisible {self.on_indivisible!r} must be 'error' or 'nearest'")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout {self.dropout} must be in [0, 1)")
 
@@ -65,9 +63,7 @@ class KronaConfig(TunerConfig):
 @tuner(
     MethodInfo(
         "krona",
-        "reparameterized",
-        "2402.17412",
-        "suite",
+        paper="2402.17412",
         quantizable=True,
         scalable=True,
         by_row=True,

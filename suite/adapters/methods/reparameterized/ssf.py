@@ -7,7 +7,7 @@ Lian et al., Scaling & Shifting Your Features, arXiv 2210.08823, equation 1:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
@@ -20,27 +20,24 @@ from suite.adapters.registry import MethodInfo
 
 @dataclass
 class SsfConfig(TunerConfig):
-    """Settings of SSF.
+    """Settings of SSF."""
 
-    Attributes:
-        init: `official` draws gamma from N(1, 0.02) and beta from N(0, 0.02), which is not the identity;
-            `identity` starts with 1 and 0.
-    """
-
-    init: Literal["official", "identity"] = "official"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.init not in ("official", "identity"):
-            raise ValueError(f"init {self.init!r} must be 'official' or 'identity'")
+    init: Literal["official", "identity"] = field(
+        default="official",
+        metadata={
+            "help": (
+                "`official` draws gamma from N(1, 0.02) and beta from N(0, 0.02), which is not the identity; "
+                "`identity` starts with 1 and 0."
+            ),
+            "live": True,
+        },
+    )
 
 
 @tuner(
     MethodInfo(
         "ssf",
-        "reparameterized",
-        "2210.08823",
-        "suite",
+        paper="2210.08823",
         identity_at_start=False,
         quantizable=True,
         scalable=True,

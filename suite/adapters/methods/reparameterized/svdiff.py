@@ -24,21 +24,21 @@ from suite.adapters.registry import MethodInfo
 
 @dataclass
 class SvdiffConfig(TunerConfig):
-    """Settings of SVDiff.
+    """Settings of SVDiff."""
 
-    Attributes:
-        scaling: the plain factor s of the shift, e.g. less than 1 to weaken a trained adapter.
-    """
-
-    scaling: float = field(default=1.0, metadata={"strength": True})
+    scaling: float = field(
+        default=1.0,
+        metadata={
+            "help": "The plain factor s of the shift, e.g. less than 1 to weaken a trained adapter.",
+            "strength": True,
+        },
+    )
 
 
 @tuner(
     MethodInfo(
         "svdiff",
-        "reparameterized",
-        "2303.11305",
-        "suite",
+        paper="2303.11305",
         quantizable=True,
         scalable=True,
         by_row=True,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -27,15 +27,12 @@ SUBSET = r"(.*\.)?(query|q_proj|q_lin|intermediate\.dense|fc1|c_fc|lin1|wi)"
 
 @dataclass
 class BitfitConfig(TunerConfig):
-    """Settings of BitFit. Without `target_modules` every module that has a bias is meant.
+    """Settings of BitFit. Without `target_modules` every module that has a bias is meant."""
 
-    Attributes:
-        subset: only query and intermediate biases, half of them.
-        add_missing: give targeted linear layers without a bias one that starts at 0.
-    """
-
-    subset: bool = False
-    add_missing: bool = False
+    subset: bool = field(default=False, metadata={"help": "Only query and intermediate biases, half of them."})
+    add_missing: bool = field(
+        default=False, metadata={"help": "Give targeted linear layers without a bias one that starts at 0."}
+    )
 
 
 class _BitfitTuner(SelectedTuner):
@@ -58,7 +55,7 @@ def _biases(module: nn.Module, config: BitfitConfig) -> list[str]:
 
 
 @tuner(
-    MethodInfo("bitfit", "selective", "2106.10199", "suite", quantizable=True, layers=("*",)),
+    MethodInfo("bitfit", paper="2106.10199", quantizable=True, layers=("*",)),
     BitfitConfig,
 )
 class Bitfit(SelectedTensors):

@@ -27,23 +27,33 @@ from suite.errors import InputError
 
 @dataclass
 class PacaConfig(TunerConfig):
-    """Settings of PaCA.
+    """Settings of PaCA."""
 
-    Attributes:
-        r: number of columns.
-        alpha: the values are stored divided by alpha / r, which scales their learning rate.
-        select: `random`, or columns of `largest` or `smallest` norm.
-        columns: the columns themselves by module name, as `plan` chooses them from gradients; wins over `select`.
-        rank_pattern: other r for modules whose name ends in, or matches, the key.
-        alpha_pattern: other alpha, likewise.
-    """
-
-    r: int = 8
-    alpha: float = 8
-    select: Literal["random", "largest", "smallest"] = "random"
-    columns: dict[str, list[int]] = field(default_factory=dict)
-    rank_pattern: dict[str, int] = field(default_factory=dict)
-    alpha_pattern: dict[str, float] = field(default_factory=dict)
+    r: int = field(default=8, metadata={"help": "Number of columns."})
+    alpha: float = field(
+        default=8,
+        metadata={
+            "help": "The values are stored divided by alpha / r, which scales their learning rate.",
+            "live": True,
+        },
+    )
+    select: Literal["random", "largest", "smallest"] = field(
+        default="random", metadata={"help": "`random`, or columns of `largest` or `smallest` norm.", "live": True}
+    )
+    columns: dict[str, list[int]] = field(
+        default_factory=dict,
+        metadata={
+            "help": (
+                "The columns themselves by module name, as `plan` chooses them from gradients; wins over `select`."
+            )
+        },
+    )
+    rank_pattern: dict[str, int] = field(
+        default_factory=dict, metadata={"help": "Other r for modules whose name ends in, or matches, the key."}
+    )
+    alpha_pattern: dict[str, float] = field(
+        default_factory=dict, metadata={"help": "Other alpha, likewise.", "live": True}
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -51,11 +61,9 @@ class PacaConfig(TunerConfig):
             raise ValueError(f"r={self.r} must be at least 1")
         if self.alpha == 0:
             raise ValueError("alpha=0 leaves nothing to train")
-        if self.select not in ("random", "largest", "smallest"):
-            raise ValueError(f"select {self.select!r} must be 'random', 'largest' or 'smallest'")
 
 
-@tuner(MethodInfo("paca", "selective", "2503.01905", "suite", by_row=True, layers=("Linear",)), PacaConfig)
+@tuner(MethodInfo("paca", paper="2503.01905", by_row=True, layers=("Linear",)), PacaConfig)
 class Paca(SelectedEntries):
     """The columns `indices` of the host's weight."""
 

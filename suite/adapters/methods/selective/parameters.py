@@ -23,15 +23,12 @@ from suite.errors import InputError
 
 @dataclass
 class ParametersConfig(TunerConfig):
-    """Which parameters and buffers train.
+    """Which parameters and buffers train."""
 
-    Attributes:
-        parameters: globs over parameter names; a module's name means all it has.
-        buffers: globs over buffer names.
-    """
-
-    parameters: list[str] = field(default_factory=list)
-    buffers: list[str] = field(default_factory=list)
+    parameters: list[str] = field(
+        default_factory=list, metadata={"help": "Globs over parameter names; a module's name means all it has."}
+    )
+    buffers: list[str] = field(default_factory=list, metadata={"help": "Globs over buffer names."})
 
 
 class _ParametersTuner(SelectedTuner):
@@ -69,7 +66,7 @@ def hosts(model: nn.Module, config: ParametersConfig) -> dict[str, nn.Module]:
 
 
 @tuner(
-    MethodInfo("parameters", "selective", "", "suite", quantizable=True, layers=("*",)),
+    MethodInfo("parameters", quantizable=True, layers=("*",)),
     ParametersConfig,
 )
 class Parameters(SelectedTensors):

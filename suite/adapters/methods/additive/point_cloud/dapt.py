@@ -13,7 +13,7 @@ Unlike the released model, the prompts leave after the last block: the head sees
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -58,17 +58,13 @@ class DynamicAdapter(nn.Module):
 
 @dataclass
 class DaptConfig(TunerConfig):
-    """Settings of DAPT.
+    """Settings of DAPT."""
 
-    Attributes:
-        rank: width inside the adapters.
-        dropout: inside them.
-        prefix_tokens: after how many tokens the prompts stand (the class token).
-    """
-
-    rank: int = 64
-    dropout: float = 0.0
-    prefix_tokens: int = 1
+    rank: int = field(default=64, metadata={"help": "Width inside the adapters."})
+    dropout: float = field(default=0.0, metadata={"help": "Inside them.", "live": True})
+    prefix_tokens: int = field(
+        default=1, metadata={"help": "After how many tokens the prompts stand (the class token)."}
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -116,8 +112,7 @@ class _Block(BlockHooks):
 
 
 @tuner(
-    MethodInfo(
-        "dapt", "additive", "2403.01439", "suite",
+    MethodInfo("dapt", paper="2403.01439",
         identity_at_start=False, mergeable=False, layers=("transformer encoder",),
     ),
     DaptConfig,

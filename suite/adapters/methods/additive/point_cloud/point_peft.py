@@ -17,7 +17,7 @@ tokens, whatever the tokens' radius.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
@@ -116,42 +116,51 @@ class PointPeftModules(nn.Module):
 
 @dataclass
 class PointPeftConfig(TunerConfig):
-    """Settings of Point-PEFT.
+    """Settings of Point-PEFT."""
 
-    Attributes:
-        prompts: number of prompts; with a prior, two of them hold the cloud's own feature and the weighted mean.
-        prompted: blocks, from the first, that have prompts.
-        adapter_dim, prior_width: widths inside the bottlenecks of tokens and of the prior.
-        inner_dim, heads: of the attention within neighbourhoods; `heads` divides `inner_dim`.
-        group_size: M of the backbone's patches; neighbourhoods hold half as many tokens.
-        dropout, prompt_dropout: inside the bottlenecks, and on the prompts.
-        level: scale of Point-M2AE that the encoder is; its centres are in the context's `levels`.
-        coarse, members: neighbourhoods, and tokens in each; half of the tokens and of `group_size` by default.
-        spread: factor of what is interpolated to the tokens.
-        class_tokens: tokens before the prompts.
-        gated: whether the trained gate scales the MLP's branch, as on Point-M2AE.
-        prior: whether prompts can take a prior.
-        indexing: `fixed`, or `released` for the authors' checkpoints: their indices read tokens of neighbouring
-            clouds and pair tokens with other tokens' coordinates.
-    """
-
-    prompts: int = 10
-    prompted: int = 6
-    adapter_dim: int = 16
-    prior_width: int = 8
-    inner_dim: int = 18
-    heads: int = 6
-    group_size: int = 32
-    dropout: float = 0.1
-    prompt_dropout: float = 0.1
-    level: int | None = None
-    coarse: int | None = None
-    members: int | None = None
-    spread: float = 0.3
-    class_tokens: int = 1
-    gated: bool = False
-    prior: bool = True
-    indexing: Indexing = "fixed"
+    prompts: int = field(
+        default=10,
+        metadata={
+            "help": ("Number of prompts; with a prior, two of them hold the cloud's own feature and the weighted mean.")
+        },
+    )
+    prompted: int = field(default=6, metadata={"help": "Blocks, from the first, that have prompts."})
+    adapter_dim: int = field(default=16, metadata={"help": "Width inside the bottlenecks of tokens."})
+    prior_width: int = field(default=8, metadata={"help": "Width inside the bottleneck of the prior."})
+    inner_dim: int = field(default=18, metadata={"help": "Width of the attention within neighbourhoods."})
+    heads: int = field(default=6, metadata={"help": "Heads of that attention; divides `inner_dim`."})
+    group_size: int = field(
+        default=32, metadata={"help": "M of the backbone's patches; neighbourhoods hold half as many tokens."}
+    )
+    dropout: float = field(default=0.1, metadata={"help": "Inside the bottlenecks.", "live": True})
+    prompt_dropout: float = field(default=0.1, metadata={"help": "On the prompts.", "live": True})
+    level: int | None = field(
+        default=None,
+        metadata={"help": "Scale of Point-M2AE that the encoder is; its centres are in the context's `levels`."},
+    )
+    coarse: int | None = field(
+        default=None,
+        metadata={"help": "Number of neighbourhoods; half of the tokens by default."},
+    )
+    members: int | None = field(
+        default=None,
+        metadata={"help": "Tokens in a neighbourhood; half of `group_size` by default."},
+    )
+    spread: float = field(default=0.3, metadata={"help": "Factor of what is interpolated to the tokens."})
+    class_tokens: int = field(default=1, metadata={"help": "Tokens before the prompts."})
+    gated: bool = field(
+        default=False, metadata={"help": "Whether the trained gate scales the MLP's branch, as on Point-M2AE."}
+    )
+    prior: bool = field(default=True, metadata={"help": "Whether prompts can take a prior."})
+    indexing: Indexing = field(
+        default="fixed",
+        metadata={
+            "help": (
+                "`fixed`, or `released` for the authors' checkpoints: their indices read tokens of "
+                "neighbouring clouds and pair tokens with other tokens' coordinates."
+            )
+        },
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -159,8 +168,6 @@ class PointPeftConfig(TunerConfig):
             raise ValueError(f"inner_dim={self.inner_dim} must be divisible by heads={self.heads}")
         if self.prompts < 3:
             raise ValueError(f"prompts={self.prompts} must be at least 3: two of them hold the prior's summary")
-        if self.indexing not in ("fixed", "released"):
-            raise ValueError(f"indexing {self.indexing!r} must be 'fixed' or 'released'")
         if self.indexing == "released" and self.level is not None:
             raise ValueError("indexing 'released' is kept for Point-MAE's checkpoints; Point-M2AE has 'fixed' only")
 
@@ -215,8 +222,7 @@ class _Block(BlockHooks):
 
 
 @tuner(
-    MethodInfo(
-        "point_peft", "additive", "2310.03059", "suite",
+    MethodInfo("point_peft", paper="2310.03059",
         identity_at_start=False, mergeable=False, layers=("transformer encoder",),
     ),
     PointPeftConfig,
