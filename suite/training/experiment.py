@@ -15,7 +15,7 @@ from suite.domain import Task, load
 from suite.errors import InputError
 from suite.training import folder as run_folders
 from suite.training.bound import BoundFit
-from suite.training.config import ExperimentConfig, config_of, load_config
+from suite.training.config import ExperimentConfig, config_of
 from suite.training.construct import construct
 from suite.training.driver import Driver
 from suite.training.fitting import precision_arguments, quiet
@@ -64,11 +64,9 @@ def run(config: ExperimentConfig, run_dir: str | Path | None = None, resume: str
 
 def _check_resumed(folder: RunFolder, record: dict[str, Any]) -> None:
     """Refuse to go on with another configuration than the one that the run was started with."""
-    started = folder.state().get("config")
-    if started is None and not folder.config.is_file():
-        return
-    before = load_config(folder.config) if started is None else config_of(started, folder.state_file)
-    check_same(folder, complete(before), record)
+    started = folder.started_with()
+    if started is not None:
+        check_same(folder, complete(config_of(started, folder.state_file)), record)
 
 
 def _drive(driver: Driver, fit: BoundFit, folder: RunFolder) -> Run:

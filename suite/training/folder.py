@@ -85,6 +85,21 @@ class RunFolder:
             raise InputError(f"{self.state_file} holds metrics that are no numbers: {_ADVICE}")
         return state
 
+    def started_with(self) -> dict[str, Any] | None:
+        """The configuration that the run was last started with; None where nothing tells.
+
+        Raises:
+            InputError: the state file is damaged.
+        """
+        record = self.state().get("config")
+        if record is None and self.config.is_file():
+            # Runs of earlier versions have it in the file for people alone.
+            try:
+                record = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+            except (yaml.YAMLError, UnicodeDecodeError):
+                return None
+        return record if isinstance(record, dict) else None
+
     def mark(self, status: Status, **facts: Any) -> None:
         """Record how far the run has got."""
         state = {**self.state(), "status": status, **facts}

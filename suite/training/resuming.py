@@ -58,9 +58,8 @@ def goes_on(run: RunFolder, config: TrainerConfig) -> bool:
     Raises:
         InputError: the settings differ in what may not change.
     """
-    state = run.state()
-    started = state.get("config")
-    if not isinstance(started, dict):
+    started = run.started_with()
+    if started is None:
         return not run.finished
     before, after = trainer_of(started), dataclasses.asdict(config)
     # A loader that is given to `fit` says nothing of its batches here; its sampler knows.

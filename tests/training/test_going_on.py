@@ -102,6 +102,17 @@ def test_what_decides_no_step_is_taken_and_written_down(toys: Path, stopped_toy:
     assert equal(stopped_toy, straight.folder)
 
 
+def test_a_run_of_an_earlier_version_is_compared_with_its_configuration_file(toys: Path, stopped_toy: Path) -> None:
+    state = json.loads((stopped_toy / "run.json").read_text())
+    del state["config"]
+    (stopped_toy / "run.json").write_text(json.dumps({**state, "status": "finished"}))
+    with pytest.raises(InputError, match=r"trainer\.lr was 0\.01 and is now 0\.1"):
+        run(ExperimentConfig("toys", trainer=dataclasses.replace(SHORT, lr=0.1)), resume=stopped_toy)
+    run(ExperimentConfig("toys", trainer=dataclasses.replace(SHORT, max_steps=3)), resume=stopped_toy)
+    assert load_config(stopped_toy / "config.yaml").trainer.max_steps == 3
+    assert torch.load(stopped_toy / "last.ckpt", weights_only=True)["global_step"] == 3
+
+
 def test_every_stage_of_a_run_goes_on_to_a_later_end(toys: Path) -> None:
     config = ExperimentConfig("toys", task="staged", trainer=SHORT)
     later = dataclasses.replace(config, trainer=dataclasses.replace(SHORT, max_steps=4))
