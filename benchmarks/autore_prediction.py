@@ -35,7 +35,8 @@ from domains.relation_extraction.data.refinement import refine
 from domains.relation_extraction.data.sources import labelled_documents
 from domains.relation_extraction.inference.constraints import constraint_for
 from domains.relation_extraction.inference.engine import ModelEngine
-from domains.relation_extraction.inference.pipeline import MockEngine, PipelineOptions, extract
+from domains.relation_extraction.inference.extraction import PipelineOptions
+from domains.relation_extraction.inference.pipeline import MockEngine, extract
 from domains.relation_extraction.model.calls import Call
 from domains.relation_extraction.model.encoding import chat_template
 from domains.relation_extraction.model.paradigms import find as protocol

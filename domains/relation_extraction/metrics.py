@@ -1,6 +1,6 @@
 """AutoRE's scores (spec section 7.1): facts, relations and heads against gold groups of alias triples.
 
-One document gives a `DocumentScore`; `Report` sums them: micro, macro, per relation, with a confidence interval.
+One document gives a `DocumentScore`; `FactScores` sums them: micro, macro, per relation, with a confidence interval.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def score_heads(groups: Sequence[Group], heads: Mapping[str, Iterable[str]]) -> 
 
 
 @dataclass(frozen=True)
-class Report:
+class FactScores:
     """The scores of a data set."""
 
     documents: tuple[DocumentScore, ...]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from domains.relation_extraction.data.documents import plain_document
-from domains.relation_extraction.inference.loaded import Loaded, to_stderr
+from domains.relation_extraction.inference.loaded import LoadedExtractor, to_stderr
 from domains.relation_extraction.inference.session import Session
 from domains.relation_extraction.model.bases import DOMAIN
 from domains.relation_extraction.model.bundle import find_bundle
@@ -20,7 +20,7 @@ from suite.prediction.inputs import several
 from suite.prediction.loading import stated_base
 
 
-class RelationExtractor(Loaded):
+class RelationExtractor(LoadedExtractor):
     """Documents in, triples out.
 
     >>> extractor = RelationExtractor.from_pretrained("tiny")

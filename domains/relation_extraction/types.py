@@ -49,7 +49,7 @@ class Argument:
 
 
 @dataclass(frozen=True)
-class Source:
+class Origin:
     """Where a triple comes from: the paradigm, the protocol id, the adapter reference, the chunks that gave it."""
 
     paradigm: str
@@ -77,7 +77,7 @@ class Triple:
     score_relation: float | None = None
     score_head: float | None = None
     evidence: tuple[int, ...] = ()
-    source: Source | None = None
+    source: Origin | None = None
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -125,7 +125,7 @@ class Triple:
             score_head=record.get("score_head"),
             evidence=tuple(record.get("evidence", ())),
             source=source
-            and Source(source["paradigm"], source["protocol"], source["adapter"], tuple(source.get("chunk", (0,)))),
+            and Origin(source["paradigm"], source["protocol"], source["adapter"], tuple(source.get("chunk", (0,)))),
         )
 
 

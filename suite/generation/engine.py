@@ -34,7 +34,7 @@ from transformers import (
 from suite.errors import InputError
 from suite.generation.constraints import Constraint, State, advance
 from suite.generation.kvcache import Rows, join, left_pad
-from suite.generation.prefix import Group, share_prefixes
+from suite.generation.prefix import PromptGroup, share_prefixes
 from suite.generation.vocabulary import Vocabulary
 
 Backend = Literal["sequential", "batched", "prefix"]
@@ -55,7 +55,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Completion:
     """What the model answered.
 
     Attributes:
@@ -75,7 +75,7 @@ class Event:
 
     index: int
     token: int | None
-    answer: Answer | None = None
+    answer: Completion | None = None
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,8 @@ class _Row:
         self.state = self.request.constraint.start if self.request.constraint else None
         self.generator = torch.Generator().manual_seed(self.request.seed)
 
-    def answer(self, complete: bool) -> Answer:
-        return Answer(tuple(self.tokens), tuple(self.logprobs), complete)
+    def answer(self, complete: bool) -> Completion:
+        return Completion(tuple(self.tokens), tuple(self.logprobs), complete)
 
 
 class Engine:
@@ -180,7 +180,7 @@ class Engine:
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling | None = None) -> list[Answer]:
+    def generate(self, requests: Sequence[Request], sampling: Sampling | None = None) -> list[Completion]:
         """Answer the requests, in their order.
 
         Raises:
@@ -272,7 +272,7 @@ class Engine:
         if self.backend == "prefix":
             groups = share_prefixes(prompts)
         else:
-            groups = [Group((number,)) for number in range(len(rows))]
+            groups = [PromptGroup((number,)) for number in range(len(rows))]
         longest = {group: max(len(prompts[number]) for number in group.rows) for group in groups}
         ordered = []
         for number, group in enumerate(sorted(groups, key=lambda group: (-longest[group], group.rows))):

@@ -18,14 +18,14 @@ _WINDOW = 256
 
 
 @dataclass(frozen=True)
-class Group:
+class PromptGroup:
     """Prompts (their indices) whose first `length` tokens are equal; `length` 0: forwarded whole."""
 
     rows: tuple[int, ...]
     length: int = 0
 
 
-def share_prefixes(prompts: Sequence[Sequence[int]]) -> list[Group]:
+def share_prefixes(prompts: Sequence[Sequence[int]]) -> list[PromptGroup]:
     """Partition the prompts so that the fewest tokens are forwarded when each group's prefix is forwarded once.
 
     Each prompt keeps at least its last token, whose logits start the answer. Prompts with a common prefix are
@@ -48,18 +48,18 @@ def share_prefixes(prompts: Sequence[Sequence[int]]) -> list[Group]:
     return _groups(order, common, cut)
 
 
-def forwarded_tokens(prompts: Sequence[Sequence[int]], groups: Sequence[Group]) -> int:
+def forwarded_tokens(prompts: Sequence[Sequence[int]], groups: Sequence[PromptGroup]) -> int:
     """The prompt tokens that go through the model under this plan."""
     return sum(map(len, prompts)) - sum((len(group.rows) - 1) * group.length for group in groups)
 
 
-def _groups(order: list[int], common: list[int], cut: list[int]) -> list[Group]:
+def _groups(order: list[int], common: list[int], cut: list[int]) -> list[PromptGroup]:
     groups = []
     end = len(order)
     while end:
         start = cut[end]
         length = min(common[start : end - 1], default=0)
-        groups.append(Group(tuple(sorted(order[start:end])), length))
+        groups.append(PromptGroup(tuple(sorted(order[start:end])), length))
         end = start
     return groups
 

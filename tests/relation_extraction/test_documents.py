@@ -22,7 +22,8 @@ from domains.relation_extraction.data.refinement import alias_groups, alias_trip
 from domains.relation_extraction.data.sentences import split_sentences
 from domains.relation_extraction.inference.chunks import chunk, merge_triples
 from domains.relation_extraction.model.schema import Schema
-from domains.relation_extraction.types import Argument, Source, Span, Triple
+from domains.relation_extraction.types import Argument, Span, Triple
+from domains.relation_extraction.types import Origin as Source
 from suite.errors import InputError
 from tests.real_data import real_data
 

@@ -10,7 +10,8 @@ import pytest
 from domains.relation_extraction.evaluation.evaluate import evaluate
 from domains.relation_extraction.evaluation.gold import gold_documents, gold_plan
 from domains.relation_extraction.evaluation.scores import Evaluation
-from domains.relation_extraction.inference.pipeline import MockEngine, PipelineOptions, extract
+from domains.relation_extraction.inference.extraction import PipelineOptions
+from domains.relation_extraction.inference.pipeline import MockEngine, extract
 from domains.relation_extraction.model.paradigms import find as protocol
 from domains.relation_extraction.model.schema import Schema
 from suite.errors import InputError

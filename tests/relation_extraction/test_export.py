@@ -6,7 +6,8 @@ import pytest
 import rdflib
 
 from domains.relation_extraction.output import export, graph
-from domains.relation_extraction.types import Argument, Source, Span, Triple
+from domains.relation_extraction.types import Argument, Span, Triple
+from domains.relation_extraction.types import Origin as Source
 from suite.errors import InputError
 
 TEXT = (

@@ -10,7 +10,8 @@ from domains.relation_extraction.data.documents import plain_document
 from domains.relation_extraction.data.refinement import Group
 from domains.relation_extraction.evaluation.scores import DropCounts
 from domains.relation_extraction.inference.pipeline import MockEngine, extract
-from domains.relation_extraction.metrics import Counts, Report, score_facts, score_heads, score_relations
+from domains.relation_extraction.metrics import Counts, score_facts, score_heads, score_relations
+from domains.relation_extraction.metrics import FactScores as Report
 from domains.relation_extraction.model.paradigms import find as protocol
 from domains.relation_extraction.model.schema import Relation, Schema
 

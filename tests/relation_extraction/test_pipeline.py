@@ -7,8 +7,9 @@ import math
 import pytest
 
 from domains.relation_extraction.data.documents import Document, Entity, Mention, plain_document, pretokenize
+from domains.relation_extraction.inference.extraction import PipelineOptions
 from domains.relation_extraction.inference.grounding import ground
-from domains.relation_extraction.inference.pipeline import MockEngine, PipelineOptions, extract, span_score
+from domains.relation_extraction.inference.pipeline import MockEngine, extract, span_score
 from domains.relation_extraction.model.calls import Call, Generation
 from domains.relation_extraction.model.paradigms import find as protocol
 from domains.relation_extraction.model.schema import Relation, Schema

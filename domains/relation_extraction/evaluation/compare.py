@@ -30,7 +30,7 @@ _SEES = {"oracle": "gold answers", "docred": "gold entities", "glirel": "given e
 
 
 @dataclass(frozen=True)
-class Row:
+class SystemScores:
     """One system.
 
     Attributes:
@@ -133,17 +133,19 @@ def _split(run: str) -> tuple[str, str, str]:
     return (name if equals else run), kind, what
 
 
-def _row(name: str, kind: str, evaluation: Evaluation, docred_f1: float | None = None, **cost: Any) -> Row:
+def _row(name: str, kind: str, evaluation: Evaluation, docred_f1: float | None = None, **cost: Any) -> SystemScores:
     counts = evaluation.report.micro
     if docred_f1 is None:
         docred_f1 = official_evaluate(evaluation.submission, evaluation.truth).f1
     ratios = (counts.precision, counts.recall, counts.f1)
-    return Row(name, kind, _SEES.get(kind, "text"), *ratios, docred_f1, counts.tp, counts.fp, counts.miss, **cost)
+    return SystemScores(
+        name, kind, _SEES.get(kind, "text"), *ratios, docred_f1, counts.tp, counts.fp, counts.miss, **cost
+    )
 
 
 def _model_row(
     name: str, kind: str, data: str, source: dict[str, Any], query: dict[str, Any], reading: dict[str, Any]
-) -> Row:
+) -> SystemScores:
     from domains.relation_extraction.evaluation.judge import judge
 
     options = {**query, "paradigm": "zero-shot" if kind == "zero-shot" else None}
@@ -160,7 +162,7 @@ def _model_row(
     )
 
 
-def _oracle_row(name: str, paradigm: str, gold: Sequence[Gold], schema: Schema) -> Row:
+def _oracle_row(name: str, paradigm: str, gold: Sequence[Gold], schema: Schema) -> SystemScores:
     if "/" not in paradigm and paradigm not in PARADIGMS:
         raise InputError(f"run {name!r}: unknown paradigm {paradigm!r}; choose one of {', '.join(PARADIGMS)}")
     protocol = find_protocol(paradigm if "/" in paradigm else f"{OFFICIAL}/{paradigm}")
@@ -170,7 +172,7 @@ def _oracle_row(name: str, paradigm: str, gold: Sequence[Gold], schema: Schema) 
     return _row(name, "oracle", evaluation, calls=evaluation.calls, seconds=round(time.perf_counter() - start, 3))
 
 
-def _peer_row(name: str, kind: str, path: Path, gold: Sequence[Gold], schema: Schema) -> tuple[Row, list[str]]:
+def _peer_row(name: str, kind: str, path: Path, gold: Sequence[Gold], schema: Schema) -> tuple[SystemScores, list[str]]:
     """Score a peer's file on the gold documents; also what people should know about it."""
     ids = [one.document.id for one in gold]
     notices, docred_f1 = [], None
@@ -218,7 +220,7 @@ def _number(value: float | int | None) -> str:
     return "-" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
 
 
-_COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
+_COLUMNS: tuple[tuple[str, Callable[[SystemScores], str]], ...] = (
     ("system", lambda row: row.system),
     ("given", lambda row: row.sees),
     ("P", lambda row: f"{row.precision:.4f}"),
@@ -231,11 +233,11 @@ _COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
 )
 
 
-def _table(rows: Sequence[Row]) -> str:
+def _table(rows: Sequence[SystemScores]) -> str:
     return aligned([[title for title, _ in _COLUMNS], *([show(row) for _, show in _COLUMNS] for row in rows)], left=2)
 
 
-def _write(out: Path, rows: Sequence[Row]) -> list[str]:
+def _write(out: Path, rows: Sequence[SystemScores]) -> list[str]:
     records = [asdict(row) for row in rows]
     text = json.dumps(records, ensure_ascii=False, indent=2) + "\n"
     return [

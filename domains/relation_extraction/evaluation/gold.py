@@ -11,7 +11,8 @@ from typing import Literal
 from domains.relation_extraction.data.documents import Document, pretokenize
 from domains.relation_extraction.data.refinement import Group, alias_groups, refine
 from domains.relation_extraction.data.sources import labelled_documents
-from domains.relation_extraction.inference.pipeline import Extraction, MockEngine, PipelineOptions, Plan, extract
+from domains.relation_extraction.inference.extraction import Extraction, PipelineOptions, Plan
+from domains.relation_extraction.inference.pipeline import MockEngine, extract
 from domains.relation_extraction.model.calls import Call
 from domains.relation_extraction.model.protocol import Protocol
 from domains.relation_extraction.model.schema import Schema

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from domains.relation_extraction.data.documents import Document
 from domains.relation_extraction.evaluation.gold import Component, Gold, gold_documents, gold_plan
 from domains.relation_extraction.evaluation.scores import Evaluation
+from domains.relation_extraction.inference.extraction import Extraction
 from domains.relation_extraction.inference.loaded import to_stderr
-from domains.relation_extraction.inference.pipeline import Extraction
 from domains.relation_extraction.inference.session import Session
 from domains.relation_extraction.model.protocol import OFFICIAL
 from domains.relation_extraction.model.schema import Schema

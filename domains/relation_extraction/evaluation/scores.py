@@ -15,8 +15,8 @@ from domains.relation_extraction.evaluation.docred import (
     truth_of,
 )
 from domains.relation_extraction.evaluation.gold import Component, Gold
-from domains.relation_extraction.inference.pipeline import Extraction
-from domains.relation_extraction.metrics import Report, score_facts, score_heads, score_relations
+from domains.relation_extraction.inference.extraction import Extraction
+from domains.relation_extraction.metrics import FactScores, score_facts, score_heads, score_relations
 from domains.relation_extraction.model.schema import Schema
 from suite.scores import Scores
 
@@ -85,8 +85,8 @@ class Evaluation:
         self.submission += predictions_of(gold.document, (triple for call in calls for triple in call), pids)
 
     @property
-    def report(self) -> Report:
-        return Report(tuple(self.documents))
+    def report(self) -> FactScores:
+        return FactScores(tuple(self.documents))
 
     def to_dict(
         self, resamples: int = 1000, annotated: TrainFacts = frozenset(), distant: TrainFacts = frozenset()

@@ -13,7 +13,7 @@ from domains.relation_extraction.model.encoding import CallTemplate
 from domains.relation_extraction.model.protocol import Layout
 from domains.relation_extraction.model.protocol import Protocol as PromptProtocol
 from suite.generation.constraints import Constraint
-from suite.generation.engine import Answer, Counters, Engine, Request, Sampling
+from suite.generation.engine import Completion, Counters, Engine, Request, Sampling
 from suite.generation.vocabulary import Vocabulary
 
 Decoding = Literal["greedy", "official"]
@@ -100,7 +100,7 @@ class ModelEngine:
         digest = hashlib.sha256(f"{self.seed}/{attempt}/{prompt}".encode()).digest()
         return Request(prompt, constraint(call) if constraint else None, int.from_bytes(digest[:7], "big"))
 
-    def _generation(self, request: Request, answer: Answer) -> Generation:
+    def _generation(self, request: Request, answer: Completion) -> Generation:
         text, ends = self.vocabulary.decode(answer.tokens)
         if request.constraint is not None and not answer.complete:
             text = text[: text.rfind("\n") + 1]  # the line that was being written is not well-formed

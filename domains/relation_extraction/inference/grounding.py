@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from domains.relation_extraction.data.documents import Document, occurrences
-from domains.relation_extraction.inference.pipeline import Found
+from domains.relation_extraction.inference.extraction import Found
 from domains.relation_extraction.model.schema import Schema
-from domains.relation_extraction.types import Argument, Source, Span, Triple
+from domains.relation_extraction.types import Argument, Origin, Span, Triple
 
 
 def ground(
@@ -17,7 +17,7 @@ def ground(
 
     Args:
         document: the whole document, also where the triples come from chunks of it.
-        paradigm, protocol, adapter: where the triples come from, for their `Source`.
+        paradigm, protocol, adapter: where the triples come from, for their `Origin`.
     """
     places: dict[str, tuple[tuple[int, int], ...]] = {}
     arguments: dict[str, Argument] = {}
@@ -39,7 +39,7 @@ def ground(
                 score_relation=one.score_relation,
                 score_head=one.score_head,
                 evidence=_evidence(document, places[one.head], places[one.tail]),
-                source=Source(paradigm, protocol, adapter, one.chunks),
+                source=Origin(paradigm, protocol, adapter, one.chunks),
             )
         )
     return triples

@@ -31,7 +31,7 @@ _LONGEST_PROMPT = 2048
 _MOST_BATCH = 256
 
 
-class Loaded:
+class LoadedExtractor:
     """A base and its adapters; the base is loaded on first use, so that a dry run costs no memory.
 
     Attributes:

@@ -7,134 +7,28 @@ share prefixes. No model and no torch here: an engine is anything that answers c
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from domains.relation_extraction.inference.extraction import Answered, Extraction, Found, PipelineOptions
 from domains.relation_extraction.inference.parsing import (
     Dropped,
-    Mode,
     Parsed,
     parse_facts,
     parse_heads,
     parse_relations,
 )
 from domains.relation_extraction.model.calls import Call, Generation, Step
-from domains.relation_extraction.model.protocol import OFFICIAL, Layout, Protocol
+from domains.relation_extraction.model.protocol import OFFICIAL, Protocol
 from domains.relation_extraction.model.schema import Schema
 
 if TYPE_CHECKING:
     from domains.relation_extraction.data.documents import Document
     from domains.relation_extraction.inference.engine import Answering
 
-Plan = Mapping[str, Sequence[str] | None]
-"""Relations to ask about in a document, each with its heads; None: the heads are asked for."""
-
 _NAMES_A_PROMPT = 100  # relation names that one zero-shot prompt lists
-
-
-@dataclass(frozen=True)
-class PipelineOptions:
-    """How documents are asked and answers read.
-
-    Attributes:
-        mode: `lenient`, or `strict` for AutoRE's own parsing.
-        layout: of the adapters; AutoRE's routine for a single one puts the queried head into every triple.
-        relations: ask about these only (names, aliases, property ids) and skip the relation step.
-        heads: ask about these only and skip the subject step.
-        plan: relations and heads for each document, before `relations` and `heads`; gold ones test one step alone.
-        max_relations, max_heads, max_triples: the most that one call may give; the rest is dropped with a notice.
-            By default 64 triples of one relation, and 1,024 where a call asks for those of several.
-        inverses: whether each found relation brings its inverse along; default: as the protocol's authors did.
-        keep_other_relations: keep triples of another relation than the queried one (strict always does).
-        replace_head: put the queried head into every triple; default: in strict mode with a single adapter.
-        max_retries: how often an answer without a single good line is asked for again.
-        stop_after: the last step, for tests of one step alone; default: the fact step.
-        group: documents whose calls go to the engine together.
-    """
-
-    mode: Mode = "lenient"
-    layout: Layout = "three"
-    relations: Sequence[str] | None = None
-    heads: Sequence[str] | None = None
-    plan: Callable[[Document], Plan] | None = None
-    max_relations: int = 40
-    max_heads: int = 64
-    max_triples: int | None = None
-    inverses: bool | None = None
-    keep_other_relations: bool = False
-    replace_head: bool | None = None
-    max_retries: int = 0
-    stop_after: Literal["relation", "subject"] | None = None
-    group: int = 16
-
-
-@dataclass(frozen=True)
-class Found:
-    """A triple as strings of the document's text, with the scores of the steps that led to it (see `Triple.score`)."""
-
-    head: str
-    relation: str
-    tail: str
-    score: float | None = None
-    score_relation: float | None = None
-    score_head: float | None = None
-    chunks: tuple[int, ...] = (0,)
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        return (self.head, self.relation, self.tail)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One call, what the model wrote, and what was read from it."""
-
-    call: Call
-    generation: Generation
-    parsed: Parsed
-
-
-@dataclass(frozen=True)
-class Extraction:
-    """What came out of one document.
-
-    Attributes:
-        triples: distinct, in the order of the calls.
-        relations: those asked about; `heads`: per relation those asked about.
-        answers: every call with its generation, in order: the trace, and what AutoRE's scorer counts.
-        notices: what the user should know, one line each.
-    """
-
-    document: Document
-    triples: tuple[Found, ...]
-    relations: tuple[str, ...] = ()
-    heads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    dropped: tuple[Dropped, ...] = ()
-    answers: tuple[Answer, ...] = ()
-    notices: tuple[str, ...] = ()
-
-    @property
-    def calls(self) -> tuple[Call, ...]:
-        return tuple(answer.call for answer in self.answers)
-
-    @property
-    def generations(self) -> tuple[Generation, ...]:
-        return tuple(answer.generation for answer in self.answers)
-
-    @property
-    def facts_by_call(self) -> tuple[tuple[tuple[str, str, str], ...], ...]:
-        """The triples of each fact call, in the order of the calls."""
-        return tuple(answer.parsed.items for answer in self.answers if answer.call.step == "fact")
-
-    def summary(self) -> str:
-        """One line for people."""
-        heads = sum(map(len, self.heads.values()))
-        return (
-            f"{self.document.id}: {len(self.relations)} relations, {heads} heads, {len(self.triples)} triples, "
-            f"{len(self.dropped)} lines dropped, {len(self.answers)} calls"
-        )
 
 
 def span_score(generation: Generation, span: tuple[int, int]) -> float | None:
@@ -206,11 +100,11 @@ class _Progress:
         self.relations: dict[str, float | None] = {}
         self.heads: dict[str, dict[str, float | None]] = {}
         self.found: dict[tuple[str, str, str], Found] = {}
-        self.answers: list[Answer] = []
+        self.answers: list[Answered] = []
         self.dropped: list[Dropped] = []
         self.notices: list[str] = []
 
-    def take(self, what: str, answer: Answer, most: int) -> list[tuple[Any, float | None]]:
+    def take(self, what: str, answer: Answered, most: int) -> list[tuple[Any, float | None]]:
         """Record the answer; return its items with their scores, at most `most`."""
         parsed, place = answer.parsed, answer.call.relation
         if len(parsed.items) > most:
@@ -324,25 +218,25 @@ class _Asking:
         description = self.schema[relation].description or None
         return Call(step, progress.document.text, relation, description, head)
 
-    def _ask(self, asked: Sequence[_Progress], calls: list[Call]) -> Iterator[tuple[_Progress, Answer]]:
+    def _ask(self, asked: Sequence[_Progress], calls: list[Call]) -> Iterator[tuple[_Progress, Answered]]:
         """Have the calls of one step answered; yield each answer with the document it belongs to."""
         if not calls:
             return
         if self.protocol.analysing:
             analyses = self.engine.generate(calls)
             for number, (progress, analysis) in enumerate(zip(asked, analyses, strict=True)):
-                progress.answers.append(Answer(calls[number], analysis, Parsed(())))
+                progress.answers.append(Answered(calls[number], analysis, Parsed(())))
                 calls[number] = replace(calls[number], analysis=analysis.text)
         generations = self.engine.generate(calls, constraint=self.constraint)
         answers = [
-            Answer(call, generation, self._parse(call, generation, progress.document))
+            Answered(call, generation, self._parse(call, generation, progress.document))
             for progress, call, generation in zip(asked, calls, generations, strict=True)
         ]
         for attempt in range(1, self.options.max_retries + 1):
             self._retry(asked, answers, attempt)
         yield from zip(asked, answers, strict=True)
 
-    def _retry(self, asked: Sequence[_Progress], answers: list[Answer], attempt: int) -> None:
+    def _retry(self, asked: Sequence[_Progress], answers: list[Answered], attempt: int) -> None:
         failed = [number for number, answer in enumerate(answers) if answer.parsed.dropped and not answer.parsed.items]
         if not failed:
             return
@@ -352,7 +246,7 @@ class _Asking:
             progress = asked[number]
             progress.answers.append(answers[number])
             progress.dropped.extend(answers[number].parsed.dropped)
-            answers[number] = Answer(call, generation, self._parse(call, generation, progress.document))
+            answers[number] = Answered(call, generation, self._parse(call, generation, progress.document))
 
     def _parse(self, call: Call, generation: Generation, document: Document) -> Parsed:
         text, complete, mode = generation.text, generation.complete, self.options.mode

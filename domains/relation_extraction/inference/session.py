@@ -16,9 +16,10 @@ from domains.relation_extraction.data.readers import read_documents
 from domains.relation_extraction.inference.chunks import Chunk, chunk, merge_triples
 from domains.relation_extraction.inference.constraints import constraint_for
 from domains.relation_extraction.inference.engine import ModelEngine
+from domains.relation_extraction.inference.extraction import Extraction, PipelineOptions
 from domains.relation_extraction.inference.grounding import ground
-from domains.relation_extraction.inference.loaded import Loaded
-from domains.relation_extraction.inference.pipeline import Extraction, PipelineOptions, extract
+from domains.relation_extraction.inference.loaded import LoadedExtractor
+from domains.relation_extraction.inference.pipeline import extract
 from domains.relation_extraction.inference.trace import Trace
 from domains.relation_extraction.model.calls import Call
 from domains.relation_extraction.model.paradigms import check_protocol
@@ -58,7 +59,7 @@ class Session(AbstractContextManager["Session"]):
 
     def __init__(
         self,
-        extractor: Loaded,
+        extractor: LoadedExtractor,
         query: ExtractionQuery,
         report: Callable[[str], None] = lambda line: None,
         *,
@@ -315,7 +316,7 @@ class _Lazy:
         return self.run.engine.generate(calls, **options)
 
 
-def _wording(extractor: Loaded, query: ExtractionQuery) -> Wording:
+def _wording(extractor: LoadedExtractor, query: ExtractionQuery) -> Wording:
     wording = extractor.wording
     if query.paradigm == ZERO_SHOT:
         wording = replace(wording, protocol=find_protocol(ZERO_SHOT), layout="single")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from domains.relation_extraction.inference.pipeline import Extraction
+from domains.relation_extraction.inference.extraction import Extraction
 from suite.prediction.journal import JsonLines
 
 

@@ -59,7 +59,7 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class Row:
+class PackedRow:
     """One document with calls on it.
 
     Attributes:
@@ -127,7 +127,7 @@ def calls(passage: Passage, spoken: Protocol, rng: random.Random) -> list[tuple[
     return found if len(found) <= _MOST_CALLS else [found[0], *rng.sample(found[1:], _MOST_CALLS - 1)]
 
 
-def encode(tokenizer: Any, passage: Passage, rng: random.Random, choice_weight: float = 1.0) -> Row:
+def encode(tokenizer: Any, passage: Passage, rng: random.Random, choice_weight: float = 1.0) -> PackedRow:
     """Encode a passage and its calls as one row.
 
     Args:
@@ -136,7 +136,7 @@ def encode(tokenizer: Any, passage: Passage, rng: random.Random, choice_weight: 
     spoken, template = protocol(PROTOCOL), chat_template("suite")
     shared = [tokenizer.bos_token_id, *template.encode(tokenizer, spoken.pieces(Call("relation", passage.text))[:1])]
     size = len(shared)
-    row = Row(list(shared), list(shared), [0] * size, list(range(size)), [_PASSAGE_WEIGHT] * size)
+    row = PackedRow(list(shared), list(shared), [0] * size, list(range(size)), [_PASSAGE_WEIGHT] * size)
     names_choose = choice_weight != 1.0
     for block, (call, answer) in enumerate(calls(passage, spoken, rng), 1):
         prompt = template.encode(tokenizer, spoken.pieces(call)[1:])
@@ -163,7 +163,7 @@ def chooses(tokenizer: Any, response: Sequence[int]) -> list[bool]:
     ]
 
 
-def collate(rows: Sequence[Row]) -> dict[str, Tensor]:
+def collate(rows: Sequence[PackedRow]) -> dict[str, Tensor]:
     """Pad rows to one batch.
 
     Returns:
@@ -197,7 +197,7 @@ def batches(tokenizer: Any, tokens: int, phase: Phase, pool: int = 256) -> Itera
             (encode(tokenizer, next(source), rng, phase.choice_weight) for _ in range(pool)),
             key=lambda row: len(row.ids),
         )
-        groups: list[list[Row]] = [[]]
+        groups: list[list[PackedRow]] = [[]]
         for row in rows:
             if groups[-1] and len(row.ids) * (len(groups[-1]) + 1) > tokens:
                 groups.append([])

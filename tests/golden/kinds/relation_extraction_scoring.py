@@ -11,10 +11,12 @@ from domains.relation_extraction.data.readers.docred import docred_document
 from domains.relation_extraction.data.refinement import alias_groups, refine
 from domains.relation_extraction.evaluation.docred import official_evaluate, official_evaluate_benchmark, train_facts
 from domains.relation_extraction.evaluation.gold import gold_plan
+from domains.relation_extraction.inference.extraction import Extraction, PipelineOptions
 from domains.relation_extraction.inference.fuzzy import repair, similarity
 from domains.relation_extraction.inference.parsing import parse_facts, parse_heads, parse_relations
-from domains.relation_extraction.inference.pipeline import Extraction, MockEngine, PipelineOptions, extract
-from domains.relation_extraction.metrics import Report, score_facts, score_heads, score_relations
+from domains.relation_extraction.inference.pipeline import MockEngine, extract
+from domains.relation_extraction.metrics import FactScores as Report
+from domains.relation_extraction.metrics import score_facts, score_heads, score_relations
 from domains.relation_extraction.model.calls import Call
 from domains.relation_extraction.model.encoding import chat_template
 from domains.relation_extraction.model.paradigms import COMPONENTS

@@ -31,13 +31,13 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _JSON = frozenset({".json", ".jsonl", ".ndjson"})
 _JSON_START = re.compile(r'\{\s*"|\[\s*(\{\s*"|\])')
 
-Found = Document | InputError
+DocumentOrError = Document | InputError
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Asked:
+class Reading:
     """What a format's functions may need beside the file.
 
     Attributes:
@@ -68,9 +68,9 @@ class Format:
     own: str = ""
     begins: re.Pattern[str] | None = None
     fits: Callable[[Mapping[str, Any]], bool] = lambda record: False
-    document: Callable[[Any, str, str, Asked], Document | None] | None = None
+    document: Callable[[Any, str, str, Reading], Document | None] | None = None
     records: Callable[[Opened], Iterable[Item | InputError]] | None = None
-    read: Callable[[Opened, Asked], Iterator[Found]] | None = None
+    read: Callable[[Opened, Reading], Iterator[DocumentOrError]] | None = None
     merged: bool = False
 
 
@@ -104,7 +104,7 @@ def read_documents(
     if format not in FORMATS and format != "auto":
         raise InputError(f"format `{format}` is unknown; choose one of auto, {', '.join(FORMATS)}")
     seen: dict[str, int] = {}
-    for found in _everything(source, format, encoding, Asked(schema, labelled, per_line)):
+    for found in _everything(source, format, encoding, Reading(schema, labelled, per_line)):
         item = _unique(found, seen, labelled, source) if isinstance(found, Document) else found
         if isinstance(item, Document):
             yield item
@@ -114,7 +114,7 @@ def read_documents(
             on_error(item)
 
 
-def _everything(source: str | Path, format: str, encoding: str, asked: Asked) -> Iterator[Found]:
+def _everything(source: str | Path, format: str, encoding: str, asked: Reading) -> Iterator[DocumentOrError]:
     """Yield the documents of all files; an error ends its file, not the others."""
     for file in _files(source, format, encoding):
         some = False
@@ -160,7 +160,7 @@ def _is_instructuie_extra(file: Path, format: str) -> bool:
     return file.name == "labels.json" or not re.search("train|dev", file.name)
 
 
-def _read_file(file: Opened, format: str, asked: Asked) -> Iterator[Found]:
+def _read_file(file: Opened, format: str, asked: Reading) -> Iterator[DocumentOrError]:
     head = file.head
     kind = _kind(file, head, asked.per_line) if format == "auto" else format
     form = FORMATS.get(kind)
@@ -192,7 +192,9 @@ def _record_kind(value: Any) -> str:
     return next(known, "annotations")
 
 
-def _read_records(file: Opened, records: Iterable[Item | InputError], kind: str, asked: Asked) -> Iterator[Found]:
+def _read_records(
+    file: Opened, records: Iterable[Item | InputError], kind: str, asked: Reading
+) -> Iterator[DocumentOrError]:
     records = iter(records)
     waiting: list[Item | InputError] = []
     for record in records:
@@ -214,8 +216,8 @@ def _read_records(file: Opened, records: Iterable[Item | InputError], kind: str,
 
 
 def _documents(
-    file: Opened, records: Iterable[Item | InputError], form: Format, asked: Asked
-) -> Iterator[Found | None]:
+    file: Opened, records: Iterable[Item | InputError], form: Format, asked: Reading
+) -> Iterator[DocumentOrError | None]:
     assert form.document is not None
     for number, record in enumerate(records, 1):
         if isinstance(record, InputError):
@@ -225,7 +227,7 @@ def _documents(
         yield from _attempt(form.document, value, where, _id(file.stem, where, number), asked)
 
 
-def _read_text(file: Opened, asked: Asked) -> Iterator[Found]:
+def _read_text(file: Opened, asked: Reading) -> Iterator[DocumentOrError]:
     if asked.labelled:
         raise InputError(f"{file.name}: plain text has no labels; give labelled documents (JSONL, DocRED, PubTator)")
     if not asked.per_line:
@@ -240,12 +242,12 @@ def _line_document(line: str, id: str, where: str) -> Document:
     return plain_document(line, id, where=where)
 
 
-def _read_pubtator(file: Opened, asked: Asked) -> Iterator[Found]:
+def _read_pubtator(file: Opened, asked: Reading) -> Iterator[DocumentOrError]:
     for block in pubtator_blocks(file.lines()):
         yield from _attempt(pubtator_document, block, file.name, asked.schema)
 
 
-def _read_cdr(file: Opened, asked: Asked) -> Iterator[Found]:
+def _read_cdr(file: Opened, asked: Reading) -> Iterator[DocumentOrError]:
     for number, line in file.lines():
         if line.strip():
             yield from _attempt(_cdr_document, line, f"{file.name} line {number}", asked.schema)
@@ -255,7 +257,7 @@ def _cdr_document(line: str, where: str, schema: Schema | None) -> Document:
     return parse_cdr(line, where, schema).document
 
 
-def _sentence(value: Any, where: str, id: str, asked: Asked) -> Document | None:
+def _sentence(value: Any, where: str, id: str, asked: Reading) -> Document | None:
     return sentence_document(value, where, id, asked.schema)
 
 
@@ -316,7 +318,7 @@ def _attempt(make: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Iterato
         yield error
 
 
-def _unique(document: Document, seen: dict[str, int], labelled: bool, source: str | Path) -> Found:
+def _unique(document: Document, seen: dict[str, int], labelled: bool, source: str | Path) -> DocumentOrError:
     """Return `document` with an id that no earlier one has; an error if it is gold, or a name cannot be written."""
     names = (name for entity in document.entities for name in entity.names)
     if any(_SURROGATE.search(text) for text in (document.id, *names, *(fact.relation for fact in document.facts))):
