@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -170,6 +171,19 @@ def test_resume_asks_only_what_is_missing(extractor, tmp_path):
     assert third.triples == second.triples
     (other,) = extractor.predict(lines, resume=tmp_path / "out", **{**SHORT, "max_triples": 1})
     assert other.cost["calls"] > 0  # other options may give other triples
+
+
+def test_results_are_on_disk_when_they_are_seen(extractor, tmp_path):
+    for name, text in (("a.txt", "Ann met Bob."), ("b.txt", ""), ("c.txt", "Tom met Ann.")):
+        (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "in" / name).write_text(text)
+    out, seen = tmp_path / "out", []
+    inputs = [tmp_path / "in" / name for name in ("a.txt", "b.txt", "c.txt")]
+    for result in extractor.predict(inputs, out=str(out), formats=("jsonl",), **SHORT):
+        seen.append(sorted(file.name for file in out.glob("*.triples.jsonl")))
+        assert (result.error is None) == (Path(result.source).name != "b.txt")
+    assert seen == [["a.triples.jsonl"], ["a.triples.jsonl"], ["a.triples.jsonl", "c.triples.jsonl"]]
+    assert len((out / "progress.jsonl").read_text().splitlines()) == 2
 
 
 def test_changed_text_is_asked_again(extractor, tmp_path):

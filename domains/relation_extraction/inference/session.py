@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -22,11 +21,8 @@ from domains.relation_extraction.inference.loaded import LoadedExtractor
 from domains.relation_extraction.inference.pipeline import extract
 from domains.relation_extraction.inference.trace import Trace
 from domains.relation_extraction.model.calls import Call
-from domains.relation_extraction.model.paradigms import check_protocol
-from domains.relation_extraction.model.paradigms import find as find_protocol
+from domains.relation_extraction.model.paradigms import ZERO_SHOT
 from domains.relation_extraction.model.protocol import OURS, Scope
-from domains.relation_extraction.model.schema import Schema
-from domains.relation_extraction.model.wording import Wording
 from domains.relation_extraction.output.result import ExtractionResult
 from domains.relation_extraction.types import ExtractionQuery, Triple
 from suite.errors import InputError
@@ -34,8 +30,6 @@ from suite.generation.chat import encode_text
 from suite.generation.memory import gigabytes
 from suite.prediction.inputs import is_text, source_name
 from suite.prediction.journal import Journal
-
-ZERO_SHOT = "zero-shot"
 
 _MEAN_RELATIONS, _MEAN_HEADS = 10, 3
 """Of a Re-DocRED document and of a relation in one: what a dry run expects."""
@@ -70,8 +64,11 @@ class Session(AbstractContextManager["Session"]):
     ) -> None:
         self.extractor, self.report = extractor, report
         self.asked, self.frozen = asked or {}, frozen
-        self.wording = _wording(extractor, query)
-        self.query = replace(query, relations=_relations(query.relations, self.wording.schema))
+        # AutoRE's own files do not state their version; the user knows it.
+        stated = extractor.wording.protocol.id if extractor.bundle.stated else None
+        self.wording = extractor.wording.asked(query, stated, extractor.adapter)
+        relations = None if query.relations is None else self.wording.schema.require_all(query.relations)
+        self.query = replace(query, relations=relations)
         self._stack = ExitStack()
         self._trace: Trace | None = None
         # Opened only on entering: a signature reads the weights.
@@ -293,7 +290,7 @@ class Session(AbstractContextManager["Session"]):
         """What else the triples of a text depend on: a finished document counts only under the same."""
         asked = {name: str(value) for name, value in asdict(self.query).items() if name not in _WITHOUT_EFFECT}
         wording = self.wording
-        weights = {name: _weights_digest(part) for name, part in self.extractor.bundle.parts.items()}
+        weights = self.extractor.bundle.digests()
         return {
             "query": asked,
             "protocol": [wording.protocol.id, wording.protocol.templates],
@@ -314,45 +311,3 @@ class _Lazy:
 
     def generate(self, calls: Sequence[Call], **options: Any) -> Any:
         return self.run.engine.generate(calls, **options)
-
-
-def _wording(extractor: LoadedExtractor, query: ExtractionQuery) -> Wording:
-    wording = extractor.wording
-    if query.paradigm == ZERO_SHOT:
-        wording = replace(wording, protocol=find_protocol(ZERO_SHOT), layout="single")
-    elif query.paradigm is not None:
-        family = "" if "/" in query.paradigm else f"{wording.protocol.family}/"
-        asked = find_protocol(family + query.paradigm)
-        # AutoRE's own files do not state their version; the user knows it.
-        stated = wording.protocol.id if extractor.bundle.stated else None
-        check_protocol(asked.id, stated, extractor.adapter)
-        wording = wording if asked.id == wording.protocol.id else replace(wording, protocol=asked)
-    protocol = wording.protocol.worded(query.protocol_templates).require_wording()
-    schema = Schema.load(query.schema) if query.schema else wording.schema
-    if query.relation_descriptions:
-        schema = schema.with_descriptions(query.relation_descriptions)
-    return replace(wording, protocol=protocol, schema=schema)
-
-
-def _relations(given: Sequence[str] | None, schema: Schema) -> tuple[str, ...] | None:
-    """Names of the schema; parts of a name that has commas itself are put together again.
-
-    Raises:
-        InputError: the schema has no such relation.
-    """
-    if given is None:
-        return None
-    names, rest = [], [part.strip() for part in given]
-    while rest:
-        ends = (end for end in range(len(rest), 0, -1) if schema.find(", ".join(rest[:end])))
-        end = next(ends, 1)
-        names.append(schema.require(", ".join(rest[:end])).name)
-        rest = rest[end:]
-    return tuple(names)
-
-
-def _weights_digest(part: Path) -> str:
-    digest = hashlib.sha256()
-    for file in sorted(part.glob("adapter_model.*")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()

@@ -7,6 +7,7 @@ where there is none they are AutoRE's.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import warnings
 from collections.abc import Mapping
@@ -64,6 +65,16 @@ class Bundle:
     def manifest(self) -> Manifest:
         """The settings, typed."""
         return Manifest.from_dict(self.settings)
+
+    def digests(self) -> dict[str, str]:
+        """sha256 of each adapter's weights."""
+        found = {}
+        for name, part in self.parts.items():
+            digest = hashlib.sha256()
+            for file in sorted(part.glob("adapter_model.*")):
+                digest.update(file.read_bytes())
+            found[name] = digest.hexdigest()
+        return found
 
 
 def find_bundle(root: str | Path, checkpoint: int | None = None) -> Bundle:

@@ -19,6 +19,8 @@ from domains.relation_extraction.model.calls import STEPS, Step
 from domains.relation_extraction.model.protocol import OFFICIAL, OURS, STEPS_OF, Protocol
 from suite.errors import InputError
 
+ZERO_SHOT = "zero-shot"
+
 PARADIGMS: tuple[str, ...] = (
     "D_F",
     "D_RS_F",
@@ -27,7 +29,7 @@ PARADIGMS: tuple[str, ...] = (
     "D_R_H_F_desc",
     "D_R_H_F_desc_analysis",
     "D_R_H_F_desc_chinese",
-    "zero-shot",
+    ZERO_SHOT,
 )
 
 COMPONENTS: tuple[str, ...] = ("relation", "subject", "facts")
@@ -127,7 +129,7 @@ def _build() -> dict[str, Protocol]:
     explained, explain = dict.fromkeys(STEPS, _EXPLAINED), dict.fromkeys(STEPS, _EXPLAIN)
     built.append(Protocol(f"{OURS}/D_R_H_F_desc_analysis", explained, explain, empty="none"))
     built.append(Protocol(f"{OURS}/D_R_H_F_desc_chinese", dict.fromkeys(STEPS, _CHINESE), empty="none"))
-    built.append(Protocol(f"{OURS}/zero-shot", {"fact": _ZERO_SHOT}, empty="none"))
+    built.append(Protocol(f"{OURS}/{ZERO_SHOT}", {"fact": _ZERO_SHOT}, empty="none"))
     return {one.id: one for one in built}
 
 

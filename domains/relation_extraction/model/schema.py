@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -175,6 +175,20 @@ class Schema:
             hint = f'nearest is "{near[0]}"' if near else "add it to the schema or choose another schema"
             raise InputError(f'unknown {kind} "{text}" (schema {self.name}, {len(self)} relations); {hint}')
         return relation
+
+    def require_all(self, given: Sequence[str]) -> tuple[str, ...]:
+        """The names of several relations; parts of a name that has commas itself are put together again.
+
+        Raises:
+            InputError: there is no such relation.
+        """
+        names, rest = [], [part.strip() for part in given]
+        while rest:
+            ends = (end for end in range(len(rest), 0, -1) if self.find(", ".join(rest[:end])))
+            end = next(ends, 1)
+            names.append(self.require(", ".join(rest[:end])).name)
+            rest = rest[end:]
+        return tuple(names)
 
     def __contains__(self, name: object) -> bool:
         """Whether `name` is the name (not an alias) of a relation."""
