@@ -145,4 +145,4 @@ def test_adapters_of_another_base(home, tmp_path, capsys):
     tokenizer().save_pretrained(tmp_path / "other")
     capsys.readouterr()
     text = write(tmp_path, "good.txt", "Ann met Bob.")
-    assert "trained on" in said(capsys, *predicting(home, text, base=tmp_path / "other"))
+    assert "trained on" in said(capsys, *predicting(home, text, base=tmp_path / "other"), "--strict-base")

@@ -13,6 +13,7 @@ from domains.relation_extraction.model.bundle import find_bundle
 from domains.relation_extraction.model.calls import STEPS
 from domains.relation_extraction.predict import RelationExtractor
 from domains.relation_extraction.types import ExtractionQuery
+from suite import adapters
 from suite.errors import InputError
 from tests.generation.small_model import llama, tokenizer
 from tests.relation_extraction.small_bundle import SCHEMA, save_bundle
@@ -252,7 +253,7 @@ def test_what_does_not_fit_is_refused(base, bundle, tmp_path):
     llama(seed=9).save_pretrained(tmp_path / "other")
     tokenizer().save_pretrained(tmp_path / "other")
     wrong = RelationExtractor.from_pretrained(str(bundle), base=str(tmp_path / "other"), device="cpu")
-    with pytest.raises(InputError, match="trained on"):
+    with pytest.raises(InputError, match="trained on"), adapters.strict_bases():
         wrong("Ann met Bob in Rome.")
     with pytest.raises(InputError, match="does not name its base"):
         RelationExtractor.from_pretrained(str(bundle))
