@@ -100,11 +100,11 @@ QUANTIZABLE = {
 }
 # Merging adds their layer's `get_delta_weight`; boft, hira, hra and oft mean something else by that name.
 ADDITIVE = {
-    *("adalora", "c3a", "deft", "delora", "fourierft", "gralora", "loha", "lokr", "lora", "osf", "peanut"),
+    *("adalora", "c3a", "deft", "delora", "fourierft", "gralora", "loha", "lokr", "lora", "peanut"),
     *("pvera", "randlora", "supertuning", "tinylora", "unilora", "vblora", "vera", "waveft"),
 }
-# Their layers' `set_scale` does it; boft and oft have one that only warns.
-SCALABLE = {"adalora", "loha", "lokr", "lora", "shira"}
+# Their layers' `set_scale` does it; boft's and oft's only warn, adalora's forgets that its scaling is not alpha / r.
+SCALABLE = {"loha", "lokr", "lora", "shira"}
 READS_WEIGHT = {"deft", "glora", "hira", "hra", "peanut", "shira", "supertuning"}
 CONVOLUTIONS = {"adalora", "hira", "ia3", "loha", "lokr", "lora"}
 

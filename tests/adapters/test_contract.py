@@ -274,3 +274,84 @@ def test_merging_over_four_bits_is_rounding_the_merged_weight(order: tuple[str, 
 def test_a_method_that_edits_weights_refuses_a_four_bit_base() -> None:
     with pytest.raises(InputError, match="unquantized"):
         adapters.attach(packed("mlp"), "paca", targets=["fc1"])
+
+
+ONCE = [pair for number, pair in enumerate(pairs()) if pair[0] not in {name for name, _ in pairs()[:number]}]
+
+
+@pytest.mark.parametrize(("method", "subject"), [pair for pair in ONCE if adapters.methods()[pair[0]].in_place])
+def test_strengths_and_rows_are_as_declared(method: str, subject: str) -> None:
+    info, x = adapters.methods()[method], sample(subject)
+    base = SUBJECTS[subject].run(fresh(subject), x)
+    model = attached(method, subject)
+    randomise(model)
+    output = forward(method, subject, model, x)
+
+    if info.scalable:
+        adapters.scale(model, 0.0)
+        torch.testing.assert_close(forward(method, subject, model, x), base, atol=1e-6, rtol=0)
+        adapters.scale(model, 0.5)
+        half = forward(method, subject, model, x)
+        assert not torch.allclose(half, base, atol=1e-7)
+        assert not torch.allclose(half, output, atol=1e-7)
+        adapters.scale(model, 1.0)
+        torch.testing.assert_close(forward(method, subject, model, x), output, atol=1e-6, rtol=0)
+    else:
+        with pytest.raises(InputError, match="wholly or not at all"):
+            adapters.scale(model, 0.5)
+
+    names = ["default", *[None] * (len(x) - 1)]
+    if info.by_row:
+        with adapters.rows(model, names):
+            mixed = forward(method, subject, model, x)
+        torch.testing.assert_close(mixed[0], output[0], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(mixed[1:], base[1:], atol=1e-5, rtol=1e-4)
+    else:
+        with pytest.raises(InputError, match="all rows of a batch alike"), adapters.rows(model, names):
+            pass
+
+
+ON_LINEAR = [
+    name
+    for name, info in adapters.methods().items()
+    if info.source == "peft" and info.in_place and "Linear" in info.layers and name not in UNEXERCISED
+]
+
+
+@pytest.mark.parametrize("method", ON_LINEAR)
+def test_what_is_said_of_a_layers_weight_holds(method: str) -> None:
+    """`additive`: merging adds `get_delta_weight`. Not `reads_weight`: what trains inside the weight gets gradients."""
+    info, x = adapters.methods()[method], sample("mlp").double()
+    settings = {**arguments(method, "mlp"), "targets": ["fc1"]}
+    if info.additive:
+        model = adapters.attach(fresh("mlp"), method, **settings).eval()
+        randomise(model)
+        weight = model.fc1.get_base_layer().weight
+        before, delta = weight.detach().clone(), model.fc1.get_delta_weight("default").detach()
+        adapters.merge(model)
+        torch.testing.assert_close(model.fc1.get_base_layer().weight.detach() - before, delta, atol=1e-5, rtol=1e-4)
+    both = ({"method": method, **settings}, {"method": "paca", "targets": ["fc1"], "r": 2})
+    if info.reads_weight:
+        with pytest.raises(InputError, match="different layers"):
+            adapters.attach(fresh("mlp"), *both)
+        return
+    try:
+        model = adapters.attach(fresh("mlp").double(), *both).double().eval()
+    except (InputError, TypeError) as error:
+        pytest.skip(f"{method}: {error}")  # an optional package, or no float64
+    randomise(model)
+    [values] = [p for name, p in model.named_parameters() if "paca_w" in name]
+    model(x).square().mean().backward()
+    steps = []
+    for step in (1e-5, -2e-5):
+        with torch.no_grad():
+            values[0, 0] += step
+        steps.append(model(x).square().mean().item())
+    assert values.grad is not None
+    torch.testing.assert_close(values.grad[0, 0].item(), (steps[0] - steps[1]) / 2e-5, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("method", OURS)
+def test_tensors_are_on_the_model_s_device(method: str) -> None:
+    model = attached(method, "vit", model=fresh("vit").to("meta"))
+    assert {tensor.device.type for tensor in (*model.parameters(), *model.buffers())} == {"meta"}
