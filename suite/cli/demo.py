@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 from suite.cli.doctor import lacking
 from suite.cli.output import note
 from suite.domain import Domain, discover, find, load
+from suite.errors import InputError
+from suite.hub import paths
 
 if TYPE_CHECKING:
     from suite.media.report import Report
 
-TRAINED = "relation_extraction"
+SMOKE = "smoke.yaml"
+"""The configuration, among those of a domain, that trains in a minute or two on two cores."""
 
 
 def demo(domains: list[str] | None = None, *, out: Path = Path("out/demo"), train: bool = False) -> dict[str, Any]:
@@ -23,7 +26,7 @@ def demo(domains: list[str] | None = None, *, out: Path = Path("out/demo"), trai
     Args:
         domains: which; all that are installed when none is named.
         out: folder for the report and what it shows.
-        train: first train the smoke recipe of relation extraction and show its run.
+        train: first train the smoke recipe of the first installed domain that has one, and show its run.
     """
     from suite.media.report import Report
 
@@ -77,19 +80,32 @@ def _caption(picture: Path) -> str:
     return picture.stem.replace("_", " ").replace(".", " ")
 
 
+def _with_smoke_recipe() -> Domain:
+    """The first installed domain that has a smoke recipe.
+
+    Raises:
+        InputError: none of them has.
+    """
+    configs = paths.assets() / "configs"
+    for domain in discover().values():
+        if (configs / domain.name / SMOKE).is_file() and not lacking(domain.extra):
+            return domain
+    raise InputError(f"--train needs an installed domain with a smoke recipe: no {configs}/DOMAIN/{SMOKE} is there")
+
+
 def _trained(report: Report, out: Path) -> dict[str, Any]:
-    """Train the smoke recipe and put its curves into the report."""
+    """Train a smoke recipe and put its curves into the report."""
     from suite import training
-    from suite.hub import paths
     from suite.training import folder
 
+    domain = _with_smoke_recipe()
     started = time.perf_counter()
-    note(f"training {TRAINED}'s smoke recipe ...")
-    config = training.load_config(paths.assets() / "configs" / TRAINED / "smoke.yaml")
+    note(f"training {domain.name}'s smoke recipe ...")
+    config = training.load_config(paths.assets() / "configs" / domain.name / SMOKE)
     run = training.run(config, run_dir=folder.fresh(out / "runs", "demo").path)
     seconds = time.perf_counter() - started
     pictures = sorted(run.folder.glob("**/plots/*.png"))
     report.section("Training an adapter").text(f"{config.source}: {seconds:.0f} s on this machine.")
     report.facts({name: float(value) for name, value in sorted(run.metrics.items())})
     report.gallery([(picture, _caption(picture)) for picture in pictures])
-    return {"domain": f"{TRAINED} (training)", "error": None, "seconds": seconds, "pictures": pictures}
+    return {"domain": f"{domain.name} (training)", "error": None, "seconds": seconds, "pictures": pictures}

@@ -180,6 +180,20 @@ def test_demo_makes_one_report_that_needs_nothing_else(suite: Command) -> None:
     assert [part["error"] for part in answer["domains"]] == [None]
 
 
+def test_a_demo_trains_the_domain_that_has_a_smoke_recipe(
+    suite: Command, fake_domain: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("suite.hub.paths.assets", lambda: tmp_path / "assets")
+    outcome = suite("demo", "fake", "--train")
+    assert outcome.code == 2 and "smoke.yaml" in outcome.err and outcome.err.count("\n") == 1
+    recipe = tmp_path / "assets" / "configs" / "fake" / "smoke.yaml"
+    recipe.parent.mkdir(parents=True)
+    recipe.write_text("domain: fake\ndata: {size: 160}\ntrainer: {lr: 0.03, max_epochs: 1}\n")
+    shown = suite("demo", "fake", "--train", "--json")
+    assert shown.code == 0, shown.err
+    assert [part["domain"] for part in shown.json()["domains"]] == ["fake (training)", "fake"]
+
+
 def test_a_demo_that_fails_does_not_take_the_report_down(suite: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.domains import fake
 
