@@ -149,6 +149,16 @@ def test_a_method_may_change_what_goes_in() -> None:
     torch.testing.assert_close(model(x), output)
 
 
+def test_several_that_change_what_goes_in_act_one_after_the_other() -> None:
+    x = sample("mlp")
+    model = attached("toy_hut_vector", name="one")
+    attached("toy_hut_vector", model=model, name="two", seed=9)
+    adapters.activate(model, "one", "two")
+    output = model(x)
+    adapters.merge(model)
+    torch.testing.assert_close(model(x), output, atol=1e-5, rtol=1e-4)
+
+
 def test_adapters_go_to_the_device_of_hosts_without_a_weight() -> None:
     with torch.device("meta"):
         model = VisionTransformer(img_size=16, patch_size=8, embed_dim=32, depth=2, num_heads=4)
@@ -174,6 +184,8 @@ def test_a_site_may_be_the_whole_model(tmp_path) -> None:
     assert torch.equal(adapters.detach(loaded)(x), fresh("mlp")(x))
     both = adapters.attach(fresh("mlp"), "toy_echo", targets=["", "fc1"])
     assert {name for name, _ in adapters.layers(both, "toy_echo")} == {"suite_toy_echo", "fc1.suite_toy_echo"}
+    spelled = adapters.attach(fresh("mlp"), "toy_echo", targets="^$")
+    assert [name for name, _ in adapters.layers(spelled)] == ["suite_toy_echo"]
     with pytest.raises(InputError, match="only holds modules"):
         adapters.attach(nn.Sequential(nn.Linear(4, 4)), "toy_echo", targets="")
 

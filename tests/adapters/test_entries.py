@@ -161,6 +161,17 @@ def test_the_default_product_holds_for_every_host(build: Callable[[], nn.Module]
     assert torch.equal(adapters.detach(model)(x), output)
 
 
+def test_a_hosts_further_arguments_reach_it() -> None:
+    class Scaled(nn.Linear):
+        def forward(self, x: Tensor, scale: float = 1.0) -> Tensor:
+            return scale * super().forward(x)
+
+    model = nn.ModuleDict({"fc": Scaled(4, 4)})
+    adapters.attach(model, "toy_neuroada", targets=["fc"])
+    x = torch.randn(2, 4)
+    assert torch.equal(model["fc"](x, scale=2.0), 2 * model["fc"](x))
+
+
 def test_reselected_entries_keep_what_stays_and_give_back_what_leaves() -> None:
     model = adapters.attach(fresh("mlp"), "paca", targets=["fc1"], r=3, columns={"fc1": [1, 4, 7]})
     randomise(model)

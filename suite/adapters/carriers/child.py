@@ -18,6 +18,8 @@ from suite.adapters.handle import base_modules
 from suite.adapters.registry import method_info
 from suite.errors import InputError
 
+# `target_modules` that mean the outermost module alone, whose name is empty.
+OUTERMOST = ("", "^$")
 # A child of one of these would be called, or iterated, as one of their elements.
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
@@ -118,7 +120,7 @@ class ChildTuner(CarrierTuner):
     def hosts(self, model: nn.Module, config: Any) -> dict[str, nn.Module]:
         """Modules to adapt beside those that peft finds by name: the outermost, whose name is empty."""
         targets = config.target_modules
-        return {"": model} if targets == "" or (isinstance(targets, set) and "" in targets) else {}
+        return {"": model} if targets in OUTERMOST or (isinstance(targets, set) and "" in targets) else {}
 
     def inject_adapter(
         self, model: nn.Module, adapter_name: str, *args: Any, low_cpu_mem_usage: bool = False, **kwargs: Any
@@ -127,12 +129,13 @@ class ChildTuner(CarrierTuner):
         config, sharing = self.peft_config[adapter_name], _shared_parameters(model)
         self._adding = adapter_name, self.hosts(model, config), low_cpu_mem_usage
         wanted = config.target_modules
-        if wanted in ("", {""}):
+        alone = wanted in (*OUTERMOST, {""})
+        if alone:
             config.target_modules = DUMMY_TARGET_MODULES  # no further module is to be found
         try:
             super().inject_adapter(model, adapter_name, *args, low_cpu_mem_usage=low_cpu_mem_usage, **kwargs)
         finally:
-            if wanted in ("", {""}):
+            if alone:
                 config.target_modules = wanted
         if sharing:
             layers = [layer for layer in model.modules() if isinstance(layer, self.tuner_layer_cls)]
