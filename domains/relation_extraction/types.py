@@ -6,7 +6,7 @@ Offsets are Unicode code points of the user's own text: `text[start:end]` is the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -208,3 +208,8 @@ class ExtractionQuery:
     base_iri: str = "urn:peft-suite:"
     max_nodes: int = 60
     escape_formulas: bool = False
+
+    def fields_of(self, kind: type) -> dict[str, Any]:
+        """The fields that another dataclass has too, by name: what of the query concerns it."""
+        own = {field.name for field in fields(self)}
+        return {field.name: getattr(self, field.name) for field in fields(kind) if field.name in own}

@@ -63,7 +63,7 @@ class Session(AbstractContextManager["Session"]):
         frozen: bool = False,
     ) -> None:
         self.extractor, self.report = extractor, report
-        self.asked, self.frozen = asked or {}, frozen
+        self.asked, self.frozen = dict(asked or {}), frozen
         # AutoRE's own files do not state their version; the user knows it.
         stated = extractor.wording.protocol.id if extractor.bundle.stated else None
         self.wording = extractor.wording.asked(query, stated, extractor.adapter)
@@ -209,20 +209,8 @@ class Session(AbstractContextManager["Session"]):
         return max(lengths) + 24
 
     def _options(self) -> PipelineOptions:
-        query = self.query
-        options = PipelineOptions(
-            mode=query.mode,
-            layout=self.wording.layout,
-            relations=query.relations,
-            heads=query.heads,
-            max_relations=query.max_relations,
-            max_heads=query.max_heads,
-            max_triples=query.max_triples,
-            inverses=query.inverses,
-            keep_other_relations=query.keep_other_relations,
-            max_retries=query.max_retries,
-        )
-        return replace(options, **self.asked)
+        given = {**self.query.fields_of(PipelineOptions), "layout": self.wording.layout}
+        return PipelineOptions(**given | self.asked)
 
     def _constraint(self) -> Any:
         protocol = self.wording.protocol

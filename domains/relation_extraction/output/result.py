@@ -59,18 +59,9 @@ class ExtractionResult:
             return []
         from domains.relation_extraction.output.formats import Extracted, write
 
-        query = self.query
-        data = Extracted(
-            triples=self.triples,
-            texts=self.texts,
-            entities=self.entities,
-            base_iri=query.base_iri,
-            max_nodes=query.max_nodes,
-            escape_formulas=query.escape_formulas,
-            group_by=query.group_by,
-            aliases=read_aliases(query.aliases),
-        )
-        return write(data, folder, self.stem, query.formats)
+        given = {**self.query.fields_of(Extracted), "aliases": read_aliases(self.query.aliases)}
+        data = Extracted(self.triples, self.texts, self.entities, **given)
+        return write(data, folder, self.stem, self.query.formats)
 
     @property
     def stem(self) -> str:
