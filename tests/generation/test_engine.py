@@ -53,9 +53,11 @@ def test_a_stream_is_its_answers_token_by_token():
 
 
 def test_the_reader_of_a_stream_may_train_between_two_tokens():
-    model = llama().train()
+    model, modes = llama().train(), set()
+    model.register_forward_pre_hook(lambda *_: modes.add((torch.is_inference_mode_enabled(), model.training)))
     stream = engine(model).stream(requests())
     assert len(list(islice(stream, 3))) == 3
+    assert modes == {(True, False)}
     assert not torch.is_inference_mode_enabled() and torch.is_grad_enabled()
     weight = torch.nn.Parameter(torch.ones(2))
     (weight * weight).sum().backward()
