@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from suite.errors import InputError
 
-Source = Literal["auto", "trigger", "files", "filename"]
+CaptionSource = Literal["auto", "trigger", "files", "filename"]
 SIDECARS = (".txt", ".caption")
 TABLE = "metadata.jsonl"
 _KOHYA = re.compile(r"(\d+)_(.+)")
@@ -89,7 +89,7 @@ def kohya_folder(folder: Path) -> tuple[int, str] | None:
     return (int(found[1]), found[2].strip()) if found else None
 
 
-def captions_of(paths: Sequence[Path], trigger: Trigger, source: Source = "auto") -> list[str]:
+def captions_of(paths: Sequence[Path], trigger: Trigger, source: CaptionSource = "auto") -> list[str]:
     """The caption of each photo, the trigger in it.
 
     Args:

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from domains.personalized_diffusion.data import buckets, photos
 from domains.personalized_diffusion.data.buckets import BucketBatches, Cropping, Size
-from domains.personalized_diffusion.data.captions import Source, Trigger, Variation, captions_of, kohya_folder
+from domains.personalized_diffusion.data.captions import CaptionSource, Trigger, Variation, captions_of, kohya_folder
 from domains.personalized_diffusion.data.class_images import ClassImages
 from domains.personalized_diffusion.data.photos import Alpha, Photo
 from domains.personalized_diffusion.data.sources import photo_folders
@@ -83,7 +83,7 @@ class PhotoData(L.LightningDataModule):
         token: str = "sks",
         noun: str = "",
         template: str = "a photo of {token} {noun}",
-        captions: Source = "auto",
+        captions: CaptionSource = "auto",
         caption_dropout: float = 0.0,
         caption_shuffle: bool = False,
         keep_first: int = 1,

@@ -11,6 +11,7 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 from suite.errors import InputError
+from suite.tables import aligned, records_csv
 
 if TYPE_CHECKING:
     from domains.personalized_diffusion.evaluation.pictures import Asked, Choice
@@ -22,7 +23,7 @@ BASE = "base"
 
 
 @dataclass(frozen=True)
-class Row:
+class MethodRow:
     """One method over its seeds.
 
     Attributes:
@@ -100,7 +101,7 @@ def compare(
     base = planned[0][2].base
     scored = {key: scoring(Choice(str(folder), base, False, device, dtype)) for key, (folder, _) in adapters.items()}
     bare = scoring(Choice(str(adapters[planned[0][:2]][0]), base, True, device, dtype))
-    rows = [Row(BASE, (), 0, 0, 0.0, bare[0], {}), *(_row(method, seeds, adapters, scored) for method in methods)]
+    rows = [MethodRow(BASE, (), 0, 0, 0.0, bare[0], {}), *(_row(method, seeds, adapters, scored) for method in methods)]
     shown = {BASE: bare[1], **{method: scored[method, seeds[0]][1] for method in methods}}
     files = _write(out, rows, shown)
     records = [asdict(row) for row in rows]
@@ -183,13 +184,13 @@ def _train(config: ExperimentConfig, folder: Path) -> tuple[Path, float]:
     return home.adapter.resolve(), float(home.state().get("seconds", 0.0))
 
 
-def _row(method: str, seeds: Sequence[int], adapters: Mapping[Any, Any], scored: Mapping[Any, Any]) -> Row:
+def _row(method: str, seeds: Sequence[int], adapters: Mapping[Any, Any], scored: Mapping[Any, Any]) -> MethodRow:
     found = [scored[method, seed][0] for seed in seeds]
     means = {name: mean(one[name] for one in found) for name in METRICS if name in found[0]}
     spread = {name: stdev(one[name] for one in found) for name in means} if len(found) > 1 else {}
     folder = adapters[method, seeds[0]][0]
     parameters, size = weigh(folder)
-    return Row(method, tuple(seeds), parameters, size, mean(adapters[method, s][1] for s in seeds), means, spread)
+    return MethodRow(method, tuple(seeds), parameters, size, mean(adapters[method, s][1] for s in seeds), means, spread)
 
 
 def weigh(adapter: Path) -> tuple[int, int]:
@@ -206,9 +207,8 @@ def weigh(adapter: Path) -> tuple[int, int]:
     return numbers, size
 
 
-def _write(out: Path, rows: Sequence[Row], shown: Mapping[str, Asked]) -> list[Path]:
+def _write(out: Path, rows: Sequence[MethodRow], shown: Mapping[str, Asked]) -> list[Path]:
     from domains.personalized_diffusion.evaluation.folders import opened
-    from domains.personalized_diffusion.evaluation.scoring import table
     from domains.personalized_diffusion.output import pictures
     from suite.files import write_text
     from suite.media.report import Report
@@ -225,7 +225,7 @@ def _write(out: Path, rows: Sequence[Row], shown: Mapping[str, Asked]) -> list[P
     columns = {name: [opened(prompt.images[0]) for prompt in asked.drawn] for name, asked in shown.items()}
     files = [
         write_text(out / "comparison.json", json.dumps([asdict(row) for row in rows], indent=2) + "\n"),
-        write_text(out / "comparison.csv", table(flat)),
+        write_text(out / "comparison.csv", records_csv(flat)),
         save_png(pictures.real_and_generated([opened(one) for one in real], columns), out / "comparison.png"),
     ]
     page = Report("Personalized diffusion: methods compared").table(_HEADER, [_cells(row) for row in rows])
@@ -240,7 +240,7 @@ def _words(asked: Asked) -> list[str]:
 _HEADER = ("method", "parameters", "bytes", "train s", "DINO", "CLIP-I", "CLIP-T", "DIV")
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: MethodRow) -> list[str]:
     def number(name: str) -> str:
         if name not in row.metrics:
             return "-"
@@ -250,12 +250,5 @@ def _cells(row: Row) -> list[str]:
     return [row.method, *counts, *(number(name) for name in METRICS)]
 
 
-def _table(rows: Sequence[Row]) -> str:
-    cells = [list(_HEADER), *map(_cells, rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(w) if n == 0 else cell.rjust(w) for n, (cell, w) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in cells
-    )
+def _table(rows: Sequence[MethodRow]) -> str:
+    return aligned([_HEADER, *map(_cells, rows)])

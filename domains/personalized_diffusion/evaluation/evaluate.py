@@ -9,7 +9,7 @@ from suite.errors import InputError
 
 if TYPE_CHECKING:
     from domains.personalized_diffusion.evaluation.pictures import Asked
-    from domains.personalized_diffusion.evaluation.scoring import Report
+    from domains.personalized_diffusion.evaluation.scoring import PictureScores
 
 
 def evaluate(
@@ -93,18 +93,18 @@ def evaluate(
     return {**record, "message": str(report)}
 
 
-def save(report: Report, asked: Asked, out: Path) -> list[Path]:
+def save(report: PictureScores, asked: Asked, out: Path) -> list[Path]:
     """Write the figures, a contact sheet a subject and `report.html`; return the files."""
     from domains.personalized_diffusion.evaluation.folders import by_subject, opened
     from domains.personalized_diffusion.evaluation.scoring import NAMES
     from domains.personalized_diffusion.output import pictures
     from domains.personalized_diffusion.output.result import MOST_ROWS
-    from suite.media.report import Report as Page
+    from suite.media.report import Report
     from suite.media.sheets import save_png
     from suite.prediction.inputs import slug
 
     files = report.save(out)
-    page = Page("Personalized diffusion: evaluation")
+    page = Report("Personalized diffusion: evaluation")
     page.facts({NAMES[name]: f"{value:.4f}" for name, value in report.overall.items()})
     page.section("How").facts({**report.encoders, **report.protocol, "pictures": report.images})
     for notice in report.notices:

@@ -15,7 +15,7 @@ from domains.personalized_diffusion.data.prompts import without_token
 from domains.personalized_diffusion.output.result import COLUMNS, TABLE
 from suite.errors import InputError
 
-Source = Path | Image
+PictureSource = Path | Image
 """A picture on disk or in memory."""
 
 IMAGES_TABLE = f"{TABLE}.csv"
@@ -34,7 +34,7 @@ class Drawn:
     subject: str
     index: int
     prompt: str
-    images: tuple[Source, ...]
+    images: tuple[PictureSource, ...]
 
 
 Prompts = Protocol | Sequence[str]
@@ -148,7 +148,7 @@ def _of_table(table: Path, images: int, token: str, keep_token: bool) -> list[Dr
     return drawn
 
 
-def opened(source: Source) -> Image:
+def opened(source: PictureSource) -> Image:
     """The picture itself, RGB.
 
     Raises:

@@ -11,7 +11,7 @@ from domains.personalized_diffusion.data import photos, world
 from domains.personalized_diffusion.data.dreambooth import Protocol, is_protocol, parse_protocol
 from domains.personalized_diffusion.data.prompts import Prompt, read_prompts, without_token
 from domains.personalized_diffusion.evaluation import folders
-from domains.personalized_diffusion.evaluation.folders import Drawn, Prompts, Source
+from domains.personalized_diffusion.evaluation.folders import Drawn, PictureSource, Prompts
 from suite.errors import InputError
 from suite.files import read_text
 
@@ -33,7 +33,7 @@ class Asked:
     """
 
     drawn: list[Drawn]
-    real: Mapping[str, Sequence[Source]]
+    real: Mapping[str, Sequence[PictureSource]]
     base: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
@@ -73,7 +73,7 @@ def of_folders(
     return Asked(drawn, folders.read_real(real, names), notices=notices)
 
 
-def prior_of(prior: Path | None, asked: Asked) -> Mapping[str, Sequence[Source]] | None:
+def prior_of(prior: Path | None, asked: Asked) -> Mapping[str, Sequence[PictureSource]] | None:
     """Pictures of each subject's class alone, for PRES."""
     return None if prior is None else folders.read_real(prior, list(folders.by_subject(asked.drawn)))
 
@@ -129,7 +129,7 @@ def of_adapter(
     return Asked(drawn, {name: photographs}, personalizer.base.id, used | _given(settings))
 
 
-def held_out(personalizer: Personalizer, real: Path | None, prompts: Path | None) -> tuple[list[Source], Any]:
+def held_out(personalizer: Personalizer, real: Path | None, prompts: Path | None) -> tuple[list[PictureSource], Any]:
     """Photos that the pictures stand against, and the inputs that are drawn; the embedded default has its own.
 
     Raises:
@@ -141,7 +141,7 @@ def held_out(personalizer: Personalizer, real: Path | None, prompts: Path | None
     if prompts is None and not own:
         raise InputError("--prompts is missing: DreamBooth's prompts_and_classes.txt, or a file of one prompt a line")
     if real is None:
-        photographs: list[Source] = [
+        photographs: list[PictureSource] = [
             *map(world.draw, world.subject_photos(personalizer.trigger.noun, PHOTOS, HELD_OUT))
         ]
     else:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,10 +13,11 @@ from PIL import Image
 
 from domains.personalized_diffusion import metrics
 from domains.personalized_diffusion.evaluation.encoders import Embeddings, ImageEncoder, TextImageEncoder
-from domains.personalized_diffusion.evaluation.folders import Drawn, Source, by_subject, opened
+from domains.personalized_diffusion.evaluation.folders import Drawn, PictureSource, by_subject, opened
 from domains.personalized_diffusion.metrics import SubjectScores
 from suite.errors import InputError
 from suite.files import write_text
+from suite.tables import records_csv
 
 NAMES = {"clip_i": "CLIP-I", "clip_t": "CLIP-T", "dino": "DINO", "div": "DIV", "pres": "PRES"}
 """How people write them. CLIP-I, DINO: likeness to the subject. CLIP-T: agreement with the prompt. DIV: likeness of
@@ -27,7 +26,7 @@ subject, lower means less drift of the prior."""
 
 
 @dataclass(frozen=True)
-class Report:
+class PictureScores:
     """Figures of one evaluation.
 
     Attributes:
@@ -104,30 +103,21 @@ class Report:
         """Write `metrics.json`, `subjects.csv` and `prompts.csv`; return the files."""
         return [
             write_text(folder / "metrics.json", json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"),
-            write_text(folder / "subjects.csv", table(self.subject_rows())),
-            write_text(folder / "prompts.csv", table(self.prompt_rows())),
+            write_text(folder / "subjects.csv", records_csv(self.subject_rows())),
+            write_text(folder / "prompts.csv", records_csv(self.prompt_rows())),
         ]
-
-
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as CSV, their keys in the first line."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue()
 
 
 def score(
     drawn: Sequence[Drawn],
-    real: Mapping[str, Sequence[Source]],
+    real: Mapping[str, Sequence[PictureSource]],
     clip: TextImageEncoder,
     dino: ImageEncoder,
     *,
-    prior: Mapping[str, Sequence[Source]] | None = None,
+    prior: Mapping[str, Sequence[PictureSource]] | None = None,
     protocol: Mapping[str, Any] | None = None,
     notices: Sequence[str] = (),
-) -> Report:
+) -> PictureScores:
     """Score generated pictures by DreamBooth's protocol.
 
     Args:
@@ -163,7 +153,7 @@ def score(
     means, spread = _over_subjects(subjects, pres)
     counts = {name: len(real[name]) for name in subjects}
     ids = {"clip": clip.id, "dino": dino.id}
-    return Report(means, spread, subjects, texts, pres, counts, ids, protocol or {}, tuple(notices))
+    return PictureScores(means, spread, subjects, texts, pres, counts, ids, protocol or {}, tuple(notices))
 
 
 def how(*, token_kept: bool = False) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from suite.errors import InputError
 
 if TYPE_CHECKING:
-    from domains.point_cloud.evaluation.scoring import Scores
+    from domains.point_cloud.evaluation.scoring import CloudScores
 
 
 def evaluate(
@@ -64,7 +64,7 @@ def evaluate(
 
     if features and out is None:
         raise InputError("--features draws a picture: name a folder for it with --out")
-    scored: Scores = scoring.score(
+    scored: CloudScores = scoring.score(
         data,
         adapter,
         base,

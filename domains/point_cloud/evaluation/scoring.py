@@ -29,7 +29,7 @@ from suite.media import tsne
 
 
 @dataclass(frozen=True)
-class Scores:
+class CloudScores:
     """Figures of one evaluation.
 
     Attributes:
@@ -105,7 +105,7 @@ def score(
     batch_size: int = 32,
     features: bool = False,
     **settings: Any,
-) -> Scores:
+) -> CloudScores:
     """Load an adapter and score it; see `evaluate` for the arguments.
 
     Raises:
@@ -137,7 +137,7 @@ def classification(
     seed: int = 0,
     batch_size: int = 32,
     features: bool = False,
-) -> Scores:
+) -> CloudScores:
     """Overall and mean-class accuracy, of one pass or of votes.
 
     Args:
@@ -173,7 +173,7 @@ def classification(
         "report": report if rounds > 1 else "",
         "seed": seed,
     }
-    return Scores(
+    return CloudScores(
         named,
         how,
         clouds.classes,
@@ -232,7 +232,7 @@ def _labels(predictor: PointCloudClassifier, samples: CloudSamples, vote: int, s
     return torch.cat(labels)
 
 
-def segmentation(predictor: PointCloudSegmenter, clouds: CloudSet, batch_size: int = 32) -> Scores:
+def segmentation(predictor: PointCloudSegmenter, clouds: CloudSet, batch_size: int = 32) -> CloudScores:
     """Instance and class mIoU of shapes, or the scores of scenes."""
     started = time.perf_counter()
     samples = CloudSamples(
@@ -259,16 +259,16 @@ def segmentation(predictor: PointCloudSegmenter, clouds: CloudSet, batch_size: i
         "point accuracy": found.accuracy,
         "mean-part accuracy": found.class_accuracy,
     }
-    return Scores(named, how, clouds.classes, found.categories, None, len(clouds), seconds)
+    return CloudScores(named, how, clouds.classes, found.categories, None, len(clouds), seconds)
 
 
-def _scene(prediction: Tensor, target: Tensor, clouds: CloudSet, how: dict[str, Any], seconds: float) -> Scores:
+def _scene(prediction: Tensor, target: Tensor, clouds: CloudSet, how: dict[str, Any], seconds: float) -> CloudScores:
     names = clouds.parts["scene"]
     confusion = metrics.confusion_matrix(prediction, target, len(names))
     found = metrics.scene_segmentation(confusion)
     named = {"mIoU": found.miou, "mean-class accuracy": found.mean_class, "overall accuracy": found.overall}
     per_class = {name: float(value) for name, value in zip(names, found.iou, strict=True) if not value.isnan()}
-    return Scores(named, how, tuple(names), per_class, confusion, len(clouds), seconds)
+    return CloudScores(named, how, tuple(names), per_class, confusion, len(clouds), seconds)
 
 
 def _matched(clouds: CloudSet, predictor: CloudPredictor) -> CloudSet:
