@@ -34,7 +34,7 @@ from suite.errors import InputError
 from suite.prediction.folder import ResultFolder, Sheet, Table
 from suite.prediction.inputs import Names
 from suite.prediction.loading import stated_base
-from suite.prediction.loop import each
+from suite.prediction.loop import each, only
 
 SAMPLING: dict[str, tuple[int, float]] = {
     "tiny": (20, 2.0),
@@ -117,10 +117,7 @@ class Personalizer:
         Raises:
             InputError: it cannot be drawn.
         """
-        [result] = self.draw([Prompt(prompt, prompt)], **options)
-        if result.error is not None:
-            raise InputError(f"{result.source}: {result.error}")
-        return result.images
+        return only(self.draw([Prompt(prompt, prompt)], **options)).images
 
     def predict(
         self, inputs: Any, *, out: ResultFolder | str | Path | None = None, **options: Any

@@ -27,7 +27,7 @@ from domains.point_cloud.types import ClassificationQuery, SegmentationQuery
 from suite.errors import InputError
 from suite.prediction.folder import ResultFolder
 from suite.prediction.inputs import Names
-from suite.prediction.loop import batches, each
+from suite.prediction.loop import batches, each, only
 
 
 class PointCloudClassifier(CloudPredictor):
@@ -43,10 +43,7 @@ class PointCloudClassifier(CloudPredictor):
         Raises:
             InputError: it cannot be classified.
         """
-        [result] = self.predict([cloud], **options)
-        if result.error is not None:
-            raise InputError(f"{result.source}: {result.error}")
-        return result
+        return only(self.predict([cloud], **options))
 
     def predict(
         self, inputs: Any, *, out: ResultFolder | str | Path | None = None, **options: Any
@@ -194,10 +191,7 @@ class PointCloudSegmenter(CloudPredictor):
         Raises:
             InputError: it cannot be segmented.
         """
-        [result] = self.predict([cloud], **options)
-        if result.error is not None:
-            raise InputError(f"{result.source}: {result.error}")
-        return result
+        return only(self.predict([cloud], **options))
 
     def predict(
         self, inputs: Any, *, out: ResultFolder | str | Path | None = None, **options: Any

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TypeVar
 
+from suite.domain import Result
 from suite.errors import InputError
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
+R = TypeVar("R", bound=Result)
 
 
 def each(items: Iterable[Item], make: Callable[[Item], Made], failed: Callable[[Item, str], Made]) -> Iterator[Made]:
@@ -28,6 +30,18 @@ def each(items: Iterable[Item], make: Callable[[Item], Made], failed: Callable[[
 def reason(error: str | InputError, source: str) -> str:
     """The error without the name of its input, which stands beside it."""
     return str(error).removeprefix(source).lstrip(":, ")
+
+
+def only(results: Iterable[R]) -> R:
+    """The result of one input.
+
+    Raises:
+        InputError: the input was wrong.
+    """
+    [result] = results
+    if result.error is not None:
+        raise InputError(f"{result.source}: {result.error}")
+    return result
 
 
 def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

@@ -16,7 +16,7 @@ from suite.prediction import inputs
 from suite.prediction.folder import SHEET, ResultFolder, Sheet, Table, whole_record
 from suite.prediction.journal import FILE, Journal
 from suite.prediction.loading import stated_base
-from suite.prediction.loop import batches, each, reason
+from suite.prediction.loop import batches, each, only, reason
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,12 @@ def test_one_bad_input_is_one_result_and_a_bug_is_a_traceback():
     assert [result.error for result in results] == [None, "it is bad; write good", None]
     with pytest.raises(ZeroDivisionError):
         list(each([""], make, failed))
+
+
+def test_one_input_alone_raises_its_error():
+    assert only(iter([Made("a")])).source == "a"
+    with pytest.raises(InputError, match=r"^a: it is bad$"):
+        only([Made("a", "it is bad")])
 
 
 def test_batches_take_no_more_than_they_need():
