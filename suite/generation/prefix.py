@@ -1,8 +1,8 @@
-"""Which prompts of a step share a prefix: the plan that decides what is forwarded once instead of once a prompt.
+"""Which prompts share a prefix: the plan that decides what is forwarded once instead of once a prompt.
 
-Keys and values depend on the adapter, so a prefix is shared only within a step. With the passage first in the prompt
-it is shared by all calls on a document; the official templates, which put relation and description before the
-passage, share it only among the heads of one relation. Nothing here knows templates: the plan is found in the tokens.
+Keys and values depend on the adapter, so a prefix is shared only among prompts that one adapter answers. Templates that
+put a text first share it among all questions about it; those that put the question first share little. Nothing here
+knows templates: the plan is found in the tokens.
 """
 
 from __future__ import annotations

@@ -89,8 +89,6 @@ def find_bundle(root: str | Path, checkpoint: int | None = None) -> Bundle:
     root = Path(root)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; give a folder that holds adapters")
-    if (root / "run.json").is_file() and (root / "adapter").is_dir():
-        root = root / "adapter"  # a whole run was named
     in_steps = any((root / step).is_dir() for step in STEPS)
     if not in_steps and _holds_adapter(single := _chosen(root, checkpoint)):
         return _described(root, "single", {"joint": single})
