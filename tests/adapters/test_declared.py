@@ -10,7 +10,8 @@ from peft import PeftModel
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
 from suite import adapters
-from suite.adapters.carriers.base import TunerConfig, choices, declared
+from suite.adapters.carriers.base import declared
+from suite.adapters.carriers.config import TunerConfig, choices
 from suite.adapters.registry import MethodInfo, peft_type_of
 from suite.errors import InputError
 from tests.adapters import toys

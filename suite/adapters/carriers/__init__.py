@@ -5,8 +5,9 @@ single entries of a weight (`SelectedEntries`). `Site`: something new acts on wh
 `BlockSite`, at places inside the blocks of an encoder. `PromptEncoder`: virtual tokens, in peft's own wrapper.
 """
 
-from suite.adapters.carriers.base import TunerConfig, tuner
+from suite.adapters.carriers.base import tuner
 from suite.adapters.carriers.block_site import BlockHooks, BlockSite
+from suite.adapters.carriers.config import TunerConfig
 from suite.adapters.carriers.prompt import PromptConfig, PromptEncoder, prompt_tuner
 from suite.adapters.carriers.selected import Selected
 from suite.adapters.carriers.selected_entries import SelectedEntries

@@ -1,103 +1,28 @@
-"""What every tuner of ours shares: the config fields, the peft tuner around a layer class, and its registration."""
+"""What every tuner of ours shares: the layer with its tensors, the peft tuner around it, and its registration."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from functools import cache
 from types import SimpleNamespace
-from typing import Any, ClassVar, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, TypeVar
 
 import torch
-from peft import PeftConfig
 from peft.tuners._buffer_dict import BufferDict
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from torch import Tensor, nn
 
+from suite.adapters.carriers.config import TunerConfig
 from suite.adapters.handle import ROWS, Context
-from suite.adapters.registry import MethodInfo, kind_of_method, peft_type_of, register_tuner
+from suite.adapters.registry import MethodInfo, kind_of_method, register_tuner
 from suite.errors import InputError
-
-CORE_VERSION = 1
-
-
-@cache
-def choices(config_class: Hashable) -> dict[str, tuple[Any, ...]]:
-    """The fields of a config that are one of a few values, as their annotation (`Literal`) says."""
-    hints = get_type_hints(config_class)
-    fields = (field.name for field in dataclasses.fields(cast(Any, config_class)))
-    return {name: get_args(hints[name]) for name in fields if get_origin(hints[name]) is Literal}
-
-
-def check_choices(config: PeftConfig) -> None:
-    """Refuse a value that a field's `Literal` does not list.
-
-    Raises:
-        ValueError: a field has one.
-    """
-    for name, allowed in choices(cast(Hashable, type(config))).items():
-        if getattr(config, name) not in allowed:
-            *others, last = map(repr, allowed)
-            options = f"{', '.join(others)} or {last}" if others else last
-            raise ValueError(f"{name} {getattr(config, name)!r} must be {options}")
 
 
 def declared(info: MethodInfo, method_class: type) -> MethodInfo:
     """What a method's class declares, with the family that the folder of its file is."""
     return dataclasses.replace(info, kind=kind_of_method(info, method_class.__module__))
-
-
-@dataclass
-class TunerConfig(PeftConfig):
-    """Fields that the config of every method of ours has."""
-
-    method: ClassVar[str] = ""
-
-    target_modules: list[str] | set[str] | str | None = field(
-        default=None, metadata={"help": "Endings of module names, or one regular expression over whole names."}
-    )
-    exclude_modules: list[str] | set[str] | str | None = field(
-        default=None, metadata={"help": "The same, for modules to leave out."}
-    )
-    modules_to_save: list[str] | None = field(
-        default=None,
-        metadata={
-            "help": ("Whole modules that train along and are saved (peft's mechanism; `train=` reaches parameters).")
-        },
-    )
-    layers_to_transform: list[int] | int | None = field(
-        default=None, metadata={"help": "Indices of the blocks to adapt; None for all."}
-    )
-    layers_pattern: list[str] | str | None = field(
-        default=None, metadata={"help": "Name of the block list that those indices count."}
-    )
-    bias: str = field(
-        default="none", metadata={"help": "Biases of the base that train along: `none`, `all` or `<method>_only`."}
-    )
-    init_weights: bool = field(
-        default=True,
-        metadata={
-            "help": "False starts at random, away from the identity (tests of the machinery need it).",
-            "live": True,
-        },
-    )
-    core_version: int = field(
-        default=CORE_VERSION, metadata={"help": "Raised when the meaning of a saved field changes."}
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.peft_type = peft_type_of(self.method)
-        check_choices(self)
-        if isinstance(self.target_modules, list):
-            self.target_modules = set(self.target_modules)
-        if isinstance(self.exclude_modules, list):
-            self.exclude_modules = set(self.exclude_modules)
-        if self.core_version > CORE_VERSION:
-            raise ValueError(f"core_version {self.core_version} is newer than this package knows ({CORE_VERSION})")
 
 
 class Scratch(SimpleNamespace):

@@ -12,7 +12,8 @@ from peft.utils.constants import DUMMY_TARGET_MODULES
 from peft.utils.integrations import init_empty_weights
 from torch import nn
 
-from suite.adapters.carriers.base import CarrierTuner, TunerConfig, TunerLayer
+from suite.adapters.carriers.base import CarrierTuner, TunerLayer
+from suite.adapters.carriers.config import TunerConfig
 from suite.adapters.carriers.weights import kind_of, sizes
 from suite.adapters.handle import base_modules
 from suite.adapters.registry import method_info

@@ -13,7 +13,8 @@ from peft.tuners.tuners_utils import BasePromptEncoder
 from peft.utils import PeftType
 from torch import Tensor, nn
 
-from suite.adapters.carriers.base import check_choices, declared
+from suite.adapters.carriers.base import declared
+from suite.adapters.carriers.config import check_choices
 from suite.adapters.registry import MethodInfo, peft_type_of, register_tuner
 
 

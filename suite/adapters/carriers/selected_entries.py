@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from suite.adapters.carriers.base import TunerConfig
+from suite.adapters.carriers.config import TunerConfig
 from suite.adapters.carriers.selected import Selected
 from suite.adapters.carriers.weights import is_transposed
 from suite.errors import InputError

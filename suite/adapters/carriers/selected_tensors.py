@@ -12,7 +12,7 @@ import torch
 from peft.tuners._buffer_dict import BufferDict
 from torch import Tensor, nn
 
-from suite.adapters.carriers.base import TunerConfig
+from suite.adapters.carriers.config import TunerConfig
 from suite.adapters.carriers.selected import Selected
 from suite.adapters.carriers.weights import bias_dtype
 from suite.errors import InputError

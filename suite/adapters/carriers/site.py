@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-from suite.adapters.carriers.base import TunerConfig
 from suite.adapters.carriers.child import ChildLayer, ChildTuner
+from suite.adapters.carriers.config import TunerConfig
 from suite.adapters.handle import ROWS
 from suite.errors import InputError
 

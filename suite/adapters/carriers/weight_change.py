@@ -14,7 +14,8 @@ import torch
 from peft.tuners.tuners_utils import check_adapters_to_merge
 from torch import Tensor, nn
 
-from suite.adapters.carriers.base import CarrierTuner, TunerConfig, TunerLayer
+from suite.adapters.carriers.base import CarrierTuner, TunerLayer
+from suite.adapters.carriers.config import TunerConfig
 from suite.adapters.carriers.weights import (
     effective_weight,
     is_transposed,
