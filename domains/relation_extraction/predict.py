@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from domains.relation_extraction.data.documents import plain_document
+from domains.relation_extraction.data.documents import Document, check_text, plain_document
 from domains.relation_extraction.inference.loaded import LoadedExtractor, to_stderr
 from domains.relation_extraction.inference.session import Session
 from domains.relation_extraction.model.bases import DOMAIN
@@ -18,6 +18,7 @@ from suite.generation.base import load_tokenizer
 from suite.prediction.folder import ResultFolder
 from suite.prediction.inputs import several
 from suite.prediction.loading import stated_base
+from suite.prediction.loop import each
 
 
 class RelationExtractor(LoadedExtractor):
@@ -49,17 +50,42 @@ class RelationExtractor(LoadedExtractor):
         return cls(wording, bundle, adapter=adapter, base=reference, device=device, dtype=dtype)
 
     def __call__(self, text: str, **options: Any) -> list[Triple]:
-        """The triples of one text; options are the fields of `ExtractionQuery`."""
+        """The triples of one text; options are the fields of `ExtractionQuery`.
+
+        Raises:
+            InputError: the text is empty or has no letters, or an option is wrong.
+        """
+        check_text(text, "text")
         return self.batch([text], **options)[0]
 
     def batch(self, texts: Sequence[str], **options: Any) -> list[list[Triple]]:
-        """The triples of each text; their calls share batches."""
-        documents = [plain_document(text, f"text:{number}") for number, text in enumerate(texts, 1)]
+        """The triples of each text; their calls share batches.
+
+        A text that cannot be read (an empty one, say) has no triples and costs a line on standard error.
+        """
+
+        def failed(numbered: tuple[int, str], why: str) -> None:
+            to_stderr(f"error: {why}")
+
+        def document(numbered: tuple[int, str]) -> Document:
+            number, text = numbered
+            return plain_document(text, f"text:{number}", where=f"text:{number}")
+
+        found: list[list[Triple]] = [[] for _ in texts]
         with Session(self, ExtractionQuery(**options)) as session:
-            return [list(triples) for _, triples, _ in session.documents(documents)]
+            readable = each(enumerate(texts, 1), document, failed)
+            for document_, triples, _ in session.documents(one for one in readable if one is not None):
+                found[int(document_.id.removeprefix("text:")) - 1] = triples
+        return found
 
     def predict(
-        self, inputs: Any, *, out: ResultFolder | str | Path | None = None, resume: Path | None = None, **options: Any
+        self,
+        inputs: Any,
+        *,
+        out: ResultFolder | str | Path | None = None,
+        resume: str | Path | None = None,
+        overwrite: bool = False,
+        **options: Any,
     ) -> Iterator[ExtractionResult]:
         """Yield one result an input, and one with `error` for every document that could not be read.
 
@@ -69,12 +95,16 @@ class RelationExtractor(LoadedExtractor):
             out: folder of the results; finished documents are noted there (progress.jsonl), so that a run can be
                 resumed.
             resume: folder of an earlier run to go on with; documents that it has finished are not asked again.
+            overwrite: begin anew in a folder where an earlier run has finished documents.
             **options: the fields of `ExtractionQuery`.
 
         Raises:
-            InputError: an option is wrong, or the adapters do not fit the base.
+            InputError: an option is wrong, the adapters do not fit the base, or the folder holds finished documents
+                and neither `resume` nor `overwrite` is given.
         """
         query = ExtractionQuery(**options)
-        folder = ResultFolder.of(resume if out is None else out)
-        with Session(self, query, report=to_stderr, journal=folder.path, resume=resume is not None) as session:
+        folder = ResultFolder.of(resume if out is None else out).beside(several(inputs))
+        again = resume is not None
+        with Session(self, query, to_stderr, journal=folder.path, resume=again, overwrite=overwrite) as session:
+            folder.note(*session.files)
             yield from folder.keep(result for one in several(inputs) for result in session.input(one))

@@ -10,6 +10,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from suite.prediction.options import normalise
+
 
 @dataclass(frozen=True)
 class Span:
@@ -26,18 +28,25 @@ class Argument:
     Attributes:
         text: the string as the user's text has it.
         mentions: all its exact occurrences, the first one first; empty where the string does not occur.
+        place: the mention that the fact is stated by; None: the first one.
     """
 
     text: str
     mentions: tuple[Span, ...] = ()
+    place: Span | None = None
+
+    @property
+    def own(self) -> Span | None:
+        """The mention that the fact is stated by; None where the string does not occur."""
+        return self.place or (self.mentions[0] if self.mentions else None)
 
     @property
     def start(self) -> int | None:
-        return self.mentions[0].start if self.mentions else None
+        return self.own.start if self.own else None
 
     @property
     def end(self) -> int | None:
-        return self.mentions[0].end if self.mentions else None
+        return self.own.end if self.own else None
 
     def to_dict(self) -> dict[str, Any]:
         mentions = [[span.start, span.end] for span in self.mentions]
@@ -45,7 +54,10 @@ class Argument:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Argument:
-        return cls(record["text"], tuple(Span(start, end) for start, end in record.get("mentions", ())))
+        mentions = tuple(Span(start, end) for start, end in record.get("mentions", ()))
+        start, end = record.get("start"), record.get("end")
+        own = None if start is None or end is None else Span(start, end)
+        return cls(record["text"], mentions, own if own in mentions[1:] else None)
 
 
 @dataclass(frozen=True)
@@ -209,7 +221,17 @@ class ExtractionQuery:
     max_nodes: int = 60
     escape_formulas: bool = False
 
+    def __post_init__(self) -> None:
+        normalise(self, _LEAST)
+
     def fields_of(self, kind: type) -> dict[str, Any]:
         """The fields that another dataclass has too, by name: what of the query concerns it."""
         own = {field.name for field in fields(self)}
         return {field.name: getattr(self, field.name) for field in fields(kind) if field.name in own}
+
+
+_LEAST = {
+    **dict.fromkeys(("overlap", "max_retries", "batch_size"), 0),
+    **dict.fromkeys(("max_length", "max_characters", "max_relations", "max_heads", "max_triples"), 1),
+    **dict.fromkeys(("max_new_tokens", "max_nodes"), 1),
+}

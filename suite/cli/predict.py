@@ -30,6 +30,7 @@ class Settings:
         dtype: auto, float32, bfloat16 or float16.
         out: folder for the results; without it they are only shown.
         resume: skip what the folder `--out` holds already.
+        overwrite: begin anew in a folder `--out` where an earlier run has finished something.
         strict_base: refuse a base with other weights than the adapter was trained on, e.g. a fine-tune of it.
     """
 
@@ -39,6 +40,7 @@ class Settings:
     dtype: str = "auto"
     out: Path | None = None
     resume: bool = False
+    overwrite: bool = False
     strict_base: bool = False
 
 
@@ -52,7 +54,7 @@ def run(domain: Domain, argv: Sequence[str]) -> Answer:
     query = of_dataclass(load(task.query))
     names = {option.name for option in query}
     resumable = "resume" in names or getattr(load(task.query), "resumes", False)
-    own = [option for option in of_dataclass(Settings) if option.name != "resume" or resumable]
+    own = [option for option in of_dataclass(Settings) if option.name not in ("resume", "overwrite") or resumable]
     asked = [option for option in query if option.name not in ("resume", "out")]
     text = "text in quotes, " if getattr(load(task.query), "takes_text", False) else ""
     inputs = Option("inputs", list[str], (), bare=True, help=f"{text}files, folders, or - for standard input")
@@ -66,6 +68,10 @@ def run(domain: Domain, argv: Sequence[str]) -> Answer:
         if settings.out is None:
             parser.error("--resume needs --out, the folder to go on with")
         chosen["resume"] = settings.out
+    if settings.overwrite:
+        if settings.resume:
+            parser.error("--resume goes on and --overwrite begins anew; give one of them")
+        chosen["overwrite"] = True
     if settings.out is not None and "out" in names:
         chosen["out"] = settings.out
     with strict_bases(settings.strict_base):
@@ -106,6 +112,7 @@ class _Prediction:
             predictor = kind.from_pretrained(
                 settings.adapter, base=settings.base, device=settings.device, dtype=settings.dtype
             )
+            self.folder.beside(there)
             expanded = self._expanded(kind, there)
             if "out" in signature(kind.predict).parameters:
                 # It draws, summarises or keeps a journal there, and so writes its results itself.

@@ -8,6 +8,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from suite.domain import Result
 from suite.files import write_text
+from suite.prediction.inputs import RESULTS, STDIN, exists
 from suite.tables import records_csv, records_jsonl
 
 SHEET = "contact_sheet.png"
@@ -46,11 +47,20 @@ class ResultFolder:
         self.files: list[Path] = []
         self.summary: list[Path] = []
         self._summaries: list[Summary] = []
+        self._lists, self._noted = False, set[str]()
 
     @classmethod
     def of(cls, out: ResultFolder | str | Path | None) -> ResultFolder:
         """`out` itself where it is a folder of results already."""
         return out if isinstance(out, ResultFolder) else cls(out)
+
+    def beside(self, inputs: Iterable[Any]) -> Self:
+        """Say what is read: where results come into a folder of inputs, they are listed there as results."""
+        if self.path is not None:
+            own = self.path.expanduser().resolve()
+            folders = [folder.resolve() for one in inputs for folder in _folder_of(one)]
+            self._lists |= any(own.is_relative_to(folder) or folder.is_relative_to(own) for folder in folders)
+        return self
 
     def summarise(self, *summaries: Summary) -> Self:
         """Say these of all results, too."""
@@ -62,14 +72,30 @@ class ResultFolder:
         self.files = []
         if self.path is not None:
             self.files = result.save(self.path) if result.error is None else []
+            self.note(*self.files)
             for summary in self._summaries:
                 summary.add(result)
         return self.files
+
+    def note(self, *files: Path) -> None:
+        """Remember files as results, so that a later prediction does not take them for inputs (see `files_in`)."""
+        if self.path is None or not self._lists:
+            return
+        if not self._noted and (self.path / RESULTS).is_file():
+            self._noted.update((self.path / RESULTS).read_text(encoding="utf-8").splitlines())
+        inside = [file.resolve() for file in files if file.resolve().is_relative_to(self.path.resolve())]
+        names = [file.relative_to(self.path.resolve()).as_posix() for file in inside]
+        new = [name for name in dict.fromkeys(names) if name not in self._noted]
+        if new:
+            self._noted.update(new)
+            with (self.path / RESULTS).open("a", encoding="utf-8") as listing:
+                listing.writelines(f"{name}\n" for name in new)
 
     def finish(self) -> list[Path]:
         """Write what is said of all results."""
         if self.path is not None:
             self.summary = [file for summary in self._summaries for file in summary.finish(self.path)]
+            self.note(*self.summary)
         return self.summary
 
     def keep(self, results: Iterable[R]) -> Iterator[R]:
@@ -82,6 +108,14 @@ class ResultFolder:
     def next_steps(self) -> list[str]:
         """What to look at."""
         return [f"open {file}" for file in self.summary if file.name == SHEET]
+
+
+def _folder_of(one: Any) -> list[Path]:
+    """The folder that an input is or lies in."""
+    if not isinstance(one, str | Path) or one == STDIN or not exists(one):
+        return []
+    path = Path(one).expanduser()
+    return [path if path.is_dir() else path.parent]
 
 
 class Table(Generic[R]):

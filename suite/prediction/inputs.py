@@ -15,6 +15,9 @@ STDIN = "-"
 MOST_CHARACTERS = 60
 """Of a file name made of any text."""
 
+RESULTS = ".suite-results"
+"""File in a folder of results that lists what predictions wrote there, one path a line, relative to the folder."""
+
 
 def several(inputs: Any, *single: type) -> Iterable[Any]:
     """One or several inputs as several: a path, a text or an instance of `single` is one."""
@@ -44,6 +47,8 @@ def source_name(one: Any) -> str:
 def files_in(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     """The files below a folder that end in one of `suffixes`, sorted; hidden ones are left out.
 
+    So is what earlier predictions wrote there, unless there is nothing else: then it is what the user means.
+
     Raises:
         InputError: there is none.
     """
@@ -56,7 +61,25 @@ def files_in(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     ]
     if not found:
         raise InputError(f"{folder}: the folder holds no file that ends in {', '.join(suffixes)}")
-    return found
+    results = _results_below(folder) | _results_above(folder)
+    return [path for path in found if path.resolve() not in results] or found
+
+
+def _results_below(folder: Path) -> set[Path]:
+    return {file for listing in folder.rglob(RESULTS) for file in _listed(listing)}
+
+
+def _results_above(folder: Path) -> set[Path]:
+    return {file for parent in folder.resolve().parents for file in _listed(parent / RESULTS)}
+
+
+def _listed(listing: Path) -> Iterator[Path]:
+    """The files that a folder of results lists; a list that cannot be read hides nothing."""
+    try:
+        names = listing.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return
+    yield from ((listing.parent / name).resolve() for name in names if name)
 
 
 def expanded(inputs: Iterable[Any], suffixes: Sequence[str]) -> Iterator[Any]:

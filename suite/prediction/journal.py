@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from suite.errors import InputError
+
 FILE = "progress.jsonl"
 
 
@@ -70,6 +72,19 @@ class Journal(JsonLines):
 
     def _key(self, id: str, content: str) -> str:
         return hashlib.sha256("\0".join((self._signature, id, content)).encode()).hexdigest()
+
+
+def check_begun(folder: Path) -> None:
+    """Refuse to begin anew where an earlier run has finished items: that may be hours of work.
+
+    Raises:
+        InputError: `folder` has some.
+    """
+    if finished := len(_read(folder / FILE)):
+        raise InputError(
+            f"{folder}: an earlier run has finished {finished} item{'s' * (finished > 1)} there; go on with --resume, "
+            "begin anew with --overwrite, or take another folder"
+        )
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

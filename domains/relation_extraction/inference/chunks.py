@@ -211,4 +211,6 @@ def _highest(first: float | None, second: float | None) -> float | None:
 
 def _all_mentions(first: Argument, second: Argument) -> Argument:
     spans = {(span.start, span.end): span for span in (*first.mentions, *second.mentions)}
-    return replace(first, mentions=tuple(spans[key] for key in sorted(spans)))
+    mentions = tuple(spans[key] for key in sorted(spans))
+    own = first.own or second.own
+    return replace(first, mentions=mentions, place=None if own in mentions[:1] else own)

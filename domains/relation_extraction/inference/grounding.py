@@ -2,38 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from domains.relation_extraction.data.documents import Document, occurrences
 from domains.relation_extraction.inference.extraction import Found
 from domains.relation_extraction.model.schema import Schema
 from domains.relation_extraction.types import Argument, Origin, Span, Triple
 
+Place = tuple[int, int]
+Places = tuple[Place, ...]
+"""Where a name stands in the text that the model reads, first places first."""
+
 
 def ground(
-    found: Iterable[Found], document: Document, schema: Schema, *, paradigm: str, protocol: str, adapter: str
+    found: Iterable[Found],
+    document: Document,
+    schema: Schema,
+    *,
+    paradigm: str,
+    protocol: str,
+    adapter: str,
+    within: tuple[int, int] | None = None,
 ) -> list[Triple]:
     """Return the triples with exact spans: `document.source_text[start:end]` is the string that is reported.
 
     Args:
         document: the whole document, also where the triples come from chunks of it.
         paradigm, protocol, adapter: where the triples come from, for their `Origin`.
+        within: the chunk of the document's text that states them.
     """
-    places: dict[str, tuple[tuple[int, int], ...]] = {}
-    arguments: dict[str, Argument] = {}
+    found = list(found)
+    names = dict.fromkeys(name for one in found for name in (one.head, one.tail))
+    places = _apart({name: _places(document.text, name) for name in names})
     triples = []
     for one in found:
-        for name in (one.head, one.tail):
-            if name not in places:
-                places[name] = _places(document.text, name)
-                arguments[name] = _argument(document, name, places[name])
         relation = schema.find(one.relation)
+        head, tail = _stating(document, places[one.head], places[one.tail], within)
         triples.append(
             Triple(
                 doc_id=document.id,
-                head=arguments[one.head],
+                head=_argument(document, one.head, places[one.head], head),
                 relation=one.relation,
-                tail=arguments[one.tail],
+                tail=_argument(document, one.tail, places[one.tail], tail),
                 pid=relation.pid if relation else None,
                 score=one.score,
                 score_relation=one.score_relation,
@@ -45,7 +56,7 @@ def ground(
     return triples
 
 
-def _places(text: str, name: str) -> tuple[tuple[int, int], ...]:
+def _places(text: str, name: str) -> Places:
     """Where `name` stands as whole words; anywhere, where it never does (scripts without spaces, parts of words)."""
     found = occurrences(text, name)
     whole = [place for place in found if _bounded(text, *place)]
@@ -57,12 +68,65 @@ def _bounded(text: str, start: int, end: int) -> bool:
     return before and (end == len(text) or not (text[end - 1].isalnum() and text[end].isalnum()))
 
 
-def _argument(document: Document, name: str, places: Iterable[tuple[int, int]]) -> Argument:
+def _apart(places: Mapping[str, Places]) -> dict[str, Places]:
+    """Leave out the places of a name that lie inside of another found name, unless it stands nowhere else.
+
+    "Port Selmar" is no mention of the port where the text says "Port Selmar Foundry".
+    """
+    apart = {}
+    for name, own in places.items():
+        longer = [place for other, some in places.items() if name != other and name in other for place in some]
+        free = tuple(place for place in own if not any(a <= place[0] and place[1] <= b for a, b in longer))
+        apart[name] = free or own
+    return apart
+
+
+def _stating(
+    document: Document, heads: Places, tails: Places, within: tuple[int, int] | None
+) -> tuple[Place | None, Place | None]:
+    """The mentions of head and tail that state the fact: in one sentence where there is one, then nearest each other.
+
+    Of a head without a tail, or the other way round, the first mention.
+    """
+    start, end = within or (0, len(document.text))
+    inside = [
+        [place for place in some if start <= place[0] and place[1] <= end] or list(some) for some in (heads, tails)
+    ]
+    heads_inside, tails_inside = inside
+    if not (heads_inside and tails_inside):
+        return next(iter(heads_inside), None), next(iter(tails_inside), None)
+    sentences = {place: document.sentence_at(place[0]) for place in {*heads_inside, *tails_inside}}
+
+    def cost(pair: tuple[Place, Place]) -> tuple[bool, int, int, int]:
+        head, tail = pair
+        gap = max(head[0], tail[0]) - min(head[1], tail[1])
+        parts = _runs_on(document.text, head) + _runs_on(document.text, tail)
+        # Ends that overlap are one mention read twice: worse than any two apart.
+        return sentences[head] != sentences[tail], parts, gap if gap >= 0 else len(document.text), head[0]
+
+    return min(_pairs(heads_inside, tails_inside), key=cost)
+
+
+def _pairs(heads: Sequence[Place], tails: Sequence[Place]) -> Iterator[tuple[Place, Place]]:
+    """Every head with the tails next to it: enough to find the nearest pair, and linear in the mentions."""
+    for head in heads:
+        at = bisect_left(tails, head)
+        yield from ((head, tail) for tail in tails[max(at - 2, 0) : at + 2])
+
+
+def _runs_on(text: str, place: Place) -> bool:
+    """Whether a capitalised word goes on right after a capitalised name: the name is then part of a longer one."""
+    start, end = place
+    return text[start].isupper() and text[end : end + 1] == " " and text[end + 1 : end + 2].isupper()
+
+
+def _argument(document: Document, name: str, places: Iterable[Place], own: Place | None) -> Argument:
     spans = tuple(_trimmed(document.source_text, document.to_source(*place)) for place in places)
-    if not spans:
+    if not spans or own is None:
         return Argument(name)
-    first = spans[0]
-    return Argument(document.source_text[first.start : first.end], spans)
+    stating = _trimmed(document.source_text, document.to_source(*own))
+    text = document.source_text[stating.start : stating.end]
+    return Argument(text, spans, None if stating == spans[0] else stating)
 
 
 def _trimmed(text: str, span: Span) -> Span:

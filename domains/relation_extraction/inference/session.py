@@ -23,13 +23,16 @@ from domains.relation_extraction.inference.trace import Trace
 from domains.relation_extraction.model.calls import Call
 from domains.relation_extraction.model.paradigms import ZERO_SHOT
 from domains.relation_extraction.model.protocol import OURS, Scope
+from domains.relation_extraction.output.formats import check_formats
+from domains.relation_extraction.output.graph import check_base_iri
 from domains.relation_extraction.output.result import ExtractionResult
+from domains.relation_extraction.output.triples import file_name, read_aliases
 from domains.relation_extraction.types import ExtractionQuery, Triple
 from suite.errors import InputError
 from suite.generation.chat import encode_text
 from suite.generation.memory import gigabytes
-from suite.prediction.inputs import is_text, source_name
-from suite.prediction.journal import Journal
+from suite.prediction.inputs import Names, is_text, source_name
+from suite.prediction.journal import Journal, check_begun
 
 _MEAN_RELATIONS, _MEAN_HEADS = 10, 3
 """Of a Re-DocRED document and of a relation in one: what a dry run expects."""
@@ -46,7 +49,8 @@ class Session(AbstractContextManager["Session"]):
 
     Args:
         report: told about each document.
-        journal: folder where finished documents are noted. resume: go on with what is noted there.
+        journal: folder where finished documents are noted. resume: go on with what is noted there. overwrite: begin
+            anew even where something is.
         asked: fields of `PipelineOptions` that replace what the query says, for tests of one step.
         frozen: switch the adapters off.
     """
@@ -59,6 +63,7 @@ class Session(AbstractContextManager["Session"]):
         *,
         journal: Path | None = None,
         resume: bool = False,
+        overwrite: bool = False,
         asked: Mapping[str, Any] | None = None,
         frozen: bool = False,
     ) -> None:
@@ -69,14 +74,20 @@ class Session(AbstractContextManager["Session"]):
         self.wording = extractor.wording.asked(query, stated, extractor.adapter)
         relations = None if query.relations is None else self.wording.schema.require_all(query.relations)
         self.query = replace(query, relations=relations)
+        check_formats(query.formats)
+        check_base_iri(query.base_iri)
+        read_aliases(query.aliases)
+        self._names = Names()
         self._stack = ExitStack()
         self._trace: Trace | None = None
         # Opened only on entering: a signature reads the weights.
-        self._folder, self._resume = journal, resume
+        self._folder, self._resume, self._overwrite = journal, resume, overwrite
         self._journal: Journal | None = None
 
     def __enter__(self) -> Session:
         query = self.query
+        if self._folder is not None and not (query.dry_run or self._resume or self._overwrite):
+            check_begun(self._folder)
         if query.trace:
             self._trace = self._stack.enter_context(Trace(query.trace))
         if self._folder is not None and not query.dry_run:
@@ -88,6 +99,12 @@ class Session(AbstractContextManager["Session"]):
 
     def __exit__(self, *error: Any) -> None:
         self._stack.close()
+
+    @property
+    def files(self) -> list[Path]:
+        """What is written as the run goes, and no result."""
+        written = [self._journal.path] if self._journal else []
+        return [*written, *([self.query.trace] if self.query.trace else [])]
 
     @property
     def bare(self) -> bool:
@@ -155,7 +172,16 @@ class Session(AbstractContextManager["Session"]):
             notices += [notice for extraction in extractions for notice in extraction.notices]
         cost = {key: value - before.get(key, 0) for key, value in self._cost().items()}
         return ExtractionResult(
-            name, None, tuple(triples), texts, entities, dropped, tuple(notices), cost, query=self.query
+            name,
+            None,
+            tuple(triples),
+            texts,
+            entities,
+            dropped,
+            tuple(notices),
+            cost,
+            query=self.query,
+            name=self._names.of(file_name(Path(name).stem, "triples")) if texts else "",
         )
 
     def _read(self, one: str | Path, errors: list[InputError]) -> Iterator[Document]:
@@ -234,6 +260,7 @@ class Session(AbstractContextManager["Session"]):
                 paradigm=protocol.version,
                 protocol=protocol.id,
                 adapter=self.extractor.adapter,
+                within=(piece.start, piece.end),
             )
             if self._trace:
                 self._trace.write(document.id, piece.index, part)

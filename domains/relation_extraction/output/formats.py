@@ -11,7 +11,7 @@ from typing import Any
 
 from domains.relation_extraction.output import graph as knowledge
 from domains.relation_extraction.output.page import render
-from domains.relation_extraction.output.triples import json_lines
+from domains.relation_extraction.output.triples import file_name, json_lines
 from domains.relation_extraction.types import Triple
 from suite.errors import InputError
 from suite.files import atomic_file, write_text
@@ -168,7 +168,7 @@ def _write_brat(data: Extracted, folder: Path) -> list[Path]:
             by_document[triple.doc_id].append(triple)
     written = []
     for number, (name, triples) in enumerate(by_document.items()):
-        stem = f"{number:04d}_{_file_name(name)}"
+        stem = f"{number:04d}_{file_name(name)}"
         text = data.texts[name]
         spans: dict[tuple[int, int], str] = {}
         relations: list[str] = []
@@ -239,15 +239,15 @@ def write(data: Extracted, folder: str | Path, stem: str, formats: Iterable[str]
     """
     if data.group_by not in ("triple", "doc"):
         raise InputError(f"group_by is {data.group_by!r}; choose triple or doc")
-    folder, written, stem = Path(folder), [], _file_name(stem)
+    folder, written, stem = Path(folder), [], file_name(stem)
     for name in check_formats(formats):
         form = FORMATS[name]
         if form.needs_text and not data.texts:
             raise InputError(f"format {name} needs the documents' text; give the documents file that predict wrote")
-        for file_name, make in form.texts.items():
-            with atomic_file(folder / file_name.format(stem=stem)) as temporary:
+        for pattern, make in form.texts.items():
+            with atomic_file(folder / pattern.format(stem=stem)) as temporary:
                 temporary.write_text(make(data), encoding="utf-8", newline="")
-            written.append(folder / file_name.format(stem=stem))
+            written.append(folder / pattern.format(stem=stem))
         if form.write:
             written += form.write(data, folder / form.path.format(stem=stem))
     return written
@@ -256,8 +256,3 @@ def write(data: Extracted, folder: str | Path, stem: str, formats: Iterable[str]
 def _rows(rows: Iterable[Sequence[Any]], escape_formulas: bool, delimiter: str = ",") -> str:
     # RFC 4180 ends records with CRLF.
     return csv_text(rows, guard=escape_formulas, delimiter=delimiter, line_end="\r\n")
-
-
-def _file_name(text: str) -> str:
-    cleaned = "".join(c if c.isalnum() or c in "-_." else "_" for c in text).strip(".")
-    return cleaned[:80] or "document"

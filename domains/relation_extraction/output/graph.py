@@ -161,6 +161,12 @@ def to_networkx(graph: KnowledgeGraph) -> networkx.MultiDiGraph:
     return result
 
 
+def check_base_iri(base_iri: str) -> None:
+    """Raise `InputError` where `base_iri` is no absolute IRI."""
+    if not re.match(r"^[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`]+$", base_iri):
+        raise InputError(f"base IRI {base_iri!r} is not an absolute IRI; write for example https://example.org/kg/")
+
+
 def to_rdf(graph: KnowledgeGraph, base_iri: str = DEFAULT_BASE_IRI) -> rdflib.Graph:
     """The graph as RDF: entities under `base_iri`, Wikidata's direct properties where a PID is known.
 
@@ -169,8 +175,7 @@ def to_rdf(graph: KnowledgeGraph, base_iri: str = DEFAULT_BASE_IRI) -> rdflib.Gr
     """
     import rdflib
 
-    if not re.match(r"^[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`]+$", base_iri):
-        raise InputError(f"base IRI {base_iri!r} is not an absolute IRI; write for example https://example.org/kg/")
+    check_base_iri(base_iri)
     result = rdflib.Graph()
     result.bind("wdt", WIKIDATA_DIRECT)
 

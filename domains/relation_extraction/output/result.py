@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from domains.relation_extraction.output.triples import read_aliases
+from domains.relation_extraction.output.triples import file_name, read_aliases
 from domains.relation_extraction.types import ExtractionQuery, Triple
 
 
@@ -25,6 +25,7 @@ class ExtractionResult:
         cost: calls, prompt tokens and those that went through the model, generated tokens, seconds.
         plan: of a dry run, one record a document.
         query: what was asked.
+        name: how its files are named; by default as the source.
     """
 
     source: str
@@ -37,6 +38,7 @@ class ExtractionResult:
     cost: Mapping[str, float] = field(default_factory=dict)
     plan: tuple[Mapping[str, Any], ...] = ()
     query: ExtractionQuery = field(default_factory=ExtractionQuery)
+    name: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the texts, ready for `json.dumps`."""
@@ -66,7 +68,7 @@ class ExtractionResult:
     @property
     def stem(self) -> str:
         """How the files of this result are named."""
-        return Path(self.source).stem or "triples"
+        return self.name or file_name(Path(self.source).stem, "triples")
 
     def to_networkx(self) -> Any:
         """The knowledge graph as a `networkx.MultiDiGraph`."""

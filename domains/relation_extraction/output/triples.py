@@ -80,3 +80,9 @@ def json_lines(records: Iterable[Mapping[str, Any]]) -> str:
     """Records as JSON lines that every reader splits alike."""
     text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     return text.translate(_LINE_BREAKS)
+
+
+def file_name(text: str, otherwise: str = "document") -> str:
+    """A file name made of any text, never a path of its own."""
+    cleaned = "".join(c if c.isalnum() or c in "-_." else "_" for c in text).strip(".")
+    return cleaned[:80] or otherwise

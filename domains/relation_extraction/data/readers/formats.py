@@ -26,6 +26,7 @@ from domains.relation_extraction.data.readers.sentence_level import (
 )
 from domains.relation_extraction.model.schema import Schema
 from suite.errors import InputError
+from suite.prediction.inputs import files_in
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _JSON = frozenset({".json", ".jsonl", ".ndjson"})
@@ -139,14 +140,7 @@ def _files(source: str | Path, format: str, encoding: str) -> Iterator[Opened]:
         yield Opened.file(path, encoding)
         return
     known = [suffix for form in FORMATS.values() for suffix in form.suffixes]
-    paths = [
-        file
-        for file in sorted(path.rglob("*"))
-        if file.is_file()
-        and file.suffix.lower() in known
-        and not any(part.startswith(".") for part in file.relative_to(path).parts)
-    ]
-    paths = [file for file in paths if not _is_instructuie_extra(file, format)]
+    paths = [file for file in files_in(path, known) if not _is_instructuie_extra(file, format)]
     if not paths:
         raise InputError(f"{source}: the folder has no documents; expected {', '.join(sorted(known)[:9])} files")
     for file in paths:
