@@ -103,8 +103,11 @@ class RelationExtractor(LoadedExtractor):
                 and neither `resume` nor `overwrite` is given.
         """
         query = ExtractionQuery(**options)
-        folder = ResultFolder.of(resume if out is None else out).beside(several(inputs))
+        given = several(inputs)
+        folder = ResultFolder.of(resume if out is None else out)
+        if isinstance(given, Sequence):  # what is made as it is read cannot be looked at before
+            folder.beside(given)
         again = resume is not None
         with Session(self, query, to_stderr, journal=folder.path, resume=again, overwrite=overwrite) as session:
             folder.note(*session.files)
-            yield from folder.keep(result for one in several(inputs) for result in session.input(one))
+            yield from folder.keep(result for one in given for result in session.input(one))
