@@ -31,17 +31,18 @@ def demo(out: Path = Path("out/demo/personalized_diffusion")) -> dict[str, Any]:
     results = list(
         personalizer.predict(prompts, images=IMAGES, strength=(STRENGTH, *STEPS[1:-1]), before=True, out=out)
     )
-    files, rows = [], {}
-    for result in results:
-        for name, strength in (("base", None), ("adapter", STRENGTH)):
-            drawn = [picture.image for picture in result.pictures if picture.strength == strength]
-            rows[f"{name}: {result.prompt}"] = drawn
-    files.append(
-        save_png(
-            pictures.real_and_generated([folders.opened(one) for one in photographs[:IMAGES]], rows),
-            out / "subject.png",
-        )
-    )
+    files: list[Path] = []
+    rows: dict[str, Any] = {}
+    shown = [folders.opened(one) for one in photographs[:IMAGES]]
+    for number, result in enumerate(results):
+        by_name = {
+            f"{name}: {result.prompt}": [one.image for one in result.pictures if one.strength == strength]
+            for name, strength in (("base", None), ("adapter", STRENGTH))
+        }
+        name = "subject.png" if number == 0 else f"subject_{number + 1}.png"
+        files.append(save_png(pictures.real_and_generated(shown, by_name), out / name))
+        rows |= by_name
+    side = results[0].pictures[0].image.width
     by_strength = {
         strength: [p.image for p in results[0].pictures if (p.strength or 0.0) == strength] for strength in STEPS
     }
@@ -57,8 +58,21 @@ def demo(out: Path = Path("out/demo/personalized_diffusion")) -> dict[str, Any]:
     lines.append(f"likeness to {len(photographs)} photos that training never saw; encoders of the made world")
     return {
         "title": "Your subject, drawn anew",
+        "summary": f"Likeness to {len(photographs)} photos that training never saw (cosine, 1 at most): "
+        f"{likeness['adapter']['dino']:.2f} with the adapter, {likeness['base']['dino']:.2f} without. "
+        f"The tiny base draws {side} x {side} pixels.",
         "text": "\n".join(lines),
+        "tables": {
+            "Likeness and agreement with the words, by encoders of the made world": [
+                {"drawn by": name, "likeness to the photos": found["dino"], "agreement with the words": found["clip_t"]}
+                for name, found in likeness.items()
+            ]
+        },
         "pictures": files,
+        "captions": [
+            *(f"The subject's photos; then what the base and the adapter draw for “{prompt}”" for prompt in prompts),
+            "The subject comes in as the adapter acts more",
+        ],
         "seconds": time.perf_counter() - started,
         **{f"dino_{name}": found["dino"] for name, found in likeness.items()},
     }

@@ -248,6 +248,9 @@ class DreamBoothRecipe(AdapterModule):
         if not self.low_memory:
             self.backbone.to(self.device)
 
+    def labels(self) -> dict[str, str]:
+        return {"train/loss": "denoising loss on training photos", "val/loss": "denoising loss on held-out photos"}
+
     def extra(self) -> dict[str, Any]:
         data, base = self.data, self.backbone
         trigger = (

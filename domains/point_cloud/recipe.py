@@ -180,6 +180,14 @@ class PointCloudRecipe(_PointCloudRecipe):
         )
         return Outputs(losses.mean(), losses, logits, batch["label"])
 
+    def labels(self) -> dict[str, str]:
+        return {
+            "train/loss": "loss on training clouds",
+            "val/loss": "loss on held-out clouds",
+            "val/accuracy": "share of held-out clouds named right",
+            "val/mean_class_accuracy": "the same share, mean over classes",
+        }
+
     def metrics(self) -> MetricCollection:
         classes = self.model.config.cls_dim
         return MetricCollection(
@@ -250,6 +258,14 @@ class PartSegmentationRecipe(_PointCloudRecipe):
         scores = forward.predict_logits(self.model, batch["points"], category)
         losses = functional.nll_loss(scores.float().transpose(1, 2), batch["parts"], reduction="none").mean(1)
         return Outputs(losses.mean(), losses, scores, batch["parts"])
+
+    def labels(self) -> dict[str, str]:
+        return {
+            "train/loss": "loss on training clouds",
+            "val/loss": "loss on held-out clouds",
+            "val/instance_miou": "IoU of parts, mean over held-out clouds",
+            "val/class_miou": "IoU of parts, mean over categories",
+        }
 
     def metrics(self) -> MetricCollection:
         if not self.parts:

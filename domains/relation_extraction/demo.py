@@ -36,14 +36,28 @@ def demo(out: Path = Path("out/demo/relation_extraction")) -> dict[str, Any]:
     picture = plots.save(graph.draw(found, title="Triples of four made-up documents", groups=kinds), out / "graph.png")
     right = len(stated & set(found))
     lines = [document.text for document in documents]
+    table = [
+        {"head": head, "relation": relation, "tail": tail, "stated": "yes" if key in stated else "no"}
+        for key in found
+        for head, relation, tail in [key]
+    ]
+    missed = [dict(zip(("head", "relation", "tail"), key, strict=True)) for key in sorted(stated - set(found))]
     lines += [f"{head} -- {relation} -> {tail}" for head, relation, tail in found]
     lines.append(f"{right} of the {len(stated)} stated facts found, {len(set(found) - stated)} wrong triples")
     return {
         "title": "Triples and a knowledge graph from plain text",
-        "text": "\n".join(lines),
+        "summary": f"{right} of the {len(stated)} facts that {DOCUMENTS} made-up, held-out documents state were found, "
+        f"and {_count(len(set(found) - stated), 'wrong triple')} beside them.",
+        "text": "\n\n".join(lines[:DOCUMENTS]) + "\n\n" + "\n".join(lines[DOCUMENTS:]),
+        "tables": {"Triples found": table, "Facts missed": missed},
         "pictures": [picture],
+        "captions": ["The triples found, as a graph from head to tail"],
         "seconds": time.perf_counter() - started,
         "stated": len(stated),
         "right": right,
         "wrong": len(set(found) - stated),
     }
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

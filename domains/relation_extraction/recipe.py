@@ -119,6 +119,9 @@ class RelationExtractionRecipe(AdapterModule):
         """
         return lm_outputs(self.model, batch)
 
+    def labels(self) -> dict[str, str]:
+        return {"train/loss": "loss on training documents", "val/loss": "loss on held-out documents"}
+
     def extra(self) -> dict[str, Any]:
         return Manifest(
             self.protocol.id, self.template, self.schema, self.layout, self.pretokenize, self.protocol.templates

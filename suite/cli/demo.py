@@ -1,9 +1,14 @@
-"""`suite demo`: every installed domain on its shipped adapter, and one page with the pictures."""
+"""`suite demo`: every installed domain on its shipped adapter, and one page with the pictures.
+
+A domain's demo returns `title`, `text` and `pictures`, the best first, and where it has them `summary` (a sentence or
+two with its figures), `captions` (one a picture) and `tables` (records by heading).
+"""
 
 from __future__ import annotations
 
 import time
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +19,7 @@ from suite.errors import InputError
 from suite.hub import paths
 
 if TYPE_CHECKING:
-    from suite.media.report import Report
+    from suite.media.report import Part, Report
 
 SMOKE = "smoke.yaml"
 """The configuration, among those of a domain, that trains in a minute or two on two cores."""
@@ -28,15 +33,15 @@ def demo(domains: list[str] | None = None, *, out: Path = Path("out/demo"), trai
         out: folder for the report and what it shows.
         train: first train the smoke recipe of the first installed domain that has one, and show its run.
     """
-    from suite.media.report import Report
+    from suite.media.report import Part, Report
 
     started = time.perf_counter()
     chosen = [find(name) for name in domains] if domains else list(discover().values())
-    report = Report("PEFT Suite", "each domain on its shipped adapter")
-    shown: list[dict[str, Any]] = []
-    if train:
-        shown.append(_trained(report, out))
+    report = Report("PEFT Suite", "What each domain does with its shipped adapter, on this machine, just now.")
+    training = Part()
+    shown: list[dict[str, Any]] = [_trained(training, out)] if train else []
     shown += [_shown(domain, report, out) for domain in chosen]
+    report.append(training)
     seconds = time.perf_counter() - started
     path = report.save(out / "report.html").resolve()
     failed = [part["domain"] for part in shown if part["error"]]
@@ -53,10 +58,9 @@ def demo(domains: list[str] | None = None, *, out: Path = Path("out/demo"), trai
 
 def _shown(domain: Domain, report: Report, out: Path) -> dict[str, Any]:
     """Run one domain's demo and put it into the report; a domain that fails does not take the others down."""
-    report.section(domain.title)
     started = time.perf_counter()
     error = None
-    pictures: list[Path] = []
+    outcome: dict[str, Any] = {}
     if missing := lacking(domain.extra):
         error = f"not installed: pip install 'peft-suite[{domain.extra}]' (lacks {', '.join(missing)})"
     elif "demo" not in domain.verbs:
@@ -68,12 +72,37 @@ def _shown(domain: Domain, report: Report, out: Path) -> dict[str, Any]:
         except Exception as exception:
             traceback.print_exc()
             error = f"{type(exception).__name__}: {exception}"
-        else:
-            pictures = [Path(picture) for picture in outcome["pictures"]]
-            report.text(outcome["text"]).gallery([(picture, _caption(picture)) for picture in pictures])
     seconds = time.perf_counter() - started
-    report.text(error or f"{seconds:.1f} s")
+    if error is None:
+        _add(report, domain, outcome, seconds)
+    else:
+        report.feature(domain.title, f"Not shown: {error}", above=_words(domain.name))
+    pictures = [Path(picture) for picture in outcome.get("pictures", ())]
     return {"domain": domain.name, "error": error, "seconds": seconds, "pictures": pictures}
+
+
+def _add(report: Report, domain: Domain, outcome: Mapping[str, Any], seconds: float) -> None:
+    """One line and the best picture of a demo, and the rest of it folded."""
+    from suite.media.report import Part
+
+    pictures = [Path(picture) for picture in outcome["pictures"]]
+    captions = list(outcome.get("captions", ())) or [_caption(picture) for picture in pictures]
+    summary = outcome.get("summary") or outcome["text"]
+    first = pictures[0] if pictures else None
+    report.feature(outcome["title"], summary, first, above=_words(domain.name), alt=captions[0] if captions else "")
+    details = Part().text(f"From {domain.title}. Took {seconds:.0f} s here.")
+    for heading, records in outcome.get("tables", {}).items():
+        columns = list(records[0]) if records else []
+        details.heading(heading).table(columns, [list(record.values()) for record in records])
+    if len(pictures) > 1:
+        details.heading("More pictures").gallery(list(zip(pictures, captions, strict=True))[1:])
+    if summary != outcome["text"]:
+        details.heading("In words").text(outcome["text"])
+    report.fold("Details", details)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ").capitalize()
 
 
 def _caption(picture: Path) -> str:
@@ -93,19 +122,37 @@ def _with_smoke_recipe() -> Domain:
     raise InputError(f"--train needs an installed domain with a smoke recipe: no {configs}/DOMAIN/{SMOKE} is there")
 
 
-def _trained(report: Report, out: Path) -> dict[str, Any]:
+def _trained(report: Part, out: Path) -> dict[str, Any]:
     """Train a smoke recipe and put its curves into the report."""
     from suite import training
+    from suite.media.report import Part
     from suite.training import folder
+    from suite.training.folder import RunFolder
+    from suite.training.reporting import add_values, in_order
 
     domain = _with_smoke_recipe()
     started = time.perf_counter()
     note(f"training {domain.name}'s smoke recipe ...")
-    config = training.load_config(paths.assets() / "configs" / domain.name / SMOKE)
+    recipe = paths.assets() / "configs" / domain.name / SMOKE
+    config = training.load_config(recipe)
     run = training.run(config, run_dir=folder.fresh(out / "runs", "demo").path)
     seconds = time.perf_counter() - started
-    pictures = sorted(run.folder.glob("**/plots/*.png"))
-    report.section("Training an adapter").text(f"{config.source}: {seconds:.0f} s on this machine.")
-    report.facts({name: float(value) for name, value in sorted(run.metrics.items())})
-    report.gallery([(picture, _caption(picture)) for picture in pictures])
+    pictures = in_order(run.folder.glob("**/plots/*.png"))
+    held_out = {name: value for name, value in run.metrics.items() if name.endswith("val/loss")}
+    figures = [f"{run.labels.get(name, name)}: {value:.3g}" for name, value in sorted(held_out.items())]
+    summary = "\n".join([f"The smoke recipe of {_words(domain.name).lower()}, in {seconds:.0f} s.", *figures])
+    captions = [_where(picture, run.folder) for picture in pictures]
+    first = pictures[0] if pictures else None
+    report.feature("Training an adapter", summary, first, above="Training", alt=captions[0] if captions else "")
+    details = Part()
+    add_values(details, RunFolder(run.folder), run.metrics, run.labels)
+    details.heading("Plots").gallery(list(zip(pictures, captions, strict=True)))
+    details.heading("Recipe").code(recipe.read_text(encoding="utf-8"))
+    report.fold("Details", details)
     return {"domain": f"{domain.name} (training)", "error": None, "seconds": seconds, "pictures": pictures}
+
+
+def _where(plot: Path, run: Path) -> str:
+    """The caption of a plot: which stage of the run it is of, and what it shows."""
+    stages = plot.parent.parent.relative_to(run).parts
+    return ", ".join([*stages, _caption(plot)])

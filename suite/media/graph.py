@@ -19,7 +19,7 @@ from suite.media.layout import Placed, Size, arrange, measure, wrap
 
 # Points of the texts, inches of the rest.
 _NODE_TEXT = 9.0
-_EDGE_TEXT = 7.0
+_EDGE_TEXT = 8.0
 _MARGIN = 0.25
 _HEADLINE = 0.38
 _LEGEND_ROW = 0.185
@@ -173,7 +173,7 @@ class _Scene:
             va="center",
             zorder=4,
             parse_math=False,
-            bbox={"boxstyle": "round,pad=0.12", "facecolor": style.PAPER, "edgecolor": "none", "alpha": 0.88},
+            bbox={"boxstyle": "round,pad=0.12", "facecolor": style.PAPER, "edgecolor": "none"},
         )
 
     def _loop(self, node: str, rank: int) -> np.ndarray:

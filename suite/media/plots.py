@@ -139,20 +139,20 @@ def to_bytes(figure: Figure, suffix: str = ".png") -> bytes:
     if suffix not in SUFFIXES:
         raise InputError(f"a picture cannot be written as {suffix or 'a file without ending'!r}; use .png or .svg")
     buffer = io.BytesIO()
-    metadata = {"Date": None} if suffix == ".svg" else {"Software": None}
+    metadata = {"Date": None} if suffix == ".svg" else {"Software": None, "Source": style.CHART}
     # Without a salt of its own, an SVG's identifiers are random.
     with rc_context({"svg.hashsalt": "suite"}):
-        figure.savefig(buffer, format=suffix[1:], dpi=150, metadata=metadata)
+        figure.savefig(buffer, format=suffix[1:], dpi=style.DPI, metadata=metadata)
     return buffer.getvalue()
 
 
 def _axes(title: str, x: str, y: str) -> tuple[Figure, Axes]:
-    figure = style.figure(7.2, 4.2)
+    figure = style.figure(5.6, 3.5)
     figure.set_layout_engine("constrained")
     axes = figure.add_subplot()
-    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=style.INK, parse_math=False)
-    axes.set_xlabel(x, color=style.INK, parse_math=False)
-    axes.set_ylabel(y, color=style.INK, parse_math=False)
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=style.INK, parse_math=False)
+    axes.set_xlabel(x, fontsize=9, color=style.INK, parse_math=False)
+    axes.set_ylabel(y, fontsize=9, color=style.INK, parse_math=False)
     axes.grid(color=style.GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(colors=style.INK, labelsize=9, length=0)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import html
+import io
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -15,6 +17,13 @@ from suite.files import write_text
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    Picture = Path | str | bytes | Figure
+
+LEAST_SCALE = 0.7
+"""How far a page shrinks a picture; one that is wider still is scrolled."""
+
+_NUMBER = re.compile(r"[-+−]?[\d,]*\.?\d+(e[-+]?\d+)?( ?%| ?(±|\+-) ?[\d,]*\.?\d+( ?%)?)?|nan|-?inf")
+_AUTO = ' dir="auto"'
 
 _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -25,92 +34,141 @@ _SIGNATURES = (
 )
 
 
-class Report:
-    """Sections of text, facts, tables and pictures, in the order they were added. Every text is escaped.
+class Part:
+    """Text, facts, tables and pictures, in the order they were added. Every text is escaped.
 
-    Methods return the report, so that calls chain:
-
-    >>> page = Report("Run 7").section("Result").facts({"F1": 0.71}).html()
-    >>> "<dt>F1</dt><dd>0.71</dd>" in page
-    True
+    Methods return the part, so that calls chain.
     """
 
-    def __init__(self, title: str, subtitle: str = "") -> None:
-        self.title = title
-        self.subtitle = subtitle
+    def __init__(self) -> None:
         self._parts: list[str] = []
 
     def section(self, heading: str) -> Self:
         """Begin a section."""
-        return self._add(f"<h2>{_escape(heading)}</h2>")
+        return self._add(f'<h2 dir="auto">{_escape(heading)}</h2>')
+
+    def heading(self, heading: str) -> Self:
+        """Begin a part of a section."""
+        return self._add(f'<h3 dir="auto">{_escape(heading)}</h3>')
 
     def text(self, text: str) -> Self:
         """Add paragraphs, parted by empty lines; single line breaks are kept."""
-        paragraphs = [part.strip("\n") for part in text.split("\n\n") if part.strip()]
-        return self._add("\n".join(f"<p>{_escape(part)}</p>" for part in paragraphs))
+        return self._add(_paragraphs(text))
 
     def code(self, text: str) -> Self:
         """Add text in a fixed-width font, as it stands."""
-        return self._add(f"<pre><code>{_escape(text)}</code></pre>")
+        return self._add(f'<pre tabindex="0"><code>{_escape(text)}</code></pre>')
 
     def facts(self, facts: Mapping[str, object]) -> Self:
         """Add a list of names and values."""
-        rows = "".join(f"<dt>{_escape(name)}</dt><dd>{_escape(_show(value))}</dd>" for name, value in facts.items())
+        rows = "".join(
+            f'<dt>{_escape(name)}</dt><dd dir="auto">{_escape(_show(value))}</dd>' for name, value in facts.items()
+        )
         return self._add(f"<dl>{rows}</dl>")
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[object]], caption: str = "") -> Self:
-        """Add a table; numbers are aligned right.
+        """Add a table, which scrolls by itself where it is wider than the page; columns of numbers are aligned right.
 
         Raises:
             ValueError: a row has another length than the header.
         """
-        head = "".join(f'<th scope="col">{_escape(name)}</th>' for name in header)
-        body = []
+        rows = list(rows)
         for row in rows:
             if len(row) != len(header):
                 raise ValueError(f"a row of {len(row)} cells in a table of {len(header)} columns: {row!r}")
-            body.append(f"<tr>{''.join(_cell(value) for value in row)}</tr>")
-        lines = "\n".join(body)
+        kinds = [' class="number"' if _is_numeric(row[place] for row in rows) else "" for place in range(len(header))]
+        head = "".join(f'<th scope="col"{kind}>{_escape(name)}</th>' for name, kind in zip(header, kinds, strict=True))
+        lines = "\n".join(
+            f"<tr>{''.join(_cell(value, kind) for value, kind in zip(row, kinds, strict=True))}</tr>" for row in rows
+        )
         title = f"<caption>{_escape(caption)}</caption>" if caption else ""
+        # Focusable, so that it can be scrolled without a mouse.
         return self._add(
-            f'<div class="scroll"><table>{title}<thead><tr>{head}</tr></thead>\n<tbody>{lines}</tbody></table></div>'
+            f'<div class="scroll" tabindex="0"><table>{title}<thead><tr>{head}</tr></thead>\n'
+            f"<tbody>{lines}</tbody></table></div>"
         )
 
-    def image(self, source: Path | str | bytes | Figure, caption: str = "") -> Self:
+    def image(self, source: Picture, caption: str = "", alt: str = "") -> Self:
         """Add a picture: a file (PNG, JPEG, GIF, WebP, SVG), its bytes, or a matplotlib figure.
+
+        Args:
+            caption: stands below it.
+            alt: says what is on it to those who do not see it; the caption by default.
 
         Raises:
             InputError: the file cannot be read or is not such a picture.
         """
-        return self._add(_figure(source, caption))
+        return self._add(_figure(source, caption, alt))
 
-    def gallery(self, pictures: Iterable[tuple[Path | str | bytes | Figure, str]]) -> Self:
+    def gallery(self, pictures: Iterable[tuple[Picture, str]]) -> Self:
         """Add pictures with their captions side by side."""
         return self._add(
             f'<div class="gallery">{"".join(_figure(source, caption) for source, caption in pictures)}</div>'
         )
 
-    def html(self) -> str:
-        """The whole page."""
-        subtitle = f'<p class="subtitle">{_escape(self.subtitle)}</p>' if self.subtitle else ""
-        body = "\n".join(self._parts)
-        return (
-            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            f"<title>{_escape(self.title)}</title>\n<style>\n{_style()}</style>\n</head>\n<body>\n"
-            f"<header><h1>{_escape(self.title)}</h1>{subtitle}</header>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+    def fold(self, summary: str, content: Part) -> Self:
+        """Add what a reader opens on demand; printing opens it."""
+        inside = "\n".join(content._parts)
+        return self._add(f"<details><summary>{_escape(summary)}</summary>\n{inside}\n</details>")
+
+    def feature(
+        self, heading: str, text: str, picture: Picture | None = None, *, above: str = "", alt: str = ""
+    ) -> Self:
+        """Begin a section with one thing worth knowing: a heading, a sentence or two, a picture beside them.
+
+        Args:
+            above: a few small words over the heading that say what it belongs to.
+            alt: see `image`; the heading by default.
+        """
+        over = f'<p class="above">{_escape(above)}</p>' if above else ""
+        shown = "" if picture is None else _figure(picture, alt=alt or heading)
+        return self._add(
+            f'<section class="feature"><div>{over}<h2 dir="auto">{_escape(heading)}</h2>\n{_paragraphs(text)}</div>'
+            f"{shown}</section>"
         )
 
-    def save(self, path: str | Path) -> Path:
-        """Write the page to `path`, all or nothing."""
-        return write_text(path, self.html())
+    def append(self, content: Part) -> Self:
+        """Add all that another part holds."""
+        self._parts += content._parts
+        return self
 
     def _add(self, part: str) -> Self:
         self._parts.append(part)
         return self
 
 
-def _style() -> str:
+class Report(Part):
+    """A part with a title that is a page of its own.
+
+    >>> page = Report("Run 7").section("Result").facts({"F1": 0.71}).html()
+    >>> '<dt>F1</dt><dd dir="auto">0.71</dd>' in page
+    True
+    """
+
+    def __init__(self, title: str, subtitle: str = "") -> None:
+        super().__init__()
+        self.title = title
+        self.subtitle = subtitle
+
+    def html(self) -> str:
+        """The whole page."""
+        subtitle = f'<p class="subtitle" dir="auto">{_escape(self.subtitle)}</p>' if self.subtitle else ""
+        body = "\n".join(self._parts)
+        return (
+            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+            f"<title>{_escape(self.title)}</title>\n<style>\n{stylesheet()}</style>\n</head>\n<body>\n"
+            f'<header><h1 dir="auto">{_escape(self.title)}</h1>{subtitle}</header>\n<main>\n{body}\n</main>\n'
+            "</body>\n</html>\n"
+        )
+
+    def save(self, path: str | Path) -> Path:
+        """Write the page to `path`, all or nothing."""
+        return write_text(path, self.html())
+
+
+def stylesheet() -> str:
+    """The style of every page, for those that are not made of parts."""
     return Path(__file__).with_name("report.css").read_text(encoding="utf-8")
 
 
@@ -131,20 +189,55 @@ def _show(value: object) -> str:
     return str(value)
 
 
-def _cell(value: object) -> str:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    opening = '<td class="number">' if number else "<td>"
-    return f"{opening}{_escape(_show(value))}</td>"
+def _paragraphs(text: str) -> str:
+    paragraphs = [part.strip("\n") for part in text.split("\n\n") if part.strip()]
+    return "\n".join(f'<p dir="auto">{_escape(part)}</p>' for part in paragraphs)
 
 
-def _figure(source: Path | str | bytes | Figure, caption: str) -> str:
+def _is_numeric(column: Iterable[object]) -> bool:
+    """Whether every cell that holds anything is a number or the text of one."""
+    cells = [value for value in column if value is not None and value not in ("", "-")]
+    return bool(cells) and all(
+        not isinstance(value, bool) and (isinstance(value, int | float) or bool(_NUMBER.fullmatch(str(value))))
+        for value in cells
+    )
+
+
+def _cell(value: object, kind: str) -> str:
+    return f"<td{kind or _AUTO}>{_escape(_show(value))}</td>"
+
+
+def _figure(source: Picture, caption: str = "", alt: str = "") -> str:
     data, kind = _picture(source)
-    note = f"<figcaption>{_escape(caption)}</figcaption>" if caption else ""
+    note = f'<figcaption dir="auto">{_escape(caption)}</figcaption>' if caption else ""
     encoded = base64.b64encode(data).decode("ascii")
-    return f'<figure><img src="data:{kind};base64,{encoded}" alt="{_escape(caption)}">{note}</figure>'
+    image = f'<img src="data:{kind};base64,{encoded}" alt="{_escape(alt or caption)}"{_size(data, kind)}>'
+    # A picture far wider than the page is shrunk as far as its texts stay readable, and scrolls then.
+    return f'<figure><div class="scroll" tabindex="0">{image}</div>{note}</figure>'
 
 
-def _picture(source: Path | str | bytes | Figure) -> tuple[bytes, str]:
+def _size(data: bytes, kind: str) -> str:
+    """Attributes of a picture: its size in CSS pixels, which keeps the page still while it loads, and its class."""
+    if kind == "image/svg+xml":
+        return ' class="chart"'
+    from PIL import Image, UnidentifiedImageError
+
+    from suite.media.style import CHART, DENSITY
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            width, height, chart = *image.size, image.info.get("Source") == CHART
+    except (UnidentifiedImageError, OSError, ValueError):
+        return ""
+    if chart:
+        width, height = round(width / DENSITY), round(height / DENSITY)
+    least = round(LEAST_SCALE * width)
+    return f' width="{width}" height="{height}" style="min-width: min({least}px, {width}px)"' + (
+        ' class="chart"' if chart else ""
+    )
+
+
+def _picture(source: Picture) -> tuple[bytes, str]:
     """The encoded picture and its media type, which is read from the bytes and not from the file's name."""
     if isinstance(source, bytes):
         data, name = source, "these bytes"

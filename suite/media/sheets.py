@@ -23,7 +23,7 @@ SIDE = 256
 SHEET = "contact_sheet.png"
 
 _GAP = 4
-_TEXT = 13
+_TEXT = 16
 
 
 def save_png(image: Image.Image | Pixels, path: Path, text: Mapping[str, str] | None = None) -> Path:
@@ -59,7 +59,7 @@ def wrapped(text: str, font: Font, width: float) -> list[str]:
 def caption(image: Pixels, text: str) -> Pixels:
     """The image with a line of text above it, shortened to its width."""
     width = image.shape[1]
-    size = max(11, width // 24)
+    size = max(16, width // 24)
     font, height = ImageFont.load_default(size), int(size * 1.7)
     canvas = Image.new("RGB", (width, image.shape[0] + height), "white")
     canvas.paste(Image.fromarray(image), (0, height))
@@ -70,7 +70,7 @@ def caption(image: Pixels, text: str) -> Pixels:
 
 def legend(names: Sequence[str], colors: Pixels, width: int) -> Pixels:
     """A strip of colour swatches with names, `width` pixels wide and as high as its lines need."""
-    size = max(11, width // 30)
+    size = max(15, width // 30)
     font, step, x = ImageFont.load_default(size), int(size * 1.6), 8
     lines: list[list[tuple[int, str, tuple[int, ...]]]] = [[]]
     for name, color in zip(names, colors, strict=True):
@@ -131,6 +131,7 @@ def grid(
     columns: Sequence[str] = (),
     title: str = "",
     side: int = SIDE,
+    text: int = _TEXT,
 ) -> Image.Image:
     """Pictures in rows, on white.
 
@@ -139,6 +140,7 @@ def grid(
         names: of the rows, written left of them. columns: names of the columns, written above.
         title: above all.
         side: longer side of a picture in pixels.
+        text: height of the names and the title in pixels.
 
     Raises:
         ValueError: there is no picture.
@@ -146,32 +148,32 @@ def grid(
     cells = [[cell(image, side) for image in row] for row in rows]
     if not any(cells):
         raise ValueError("a grid needs at least one picture")
-    font = ImageFont.load_default(_TEXT)
+    font = ImageFont.load_default(text)
     width = max(image.width for row in cells for image in row)
     height = max(image.height for row in cells for image in row)
     left = min(220, round(max((font.getlength(name) for name in names), default=-2 * _GAP) + 2 * _GAP))
-    top_title, top = (_TEXT + 12 if title else 0), (_TEXT + 8 if columns else 0)
+    top_title, top = (text + 12 if title else 0), (text + 8 if columns else 0)
     count = max(len(row) for row in cells)
     size = left + count * (width + _GAP) + _GAP, top_title + top + len(cells) * (height + _GAP) + _GAP
     canvas = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(canvas)
     if title:
-        text = shortened(title, font, canvas.width - 2 * _GAP)
-        pen.text((_GAP, top_title / 2), text, fill="black", font=font, anchor="lm")
-    for number, text in enumerate(columns):
+        heading = shortened(title, font, canvas.width - 2 * _GAP)
+        pen.text((_GAP, top_title / 2), heading, fill="black", font=font, anchor="lm")
+    for number, name in enumerate(columns):
         middle = left + _GAP + number * (width + _GAP) + width / 2
-        pen.text((middle, top_title + top / 2), shortened(text, font, width), fill="black", font=font, anchor="mm")
+        pen.text((middle, top_title + top / 2), shortened(name, font, width), fill="black", font=font, anchor="mm")
     for line, row in enumerate(cells):
         upper = top_title + top + _GAP + line * (height + _GAP)
         if line < len(names):
-            _row_name(pen, names[line], (_GAP, upper, left - _GAP, upper + height), font)
+            _row_name(pen, names[line], (_GAP, upper, left - _GAP, upper + height), font, text)
         for place, image in enumerate(row):
             canvas.paste(image, (left + _GAP + place * (width + _GAP), upper))
     return canvas
 
 
-def _row_name(pen: ImageDraw.ImageDraw, text: str, box: tuple[int, int, int, int], font: Font) -> None:
+def _row_name(pen: ImageDraw.ImageDraw, text: str, box: tuple[int, int, int, int], font: Font, size: int) -> None:
     """Text left of a row, broken into lines."""
     left, upper, right, lower = box
-    lines = wrapped(text, font, right - left)[: max(1, (lower - upper) // (_TEXT + 4))]
+    lines = wrapped(text, font, right - left)[: max(1, (lower - upper) // (size + 4))]
     pen.multiline_text((left, (upper + lower) / 2), "\n".join(lines), fill="black", font=font, anchor="lm")

@@ -15,6 +15,12 @@ MUTED = "#7b8794"
 GRID = "#e4e7eb"
 PAPER = "#ffffff"
 
+CHART = "chart"
+"""What a chart's PNG says in its `Source`: dark ink on white paper, which a dark page may turn round."""
+DENSITY = 2
+"""Pixels of a chart's picture a pixel of the page, so that it is sharp on screens of high density."""
+DPI = 100 * DENSITY
+
 # Hues that stay apart on white in print and for most colour-blind readers: Okabe-Ito, darkened where too pale for text.
 PALETTE = (
     "#0072b2",

@@ -30,6 +30,7 @@ from suite.training.compiling import Compiled
 from suite.training.ema import MovingAverage
 from suite.training.folder import Run, RunFolder, finished_run
 from suite.training.interruption import Interrupted, StopRequested, StopSignal, stop_signal
+from suite.training.labels import labels
 from suite.training.lightning_fixes import count_epochs, undisguised
 from suite.training.logs import JsonLines, TrainingLog, final_values
 from suite.training.module import AdapterModule
@@ -262,8 +263,10 @@ def _close(parts: _Parts, recipe: AdapterModule, run: RunFolder, label: str) -> 
     with atomic_folder(run.adapter, ADAPTER) as part:
         recipe.save_adapter(part)
     metrics = final_values(run.metrics) | (parts.best.metrics if parts.best else {})
-    write_report(run, metrics, title=label)
-    run.mark("finished", step=parts.trainer.global_step, metrics=metrics)
+    given = recipe.labels()
+    named = given | labels(metrics, given)
+    write_report(run, metrics, title=label, labels=named)
+    run.mark("finished", step=parts.trainer.global_step, metrics=metrics, labels=named)
 
 
 def _step_of(checkpoint: Path | None, run: RunFolder, config: TrainerConfig) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -127,12 +127,14 @@ class Run:
         adapter: the trained adapter.
         metrics: the last value of everything logged; with `monitor` the best validation's.
         report: the page that shows the run.
+        labels: names of the metrics for people.
     """
 
     folder: Path
     adapter: Path
     metrics: dict[str, float]
     report: Path | None
+    labels: dict[str, str] = field(default_factory=dict)
 
 
 def finished_run(run: RunFolder) -> Run:
@@ -147,7 +149,8 @@ def finished_run(run: RunFolder) -> Run:
             f"{run.state_file} to train it again"
         )
     report = run.report if run.report.is_file() else None
-    return Run(run.path, run.adapter, run.state().get("metrics", {}), report)
+    state = run.state()
+    return Run(run.path, run.adapter, state.get("metrics", {}), report, state.get("labels", {}))
 
 
 def fresh(parent: str | Path = "runs", name: str = "") -> RunFolder:

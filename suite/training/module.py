@@ -102,6 +102,13 @@ class AdapterModule(L.LightningModule):
         """Feed a validation batch to the metrics; by default `metrics.update(outputs.logits, outputs.target)`."""
         metrics.update(outputs.logits, outputs.target)
 
+    def labels(self) -> dict[str, str]:
+        """Names for people of what a run logs, e.g. `{"val/loss": "loss on held-out documents"}`.
+
+        Reports and plots show them; what is not named here has words made of its name (`suite.training.labels`).
+        """
+        return {}
+
     def extra(self) -> dict[str, Any]:
         """What prediction needs beside the weights, as JSON: goes into the saved adapter's `suite.json`."""
         return {}

@@ -2,49 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from suite.media import plots
-from suite.media.report import Report
+from suite.media.report import Part, Report
 from suite.training.folder import RunFolder
+from suite.training.labels import label
 from suite.training.logs import read_lines
 
+Series = dict[str, list[tuple[float, float]]]
+
+
+@dataclass(frozen=True)
+class Family:
+    """A plot of a run: its heading, its vertical axis and which logged values are drawn together."""
+
+    title: str
+    axis: str
+    belongs: Callable[[str], bool]
+
+
 FAMILIES = {
-    "loss": ("loss", lambda name: name.endswith("/loss")),
-    "validation": ("", lambda name: name.startswith("val/") and not name.endswith("/loss")),
-    "learning_rate": ("learning rate", lambda name: name == "lr"),
+    "loss": Family("Loss, in training and on held-out data", "loss", lambda name: name.endswith("/loss")),
+    "validation": Family(
+        "Scores on held-out data", "score", lambda name: name.startswith("val/") and not name.endswith("/loss")
+    ),
+    "learning_rate": Family("Learning rate", "learning rate", lambda name: name == "lr"),
 }
-"""Plots of a run: file name to the label of the axis and the values drawn together."""
+"""By the name of the plot's file, the one to look at first before the others."""
 
 
-def write_plots(run: RunFolder) -> list[Path]:
-    """Draw `plots/*.png` from `metrics.jsonl`; a family without values has no plot."""
-    lines = read_lines(run.metrics) if run.metrics.is_file() else []
+def write_plots(run: RunFolder, labels: Mapping[str, str]) -> list[Path]:
+    """Draw `plots/*.png` from `metrics.jsonl`; a family without values has no plot.
+
+    Args:
+        labels: names of values for people, where the recipe states some (`AdapterModule.labels`).
+    """
+    logged = _series(run)
     written = []
-    for family, (axis, belongs) in FAMILIES.items():
-        series: dict[str, list[tuple[float, float]]] = {}
-        for line in lines:
-            for name, value in line.items():
-                if belongs(name) and value is not None:
-                    series.setdefault(name, []).append((line["step"], value))
+    for name, family in FAMILIES.items():
+        series = {label(key, labels): points for key, points in logged.items() if family.belongs(key)}
         if series:
-            figure = plots.curves(series, title=family.replace("_", " "), y=axis)
-            written.append(plots.save(figure, run.plots / f"{family}.png"))
+            figure = plots.curves(series, title=family.title, x="optimiser steps", y=family.axis)
+            written.append(plots.save(figure, run.plots / f"{name}.png"))
     return written
 
 
-def add_run(report: Report, run: RunFolder, metrics: Mapping[str, float]) -> None:
-    """Add what a run gave to a report: its numbers and its plots."""
-    if metrics:
-        report.table(["value", "last"], [[name, f"{value:.6g}"] for name, value in sorted(metrics.items())])
-    report.gallery([(path, path.stem.replace("_", " ")) for path in write_plots(run)])
+def in_order(pictures: Iterable[Path]) -> list[Path]:
+    """Plots of a run in the order in which they are looked at."""
+    order = list(FAMILIES)
+    return sorted(pictures, key=lambda path: order.index(path.stem) if path.stem in order else len(order))
 
 
-def write_report(run: RunFolder, metrics: Mapping[str, float], *, title: str) -> Path:
+def add_values(part: Part, run: RunFolder, metrics: Mapping[str, float], labels: Mapping[str, str]) -> None:
+    """Add the table of what a run logged: each value's first and its result."""
+    if not metrics:
+        return
+    first = {name: points[0][1] for name, points in _series(run).items()}
+    # What was measured on held-out data is what a run is judged by.
+    names = sorted(metrics, key=lambda name: (not name.startswith("val/"), not name.startswith("train/"), name))
+    rows = [[label(name, labels), first.get(name), float(metrics[name])] for name in names]
+    part.table(["value", "first", "result"], rows)
+
+
+def add_run(report: Part, run: RunFolder, metrics: Mapping[str, float], labels: Mapping[str, str]) -> None:
+    """Add what a run gave to a report: its plots and its numbers."""
+    pictures = write_plots(run, labels)
+    main = [path for path in pictures if path.stem != "learning_rate"]
+    report.gallery([(path, "") for path in main])
+    add_values(report, run, metrics, labels)
+    if rest := [path for path in pictures if path not in main]:
+        report.fold("Learning rate", Part().gallery([(path, "") for path in rest]))
+
+
+def write_report(run: RunFolder, metrics: Mapping[str, float], *, title: str, labels: Mapping[str, str]) -> Path:
     """Write `plots/` and `report.html` of a run."""
-    report = Report(title, subtitle=run.path.name)
+    report = Report(title.capitalize(), subtitle=f"run {run.path.name}")
     report.section("Results")
-    add_run(report, run, metrics)
-    report.section("Configuration").code(run.config.read_text(encoding="utf-8"))
+    add_run(report, run, metrics, labels)
+    add_configuration(report, run)
     return report.save(run.report)
+
+
+def add_configuration(report: Part, run: RunFolder) -> None:
+    """Add what reproduces the run, folded."""
+    report.fold("Configuration", Part().code(run.config.read_text(encoding="utf-8")))
+
+
+def _series(run: RunFolder) -> Series:
+    """(step, value) of everything that was logged, by name."""
+    series: Series = {}
+    for line in read_lines(run.metrics) if run.metrics.is_file() else []:
+        for name, value in line.items():
+            if name not in ("step", "epoch") and value is not None:
+                series.setdefault(name, []).append((line["step"] or 0, value))
+    return series

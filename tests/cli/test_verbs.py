@@ -192,6 +192,12 @@ def test_a_demo_trains_the_domain_that_has_a_smoke_recipe(
     shown = suite("demo", "fake", "--train", "--json")
     assert shown.code == 0, shown.err
     assert [part["domain"] for part in shown.json()["domains"]] == ["fake (training)", "fake"]
+    page = Path(shown.json()["report"]).read_text()
+    opening, *details = page.split("<details>")
+    assert "accuracy on held-out samples" in page and "val/accuracy" not in page
+    # A line and a picture of each come first; the rest is folded.
+    assert "A curve." in opening and opening.count("<img") == 1
+    assert len(details) == 2 and details[1].partition("</details>")[0].count("<table>") == 1
 
 
 def test_a_demo_that_fails_does_not_take_the_report_down(suite: Command, monkeypatch: pytest.MonkeyPatch) -> None:

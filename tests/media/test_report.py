@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from suite.errors import InputError
-from suite.media import plots
-from suite.media.report import Report
+from suite.media import plots, sheets
+from suite.media.report import Part, Report
 
 VOID = {"meta", "img", "link", "br"}
 
@@ -20,11 +22,13 @@ class Checker(HTMLParser):
         self.open: list[str] = []
         self.text: list[str] = []
         self.sources: list[str] = []
+        self.alts: list[str | None] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag not in VOID:
             self.open.append(tag)
         self.sources += [value or "" for name, value in attrs if name in ("src", "href")]
+        self.alts += [dict(attrs).get("alt")] if tag == "img" else []
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -70,3 +74,48 @@ def test_what_is_no_picture_is_refused(source: str | bytes) -> None:
 def test_a_short_row_is_refused() -> None:
     with pytest.raises(ValueError, match="2 columns"):
         Report("r").table(["a", "b"], [[1]])
+
+
+def test_columns_of_numbers_are_right_aligned_with_their_headings() -> None:
+    rows = [["a", 1, "0.71 ± 0.02", "12 %", None], ["b", None, "-", "0.5", "0.3"], ["c", 2.5, "1,234.5", "-3e-05", ""]]
+    page = Report("r").table(["name", "count", "score", "share", "gap"], rows).html()
+    assert re.findall(r'<th scope="col"( class="number")?>', page) == ["", *[' class="number"'] * 4]
+    assert page.count('<td class="number">') == 12
+    mixed = Report("r").table(["name", "when"], [["a", 1], ["b", "after 2"]]).html()
+    assert 'class="number"' not in mixed
+
+
+def test_tables_and_pictures_wider_than_the_page_scroll_in_a_container_of_their_own(tmp_path: Path) -> None:
+    wide = sheets.save_png(np.zeros((10, 3000, 3), np.uint8), tmp_path / "wide.png")
+    page = Report("r").table(["a"] * 40, [["words that are long"] * 40]).image(wide, "a scan").html()
+    check(page)
+    assert page.count('<div class="scroll" tabindex="0"><table>') == 1
+    # Shrunk to no less than 70 %: texts stay readable, the rest is scrolled to.
+    assert re.search(r'<div class="scroll" tabindex="0"><img [^>]*min-width: min\(2100px', page)
+    assert ".scroll { max-width: 100%; overflow-x: auto; }" in page
+
+
+def test_a_chart_is_drawn_twice_as_fine_as_shown_and_turned_round_in_the_dark(tmp_path: Path) -> None:
+    chart = plots.save(plots.bars({"a": 1}), tmp_path / "chart.png")
+    photo = sheets.save_png(np.zeros((10, 20, 3), np.uint8), tmp_path / "photo.png")
+    page = Report("r").image(chart, "chart").image(photo, "photo").html()
+    assert 'width="560" height="350"' in page
+    assert page.count('class="chart"') == 1
+    assert 'width="20" height="10"' in page
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_details_are_folded_and_pictures_have_words_for_those_who_do_not_see_them() -> None:
+    picture = plots.bars({"a": 1})
+    details = Part().heading("more").text("a detail").image(picture, "below")
+    page = Report("r").feature("Fish", "A line.", picture, above="Sea", alt="a fish").fold("Details", details).html()
+    checker = check(page)
+    assert checker.alts == ["a fish", "below"]
+    [folded] = re.findall(r"<details>(.*?)</details>", page, re.DOTALL)
+    assert "a detail" in folded and "A line." not in folded
+    assert page.index("A line.") < page.index("<details>")
+
+
+def test_users_texts_run_in_their_own_direction() -> None:
+    page = Report("r").text("שלום").table(["text"], [["שלום"]]).facts({"text": "שלום"}).html()
+    assert page.count('dir="auto">שלום<') == 3

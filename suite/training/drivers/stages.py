@@ -16,7 +16,7 @@ from suite.media.report import Report
 from suite.training.driver import Fit
 from suite.training.folder import Run, RunFolder, finished_run, is_follower
 from suite.training.module import AdapterModule
-from suite.training.reporting import add_run
+from suite.training.reporting import add_configuration, add_run
 
 
 @dataclass(frozen=True)
@@ -67,16 +67,21 @@ class Stages:
         metrics = {
             f"{name}/{value}": number for name, result in results.items() for value, number in result.metrics.items()
         }
+        named = {
+            f"{name}/{value}": f"{name}: {words}"
+            for name, result in results.items()
+            for value, words in result.labels.items()
+        }
         self._report(folder, results)
-        folder.mark("finished", metrics=metrics)
+        folder.mark("finished", metrics=metrics, labels=named)
         return finished_run(folder)
 
     def _report(self, folder: RunFolder, results: Mapping[str, Run]) -> None:
-        report = Report("training", subtitle=folder.path.name)
+        report = Report("Training in stages", subtitle=f"run {folder.path.name}")
         for name, result in results.items():
-            report.section(name)
-            add_run(report, RunFolder(result.folder), result.metrics)
-        report.section("Configuration").code(folder.config.read_text(encoding="utf-8"))
+            report.section(name.capitalize())
+            add_run(report, RunFolder(result.folder), result.metrics, result.labels)
+        add_configuration(report, folder)
         report.save(folder.report)
 
 
