@@ -18,11 +18,12 @@ from suite.cli.quiet import quiet
 from suite.domain import discover
 from suite.errors import InputError
 
-_COMMANDS = {
+COMMANDS = {
     "adapters": "list, show, pull, push, verify, merge, convert, export and swap adapters",
     "methods": "every fine-tuning method, and what each can do",
     "doctor": "versions, devices, caches, system libraries, and what each extra lacks",
     "demo": "show every installed domain on its shipped adapter, in one report.html",
+    "new": "the skeleton of a domain or of a method, to start from",
 }
 
 # What a reader that goes away (`suite ... | head`) leaves behind is no failure of ours.
@@ -83,12 +84,12 @@ def dispatch(argv: Sequence[str]) -> Answer:
         return help_answer(_overview())
     if name in ("-V", "--version"):
         return Answer({"version": __version__}, f"suite {__version__}")
-    if name in _COMMANDS:
+    if name in COMMANDS:
         return _command(name, rest)
     found = discover()
     if name in found:
         return import_module("suite.cli.verbs").dispatch(found[name], rest)
-    near = get_close_matches(name, [*found, *_COMMANDS], n=1)
+    near = get_close_matches(name, [*found, *COMMANDS], n=1)
     raise InputError(f"no command or domain is called {name!r}; {_advice(near)}")
 
 
@@ -105,7 +106,7 @@ def _command(name: str, argv: Sequence[str]) -> Answer:
     verb, rest = (argv[0], argv[1:]) if argv else ("--help", ())
     if verb in ("-h", "--help"):
         lines = {verb: options.description(function).partition("\n")[0] for verb, function in verbs.items()}
-        return help_answer(table(f"suite {name} VERB [options]", _COMMANDS[name], {"verbs": lines}))
+        return help_answer(table(f"suite {name} VERB [options]", COMMANDS[name], {"verbs": lines}))
     if verb not in verbs:
         near = get_close_matches(verb, verbs, n=1) or list(verbs)
         raise InputError(f"suite {name} has no verb {verb!r}; there is {', '.join(near)}")
@@ -114,7 +115,7 @@ def _command(name: str, argv: Sequence[str]) -> Answer:
 
 def _overview() -> str:
     domains = {name: domain.title for name, domain in discover().items()}
-    groups = {"domains": domains, "commands": _COMMANDS}
+    groups = {"domains": domains, "commands": COMMANDS}
     text = table(
         "suite DOMAIN VERB [options]   or   suite COMMAND [options]", "Parameter-efficient fine-tuning.", groups
     )
