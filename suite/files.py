@@ -34,12 +34,14 @@ class Kind:
         record: the JSON file at its top that says we wrote it; gets the list of the folder's files under `files`.
         names: names, at any depth, of files that belong to it without being listed (earlier versions, other writers).
         marks: files any of which, at the top, says what the record does.
+        added: the record is none of the folder's own files, and is added to it.
     """
 
     what: str
     record: str
     names: frozenset[str] = frozenset()
     marks: frozenset[str] = frozenset()
+    added: bool = False
 
     def foreign(self, folder: Path) -> list[str]:
         """The files in `folder` that are no part of it, sorted; everything where nothing says that we wrote it."""
@@ -56,6 +58,8 @@ ADAPTER = Kind(
     names=frozenset({"suite.json", "adapter_config.json", "adapter_model.safetensors", "README.md"}),
     marks=frozenset({"adapter_config.json"}),
 )
+BASE = Kind("a base", ".suite.json", added=True)
+EXPORT = Kind("an export", ".suite.json", added=True)
 
 
 @contextmanager
@@ -158,9 +162,13 @@ def _listed(record: Path) -> list[str]:
 def _list_files(folder: Path, kind: Kind) -> None:
     """Enter into the record of a new folder what the folder holds, where that is not known without."""
     record = folder / kind.record
-    if not record.is_file() or not kind.foreign(folder):
+    if kind.added:
+        record.unlink(missing_ok=True)  # of what was copied
+        content: dict[str, Any] = {"holds": kind.what}
+    elif record.is_file() and kind.foreign(folder):
+        content = json.loads(record.read_text(encoding="utf-8"))
+    else:
         return
-    content = json.loads(record.read_text(encoding="utf-8"))
     content[FILES] = _held(folder)
     record.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 

@@ -74,6 +74,18 @@ def test_a_record_lists_what_no_name_tells(tmp_path: Path) -> None:
         pass
 
 
+def test_a_folder_that_tells_nothing_of_itself_gets_a_record(tmp_path: Path) -> None:
+    """Other programs' layouts, which have no file of ours: a second writing replaces the first, and nothing else."""
+    kind = Kind("an export", ".suite.json", added=True)
+    for content in ("first", "second"):
+        with atomic_folder(tmp_path / "a", kind) as part:
+            write_text(part / "step" / f"{content}.bin", content)
+    assert sorted(path.name for path in (tmp_path / "a").rglob("*.bin")) == ["second.bin"]
+    write_text(tmp_path / "a/step/notes.txt", "mine")
+    with pytest.raises(InputError, match=r"holds step/notes\.txt, which"), atomic_folder(tmp_path / "a", kind):
+        pass
+
+
 def test_a_file_that_a_user_adds_meanwhile_is_kept(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds notes\.txt"), atomic_folder(tmp_path / "a", ADAPTER) as part:
         write_text(part / "adapter_config.json", "{}")

@@ -6,6 +6,7 @@ Importing this package registers every method of ours with peft, so that peft, t
 from __future__ import annotations
 
 from suite.adapters.attach import MethodSpec, attach
+from suite.adapters.base_state import teach_peft
 from suite.adapters.context import context, enable_checkpointing, rows
 from suite.adapters.count import ParameterCount, count
 from suite.adapters.detach import detach
@@ -26,6 +27,7 @@ from suite.adapters.ties import materialise
 
 declare_peft_methods()
 import_all()
+teach_peft()
 
 __all__ = [
     "MethodInfo",

@@ -17,7 +17,7 @@ import regex
 from peft import PeftConfig
 from torch import nn
 
-from suite.adapters.handle import public_name
+from suite.adapters.handle import base_modules, base_of
 from suite.adapters.registry import one_line
 from suite.errors import InputError
 
@@ -103,7 +103,7 @@ def tame(config: PeftConfig, model: nn.Module, source: str) -> None:
         raise InputError(f"{source}: layer_replication rebuilds the base, which could not be taken back: not supported")
     if getattr(config, "init_lora_weights", None) in COSTLY:
         config.init_lora_weights = True
-    names = [public_name(model, name) for name, _ in model.named_modules() if name]
+    names = [name for name in base_modules(base_of(model)) if name]
     for field in WHOLE:
         pattern = getattr(config, field, None)
         if isinstance(pattern, str) and could_take_for_ever(pattern):

@@ -159,6 +159,9 @@ def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
     for key, kind, what in (("adapters", list, "a list"), ("base", dict, "an object"), ("domain", dict, "an object")):
         if not isinstance(manifest.get(key), kind):
             raise InputError(f"{file}: {key!r} is {manifest.get(key)!r}, not {what}")
+    for key in ("reference", "fingerprint", "class"):
+        if not isinstance(value := manifest["base"].get(key), str | None):
+            raise InputError(f"{file}: 'base' has a {key} that is {value!r}, not a string")
     groups = manifest["tie_groups"]
     if not isinstance(groups, list) or not all(isinstance(group, list) for group in groups):
         raise InputError(f"{file}: 'tie_groups' is {groups!r}, not a list of lists")

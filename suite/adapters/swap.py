@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import os
 from pathlib import Path
@@ -11,10 +12,11 @@ from peft.utils.other import get_pattern_key
 from torch import nn
 
 from suite.adapters.carriers.base import TunerLayer
+from suite.adapters.foreign import tame
 from suite.adapters.handle import Member, adapter_layers, adapters_on, check_unmerged, handle_of, public_name
 from suite.adapters.registry import method_info, method_name
 from suite.adapters.state import carrier_of, compare, load_saved_state, saved_state
-from suite.adapters.storage import check_base, member_parts, read_config, read_manifest, read_weights
+from suite.adapters.storage import CONFIG, check_base, member_parts, read_config, read_manifest, read_weights
 from suite.adapters.ties import tie
 from suite.errors import InputError
 
@@ -42,28 +44,37 @@ def swap(
     manifest = read_manifest(folder)
     check_base(model, manifest, folder, strict_base)
     parts = member_parts(folder, manifest)
-    configs = [read_config(part) for part in parts]
+    configs = [_tamed(read_config(part), model, part) for part in parts]
     states = [read_weights(part) for part in parts]
     if len(parts) != len(attachment.members):
         raise InputError(f"{folder} holds {len(parts)} methods, adapter {attachment.name!r} {len(attachment.members)}")
-    for member, config, state, part in zip(attachment.members, configs, states, parts, strict=True):
-        _check_config(carrier_of(model, member).peft_config[member.adapter], config, part)
+    for member, (as_written, config), state, part in zip(attachment.members, configs, states, parts, strict=True):
+        _check_config(carrier_of(model, member).peft_config[member.adapter], as_written, config, part)
         compare(saved_state(model, member), state, str(part))
-    for member, config, state, part in zip(attachment.members, configs, states, parts, strict=True):
+    for member, (_, config), state, part in zip(attachment.members, configs, states, parts, strict=True):
         _take_settings(model, member, config)
         load_saved_state(model, member, state, str(part))
     tie(model, attachment)
 
 
-def _check_config(current: PeftConfig, given: PeftConfig, part: Path) -> None:
+def _tamed(config: PeftConfig, model: nn.Module, part: Path) -> tuple[PeftConfig, PeftConfig]:
+    """A folder's config as it is written, and as it is taken."""
+    tamed = copy.copy(config)
+    tame(tamed, model, str(part / CONFIG))
+    return config, tamed
+
+
+def _check_config(current: PeftConfig, as_written: PeftConfig, given: PeftConfig, part: Path) -> None:
+    """Compare with the attached config, whose patterns may have been replaced when it was loaded, or not."""
     if type(current) is not type(given):
         raise InputError(f"{part} is of method {given.peft_type}, the attached adapter of {current.peft_type}")
     bookkeeping = {field.name for field in dataclasses.fields(PeftConfig)}
     free = PLACES | bookkeeping | set(method_info(method_name(current.peft_type)).live)
     for field in dataclasses.fields(current):
-        live = field.metadata.get("live") or field.metadata.get("strength")
-        if not live and field.name not in free and getattr(current, field.name) != getattr(given, field.name):
-            old, new = getattr(current, field.name), getattr(given, field.name)
+        if field.metadata.get("live") or field.metadata.get("strength") or field.name in free:
+            continue
+        old, new = getattr(current, field.name), getattr(as_written, field.name)
+        if old not in (new, getattr(given, field.name)):
             raise InputError(f"{part}: {field.name} is {new!r}, the attached adapter's is {old!r}: load it instead")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.errors import InputError
-from suite.files import atomic_file, atomic_folder, read_json
+from suite.files import EXPORT, atomic_file, atomic_folder, read_json
 from suite.hub import archives, converters, formats, ingest, references, weights
 from suite.hub.resolution import fetch, resolve
 
@@ -52,7 +52,7 @@ def export(
     source, target = resolve(reference, domain), Path(out)
     if exporter is not None:
         write = converters.function(exporter)
-        with atomic_folder(target) as temporary:
+        with atomic_folder(target, EXPORT) as temporary:
             write(source, temporary, **options)
     elif target.suffix == ".zip":
         with atomic_file(target) as temporary:

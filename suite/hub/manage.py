@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.errors import InputError
-from suite.files import ADAPTER, atomic_folder, read_json
+from suite.files import ADAPTER, BASE, atomic_folder, read_json
 from suite.hub import archives, checksums, formats, index, ingest, paths, references, weights
 from suite.hub.index import Entry, Kind
 from suite.hub.references import CatalogueName, HubRepository, LocalPath, Reference
@@ -69,7 +69,7 @@ def pull(reference: str, domain: str | None = None, *, kind: Kind = "adapter", o
     folder = resolve(reference, domain, kind=kind)
     if out is None:
         return folder
-    with atomic_folder(out, ADAPTER) as temporary:
+    with atomic_folder(out, ADAPTER if kind == "adapter" else BASE) as temporary:
         # The Hugging Face cache holds links: a copy to carry away needs the content.
         shutil.copytree(folder, temporary, dirs_exist_ok=True, symlinks=False)
     return Path(out)

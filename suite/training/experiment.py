@@ -46,6 +46,8 @@ def run(config: ExperimentConfig, run_dir: str | Path | None = None, resume: str
         Interrupted: the user stopped it; everything is saved.
     """
     folder = _folder(config, run_dir, resume)
+    if resume is None:
+        run_folders.check_ours(folder)
     with opened(folder):
         record = complete(config)
         if resume is not None:

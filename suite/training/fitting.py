@@ -82,12 +82,14 @@ def fit(
     else:
         run = RunFolder(Path(folder)) if folder is not None else run_folders.fresh()
     whole = RunFolder(Path(part_of)) if part_of is not None else run
+    check_replaceable(run.adapter, ADAPTER)  # now, not when the training is done
+    if resume is None and part_of is None:
+        run_folders.check_ours(run)
     with opened(run, whole.path):
         if resume is not None and not goes_on(run, config):
             return finished_run(run)
         if resume is None and not run_folders.is_follower():
             run_folders.check_unused(run)
-        check_replaceable(run.adapter, ADAPTER)  # now, not when the training is done
         checkpoint = run.checkpoint if resume is not None and run.checkpoint.is_file() else None
         step = _step_of(checkpoint, run, config)
         recipe.meet(config, data)

@@ -15,6 +15,7 @@ from suite.errors import InputError
 from suite.files import write_text
 
 Status = Literal["running", "interrupted", "finished"]
+LOCK = ".lock"
 _INHERITED = "SUITE_RUN_FOLDER"
 _ADVICE = "put back a copy of the file, or train anew in another folder"
 
@@ -114,8 +115,9 @@ class RunFolder:
 
     def start(self, record: dict[str, Any]) -> None:
         """Write down what the run is trained with, for people and for the next start, and that it is running."""
-        self.write_config(record)
+        # The state comes first: from then on the folder is known as a run's.
         self.mark("running", config=json.loads(json.dumps(record, default=str)))
+        self.write_config(record)
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,20 @@ def check_unused(folder: RunFolder) -> None:
     """
     if folder.state_file.is_file() and (folder.finished or folder.checkpoint.is_file()):
         raise InputError(f"{folder.path} already holds a run; resume it, or name another folder")
+
+
+def check_ours(folder: RunFolder) -> None:
+    """Refuse a new run in a folder with something in it that no run of ours has begun.
+
+    Raises:
+        InputError: there is something; names it.
+    """
+    if is_follower() or folder.state_file.is_file() or not folder.path.is_dir():
+        return
+    held = sorted(path.name for path in folder.path.iterdir() if path.name != LOCK)
+    if held:
+        more = f" and {len(held) - 1} more" if len(held) > 1 else ""
+        raise InputError(f"{folder.path} is no run folder and holds {held[0]}{more}; name another folder, or empty it")
 
 
 def latest_unfinished(parent: str | Path) -> RunFolder:

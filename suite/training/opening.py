@@ -12,9 +12,8 @@ from filelock import FileLock, Timeout
 
 from suite.errors import InputError
 from suite.files import sweep
-from suite.training.folder import RunFolder, is_follower, unfinished
+from suite.training.folder import LOCK, RunFolder, is_follower, unfinished
 
-LOCK = ".lock"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import lightning as L
 from suite.files import ADAPTER, atomic_folder
 from suite.training.checkpointing import check_finite
 from suite.training.module import AdapterModule
+
+_STEP = re.compile(r"step_(\d{6,})")
 
 
 class Snapshots(L.Callback):
@@ -38,5 +41,10 @@ class Snapshots(L.Callback):
         with atomic_folder(path, ADAPTER) as part:
             pl_module.save_adapter(part)
         if self.last is not None:
-            for old in sorted(self.folder.glob("step_*"))[: -self.last]:
+            for old in self._written()[: -self.last]:
                 shutil.rmtree(old)
+
+    def _written(self) -> list[Path]:
+        """What stands of the run's own, by step; a folder with a user's files in it is the user's."""
+        found = {int(match[1]): path for path in self.folder.iterdir() if (match := _STEP.fullmatch(path.name))}
+        return [path for _, path in sorted(found.items()) if path.is_dir() and not ADAPTER.foreign(path)]

@@ -103,6 +103,25 @@ def test_a_costly_pattern_means_the_same(edited):
     assert torch.equal(costly(x), plain(x))
 
 
+def test_a_pattern_that_is_swapped_in_is_matched_under_a_limit_too(edited):
+    started, x = time.perf_counter(), torch.ones(1, 8)
+    plain = adapters.load(Net(), edited(alpha_pattern={"fc2": 2, NAMES: 16}))
+    model = adapters.load(Net(), edited(target_modules=CATASTROPHE.removesuffix("_q")))
+    adapters.swap(model, edited(target_modules=CATASTROPHE, alpha_pattern={"(fc)+2": 2, "((fc)+1.*)+": 16}))
+    assert torch.equal(model(x), plain(x))
+    with pytest.raises(InputError, match=r"layers_pattern .* is too costly to match"):
+        adapters.swap(model, edited(layers_to_transform=[0], layers_pattern=[CATASTROPHE]))
+    assert torch.equal(model(x), plain(x))
+    adapters.swap(model, edited(alpha_pattern={CATASTROPHE: 2}))
+    assert time.perf_counter() - started < 5
+
+
+def test_an_adapter_whose_patterns_were_replaced_is_swapped_for_itself(edited):
+    folder = edited(rank_pattern={"((fc)+1.*)+": 4})
+    model = adapters.load(Net(), folder)
+    adapters.swap(model, folder)
+
+
 def test_no_decomposition_runs_for_weights_that_come_from_the_file(edited, monkeypatch):
     for start in ("orthogonal", "mica"):
         folder = edited(init_lora_weights=start)
@@ -147,6 +166,10 @@ def test_a_pickle_that_holds_no_named_tensors_is_refused(edited):
         ("adapters", ["."]),
         ("base", []),
         ("base", "tiny"),
+        ("base", {"reference": ["tiny"]}),
+        ("base", {"reference": 7}),
+        ("base", {"class": {}}),
+        ("base", {"fingerprint": [1]}),
         ("domain", [1]),
         ("tie_groups", 7),
         ("tie_groups", ["a"]),

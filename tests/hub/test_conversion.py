@@ -53,7 +53,12 @@ def test_a_release_becomes_an_adapter_and_back(tmp_path: Path, released: Path, o
     assert out == tmp_path / "mine" and hub.resolve(str(out)) == out
     assert hub.show(str(out))["parts"]["."] == {"method": "lora", "rank": 4, "tensors": 1, "parameters": 8}
     back = hub.export(str(out), tmp_path / "back", f"{official}:export")
-    assert torch.equal(weights.read(back / "official.pth")["net.A"], torch.ones(2, 4))
+    for _ in range(2):
+        assert torch.equal(weights.read(back / "official.pth")["net.A"], torch.ones(2, 4))
+        hub.export(str(out), back, f"{official}:export")
+    (back / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"holds notes\.txt"):
+        hub.export(str(out), back, f"{official}:export")
 
 
 def test_unknown_and_missing_keys_leave_nothing(tmp_path: Path, released: Path, official: str) -> None:

@@ -68,6 +68,18 @@ def test_showing_downloads_nothing(checkpoints: Path, write_adapter) -> None:
     assert hub.show("https://127.0.0.1:9/a.zip")["folder"] is None
 
 
+def test_a_copy_of_a_base_is_renewed_and_nothing_else(tmp_path: Path) -> None:
+    base, out = tmp_path / "base", tmp_path / "out"
+    (base / "unet").mkdir(parents=True)
+    (base / "unet" / "config.json").write_text("{}")
+    for _ in range(2):
+        assert hub.pull(str(base), kind="base", out=out) == out
+        assert hub.verify(str(out), kind="base")["files"] == hub.verify(str(base), kind="base")["files"]
+    (out / "unet" / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"holds unet/notes\.txt"):
+        hub.pull(str(base), kind="base", out=out)
+
+
 def test_verifying_reads_every_byte(checkpoints: Path, write_adapter) -> None:
     folder = write_adapter(checkpoints / "tiny" / "music" / "adapter")
     hub.record(folder, domain="music", licence="MIT")

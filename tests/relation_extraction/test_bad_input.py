@@ -140,6 +140,28 @@ def test_adapters_that_are_not_whole(home, tmp_path, capsys, spoil, message):
     assert message in said(capsys, *predicting(home, text, bundle))
 
 
+@pytest.mark.parametrize(
+    ("section", "value"),
+    [
+        ("domain", [1]),
+        ("domain", 3),
+        ("domain", {"protocol": 3}),
+        ("domain", {"protocol": "suite-v1/D_R_H_F_desc", "template": ["suite"]}),
+        ("domain", {"protocol": "suite-v1/D_R_H_F_desc", "template": "suite", "schema": 3}),
+        ("domain", {"protocol": "suite-v1/D_R_H_F_desc", "template": "suite", "protocol_templates": [1]}),
+        ("base", [1]),
+        ("base", "tiny"),
+        ("base", {"reference": 3}),
+    ],
+)
+def test_a_manifest_with_something_else_where_an_object_stands(home, tmp_path, capsys, section, value):
+    bundle = shutil.copytree(home / "bundle", tmp_path / "bundle")
+    manifest = json.loads((bundle / "suite.json").read_text())
+    (bundle / "suite.json").write_text(json.dumps(manifest | {section: value}))
+    text = write(tmp_path, "good.txt", "Ann met Bob.")
+    assert "suite.json" in said(capsys, *predicting(home, text, bundle))
+
+
 def test_adapters_of_another_base(home, tmp_path, capsys):
     llama(seed=9).save_pretrained(tmp_path / "other")
     tokenizer().save_pretrained(tmp_path / "other")

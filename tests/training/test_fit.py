@@ -141,6 +141,28 @@ def test_adapters_of_earlier_steps_are_kept(tmp_path: Path) -> None:
     adapters.load(tiny_llama(), kept[0])
 
 
+def test_only_what_the_run_wrote_is_taken_away_from_the_kept_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = ("step_best/notes.txt", "step_0", "step_000001/notes.txt", "step_000002.txt")
+    earlier = ("step_999999", "step_1000000")
+
+    def begin(self: Language) -> None:
+        steps = tmp_path / "run" / "steps"
+        for name in mine:
+            (steps / name).parent.mkdir(parents=True, exist_ok=True)
+            (steps / name).write_text("mine")
+        for name in earlier:
+            self.save_adapter(steps / name)
+
+    monkeypatch.setattr(Language, "on_train_start", begin, raising=False)
+    config = TrainerConfig(max_steps=3, limit_val_batches=0, keep_every=2, keep_last=2)
+    run = fit(Language(), Rows(), config, folder=tmp_path / "run")
+    steps = run.folder / "steps"
+    assert {name for name in mine if (steps / name).read_text() == "mine"} == set(mine)
+    assert {path.name for path in steps.iterdir() if (path / "suite.json").is_file()} == set(earlier)
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adafactor", "adamw8bit"])
 def test_other_optimisers_learn_and_resume_to_the_bit(tmp_path: Path, optimizer: str) -> None:
     if optimizer == "adamw8bit":

@@ -98,6 +98,23 @@ def test_fit_does_not_overwrite_a_run(finished: Path) -> None:
     assert (finished / "adapter" / "adapter_model.safetensors").stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "metrics.jsonl", "notes/thesis.tex", ".env"])
+def test_a_folder_with_files_of_the_users_is_no_run_folder(toys: Path, name: str) -> None:
+    file = toys / "mine" / name
+    file.parent.mkdir(parents=True)
+    file.write_text("two years of work")
+    for attempt in (
+        lambda: fit(Language(), Rows(), SHORT, folder=toys / "mine"),
+        lambda: run(ExperimentConfig("toys", trainer=SHORT), run_dir=toys / "mine"),
+        lambda: run(ExperimentConfig("toys", task="staged", trainer=SHORT), run_dir=toys / "mine"),
+    ):
+        with pytest.raises(InputError, match=f"{toys / 'mine'} .*holds {Path(name).parts[0]}") as caught:
+            attempt()
+        assert "\n" not in str(caught.value)
+    assert file.read_text() == "two years of work"
+    assert [path for path in (toys / "mine").rglob("*") if path.is_file()] == [file]
+
+
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", "3", '{"status": "done"}', '{"status": "finished", "metrics": [1]}']
 )

@@ -25,7 +25,7 @@ from domains.personalized_diffusion.official.forms import (
 )
 from domains.personalized_diffusion.official.naming import Names, filed
 from suite.errors import InputError
-from suite.files import ADAPTER, atomic_folder
+from suite.files import ADAPTER, EXPORT, atomic_folder
 from suite.hub import weights
 
 Form = Literal["kohya", "lokr", "lora", "lora-truncated", "diff", "peft", "official", "merged"]
@@ -183,7 +183,7 @@ def official_folder(changes: Changes, out: Path, found: stored.Stored, dtype: Dt
             part, name = cast("official.Component", component), filed(component, module)
             state[official.key_of(part, name, "down")] = plain.a.T.contiguous()
             state[official.key_of(part, name, "up")] = plain.b
-    with atomic_folder(out) as target:
+    with atomic_folder(out, EXPORT) as target:
         weights.write(
             _cast(state, dtype),
             target / DIFFUSERS_NAME,
@@ -220,7 +220,7 @@ def merged(given: Sequence[tuple[Path, float]], out: Path, base: str | Path | No
     state = adapters.merged_state(network)
     target.load_state_dict({key: state[key] for key in target.state_dict()})
     pipe = plain.pipeline().to(getattr(torch, dtype))
-    with atomic_folder(out) as folder:
+    with atomic_folder(out, EXPORT) as folder:
         pipe.save_pretrained(folder)
     numbers = sum(p.numel() for m in pipe.components.values() if isinstance(m, torch.nn.Module) for p in m.parameters())
     return Written(out, "merged", True, 0.0, 0, ("diffusers",), numbers)

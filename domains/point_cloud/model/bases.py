@@ -18,7 +18,7 @@ from domains.point_cloud.model.point_gpt import PointGPT
 from domains.point_cloud.model.point_m2ae import HierarchyConfig, PointM2AE
 from domains.point_cloud.model.point_mae import PointTransformer
 from suite.errors import InputError
-from suite.files import atomic_folder, read_json
+from suite.files import BASE, atomic_folder, read_json
 from suite.hub import weights
 
 BACKBONES: Mapping[str, type[nn.Module]] = {
@@ -71,7 +71,7 @@ def save_base(model: nn.Module, folder: str | Path, card: str = "", canonical: b
     own = {PointGPT: "point_gpt", PointM2AE: "point_m2ae"}
     kind = next((name for kind, name in own.items() if isinstance(model, kind)), "point_mae")
     state = {key: value for key, value in encoder.state_dict().items() if "cls_" not in key and ".suite_" not in key}
-    with atomic_folder(folder) as target:
+    with atomic_folder(folder, BASE) as target:
         config = model.config
         if canonical:
             fields = ("num_group", "group_size", "cls_dim")

@@ -44,12 +44,12 @@ def base(
     from domains.point_cloud import official
     from suite import hub
     from suite.errors import InputError
-    from suite.files import check_replaceable
+    from suite.files import BASE, check_replaceable
     from suite.hub import weights
 
     started = time.perf_counter()
     refused: list[str] = []
-    check_replaceable(out)
+    check_replaceable(out, BASE)
     if len(source) == 1 and source[0].suffix in RELEASED:
         if not source[0].is_file():
             raise InputError(f"{source[0]} is no file; give a released pre-training file")
@@ -89,6 +89,7 @@ def _pretrained(source: list[Path], out: Path, shape: dict[str, int], *, points:
     from domains.point_cloud.model.pretraining import Schedule, pretrain
     from domains.point_cloud.output import reconstruction
     from suite.errors import InputError
+    from suite.files import BASE, atomic_folder
     from suite.media.sheets import save_png
 
     clouds, refused = [], []
@@ -112,6 +113,7 @@ def _pretrained(source: list[Path], out: Path, shape: dict[str, int], *, points:
         f"Pre-trained by masked reconstruction on {len(clouds)} clouds for {schedule['steps']} steps with "
         f"`suite point_cloud base`.\n\n![Clouds, what the model was shown, and what it made of that]({PICTURE})\n"
     )
-    save_base(net, out, card)
-    save_png(reconstruction.picture(net, stacked[:4, :points]), out / PICTURE)
+    with atomic_folder(out, BASE) as folder:
+        save_base(net, folder, card)
+        save_png(reconstruction.picture(net, stacked[:4, :points]), folder / PICTURE)
     return refused

@@ -186,11 +186,11 @@ def _missing(root: Path, step: str, tried: Path) -> str:
 
 
 def _described(root: Path, layout: Layout, parts: Mapping[str, Path]) -> Bundle:
-    manifest = read_json(root / MANIFEST, "restore the file") if (root / MANIFEST).is_file() else {}
-    settings = manifest.get("domain") or {}
-    base = (manifest.get("base") or {}).get("reference")
+    stated = adapters.read_manifest(root) if (root / MANIFEST).is_file() else {"domain": {}, "base": {}}
+    settings, base = stated["domain"], stated["base"].get("reference")
     if settings.get("protocol"):
-        known = (manifest.get("base") or {}).get("fingerprint") is not None
+        Manifest.from_dict(settings, str(root / MANIFEST))  # refused now, not when it is first asked for
+        known = stated["base"].get("fingerprint") is not None
         return Bundle(root, layout, parts, base, settings, official=not known and _is_official(settings["protocol"]))
     trained_on = {str(read_config(part).get("base_model_name_or_path") or "") for part in parts.values()} - {""}
     if len(trained_on) > 1:

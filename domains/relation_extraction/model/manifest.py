@@ -14,6 +14,15 @@ from domains.relation_extraction.model.templates import Templates
 from domains.relation_extraction.model.wording import Wording
 from suite.errors import InputError
 
+_KINDS: Mapping[str, tuple[Any, str]] = {
+    "protocol": (str, "a name"),
+    "template": (str | None, "a name"),
+    "layout": (str | None, "a name"),
+    "pretokenize": (str, "a name"),
+    "schema": (str | dict, "a name or an object"),
+    "protocol_templates": (dict | None, "an object"),
+}
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -35,17 +44,24 @@ class Manifest:
     templates: Templates | None = None
 
     @classmethod
-    def from_dict(cls, section: Mapping[str, Any]) -> Manifest:
+    def from_dict(cls, section: Mapping[str, Any], where: str = "the adapter") -> Manifest:
         """From the section, or from what stands for it in AutoRE's own folders.
 
+        Args:
+            where: it stands, for messages.
+
         Raises:
-            InputError: its schema is malformed or not known.
+            InputError: something else stands where a name or an object belongs, or its schema is malformed or not
+                known.
         """
+        for key, (kind, what) in _KINDS.items():
+            if key in section and not isinstance(section[key], kind):
+                raise InputError(f"{where}: {key!r} of 'domain' is {section[key]!r}, not {what}; restore the file")
         schema = section.get("schema", "redocred")
         return cls(
             section["protocol"],
             section.get("template"),
-            Schema.load(schema) if isinstance(schema, str) else Schema.from_dict(schema),
+            Schema.load(schema) if isinstance(schema, str) else Schema.from_dict(schema, where=where),
             section.get("layout"),
             section.get("pretokenize", "docred"),
             section.get("protocol_templates"),
