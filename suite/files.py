@@ -3,6 +3,7 @@ small files of somebody else's so that none of them holds the program up."""
 
 from __future__ import annotations
 
+import codecs
 import errno
 import json
 import os
@@ -11,7 +12,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -210,8 +211,11 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
-def read_text(path: str | os.PathLike[str], *, encoding: str = "utf-8", most: int = MOST_BYTES) -> str:
+def read_text(path: str | os.PathLike[str], *, encoding: str | None = "utf-8", most: int = MOST_BYTES) -> str:
     """The text of a small file that somebody names or sends along: a configuration, a list, a table.
+
+    Args:
+        encoding: of the file; None: what it looks like (`decoded`), for what people write in editors of their own.
 
     Raises:
         InputError: it is a pipe, a device or a socket, which may never end, or larger than such files are.
@@ -221,11 +225,30 @@ def read_text(path: str | os.PathLike[str], *, encoding: str = "utf-8", most: in
     status = path.stat()
     if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
         raise InputError(f"{path} is a pipe or a device; give a regular file")
-    with path.open(encoding=encoding) as file:
-        text = "" if status.st_size > most else file.read(most + 1)  # what /proc holds has no size before it is read
+    with path.open("rb") if encoding is None else path.open(encoding=encoding) as file:
+        # What /proc holds has no size before it is read.
+        found = "" if status.st_size > most else file.read(most + 1)
+    text = found if isinstance(found, str) else decoded(found)
     if status.st_size > most or len(text) > most:
         raise InputError(f"{path} has more than {most / 2**20:,.0f} MiB, which no file of its kind has; check the path")
     return text
+
+
+def decoded(content: bytes) -> str:
+    """Text as editors on any system save it: by its byte-order mark, else UTF-16, UTF-8 or Windows-1252.
+
+    The mark is left out, and lines end in a line feed alone.
+    """
+    marks = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+    marked = next((encoding for mark, encoding in marks.items() if content.startswith(mark)), None)
+    # In UTF-16, letters of Latin scripts have a zero in their upper half, and no other text has zeros.
+    halves = {"utf-16-le": content[1::2], "utf-16-be": content[::2]}
+    wide = [name for name, upper in halves.items() if upper.count(0) > len(content) // 5]
+    for encoding in (marked, *wide, "utf-8", "cp1252"):
+        if encoding is not None:
+            with suppress(UnicodeDecodeError):
+                return content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+    return content.decode("latin-1")
 
 
 def read_json(path: str | os.PathLike[str], remedy: str = "") -> dict[str, Any]:

@@ -21,6 +21,8 @@ from suite.training.randomness import derive
 Size = tuple[int, int]
 """Width and height in pixels."""
 Cropping = Literal["center", "random"]
+UNIT = 8
+"""Pixels to a latent of every base here: no side is cut finer."""
 
 
 def bucket_sizes(
@@ -57,14 +59,20 @@ def choose(size: Size, sizes: Sequence[Size], *, upscale: bool = True, step: int
     Args:
         size: of the picture.
         sizes: the buckets.
-        upscale: enlarge a picture that is smaller than every bucket; otherwise it gets one of its own, its own size cut
-            down to multiples of `step`.
+        upscale: enlarge a picture that is smaller than every bucket; otherwise it gets one of its own: its own size,
+            shrunk to the pixels of the largest bucket and cut down to multiples of `step`, a side shorter than that to
+            multiples of `UNIT`.
         step: of the sides.
     """
     ratio = math.log(size[0] / size[1])
     covered = [s for s in sizes if s[0] <= size[0] and s[1] <= size[1]]
     if not upscale and not covered:
-        return (max(step, size[0] // step * step), max(step, size[1] // step * step))
+        most = max(width * height for width, height in sizes)
+        scale = min(1.0, math.sqrt(most / (size[0] * size[1])))
+        width, height = (
+            max(UNIT, kept // step * step or kept // UNIT * UNIT) for kept in (int(side * scale) for side in size)
+        )
+        return width, height
     return min(
         sizes if upscale else covered, key=lambda s: (round(abs(math.log(s[0] / s[1]) - ratio), 6), -s[0] * s[1])
     )

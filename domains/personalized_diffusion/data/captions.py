@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import random
 import re
@@ -11,10 +13,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from suite.errors import InputError
+from suite.files import read_text
 
 CaptionSource = Literal["auto", "trigger", "files", "filename"]
 SIDECARS = (".txt", ".caption")
-TABLE = "metadata.jsonl"
+TABLES = ("metadata.jsonl", "metadata.csv")
+MOST_REPEATS = 1000
+"""A larger number in front of a folder's name is a date or a year."""
 _KOHYA = re.compile(r"(\d+)_(.+)")
 
 
@@ -86,33 +91,38 @@ def _fill(template: str, token: str, noun: str) -> str:
 def kohya_folder(folder: Path) -> tuple[int, str] | None:
     """Repeats and caption of a folder named as kohya's scripts want it, e.g. `10_sks dog`."""
     found = _KOHYA.fullmatch(folder.name)
-    return (int(found[1]), found[2].strip()) if found else None
+    if found is None or not 1 <= int(found[1]) <= MOST_REPEATS:
+        return None
+    return int(found[1]), found[2].strip()
 
 
-def captions_of(paths: Sequence[Path], trigger: Trigger, source: CaptionSource = "auto") -> list[str]:
+def captions_of(
+    paths: Sequence[Path], trigger: Trigger, source: CaptionSource = "auto", *, folder_says: bool = True
+) -> list[str]:
     """The caption of each photo, the trigger in it.
 
     Args:
         paths: the photos, of one folder.
         trigger: what calls the subject.
         source: `trigger` says the instance prompt of all; `files` wants a caption beside each photo (`.txt`,
-            `.caption`, or a line of `metadata.jsonl`); `filename` reads it from the name; `auto` takes what lies beside
-            a photo, then a kohya folder's name, then the instance prompt.
+            `.caption`, or a row of `metadata.jsonl` or `metadata.csv`); `filename` reads it from the name; `auto` takes
+            what lies beside a photo, then a kohya folder's name, then the instance prompt.
+        folder_says: the folder is one of kohya's, if it is named so.
 
     Raises:
-        InputError: `files` is asked for and a photo has none, or `metadata.jsonl` is damaged.
+        InputError: `files` is asked for and a photo has none, or a table is damaged.
     """
     if source == "trigger":
         return [trigger.prompt] * len(paths)
     if source == "filename":
         return [trigger.insert(_words_of(path.stem)) for path in paths]
-    tables = {folder: _table(folder / TABLE) for folder in {path.parent for path in paths}}
+    tables = {folder: _tables(folder) for folder in {path.parent for path in paths}}
     captions = []
     for path in paths:
         said = _beside(path, tables[path.parent])
         if said is None and source == "files":
             raise InputError(f"{path.name} has no caption; put {path.stem}.txt beside it, or use data.captions=trigger")
-        named = kohya_folder(path.parent)
+        named = kohya_folder(path.parent) if folder_says else None
         if said is None and named:
             said = named[1]
         captions.append(trigger.prompt if said is None else trigger.insert(said))
@@ -123,16 +133,23 @@ def _beside(path: Path, table: Mapping[str, str]) -> str | None:
     for suffix in SIDECARS:
         sidecar = path.with_suffix(suffix)
         if sidecar.is_file():
-            return " ".join(sidecar.read_text(encoding="utf-8", errors="replace").split())
+            return " ".join(read_text(sidecar, encoding=None).split())
     return table.get(path.name)
 
 
-def _table(path: Path) -> dict[str, str]:
-    """Captions by file name from `metadata.jsonl` as the datasets library lays image folders out."""
-    if not path.is_file():
-        return {}
+def _tables(folder: Path) -> dict[str, str]:
+    """Captions by file name from the tables that the datasets library lays beside the images of a folder."""
     found: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+    for name in TABLES:
+        path = folder / name
+        if path.is_file():
+            rows = _csv_rows(path) if path.suffix == ".csv" else _json_rows(path)
+            found |= {Path(file).name: " ".join(said.split()) for file, said in rows}
+    return found
+
+
+def _json_rows(path: Path) -> Iterator[tuple[str, str]]:
+    for number, line in enumerate(read_text(path, encoding=None).split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -141,8 +158,17 @@ def _table(path: Path) -> dict[str, str]:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path}, line {number}: expected a JSON object with file_name and text") from error
         if isinstance(name, str) and isinstance(said, str):
-            found[Path(name).name] = " ".join(said.split())
-    return found
+            yield name, said
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[str, str]]:
+    rows = csv.DictReader(io.StringIO(read_text(path, encoding=None), newline=""))
+    said = next((name for name in ("text", "caption", "prompt") if name in (rows.fieldnames or ())), None)
+    if said is None or "file_name" not in (rows.fieldnames or ()):
+        raise InputError(f"{path}, line 1: expected a heading with file_name and text, separated by commas")
+    for row in rows:
+        if row["file_name"] and row[said]:
+            yield row["file_name"], row[said]
 
 
 def _words_of(stem: str) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
 
 import torch
@@ -18,6 +20,7 @@ from suite import adapters
 from suite.errors import InputError
 from suite.files import atomic_file
 from suite.hub import paths
+from suite.prediction.loop import batches
 
 AT_ONCE = 4
 """Pictures drawn side by side."""
@@ -53,10 +56,13 @@ class ClassImages:
         prompt = self.prompt_of(trigger)
         folder = self._home(base, prompt, side, seed)
         folder.mkdir(parents=True, exist_ok=True)
-        present = [path for path in folder.iterdir() if path.suffix.lower() in photos.SUFFIXES]
-        if len(present) < self.count:
-            print(f"data: drawing {self.count - len(present)} class images: {prompt!r}", file=sys.stderr, flush=True)
-            self._draw(base, prompt, folder, range(len(present), self.count), side, seed)
+        missing = self.count - len(photos.photo_files(folder))
+        if missing > 0:
+            print(f"data: drawing {missing} class images: {prompt!r}", file=sys.stderr, flush=True)
+            # A number is taken whatever the suffix: what is there already is the user's.
+            taken = {path.stem for path in folder.iterdir()}
+            free = (number for number in count() if f"{number:05}" not in taken)
+            self._draw(base, prompt, folder, list(islice(free, missing)), side, seed)
         return photos.list_photos(folder)[: self.count]
 
     def _home(self, base: Base, prompt: str, side: int, seed: int) -> Path:
@@ -67,10 +73,9 @@ class ClassImages:
         name = hashlib.sha256(key.encode()).hexdigest()[:16]
         return paths.cache() / "personalized_diffusion" / f"class-{name}"
 
-    def _draw(self, base: Base, prompt: str, folder: Path, numbers: range, side: int, seed: int) -> None:
+    def _draw(self, base: Base, prompt: str, folder: Path, numbers: Sequence[int], side: int, seed: int) -> None:
         with adapters.disabled(base.unet), torch.no_grad():
-            for start in range(numbers.start, numbers.stop, AT_ONCE):
-                chosen = range(start, min(start + AT_ONCE, numbers.stop))
+            for chosen in batches(numbers, AT_ONCE):
                 # A seed for each picture, so that a picture does not depend on which others were missing.
                 generators = [torch.Generator().manual_seed((seed << 20) + number) for number in chosen]
                 drawn = base.pipeline()(

@@ -57,7 +57,7 @@ class PhotoData(L.LightningDataModule):
         bucket_step: sides of buckets are its multiples.
         bucket_shortest: smallest side; half the resolution by default.
         bucket_longest: largest side; twice the resolution by default.
-        upscale: enlarge photos smaller than their bucket; otherwise they get a smaller bucket.
+        upscale: enlarge photos smaller than their bucket; otherwise they get a smaller bucket (with `bucketing` alone).
         crop: `center`, or `random` as the official code does, which latents cannot be cached for.
         flip: mirror half of the pictures.
         alpha: what stands behind transparent pixels: `white`, or `official` (whatever colour lies under them).
@@ -126,6 +126,8 @@ class PhotoData(L.LightningDataModule):
         self._told = False
         if repeats < 1 or batch_size < 1:
             raise InputError("data.repeats and data.batch_size are at least 1")
+        if not upscale and not bucketing:
+            raise InputError("data.upscale: false gives small photos buckets of their own; set data.bucketing: true")
 
     def bind(self, base: Base, seed: int) -> None:
         """Say on which base the pictures are trained; the recipe does so before training."""
@@ -157,8 +159,11 @@ class PhotoData(L.LightningDataModule):
         shots: list[Shot] = []
         for folder in photo_folders(source):
             found = photos.list_photos(folder, self.unreadable)
-            said = captions_of([photo.path for photo in found], self.trigger, self.caption_source)
-            named = kohya_folder(folder)
+            # The folder that was given is no folder of kohya's, however it is called.
+            below = folder != Path(source).expanduser()
+            paths = [photo.path for photo in found]
+            said = captions_of(paths, self.trigger, self.caption_source, folder_says=below)
+            named = kohya_folder(folder) if below else None
             repeats = self.repeats * (named[0] if named else 1)
             for photo, caption in zip(found, said, strict=True):
                 bucket = self._bucket(photo.size, sizes)
@@ -180,7 +185,7 @@ class PhotoData(L.LightningDataModule):
 
     def _tell(self, base: Base) -> None:
         shots = self.shots["train"]
-        lines = list(photos.notices([shot.photo for shot in shots], self.side))
+        lines = list(photos.notices([shot.photo for shot in shots], self.side, upscale=self.upscale))
         if self.bucketing:
             lines.append(f"buckets: {buckets.histogram([shot.bucket for shot in shots])}")
         lines.append(f"{len(shots)} photos, e.g. {shots[0].caption!r}")

@@ -73,7 +73,7 @@ def read_protocol(path: str | Path) -> Protocol:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such prompts file; it is prompts_and_classes.txt of github.com/google/dreambooth")
-    return parse_protocol(read_text(path, encoding="utf-8-sig"), str(path))
+    return parse_protocol(read_text(path, encoding=None), str(path))
 
 
 def parse_protocol(text: str, where: str) -> Protocol:

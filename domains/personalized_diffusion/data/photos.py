@@ -18,8 +18,14 @@ from torch import Tensor
 
 from suite.errors import InputError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif")
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff"),
+    *(".heic", ".heif"),
+)
+_BESIDE = (".txt", ".caption", ".jsonl", ".csv", ".md", "")
+"""Of files that lie beside photos and are none: captions, tables, credits."""
 _PHONES = (".heic", ".heif")
+_LISTED = 5
 MAX_PIXELS = 200_000_000
 """Larger pictures are refused before they are decoded: they are bombs, or no photos."""
 
@@ -68,7 +74,10 @@ def open_photo(path: str | Path, alpha: Alpha = "white") -> Image.Image:
         raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: damaged or no picture ({str(error).splitlines()[0]})") from error
-    return flatten(ImageOps.exif_transpose(image), alpha)
+    try:
+        return flatten(ImageOps.exif_transpose(image), alpha)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def _read_heif(path: Path) -> None:
@@ -85,7 +94,13 @@ def _read_heif(path: Path) -> None:
 
 
 def flatten(image: Image.Image, alpha: Alpha = "white") -> Image.Image:
-    """The picture in RGB, its transparency resolved."""
+    """The picture in RGB, its transparency resolved.
+
+    Raises:
+        ValueError: its numbers are no greys of a known range.
+    """
+    if image.mode.startswith(("I", "F")):
+        return _eight_bits(image)
     if alpha == "white" and (image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info):
         layers = image.convert("RGBA")
         canvas = Image.new("RGBA", layers.size, "white")
@@ -93,8 +108,42 @@ def flatten(image: Image.Image, alpha: Alpha = "white") -> Image.Image:
     return image.convert("RGB")
 
 
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Greys of 16 or 32 bits, or floating point, in RGB; pillow's own conversion cuts them off at 255.
+
+    Floating point is from 0 to 1; whole numbers beyond 8 bits are 16 bits wide, unless they do not fit in those.
+    """
+    values = np.asarray(image, dtype=np.float64)  # (height, width)
+    if not np.isfinite(values).all() or values.min() < 0:
+        raise ValueError("it holds negative numbers, NaN or Inf, which are no greys; save it with 8 or 16 bits")
+    tops = [1.0, 255.0] if image.mode == "F" else [] if image.mode.startswith("I;16") else [255.0]
+    most = next((top for top in (*tops, 65535.0, 2.0**31 - 1, 2.0**32 - 1) if values.max() <= top), None)
+    if most is None:
+        raise ValueError(f"its greys go up to {values.max():g}, which is no known range; save it with 8 or 16 bits")
+    return Image.fromarray((values * (255 / most)).round().astype(np.uint8)).convert("RGB")
+
+
+def photo_files(folder: Path) -> list[Path]:
+    """The files of a folder that are photos by their names, sorted; hidden ones, as macOS leaves them, are none."""
+    return sorted(path for path in _seen(folder) if path.is_file() and path.suffix.lower() in SUFFIXES)
+
+
+def left_out(folder: Path) -> list[str]:
+    """Names of what lies in a folder of photos, is none, and may have been meant as one: films, raw files, folders."""
+    photos = set(photo_files(folder))
+    return [
+        f"{path.name}/" if path.is_dir() else path.name
+        for path in sorted(_seen(folder))
+        if path not in photos and (path.is_dir() or path.suffix.lower() not in _BESIDE)
+    ]
+
+
+def _seen(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.iterdir() if not path.name.startswith("."))
+
+
 def list_photos(folder: str | Path, unreadable: Literal["fail", "skip"] = "fail") -> list[Photo]:
-    """The photos of a folder, sorted by name; other files and folders are left out.
+    """The photos of a folder, sorted by name; what else may have been meant is told on standard error.
 
     Args:
         folder: where they are.
@@ -106,9 +155,13 @@ def list_photos(folder: str | Path, unreadable: Literal["fail", "skip"] = "fail"
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of photos")
-    paths = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in SUFFIXES)
+    paths, others = photo_files(folder), left_out(folder)
     if not paths:
-        raise InputError(f"{folder}: no photos in it (looked for {' '.join(SUFFIXES)})")
+        holds = f"; it holds {', '.join(others[:_LISTED])}" if others else ""
+        raise InputError(f"{folder}: no photos in it (looked for {' '.join(SUFFIXES)}){holds}")
+    if others:
+        more = f" and {len(others) - _LISTED} more" if len(others) > _LISTED else ""
+        print(f"data: left out of {folder}: {', '.join(others[:_LISTED])}{more}", file=sys.stderr, flush=True)
     photos = []
     for path in paths:
         try:
@@ -122,7 +175,7 @@ def list_photos(folder: str | Path, unreadable: Literal["fail", "skip"] = "fail"
     return photos
 
 
-def notices(photos: list[Photo], resolution: int) -> Iterator[str]:
+def notices(photos: list[Photo], resolution: int, *, upscale: bool = True) -> Iterator[str]:
     """What a user should know about the folder before training on it."""
     if len(photos) < 2:
         yield f"only {len(photos)} photo: poses will not vary; 3 to 6 are better"
@@ -131,7 +184,7 @@ def notices(photos: list[Photo], resolution: int) -> Iterator[str]:
         if photo.digest in seen:
             yield f"{photo.path.name} is the same file as {seen[photo.digest].name}"
         seen.setdefault(photo.digest, photo.path)
-        if min(photo.size) < resolution:
+        if upscale and min(photo.size) < resolution:
             yield f"{photo.path.name} is {photo.size[0]} x {photo.size[1]}: it is enlarged to {resolution}"
 
 

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from domains.personalized_diffusion.data import dreambooth as protocol
+from domains.personalized_diffusion.data import dreambooth
 from suite.errors import InputError
 from suite.files import read_text
 from suite.prediction.inputs import STDIN, Names, slug
 
+_TEXTS = (".txt", ".csv", ".jsonl", ".md")
+"""Files that are text whatever their encoding."""
 MOST_PIXELS = 4096 * 4096
 
 
@@ -84,12 +86,14 @@ def _text(one: str | Path) -> str:
     try:
         return read_text(path, encoding="utf-8-sig")
     except UnicodeDecodeError as error:
+        if path.suffix.lower() in _TEXTS:
+            return read_text(path, encoding=None)
         raise InputError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
 
 
 def _of_text(text: str, name: str, trigger: Trigger, subject: str | None) -> Iterator[Prompt]:
-    if protocol.is_protocol(text):
-        yield from _of_protocol(protocol.parse_protocol(text, name), name, trigger, subject)
+    if dreambooth.is_protocol(text):
+        yield from _of_protocol(dreambooth.parse_protocol(text, name), name, trigger, subject)
         return
     count = 0
     for number, line in enumerate(text.split("\n"), 1):
@@ -106,7 +110,7 @@ def _of_text(text: str, name: str, trigger: Trigger, subject: str | None) -> Ite
         raise InputError(f"{name}: no prompt in it; write one a line")
 
 
-def _of_protocol(given: protocol.Protocol, name: str, trigger: Trigger, subject: str | None) -> Iterator[Prompt]:
+def _of_protocol(given: dreambooth.Protocol, name: str, trigger: Trigger, subject: str | None) -> Iterator[Prompt]:
     if subject is None:
         fitting = [one for one, noun in given.classes.items() if noun == trigger.noun]
         if len(fitting) != 1:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from domains.personalized_diffusion.data import world
 from domains.personalized_diffusion.data.captions import kohya_folder
+from domains.personalized_diffusion.data.photos import left_out, photo_files
 from suite.errors import InputError
 from suite.files import atomic_folder
 from suite.hub import paths
@@ -17,7 +19,8 @@ def photo_folders(source: str | Path) -> list[Path]:
     """The folders that hold a source's photos.
 
     Args:
-        source: a folder of photos, a folder of kohya's folders (`10_sks dog`), or `sprites:NAME[:COUNT[:SEED]]`.
+        source: a folder of photos, a folder without photos of kohya's folders (`10_sks dog`), or
+            `sprites:NAME[:COUNT[:SEED]]`.
 
     Raises:
         InputError: there is no such folder or subject.
@@ -27,7 +30,12 @@ def photo_folders(source: str | Path) -> list[Path]:
     folder = Path(source).expanduser()
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of photos")
+    if photo_files(folder):
+        return [folder]
     named = sorted(child for child in folder.iterdir() if child.is_dir() and kohya_folder(child))
+    others = [name for name in left_out(folder) if folder / name.rstrip("/") not in named]
+    if named and others:
+        print(f"data: left out of {folder}: {', '.join(others)}", file=sys.stderr, flush=True)
     return named or [folder]
 
 

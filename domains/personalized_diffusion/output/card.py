@@ -8,15 +8,8 @@ from typing import Any
 
 import yaml
 
-LICENCES: Mapping[str, tuple[str, str]] = {
-    "tiny": ("apache-2.0", "Apache-2.0"),
-    "sd15": ("creativeml-openrail-m", "CreativeML Open RAIL-M"),
-    "sd21": ("openrail++", "CreativeML Open RAIL++-M"),
-    "sdxl": ("openrail++", "CreativeML Open RAIL++-M"),
-    "sd3": ("other", "the Stability AI Community License"),
-    "flux": ("other", "the licence of its FLUX.1 release"),
-}
-"""The hub's name and the full name of the licence that a family's weights were released under."""
+from domains.personalized_diffusion.model.families import FAMILIES
+from suite.files import read_text
 
 _CREDITS = ("credit", "license", "licence", "references_and_licenses")
 _LONGEST = 2000
@@ -33,7 +26,8 @@ def adapter_card(facts: Mapping[str, Any], *, base: str | None, parameters: int,
     """
     trigger = facts.get("trigger") or {}
     words = " ".join(str(trigger[key]) for key in ("token", "noun") if trigger.get(key))
-    tag, licence = LICENCES.get(str(facts.get("family")), ("other", "its own licence"))
+    family = FAMILIES.get(str(facts.get("family")))
+    tag, licence = (family.tag, family.licence) if family else ("other", "its own licence")
     head: dict[str, Any] = {
         "library_name": "peft",
         "tags": ["peft-suite", "text-to-image", "dreambooth", str(facts.get("method", "adapter"))],
@@ -86,7 +80,7 @@ def _credits(photos: Sequence[Path]) -> list[str]:
         file for folder in folders for file in sorted(folder.iterdir()) if file.suffix.lower() in ("", ".txt", ".md")
     ]
     found = [file for file in files if file.name.lower().startswith(_CREDITS) and file.is_file()]
-    texts = [file.read_text(encoding="utf-8", errors="replace").strip()[:_LONGEST] for file in found]
+    texts = [read_text(file, encoding=None).strip()[:_LONGEST] for file in found]
     if not texts:
         return ["No credits lie beside the photos."]
     # Text of others: quoted, so that none of it is read as markup of the card.
