@@ -14,10 +14,11 @@ from PIL import Image
 
 from domains.personalized_diffusion.data.prompts import Prompt, Trigger, name_of, parse_size, read_prompts
 from domains.personalized_diffusion.inference.compatibility import check_fits, folder_of, settings_of
-from domains.personalized_diffusion.inference.loaded import Loaded, weighted
-from domains.personalized_diffusion.model import bases as pipelines
+from domains.personalized_diffusion.inference.loaded import Loaded
+from domains.personalized_diffusion.model import bases
 from domains.personalized_diffusion.model.bases import DOMAIN, Base
 from domains.personalized_diffusion.model.drawing import draw
+from domains.personalized_diffusion.model.families import FAMILIES
 from domains.personalized_diffusion.output.result import (
     COLUMNS,
     MOST_ROWS,
@@ -26,7 +27,7 @@ from domains.personalized_diffusion.output.result import (
     contact_sheet,
     table_rows,
 )
-from domains.personalized_diffusion.types import Picture, PromptQuery, Settings
+from domains.personalized_diffusion.types import Picture, PromptQuery, Settings, weighted
 from suite import adapters
 from suite.adapters.handle import handle_of
 from suite.devices import choose_device, choose_dtype
@@ -35,16 +36,6 @@ from suite.prediction.folder import ResultFolder, Sheet, Table
 from suite.prediction.inputs import Names
 from suite.prediction.loading import stated_base
 from suite.prediction.loop import each, only
-
-SAMPLING: dict[str, tuple[int, float]] = {
-    "tiny": (20, 2.0),
-    "sd15": (50, 7.0),
-    "sd21": (50, 7.0),
-    "sdxl": (50, 5.0),
-    "sd3": (28, 7.0),
-    "flux": (28, 3.5),
-}
-"""Steps and guidance of a family where they are not told: the authors' for Stable Diffusion, diffusers' for others."""
 
 
 class Personalizer:
@@ -62,7 +53,7 @@ class Personalizer:
         self.base, self.settings = base, settings or {}
         trigger = self.settings.get("trigger") or {}
         self.trigger = Trigger(str(trigger.get("token") or ""), str(trigger.get("noun") or ""))
-        self.network = pipelines.adapted_network(base, bool(self.settings.get("text_encoder")))
+        self.network = bases.adapted_network(base, bool(self.settings.get("text_encoder")))
         self.loaded: list[Loaded] = []
         self.notices: list[str] = []
 
@@ -84,7 +75,7 @@ class Personalizer:
         folder = folder_of(adapter)
         where = choose_device(device)
         stated = base or stated_base(adapters.read_manifest(folder)["base"]["reference"], folder, DOMAIN)
-        made = cls(pipelines.load(stated, choose_dtype(dtype, where), where), settings_of(folder))
+        made = cls(bases.load(stated, choose_dtype(dtype, where), where), settings_of(folder))
         made.add(adapter)
         return made
 
@@ -190,20 +181,20 @@ class Personalizer:
         )
 
     def _settings(self, prompt: Prompt, query: PromptQuery) -> Settings:
-        steps, guidance = SAMPLING[self.base.family]
+        family = FAMILIES[self.base.family]
         side = self.settings.get("resolution") or self.base.resolution
         width, height = prompt.size or (parse_size(query.size) if query.size else (side, side))
         unit = self.base.pipe.vae_scale_factor
         if width % unit or height % unit:
             raise InputError(f"size {width} x {height}: this base draws multiples of {unit} pixels")
-        chosen = prompt.steps or query.steps or steps
+        chosen = prompt.steps or query.steps or family.steps
         if not 1 <= chosen <= 1000:
             raise InputError(f"{chosen} steps: give 1 to 1000")
         return Settings(
             width,
             height,
             chosen,
-            _first(prompt.guidance, query.guidance, guidance),
+            _first(prompt.guidance, query.guidance, family.guidance),
             query.negative if prompt.negative is None else prompt.negative,
             type(self.base.scheduler).__name__.removesuffix("Scheduler"),
             {one.reference: one.weight for one in self.loaded},

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from domains.personalized_diffusion.data.captions import Trigger
 from domains.personalized_diffusion.data.datamodule import PhotoData
-from domains.personalized_diffusion.model import bases as pipelines
-from domains.personalized_diffusion.model import losses, methods
+from domains.personalized_diffusion.model import bases, losses, methods, skeleton
 from domains.personalized_diffusion.model.bases import Base, Conditioning, identity, lent
 from domains.personalized_diffusion.model.denoising import Timesteps, denoising_of, scaled_latents
 from domains.personalized_diffusion.output.card import adapter_card
@@ -98,7 +97,7 @@ class DreamBoothRecipe(AdapterModule):
     def backbone(self) -> Base:
         """The base, loaded once, on the CPU until training starts."""
         dtype = self.base_dtype if self.weights in ("auto", "nf4") else self.weights
-        base = pipelines.load(self.base, dtype, "cpu")
+        base = bases.load(self.base, dtype, "cpu")
         if self.weights == "nf4":
             quantize_model(base.unet)
         if self.low_memory and hasattr(base.vae, "enable_tiling"):
@@ -121,22 +120,22 @@ class DreamBoothRecipe(AdapterModule):
 
     def build(self) -> nn.Module:
         """The denoiser, or the denoiser and text encoders, with the adapter."""
-        network = pipelines.network(self.networks())
+        network = bases.network(self.networks())
         if self.start is not None and torch.get_default_device().type != "meta":
-            return adapters.load(network, hub.resolve(self.start, pipelines.DOMAIN), trainable=True)
+            return adapters.load(network, hub.resolve(self.start, bases.DOMAIN), trainable=True)
         return self.change.attach(network)
 
     def networks(self) -> dict[str, nn.Module]:
         """What is adapted, by component name; shapes alone on the meta device."""
         if torch.get_default_device().type != "meta":
-            return pipelines.adapted_parts(self.backbone, self.text_encoder)
-        parts = pipelines.skeleton(self.architecture or pipelines.read_architecture(self.base))
+            return bases.adapted_parts(self.backbone, self.text_encoder)
+        parts = skeleton.skeleton(self.architecture or skeleton.read_architecture(self.base))
         kept = {name: module for name, module in parts.items() if name in ("unet", "transformer")}
-        return {**kept, **(pipelines.clip_encoders(parts) if self.text_encoder else {})}
+        return {**kept, **(bases.clip_encoders(parts) if self.text_encoder else {})}
 
     def comparisons(self) -> dict[str, int]:
         """LoRA of rank 4 on the same projections, full DreamBooth of the same networks, and KronA's other factors."""
-        plain = pipelines.network(self.networks())
+        plain = bases.network(self.networks())
         sizes = methods.projection_sizes(plain, self.change.projections)
         networks = " and ".join(name.replace("_", " ") for name in self.networks())
         known = {

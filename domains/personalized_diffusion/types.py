@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
+
+from suite.errors import InputError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -78,3 +81,21 @@ class Settings:
     scheduler: str = ""
     adapters: Mapping[str, float] = field(default_factory=dict)
     base: str = ""
+
+
+def weighted(word: str, separator: str = "@") -> tuple[str, float]:
+    """Reference and weight of `REF` or `REF@WEIGHT`.
+
+    Raises:
+        InputError: the weight is no finite number.
+    """
+    reference, _, weight = word.rpartition(separator)
+    if not reference:
+        return word, 1.0
+    try:
+        value = float(weight)
+    except ValueError:
+        return word, 1.0  # hf:org/name@revision
+    if not math.isfinite(value):
+        raise InputError(f"{word}: weight {weight} is no finite number")
+    return reference, value

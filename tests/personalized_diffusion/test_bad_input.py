@@ -228,7 +228,7 @@ def test_an_adapter_of_the_same_shapes_but_another_base_is_refused_when_strict(c
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda state: state[next(iter(state))].fill_(float("nan")), ("1 tensors hold NaN or Inf",)),
+        (lambda state: state[next(iter(state))].fill_(float("nan")), ("holds NaN or Inf",)),
         (lambda state: state.pop(next(iter(state))), ("missing",)),
         (
             lambda state: state.update({f"base_model.model.extra{n}.a": torch.zeros(2) for n in range(9)}),

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from domains.personalized_diffusion import official
 from domains.personalized_diffusion.model import methods
 from domains.personalized_diffusion.official import exchange, exports, imports, naming
+from domains.personalized_diffusion.official import processor_keys as official
 from domains.personalized_diffusion.official import weights_files as parsing
 from domains.personalized_diffusion.official.changes import Dense, Kronecker, LowRank, fit_all, fitted, low_rank
 from suite import adapters
@@ -122,7 +122,7 @@ def test_every_full_size_module_has_its_names_and_they_lead_back(sdxl: nn.Module
 def test_an_adapter_for_another_base_is_told_by_family(sdxl: nn.Module) -> None:
     changes = {"unet": {name: Dense(torch.zeros(320, 768)) for name in ("x.attn2.to_k", "x.attn2.to_v")}}
     with pytest.raises(
-        InputError, match=r"for SD 1.5 \(cross-attention width 768\).*base is SDXL .*2048.* no such module"
+        InputError, match=r"for SD 1.x \(cross-attention width 768\).*base is SDXL .*2048.* no such module"
     ):
         imports.check_shapes(changes, {"unet": sdxl})
 

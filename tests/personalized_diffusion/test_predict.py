@@ -10,8 +10,8 @@ from PIL import Image
 from domains.personalized_diffusion.data import world
 from domains.personalized_diffusion.model import bases as pipelines
 from domains.personalized_diffusion.output import pictures
-from domains.personalized_diffusion.predict import Personalizer, weighted
-from domains.personalized_diffusion.types import PromptQuery
+from domains.personalized_diffusion.predict import Personalizer
+from domains.personalized_diffusion.types import PromptQuery, weighted
 from suite import adapters
 from suite.cli.predict import run
 from suite.domain import Domain, Task

@@ -6,25 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from domains.personalized_diffusion.model.bases import DOMAIN, Base
+from domains.personalized_diffusion.model.families import FAMILIES, of_width
 from domains.personalized_diffusion.official import imports
 from suite import adapters, hub
 from suite.adapters import storage
 from suite.errors import InputError
-
-FAMILIES = {
-    "tiny": "the embedded default",
-    "sd15": "SD 1.x",
-    "sd21": "SD 2.x",
-    "sdxl": "SDXL",
-    "sd3": "SD 3",
-    "flux": "Flux",
-}
-_WIDTHS = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL"}
-_LISTED = 5
 
 
 def folder_of(reference: str) -> Path:
@@ -61,25 +50,20 @@ def settings_of(folder: Path) -> dict[str, Any]:
 
 
 def check_fits(folder: Path, base: Base, reference: str) -> None:
-    """Refuse an adapter of another base, or one with broken tensors.
+    """Refuse an adapter of another base.
 
     Raises:
-        InputError: it targets another family or width, or holds NaN or Inf.
+        InputError: it targets another family or width, or is broken.
     """
     manifest = adapters.read_manifest(folder)
     states = [storage.read_weights(part) for part in storage.member_parts(folder, manifest)]
-    for state in states:
-        broken = [key for key, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
-        if broken:
-            some = ", ".join(broken[:_LISTED]) + (" …" if len(broken) > _LISTED else "")
-            raise InputError(f"{reference}: {len(broken)} tensors hold NaN or Inf ({some}); the adapter is broken")
     family, own = manifest["domain"].get("family"), getattr(base.unet.config, "cross_attention_dim", None)
     width = next((found for state in states if (found := text_width(state))), None)
     if (width and own and width != own) or (family in FAMILIES and family != base.family):
-        made_for = FAMILIES.get(str(family)) or _WIDTHS.get(width or 0, "another base")
+        made_for = FAMILIES.get(str(family)) or FAMILIES.get(str(of_width(width)))
         raise InputError(
-            f"{reference}: this adapter targets {made_for}{_of(width)}; "
-            f"the loaded model is {FAMILIES[base.family]}{_of(own)}: give its own base with --base"
+            f"{reference}: this adapter targets {made_for.title if made_for else 'another base'}{_of(width)}; "
+            f"the loaded model is {FAMILIES[base.family].title}{_of(own)}: give its own base with --base"
         )
 
 

@@ -1,11 +1,8 @@
-"""Adapters on one base: references with weights, and what of them is loaded."""
+"""What is loaded of an adapter on a base."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-
-from suite.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -21,21 +18,3 @@ class Loaded:
     reference: str
     weight: float
     layers: tuple[str, ...]
-
-
-def weighted(word: str) -> tuple[str, float]:
-    """Reference and weight of `REF` or `REF@WEIGHT`.
-
-    Raises:
-        InputError: the weight is no finite number.
-    """
-    reference, _, weight = word.rpartition("@")
-    if not reference:
-        return word, 1.0
-    try:
-        value = float(weight)
-    except ValueError:
-        return word, 1.0  # hf:org/name@revision
-    if not math.isfinite(value):
-        raise InputError(f"{word}: weight {weight} is no finite number")
-    return reference, value

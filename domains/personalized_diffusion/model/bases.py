@@ -1,4 +1,4 @@
-"""Bases: diffusers pipelines, loaded from a reference, or as shapes without weights to count on."""
+"""Bases: diffusers pipelines, loaded from a reference."""
 
 from __future__ import annotations
 
@@ -8,29 +8,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from domains.personalized_diffusion.model.families import FAMILIES, PIPELINES, Component, of_pipeline
 from suite import adapters, hub
 from suite.errors import InputError
 from suite.files import read_json
 
 DOMAIN = "personalized_diffusion"
-Family = Literal["tiny", "sd15", "sd21", "sdxl", "sd3", "flux"]
-
-PIPELINES = {
-    "StableDiffusionPipeline": "sd15",
-    "StableDiffusionXLPipeline": "sdxl",
-    "StableDiffusion3Pipeline": "sd3",
-    "FluxPipeline": "flux",
-}
-"""Pipeline classes that a base folder may name, and their families."""
-
 # A base's own checker and image encoder neither train nor matter to a subject.
 _LEFT_OUT = ("safety_checker", "feature_extractor", "image_encoder")
-_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
+ENCODERS: tuple[str, ...] = ("text_encoder", "text_encoder_2", "text_encoder_3")
 
 
 @dataclass(frozen=True)
@@ -58,13 +49,13 @@ class Base:
 
     Attributes:
         pipe: diffusers' pipeline; adapters attached to its modules act in it.
-        family: which architecture it is.
+        family: which architecture it is, a name of `FAMILIES`.
         id: its reference.
         folder: where it was loaded from.
     """
 
     pipe: Any
-    family: Family
+    family: str
     id: str
     folder: Path
 
@@ -74,9 +65,9 @@ class Base:
         return self.pipe.transformer if self.component == "transformer" else self.pipe.unet
 
     @property
-    def component(self) -> Literal["unet", "transformer"]:
+    def component(self) -> Component:
         """What the pipeline calls it."""
-        return "transformer" if self.family in ("sd3", "flux") else "unet"
+        return FAMILIES[self.family].component
 
     @property
     def vae(self) -> nn.Module:
@@ -99,7 +90,7 @@ class Base:
 
     def named_text_encoders(self) -> dict[str, nn.Module]:
         """The text encoders by component name."""
-        found = {name: getattr(self.pipe, name, None) for name in _ENCODERS}
+        found = {name: getattr(self.pipe, name, None) for name in ENCODERS}
         return {name: module for name, module in found.items() if module is not None}
 
     def pipeline(self) -> Any:
@@ -129,10 +120,6 @@ class Base:
             return Conditioning(embeds, pooled)
         embeds, _, pooled, _ = self.pipe.encode_prompt(given, device=device, do_classifier_free_guidance=False)
         return Conditioning(embeds, pooled)
-
-    def tokenization(self, text: str) -> list[str]:
-        """How the first tokenizer cuts a text, without its begin and end marks."""
-        return list(self.tokenizers[0].tokenize(text))
 
     def to(self, device: str | torch.device) -> Base:
         """Move every module."""
@@ -174,7 +161,8 @@ def load(base: str | Path = "tiny", dtype: torch.dtype | str = "auto", device: s
         if isinstance(part, nn.Module):
             part.requires_grad_(False).eval()
     shown = str(base) if not isinstance(base, Path) else base.name
-    return Base(pipe.to(where), family_of(name, pipe.components), shown, folder)
+    width = getattr(pipe.unet.config, "cross_attention_dim", None) if hasattr(pipe, "unet") else None
+    return Base(pipe.to(where), of_pipeline(name, width), shown, folder)
 
 
 @contextmanager
@@ -234,54 +222,6 @@ def pipeline_class(folder: Path) -> str:
     return name
 
 
-def family_of(class_name: str, parts: Mapping[str, Any]) -> Family:
-    """The family of a pipeline; Stable Diffusion's versions are told apart by the width of their text states."""
-    family: Any = PIPELINES[class_name]
-    if family != "sd15":
-        return family
-    width = parts["unet"].config.cross_attention_dim
-    return "sd15" if width == 768 else "sd21" if width == 1024 else "tiny"
-
-
-def skeleton(architecture: Mapping[str, Any]) -> dict[str, nn.Module]:
-    """Networks of an `architecture:` block by component name, with no weights where the default device is meta.
-
-    Args:
-        architecture: `unet`, or `transformer` (with its diffusers `class`), and `text_encoder`, `text_encoder_2`: each
-            the fields of that component's configuration.
-
-    Raises:
-        InputError: a component is unknown or its fields do not fit it.
-    """
-    import diffusers
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    made: dict[str, nn.Module] = {}
-    for name, given in architecture.items():
-        fields = dict(given)
-        try:
-            if name == "unet":
-                made[name] = diffusers.UNet2DConditionModel(**fields)
-            elif name == "transformer":
-                made[name] = _transformer(str(fields.pop("class", "")))(**fields)
-            elif name in _ENCODERS:
-                made[name] = CLIPTextModel(CLIPTextConfig(**fields))
-            else:
-                raise InputError(f"architecture: {name!r} is no component; known are unet, transformer, text_encoder")
-        except (TypeError, ValueError) as error:
-            raise error if isinstance(error, InputError) else InputError(f"architecture.{name}: {error}") from error
-    return made
-
-
-def _transformer(name: str) -> Any:
-    import diffusers
-
-    known = {"SD3Transformer2DModel", "FluxTransformer2DModel"}
-    if name not in known:
-        raise InputError(f"architecture.transformer.class is {name!r}; it is one of {', '.join(sorted(known))}")
-    return getattr(diffusers, name)
-
-
 def network(parts: Mapping[str, nn.Module]) -> nn.Module:
     """The model that an adapter is attached to: the one component, or a container that names each.
 
@@ -299,27 +239,6 @@ def adapted_parts(base: Base, text_encoder: bool) -> dict[str, nn.Module]:
 def adapted_network(base: Base, text_encoder: bool) -> nn.Module:
     """`network` of `adapted_parts`."""
     return network(adapted_parts(base, text_encoder))
-
-
-def read_architecture(base: str) -> dict[str, Any]:
-    """An `architecture:` block from the configuration files of a base's folder.
-
-    Raises:
-        InputError: the base cannot be had.
-    """
-    folder = hub.resolve(base, DOMAIN, kind="base")
-    pipeline_class(folder)
-    found: dict[str, Any] = {}
-    for name in ("unet", "transformer", *_ENCODERS):
-        file = folder / name / "config.json"
-        if file.is_file():
-            fields = read_json(file)
-            kind = fields.get("_class_name") or next(iter(fields.get("architectures") or ()), "")
-            if name in _ENCODERS and "CLIP" not in kind:
-                continue
-            fields = {key: value for key, value in fields.items() if not key.startswith("_")}
-            found[name] = {**fields, **({"class": kind} if name == "transformer" else {})}
-    return found
 
 
 def clip_encoders(encoders: Mapping[str, nn.Module]) -> dict[str, nn.Module]:

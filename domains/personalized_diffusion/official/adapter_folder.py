@@ -18,6 +18,8 @@ from domains.personalized_diffusion.official.changes import Change, Changes, Kro
 from domains.personalized_diffusion.official.naming import native
 from domains.personalized_diffusion.official.weights_files import parse
 from suite import adapters
+from suite.adapters.fingerprint import Identity
+from suite.adapters.handle import handle_of
 from suite.adapters.storage import member_parts, read_config, read_weights
 from suite.errors import InputError
 
@@ -142,6 +144,8 @@ def write(
     else:
         named = " and ".join(sorted(kind.__name__ for kind in kinds)) or "nothing"
         raise InputError(f"changes are {named}: give the factors to fit KronA to them, as --factors 4,64")
+    # What stands in for the base has nothing but the adapted modules: it says nothing of the base.
+    handle_of(network).base = Identity()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return adapters.save(network, folder, base=base, extra=facts)

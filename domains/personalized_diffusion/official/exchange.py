@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from domains.personalized_diffusion.types import weighted
 from suite.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def export(
     folder = hub.resolve(adapter, DOMAIN)
     from domains.personalized_diffusion.official import exports
 
-    wanted = [weighted(text.strip()) for text in (also or "").split(",") if text.strip()]
+    wanted = [weighted(text.strip(), "=") for text in (also or "").split(",") if text.strip()]
     others = [(hub.resolve(reference, DOMAIN), factor) for reference, factor in wanted]
     made = exports.export(
         folder, out, to, names=names, rank=rank, strength=strength, also=others, dtype=dtype, base=base
@@ -198,12 +199,3 @@ def parse_factors(text: str | None) -> tuple[int, int] | None:
     if len(parts) != 2 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
         raise InputError(f"factors {text!r} are to be two positive whole numbers, e.g. 4,64")
     return int(parts[0]), int(parts[1])
-
-
-def weighted(text: str) -> tuple[str, float]:
-    """`REF=FACTOR` as both, or `REF` with a factor of one."""
-    reference, separator, factor = text.rpartition("=")
-    try:
-        return (reference, float(factor)) if separator else (text, 1.0)
-    except ValueError:
-        return text, 1.0

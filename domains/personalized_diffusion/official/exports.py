@@ -1,4 +1,4 @@
-"""Adapters for other programs: weights files, peft folders, the authors' files, merged pipelines."""
+"""Adapters for other programs: weights files, peft folders, the authors' files, merged bases."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor
 
-from domains.personalized_diffusion import official
-from domains.personalized_diffusion.official import adapter_folder as stored
-from domains.personalized_diffusion.official import header
+from domains.personalized_diffusion.official import adapter_folder, header, processor_keys
 from domains.personalized_diffusion.official.changes import Changes, Kronecker, LowRank, combined, folded
 from domains.personalized_diffusion.official.forms import (
     chosen,
@@ -91,7 +89,7 @@ def export(
     given = [(source, strength), *also]
     if to == "merged":
         return merged(given, out, base, dtype=dtype)
-    found = stored.read(source)
+    found = adapter_folder.read(source)
     changes: Changes = combined([_changes(folder, factor, base) for folder, factor in given])
     if to in ("peft", "official"):
         made = (peft_folder if to == "peft" else official_folder)(changes, out, found, dtype)
@@ -102,15 +100,15 @@ def export(
 
 def _changes(folder: Path, strength: float, base: str | Path | None) -> Changes:
     """What an adapter adds, times a factor; its base is loaded where that takes it."""
-    found = stored.read(folder)
+    found = adapter_folder.read(folder)
     changes = found.changes
-    if any(method in stored.NEEDS_BASE for method in found.method.split("+")):
-        changes = stored.on_base(folder, _network(found, base))
-    return changes if strength == 1 else stored.scaled(changes, strength)
+    if any(method in adapter_folder.NEEDS_BASE for method in found.method.split("+")):
+        changes = adapter_folder.on_base(folder, _network(found, base))
+    return changes if strength == 1 else adapter_folder.scaled(changes, strength)
 
 
 def _file(
-    changes: Changes, out: Path, to: Form, found: stored.Stored, *, names: Names, rank: int | None, dtype: Dtype
+    changes: Changes, out: Path, to: Form, found: adapter_folder.Stored, *, names: Names, rank: int | None, dtype: Dtype
 ) -> Written:
     if out.suffix != ".safetensors":
         raise InputError(f"{out} is to be one weights file; end it in .safetensors")
@@ -130,7 +128,7 @@ def _file(
     return Written(out, form, error == 0, error, max(ranks, default=0), readers, sum(t.numel() for t in state.values()))
 
 
-def peft_folder(changes: Changes, out: Path, found: stored.Stored, dtype: Dtype) -> Written:
+def peft_folder(changes: Changes, out: Path, found: adapter_folder.Stored, dtype: Dtype) -> Written:
     """A folder that plain peft loads, one below it for each network where there are several.
 
     Raises:
@@ -152,7 +150,7 @@ def peft_folder(changes: Changes, out: Path, found: stored.Stored, dtype: Dtype)
         for component, modules in changes.items():
             where = target if len(changes) == 1 else target / component
             made, _ = converted({component: modules}, form)
-            stored.write(made, where, base=base, lokr=single_factor(modules) if form == "lokr" else None)
+            adapter_folder.write(made, where, base=base, lokr=single_factor(modules) if form == "lokr" else None)
             for extra in ("suite.json", "README.md"):
                 (where / extra).unlink(missing_ok=True)
             file = where / PEFT_NAME
@@ -163,7 +161,7 @@ def peft_folder(changes: Changes, out: Path, found: stored.Stored, dtype: Dtype)
     return Written(out, f"peft {form}", True, 0.0, 0, ("peft",), numbers)
 
 
-def official_folder(changes: Changes, out: Path, found: stored.Stored, dtype: Dtype) -> Written:
+def official_folder(changes: Changes, out: Path, found: adapter_folder.Stored, dtype: Dtype) -> Written:
     """The authors' attention-processor file, `pytorch_lora_weights.safetensors`.
 
     Raises:
@@ -180,9 +178,9 @@ def official_folder(changes: Changes, out: Path, found: stored.Stored, dtype: Dt
                     "use --to kohya or --to lora"
                 )
             plain = folded(change)
-            part, name = cast("official.Component", component), filed(component, module)
-            state[official.key_of(part, name, "down")] = plain.a.T.contiguous()
-            state[official.key_of(part, name, "up")] = plain.b
+            part, name = cast("processor_keys.Component", component), filed(component, module)
+            state[processor_keys.key_of(part, name, "down")] = plain.a.T.contiguous()
+            state[processor_keys.key_of(part, name, "up")] = plain.b
     with atomic_folder(out, EXPORT) as target:
         weights.write(
             _cast(state, dtype),
@@ -202,15 +200,15 @@ def merged(given: Sequence[tuple[Path, float]], out: Path, base: str | Path | No
     Raises:
         InputError: the base is not at hand, an adapter does not fit it, or cannot be folded in.
     """
-    from domains.personalized_diffusion.model import bases as pipelines
+    from domains.personalized_diffusion.model import bases
     from suite import adapters
 
-    read = [stored.read(folder) for folder, _ in given]
-    plain, loaded = (pipelines.load(_base(read[0], base), dtype=torch.float32, device="cpu") for _ in range(2))
+    read = [adapter_folder.read(folder) for folder, _ in given]
+    plain, loaded = (bases.load(_base(read[0], base), dtype=torch.float32, device="cpu") for _ in range(2))
     text = {bool(found.facts.get("text_encoder")) for found in read}
     if len(text) > 1:
         raise InputError("some of the adapters change the text encoder and some do not; merge them one after the other")
-    target, network = (pipelines.adapted_network(part, any(text)) for part in (plain, loaded))
+    target, network = (bases.adapted_network(part, any(text)) for part in (plain, loaded))
     names = [f"merged{number}" for number in range(len(given))]
     for name, (folder, strength) in zip(names, given, strict=True):
         network = adapters.load(network, folder, name=name)
@@ -226,14 +224,14 @@ def merged(given: Sequence[tuple[Path, float]], out: Path, base: str | Path | No
     return Written(out, "merged", True, 0.0, 0, ("diffusers",), numbers)
 
 
-def _network(found: stored.Stored, base: str | Path | None) -> torch.nn.Module:
-    from domains.personalized_diffusion.model import bases as pipelines
+def _network(found: adapter_folder.Stored, base: str | Path | None) -> torch.nn.Module:
+    from domains.personalized_diffusion.model import bases
 
-    loaded = pipelines.load(_base(found, base), dtype=torch.float32, device="cpu")
-    return pipelines.adapted_network(loaded, bool(found.facts.get("text_encoder")))
+    loaded = bases.load(_base(found, base), dtype=torch.float32, device="cpu")
+    return bases.adapted_network(loaded, bool(found.facts.get("text_encoder")))
 
 
-def _base(found: stored.Stored, base: str | Path | None) -> str | Path:
+def _base(found: adapter_folder.Stored, base: str | Path | None) -> str | Path:
     reference = base or (found.manifest.get("base") or {}).get("reference")
     if not reference:
         raise InputError("the adapter names no base; give it with --base")

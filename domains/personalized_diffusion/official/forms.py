@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -42,28 +43,13 @@ def converted(changes: Changes, form: str, rank: int | None = None) -> tuple[dic
     missing = total = 0.0
     for component, modules in changes.items():
         for name, change in modules.items():
-            new, error = _as(change, form, rank, f"{component}: {name}")
+            new, error = FORMS[form].write(change, rank, f"{component}: {name}")
             made.setdefault(component, {})[name] = new
             if error:
                 missing += (error * float(change.delta().double().norm())) ** 2
             if rank is not None:
                 total += float(change.delta().double().square().sum())
     return made, (missing / total) ** 0.5 if total else 0.0
-
-
-def _as(change: Change, form: str, rank: int | None, where: str) -> tuple[Change, float]:
-    if form == "lora":
-        return low_rank(change, rank)
-    if form == "diff":
-        return Dense(change.delta()), 0.0
-    if not isinstance(change, Kronecker):
-        raise InputError(
-            f"{where} is no Kronecker product, so LoKr cannot hold it; fit KronA to it with "
-            "suite personalized_diffusion import --factors"
-        )
-    if change.official:
-        raise InputError(f"{where}: {_WHY_NO_LOKR}")
-    return folded(change), 0.0
 
 
 def one_alpha(changes: Mapping[str, Mapping[str, Change]]) -> dict[str, dict[str, Change]]:
@@ -96,25 +82,9 @@ def named(changes: Changes, form: str, names: Names, *, two_encoders: bool = Fal
     for component, modules in changes.items():
         for module, change in modules.items():
             key = foreign(component, module, names, two_encoders=two_encoders)
-            for part, value in _parts(change, names).items():
+            for part, value in FORMS[form].keys(change, names).items():
                 state[f"{key}.{part}"] = value
     return state
-
-
-def _parts(change: Change, names: Names) -> dict[str, Tensor]:
-    """A change's tensors under the names of their parts."""
-    if isinstance(change, Kronecker):
-        parts = {"lokr_w1": change.a, "lokr_w2": change.b}
-        # Nobody applies the alpha of whole factors, and LyCORIS cannot load them without one.
-        return parts if names == "diffusers" else {**parts, "alpha": torch.tensor(1.0)}
-    if isinstance(change, Dense):
-        if names == "diffusers":
-            raise InputError("diffusers reads no full differences; use --names kohya, or --to merged")
-        return {"diff": change.weight}
-    if names == "diffusers":
-        return {"lora_A.weight": change.down, "lora_B.weight": change.up * change.scaling}
-    alpha = torch.tensor(float(change.scaling * change.rank))
-    return {"lora_down.weight": change.down, "lora_up.weight": change.up, "alpha": alpha}
 
 
 def diffusers_metadata(changes: Changes) -> dict[str, str]:
@@ -151,17 +121,83 @@ def single_factor(changes: Mapping[str, Change]) -> int | None:
 
 def opens_in(changes: Changes, form: str, names: Names) -> tuple[str, ...]:
     """The programs that load such a file as it is."""
-    transformer = "transformer" in changes
+    return FORMS[form].opens_in(changes, names)
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form in which weights files keep changes.
+
+    Attributes:
+        write: a change, the rank asked for, and where it stands, to the change in this form and its error.
+        opens_in: changes in this form and the names of their modules, to the programs that load the file as it is.
+        keys: a change in this form and the names of modules, to its tensors by the names of their parts.
+    """
+
+    write: Callable[[Change, int | None, str], tuple[Change, float]]
+    opens_in: Callable[[Changes, Names], tuple[str, ...]]
+    keys: Callable[[Any, Names], dict[str, Tensor]]
+
+
+def _to_lora(change: Change, rank: int | None, where: str) -> tuple[Change, float]:
+    return low_rank(change, rank)
+
+
+def _to_lokr(change: Change, rank: int | None, where: str) -> tuple[Change, float]:
+    if not isinstance(change, Kronecker):
+        raise InputError(
+            f"{where} is no Kronecker product, so LoKr cannot hold it; fit KronA to it with "
+            "suite personalized_diffusion import --factors"
+        )
+    if change.official:
+        raise InputError(f"{where}: {_WHY_NO_LOKR}")
+    return folded(change), 0.0
+
+
+def _to_diff(change: Change, rank: int | None, where: str) -> tuple[Change, float]:
+    return Dense(change.delta()), 0.0
+
+
+def _lora_keys(change: LowRank, names: Names) -> dict[str, Tensor]:
     if names == "diffusers":
-        readers = ["diffusers"] if form == "lora" or (form == "lokr" and _expressible(changes)) else []
-        return (*readers, *(["ComfyUI"] if transformer else []))
+        return {"lora_A.weight": change.down, "lora_B.weight": change.up * change.scaling}
+    alpha = torch.tensor(float(change.scaling * change.rank))
+    return {"lora_down.weight": change.down, "lora_up.weight": change.up, "alpha": alpha}
+
+
+def _lokr_keys(change: Kronecker, names: Names) -> dict[str, Tensor]:
+    parts = {"lokr_w1": change.a, "lokr_w2": change.b}
+    # Nobody applies the alpha of whole factors, and LyCORIS cannot load them without one.
+    return parts if names == "diffusers" else {**parts, "alpha": torch.tensor(1.0)}
+
+
+def _diff_keys(change: Dense, names: Names) -> dict[str, Tensor]:
+    if names == "diffusers":
+        raise InputError("diffusers reads no full differences; use --names kohya, or --to merged")
+    return {"diff": change.weight}
+
+
+def _readers(changes: Changes, names: Names) -> tuple[str, ...]:
+    """Programs that know modules by these names, whatever the form, diffusers left out."""
+    if names == "diffusers":
+        return ("ComfyUI",) if "transformer" in changes else ()
     if names == "lycoris":
-        readers = ["ComfyUI", "LyCORIS"]
-    else:
-        readers = ["ComfyUI", "OneTrainer"] if transformer else ["ComfyUI", "A1111/Forge", "LyCORIS/kohya"]
-        readers += ["diffusers"] if form == "lora" and not transformer else []
-    shaped = form != "lokr" or _lycoris_loads(changes)
-    return tuple(reader for reader in readers if shaped or "LyCORIS" not in reader)
+        return ("ComfyUI", "LyCORIS")
+    return ("ComfyUI", "OneTrainer") if "transformer" in changes else ("ComfyUI", "A1111/Forge", "LyCORIS/kohya")
+
+
+def _open_lora(changes: Changes, names: Names) -> tuple[str, ...]:
+    readers = _readers(changes, names)
+    if names == "diffusers":
+        return ("diffusers", *readers)
+    return readers if names == "lycoris" or "transformer" in changes else (*readers, "diffusers")
+
+
+def _open_lokr(changes: Changes, names: Names) -> tuple[str, ...]:
+    readers = _readers(changes, names)
+    if names == "diffusers":
+        return (*(["diffusers"] if _expressible(changes) else []), *readers)
+    return tuple(reader for reader in readers if _lycoris_loads(changes) or "LyCORIS" not in reader)
 
 
 def _expressible(changes: Changes) -> bool:
@@ -172,3 +208,11 @@ def _lycoris_loads(changes: Changes) -> bool:
     """LyCORIS works the shapes of both factors out anew from one number, the smaller half first."""
     pairs = [(c.a.shape, c.b.shape) for m in changes.values() for c in m.values() if isinstance(c, Kronecker)]
     return all(a[0] == a[1] and a[0] <= min(b) for a, b in pairs)
+
+
+FORMS: Mapping[str, Form] = {
+    "lokr": Form(_to_lokr, _open_lokr, _lokr_keys),
+    "lora": Form(_to_lora, _open_lora, _lora_keys),
+    "diff": Form(_to_diff, _readers, _diff_keys),
+}
+"""What `converted`, `named` and `opens_in` know of each form; a new one is a row and its functions."""

@@ -12,21 +12,12 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
+from domains.personalized_diffusion.model.families import FAMILIES, of_width
 from domains.personalized_diffusion.official.changes import Changes, Kronecker, LowRank
 
 OWN = "peft_suite"
 """The key of our own record."""
 _LONGEST = 1 << 20
-
-_VERSIONS = {"sd15": "sd_v1", "sd21": "sd_v2", "sdxl": "sdxl_base_v1-0", "sd3": "sd3", "flux": "flux1"}
-_ARCHITECTURES = {
-    "sd15": "stable-diffusion-v1",
-    "sd21": "stable-diffusion-v2-512",
-    "sdxl": "stable-diffusion-xl-v1-base",
-    "sd3": "stable-diffusion-3-medium",
-    "flux": "flux-1-dev",
-}
-_WIDTHS = {768: "sd15", 1024: "sd21", 2048: "sdxl"}
 
 
 def family_of(changes: Changes, facts: Mapping[str, Any]) -> str:
@@ -35,8 +26,7 @@ def family_of(changes: Changes, facts: Mapping[str, Any]) -> str:
         return str(facts["family"])
     if "transformer" in changes:
         return "flux" if any("single_" in name for name in changes["transformer"]) else "sd3"
-    width = cross_attention_width(changes)
-    return _WIDTHS.get(width or 0, "unknown")
+    return of_width(cross_attention_width(changes)) or "unknown"
 
 
 def cross_attention_width(changes: Changes) -> int | None:
@@ -97,20 +87,21 @@ def build(
     facts = dict(manifest.get("domain") or {})
     recorded = facts.get("train")
     train: Mapping[str, Any] = recorded if isinstance(recorded, Mapping) else {}
-    family, phrase = family_of(changes, facts), trigger_phrase(facts)
+    name, phrase = family_of(changes, facts), trigger_phrase(facts)
+    family = FAMILIES.get(name)
     size = facts.get("resolution")
     kind = "lora" if form == "lora" else "lycoris"
     known: dict[str, Any] = {
         **_network(changes, form),
         "ss_output_name": title,
-        "ss_base_model_version": _VERSIONS.get(family),
-        "ss_v2": family == "sd21",
+        "ss_base_model_version": family.version if family else None,
+        "ss_v2": name == "sd21",
         "ss_sd_model_name": (manifest.get("base") or {}).get("reference") or facts.get("base"),
         "ss_resolution": f"({size}, {size})" if size else None,
         **{theirs: train.get(ours) for ours, theirs in _TRAIN.items()},
         "ss_tag_frequency": train.get("tags") or ({"photos": {phrase: train.get("images", 1)}} if phrase else None),
         "modelspec.sai_model_spec": "1.0.0",
-        "modelspec.architecture": f"{_ARCHITECTURES.get(family, family)}/{kind}",
+        "modelspec.architecture": f"{(family and family.architecture) or name}/{kind}",
         "modelspec.implementation": "diffusers",
         "modelspec.title": title,
         "modelspec.date": date or datetime.now(UTC).isoformat(timespec="seconds"),

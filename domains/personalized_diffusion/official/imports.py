@@ -16,13 +16,12 @@ from typing import Any, Literal
 
 from torch import nn
 
-from domains.personalized_diffusion import official
-from domains.personalized_diffusion.official import adapter_folder as stored
-from domains.personalized_diffusion.official import header
-from domains.personalized_diffusion.official import weights_files as parsing
+from domains.personalized_diffusion.model.families import FAMILIES, of_width
+from domains.personalized_diffusion.official import adapter_folder, header, weights_files
 from domains.personalized_diffusion.official.changes import Changes, Kronecker, fit_all
 from domains.personalized_diffusion.official.exports import DIFFUSERS_NAME
 from domains.personalized_diffusion.official.forms import converted
+from domains.personalized_diffusion.official.processor_keys import Kind
 from suite.errors import InputError
 from suite.files import read_json
 from suite.hub import formats
@@ -70,7 +69,7 @@ class Opened:
         return reference if isinstance(reference, str) else None
 
 
-def open_adapter(path: Path, *, kind: official.Kind | None = None, pickle: bool = False) -> Opened:
+def open_adapter(path: Path, *, kind: Kind | None = None, pickle: bool = False) -> Opened:
     """Read an adapter folder of ours or of peft, a weights file, or a folder that holds one.
 
     Args:
@@ -82,7 +81,7 @@ def open_adapter(path: Path, *, kind: official.Kind | None = None, pickle: bool 
         InputError: there is no adapter, or none that can be read.
     """
     if path.is_dir() and formats.detect(path) in (formats.BUNDLE, formats.PEFT):
-        found = stored.read(path)
+        found = adapter_folder.read(path)
         manifest = found.manifest if (path / "suite.json").is_file() else {}
         return Opened(_title(found.method), found.changes, {}, manifest, path)
     file = _weights_file(path)
@@ -90,7 +89,7 @@ def open_adapter(path: Path, *, kind: official.Kind | None = None, pickle: bool 
         raise InputError(
             f"{file.name} is no safetensors file; --pickle reads a torch file's plain tensors, running nothing"
         )
-    foreign = parsing.read(file, kind=kind)
+    foreign = weights_files.read(file, kind=kind)
     return Opened(foreign.kind, foreign.changes, foreign.metadata, {}, file)
 
 
@@ -126,7 +125,7 @@ def convert(
     factors: tuple[int, int] | None = None,
     layout: Layout = "kron",
     rank: int | None = None,
-    kind: official.Kind | None = None,
+    kind: Kind | None = None,
     base: str | None = None,
     token: str | None = None,
     noun: str | None = None,
@@ -162,19 +161,12 @@ def convert(
         changes, error = converted(opened.changes, "lora", rank)
         held = 1 - error**2
     facts = _facts(opened, changes, held, token, noun)
-    base = base or opened.base or _USUAL.get(facts["family"])
+    family = FAMILIES.get(facts["family"])
+    base = base or opened.base or (family.usual if family else None)
     with TemporaryDirectory(dir=out.parent) as scratch:  # saving an adapter replaces its folder, and `out` is there
-        written = stored.write(changes, Path(scratch) / "adapter", base=base, facts={**facts, "base": base})
+        written = adapter_folder.write(changes, Path(scratch) / "adapter", base=base, facts={**facts, "base": base})
         for file in written.iterdir():
             shutil.move(str(file), out / file.name)
-
-
-_USUAL = {
-    "sd15": "hf:stable-diffusion-v1-5/stable-diffusion-v1-5",
-    "sd21": "hf:stabilityai/stable-diffusion-2-1-base",
-    "sdxl": "hf:stabilityai/stable-diffusion-xl-base-1.0",
-}
-"""What a file of a family was most likely trained on, where it does not say."""
 
 
 def _facts(opened: Opened, changes: Changes, held: float, token: str | None, noun: str | None) -> dict[str, Any]:
@@ -204,11 +196,11 @@ def shapes_of(base: str) -> dict[str, nn.Module]:
     import torch
     import transformers
 
-    from domains.personalized_diffusion.model import bases as pipelines
+    from domains.personalized_diffusion.model import bases
     from suite import hub
 
-    folder = hub.resolve(base, pipelines.DOMAIN, kind="base")
-    index = read_json(folder / "model_index.json") if pipelines.pipeline_class(folder) else {}
+    folder = hub.resolve(base, bases.DOMAIN, kind="base")
+    index = read_json(folder / "model_index.json") if bases.pipeline_class(folder) else {}
     made: dict[str, nn.Module] = {}
     for name in ("unet", "transformer", "text_encoder", "text_encoder_2"):
         library, class_name = (index.get(name) or [None, None])[:2]
@@ -250,10 +242,8 @@ def check_shapes(changes: Changes, networks: Mapping[str, nn.Module]) -> None:
             )
 
 
-_TITLES = {768: "SD 1.5", 1024: "SD 2.1", 2048: "SDXL"}
-
-
 def _family_title(width: object) -> str:
     if not isinstance(width, int):
         return "a base of unknown cross-attention width"
-    return f"{_TITLES.get(width, 'another base')} (cross-attention width {width})"
+    family = FAMILIES.get(str(of_width(width)))
+    return f"{family.title if family else 'another base'} (cross-attention width {width})"

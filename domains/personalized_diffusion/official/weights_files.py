@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from domains.personalized_diffusion import official
+from domains.personalized_diffusion.official import processor_keys
 from domains.personalized_diffusion.official.changes import Change, Dense, Kronecker, LowRank
 from domains.personalized_diffusion.official.naming import native
+from domains.personalized_diffusion.official.processor_keys import Kind, Pair, kind_of_file
 from suite.errors import InputError
 from suite.hub import weights
 
@@ -56,7 +57,7 @@ class Foreign:
     metadata: dict[str, str] = field(default_factory=dict)
 
 
-def read(path: Path, *, kind: official.Kind | None = None) -> Foreign:
+def read(path: Path, *, kind: Kind | None = None) -> Foreign:
     """The changes in a weights file.
 
     Args:
@@ -79,7 +80,7 @@ def parse(
     *,
     scale: Scale | None = None,
     where: str = "the file",
-    kind: official.Kind | None = None,
+    kind: Kind | None = None,
 ) -> dict[str, dict[str, Change]]:
     """Changes by component and module from tensors under any known names.
 
@@ -87,9 +88,9 @@ def parse(
         InputError: see `read`.
     """
     changes: dict[str, dict[str, Change]] = {}
-    theirs = {key: value for key, value in state.items() if official.is_key(key)}
+    theirs = {key: value for key, value in state.items() if processor_keys.is_key(key)}
     if theirs:
-        changes = _from_official(official.parse(theirs), kind, where)
+        changes = _from_official(processor_keys.parse(theirs), kind, where)
     groups: dict[str, dict[str, Tensor]] = {}
     unknown = []
     for key, value in state.items():
@@ -184,9 +185,9 @@ def _lokr(parts: Mapping[str, Tensor], scaling: Callable[[int], float], where: s
 
 
 def _from_official(
-    pairs: Mapping[Any, Mapping[str, official.Pair]], kind: official.Kind | None, where: str
+    pairs: Mapping[Any, Mapping[str, Pair]], kind: Kind | None, where: str
 ) -> dict[str, dict[str, Change]]:
-    kind = kind or official.kind_of_file(pairs, where)
+    kind = kind or kind_of_file(pairs, where)
     made: dict[str, dict[str, Change]] = {}
     for component, modules in pairs.items():
         for module, pair in modules.items():

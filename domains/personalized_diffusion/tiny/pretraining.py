@@ -20,7 +20,7 @@ from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, ViTModel
 from domains.personalized_diffusion.data import world
 from domains.personalized_diffusion.data.world import Sprite
 from domains.personalized_diffusion.model import losses
-from domains.personalized_diffusion.tiny import networks as small
+from domains.personalized_diffusion.tiny import networks
 from suite.training.plain import Schedule, train
 
 CLIP = Schedule(500, 128)
@@ -57,7 +57,7 @@ def draw_pool(individuals: int, seed: int = 0) -> Pool:
 def train_clip(pool: Pool, tokens: CLIPTokenizer, schedule: Schedule = CLIP) -> CLIPModel:
     """A CLIP by contrast: a caption agrees with every picture of the batch that it is true of."""
     torch.manual_seed(schedule.seed)
-    model = small.clip(tokens).train()
+    model = networks.clip(tokens).train()
     rng = random.Random(schedule.seed)
 
     def loss() -> Tensor:
@@ -87,7 +87,7 @@ def _true_of(caption: str, sprite: Sprite) -> bool:
 def train_vision(pool: Pool, schedule: Schedule = VISION, temperature: float = 0.1) -> ViTModel:
     """An image encoder by contrast: two pictures of one creature agree, whatever the scene, size, tilt and side."""
     torch.manual_seed(schedule.seed)
-    model = small.vision().train()
+    model = networks.vision().train()
 
     def loss() -> Tensor:
         pairs = torch.randperm(len(pool.sprites) // 2)[: schedule.batch // 2]
@@ -109,7 +109,7 @@ def train_autoencoder(pool: Pool, schedule: Schedule = AUTOENCODER, kl: float = 
     Its residual branches start at zero: normalised, they would take long to learn that colour is to be kept.
     """
     torch.manual_seed(schedule.seed)
-    model = small.autoencoder().train().to(memory_format=torch.channels_last)
+    model = networks.autoencoder().train().to(memory_format=torch.channels_last)
     _silence(model, ("conv2", "to_out.0"))
 
     def loss() -> Tensor:
@@ -178,13 +178,13 @@ def train_unet(
         each: called with the step and the averaged network every 200 steps.
     """
     torch.manual_seed(schedule.seed)
-    model, rng = start or small.unet(), random.Random(schedule.seed)
+    model, rng = start or networks.unet(), random.Random(schedule.seed)
     if start is None:
         _silence(model, ("conv2", "proj_out", "conv_out"))
     model.train()
     means, deviations = _latents(vae, pool)
     states = _Captions(text, tokens)
-    noising = DDPMScheduler.from_config(small.scheduler().config)
+    noising = DDPMScheduler.from_config(networks.scheduler().config)
     average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=_averaging(0.999))
     step = 0
 

@@ -13,8 +13,7 @@ from typing import Literal
 
 from domains.personalized_diffusion.data import world
 from domains.personalized_diffusion.model.bases import DOMAIN
-from domains.personalized_diffusion.tiny import networks as small
-from domains.personalized_diffusion.tiny import pretraining
+from domains.personalized_diffusion.tiny import networks, pretraining
 from domains.personalized_diffusion.tiny.pretraining import AUTOENCODER, CLIP, DECODER, UNET, VISION
 from suite.training import embedded
 
@@ -23,15 +22,15 @@ INDIVIDUALS = 4500
 
 def write_base(folder: Path, individuals: int = INDIVIDUALS) -> Path:
     """Pre-train the base and its encoders, and save them as a pipeline's folder."""
-    tokens, pool = small.tokenizer(), pretraining.draw_pool(individuals)
+    tokens, pool = networks.tokenizer(), pretraining.draw_pool(individuals)
     clip, vision = pretraining.train_clip(pool, tokens), pretraining.train_vision(pool)
-    text, vae = small.text_encoder(clip), pretraining.train_autoencoder(pool)
+    text, vae = networks.text_encoder(clip), pretraining.train_autoencoder(pool)
     unet = None
     for phase in UNET:
         unet = pretraining.train_unet(pool, text, tokens, vae, phase, start=unet)
     vae = pretraining.refine_decoder(vae, pool)
-    pipe = small.pipeline({"unet": unet, "vae": vae, "text_encoder": text}, tokens)
-    return embedded.write_base(folder, lambda empty: small.save(empty, pipe, clip, vision), base_card())
+    pipe = networks.pipeline({"unet": unet, "vae": vae, "text_encoder": text}, tokens)
+    return embedded.write_base(folder, lambda empty: networks.save(empty, pipe, clip, vision), base_card())
 
 
 def write_adapter(folder: Path, run_dir: Path, base: str = "tiny", seed: int = 42) -> Path:

@@ -9,10 +9,11 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from domains.personalized_diffusion import metrics, official
+from domains.personalized_diffusion import metrics
 from domains.personalized_diffusion.data import photos
 from domains.personalized_diffusion.model import losses
 from domains.personalized_diffusion.model.methods import TEXT_PROJECTIONS, krona
+from domains.personalized_diffusion.official import processor_keys as official
 from suite import adapters
 from suite.adapters import scale as set_strength
 from tests.golden.registry import Case, kind

@@ -1,0 +1,121 @@
+"""The families of text-to-image bases: whatever is known of one stands in its row. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Component = Literal["unet", "transformer"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """What the bases of one architecture share.
+
+    Attributes:
+        title: for people.
+        pipeline: diffusers' class of its pipeline.
+        steps, guidance: of sampling where they are not told.
+        tag, licence: the hub's name and the full name of the licence that its weights were released under.
+        component: what the pipeline calls its denoiser.
+        width: of the text states that its cross-attention reads, by which a file without facts is known.
+        usual: the base that a file of the family was most likely trained on, where it does not say.
+        version: kohya's `ss_base_model_version`. architecture: Stability's `modelspec.architecture`.
+    """
+
+    title: str
+    pipeline: str
+    steps: int
+    guidance: float
+    tag: str
+    licence: str
+    component: Component = "unet"
+    width: int | None = None
+    usual: str | None = None
+    version: str | None = None
+    architecture: str | None = None
+
+
+# Steps and guidance are the authors' for Stable Diffusion, diffusers' defaults for the others.
+FAMILIES: Mapping[str, Family] = {
+    "tiny": Family("the embedded default", "StableDiffusionPipeline", 20, 2.0, "apache-2.0", "Apache-2.0"),
+    "sd15": Family(
+        "SD 1.x",
+        "StableDiffusionPipeline",
+        50,
+        7.0,
+        "creativeml-openrail-m",
+        "CreativeML Open RAIL-M",
+        width=768,
+        usual="hf:stable-diffusion-v1-5/stable-diffusion-v1-5",
+        version="sd_v1",
+        architecture="stable-diffusion-v1",
+    ),
+    "sd21": Family(
+        "SD 2.x",
+        "StableDiffusionPipeline",
+        50,
+        7.0,
+        "openrail++",
+        "CreativeML Open RAIL++-M",
+        width=1024,
+        usual="hf:stabilityai/stable-diffusion-2-1-base",
+        version="sd_v2",
+        architecture="stable-diffusion-v2-512",
+    ),
+    "sdxl": Family(
+        "SDXL",
+        "StableDiffusionXLPipeline",
+        50,
+        5.0,
+        "openrail++",
+        "CreativeML Open RAIL++-M",
+        width=2048,
+        usual="hf:stabilityai/stable-diffusion-xl-base-1.0",
+        version="sdxl_base_v1-0",
+        architecture="stable-diffusion-xl-v1-base",
+    ),
+    "sd3": Family(
+        "SD 3",
+        "StableDiffusion3Pipeline",
+        28,
+        7.0,
+        "other",
+        "the Stability AI Community License",
+        component="transformer",
+        version="sd3",
+        architecture="stable-diffusion-3-medium",
+    ),
+    "flux": Family(
+        "Flux",
+        "FluxPipeline",
+        28,
+        3.5,
+        "other",
+        "the licence of its FLUX.1 release",
+        component="transformer",
+        version="flux1",
+        architecture="flux-1-dev",
+    ),
+}
+
+PIPELINES: Mapping[str, tuple[str, ...]] = {
+    pipeline: tuple(name for name, family in FAMILIES.items() if family.pipeline == pipeline)
+    for pipeline in dict.fromkeys(family.pipeline for family in FAMILIES.values())
+}
+"""Families by the class of pipeline that a base's folder names."""
+
+
+def of_width(width: int | None) -> str | None:
+    """The family whose cross-attention reads text states of this width, or None."""
+    return next((name for name, family in FAMILIES.items() if width and family.width == width), None)
+
+
+def of_pipeline(pipeline: str, width: int | None) -> str:
+    """The family of a pipeline; Stable Diffusion's versions are told apart by the width of their text states.
+
+    Any other width under that class is a small base of somebody's own: `tiny`.
+    """
+    several = PIPELINES[pipeline]
+    return several[0] if len(several) == 1 else next((n for n in several if FAMILIES[n].width == width), "tiny")
