@@ -73,13 +73,12 @@ class Scores:
     def _page(self, drawn: Mapping[str, Sequence[Path]]) -> Any:
         from suite.media.report import Report
 
-        page = Report(self.title).facts(self._shown()).section("How").facts(self.about)
+        page = Report(self.title).facts({name.replace("_", " "): text for name, text in self._shown().items()})
         for notice in self.notices:
-            page.text(notice)
+            page.text(f"Note: {notice}")
+        page.section("How").facts({name.replace("_", " "): value for name, value in self.about.items()})
         for name, records in self.tables.items():
-            columns = list(records[0]) if records else []
-            page.section(name.replace("_", " ").capitalize())
-            page.table(columns, [[record.get(column) for column in columns] for record in records])
+            page.section(name.replace("_", " ").capitalize()).records(records)
         for heading, paths in drawn.items():
             page.section(heading).image(paths[0])
         return page

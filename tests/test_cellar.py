@@ -61,6 +61,12 @@ def test_scores_are_one_folder_of_files(tmp_path):
     assert str(scores) == "f1  0.5000\ndocuments  1,200\nnote: a notice"
     page = (tmp_path / "report.html").read_text()
     assert "a notice" in page and "Per relation" in page
+    # Words for people, nothing of Python's, and every column that any record has.
+    assert "<dt>data</dt>" in page and "{&#x27;" not in page
+    several = Scores({"mean_f1": 0.5}, title="t", tables={"runs": [{"a": 1}, {"a": 2, "best_step": 3}]})
+    several.save(tmp_path / "several")
+    page = (tmp_path / "several" / "report.html").read_text()
+    assert "<dt>mean f1</dt>" in page and ">best step</th>" in page
     answer = scores.answer(tmp_path)
     assert answer["f1"] == 0.5 and len(answer["files"]) == 4 and answer["message"].startswith("f1  0.5000")
 

@@ -60,11 +60,16 @@ def demo(out: Path = Path("out/demo/personalized_diffusion")) -> dict[str, Any]:
         "title": "Your subject, drawn anew",
         "summary": f"Likeness to {len(photographs)} photos that training never saw (cosine, 1 at most): "
         f"{likeness['adapter']['dino']:.2f} with the adapter, {likeness['base']['dino']:.2f} without. "
-        f"The tiny base draws {side} x {side} pixels.",
+        f"Agreement with the words: {likeness['adapter']['clip_t']:.2f} with, {likeness['base']['clip_t']:.2f} "
+        f"without. The tiny base draws {side} x {side} pixels.",
         "text": "\n".join(lines),
         "tables": {
             "Likeness and agreement with the words, by encoders of the made world": [
-                {"drawn by": name, "likeness to the photos": found["dino"], "agreement with the words": found["clip_t"]}
+                {
+                    "drawn by": name,
+                    "likeness to the photos": f"{found['dino']:.3f}",
+                    "agreement with the words": f"{found['clip_t']:.3f}",
+                }
                 for name, found in likeness.items()
             ]
         },

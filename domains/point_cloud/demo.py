@@ -21,6 +21,7 @@ def demo(out: Path = Path("out/demo/point_cloud")) -> dict[str, Any]:
     from domains.point_cloud.output.result import card, contact_sheet
     from domains.point_cloud.predict import PointCloudClassifier, PointCloudSegmenter
     from suite.media import points, sheets
+    from suite.media.sheets import Pixels
 
     started = time.perf_counter()
     folder = out / "clouds"
@@ -33,7 +34,6 @@ def demo(out: Path = Path("out/demo/point_cloud")) -> dict[str, Any]:
         np.savetxt(files[-1], shape.points, fmt="%.5f")
     found, lines, right = [], [], 0
     named: list[dict[str, Any]] = []
-    pieces: list[dict[str, Any]] = []
     for result, name in zip(PointCloudClassifier.from_pretrained("tiny").predict(files, out=out), names, strict=True):
         found.append(result.label)
         right += result.label == name
@@ -42,12 +42,12 @@ def demo(out: Path = Path("out/demo/point_cloud")) -> dict[str, Any]:
     pictures = [out / "contact_sheet.png"]
     segmenter = PointCloudSegmenter.from_pretrained("tiny-parts")
     parts = out / "parts"
-    cards = []
+    cards: list[Pixels] = []
     for file, label in zip(files, found, strict=True):
         [cut] = segmenter.predict([file], category=label, out=parts / file.stem)
         shares = ", ".join(f"{part} {count}" for part, count in cut.counts.items())
         lines.append(f"parts of {Path(cut.source).stem} as {cut.category}: {shares}")
-        pieces += [{"shape": file.stem, "part": part, "points": count} for part, count in cut.counts.items()]
+        named[len(cards)]["points of each part"] = shares
         image = card(cut)
         assert cut.drawing is not None
         colors = points.label_colors(np.arange(len(cut.drawing.legend)))
@@ -59,7 +59,7 @@ def demo(out: Path = Path("out/demo/point_cloud")) -> dict[str, Any]:
         "text": "\n".join(lines),
         "summary": f"{right} of {len(names)} made, held-out shapes were named right with {OCCLUDED:.0%} of each "
         "hidden. Then every point was given its part.",
-        "tables": {"Names": named, "Parts": pieces},
+        "tables": {"Names and parts": named},
         "pictures": pictures[::-1],
         "captions": [
             "Every point in the colour of the part found for it",

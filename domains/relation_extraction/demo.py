@@ -49,7 +49,11 @@ def demo(out: Path = Path("out/demo/relation_extraction")) -> dict[str, Any]:
         "summary": f"{right} of the {len(stated)} facts that {DOCUMENTS} made-up, held-out documents state were found, "
         f"and {_count(len(set(found) - stated), 'wrong triple')} beside them.",
         "text": "\n\n".join(lines[:DOCUMENTS]) + "\n\n" + "\n".join(lines[DOCUMENTS:]),
-        "tables": {"Triples found": table, "Facts missed": missed},
+        "tables": {
+            "Triples found": table,
+            "Facts missed": missed,
+            "Documents": [{"number": number, "text": document.text} for number, document in enumerate(documents, 1)],
+        },
         "pictures": [picture],
         "captions": ["The triples found, as a graph from head to tail"],
         "seconds": time.perf_counter() - started,

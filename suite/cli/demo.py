@@ -1,7 +1,7 @@
 """`suite demo`: every installed domain on its shipped adapter, and one page with the pictures.
 
 A domain's demo returns `title`, `text` and `pictures`, the best first, and where it has them `summary` (a sentence or
-two with its figures), `captions` (one a picture) and `tables` (records by heading).
+two with its figures), `captions` (one a picture) and `tables` (records by heading, shown in place of the text).
 """
 
 from __future__ import annotations
@@ -92,12 +92,11 @@ def _add(report: Report, domain: Domain, outcome: Mapping[str, Any], seconds: fl
     report.feature(outcome["title"], summary, first, above=_words(domain.name), alt=captions[0] if captions else "")
     details = Part().text(f"From {domain.title}. Took {seconds:.0f} s here.")
     for heading, records in outcome.get("tables", {}).items():
-        columns = list(records[0]) if records else []
-        details.heading(heading).table(columns, [list(record.values()) for record in records])
+        details.heading(heading).records(records)
     if len(pictures) > 1:
         details.heading("More pictures").gallery(list(zip(pictures, captions, strict=True))[1:])
-    if summary != outcome["text"]:
-        details.heading("In words").text(outcome["text"])
+    if summary != outcome["text"] and not outcome.get("tables"):
+        details.text(outcome["text"])
     report.fold("Details", details)
 
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 LEAST_SCALE = 0.7
 """How far a page shrinks a picture; one that is wider still is scrolled."""
 
+BESIDE = 500
+"""Pixels that a picture has in a gallery of two columns."""
+
 _NUMBER = re.compile(r"[-+−]?[\d,]*\.?\d+(e[-+]?\d+)?( ?%| ?(±|\+-) ?[\d,]*\.?\d+( ?%)?)?|nan|-?inf")
 _AUTO = ' dir="auto"'
 
@@ -42,13 +45,21 @@ class Part:
 
     def __init__(self) -> None:
         self._parts: list[str] = []
+        self._heading = ""
+
+    @property
+    def body(self) -> str:
+        """What was added, as HTML for the body of a page."""
+        return "\n".join(self._parts)
 
     def section(self, heading: str) -> Self:
         """Begin a section."""
+        self._heading = heading
         return self._add(f'<h2 dir="auto">{_escape(heading)}</h2>')
 
     def heading(self, heading: str) -> Self:
         """Begin a part of a section."""
+        self._heading = heading
         return self._add(f'<h3 dir="auto">{_escape(heading)}</h3>')
 
     def text(self, text: str) -> Self:
@@ -88,28 +99,38 @@ class Part:
             f"<tbody>{lines}</tbody></table></div>"
         )
 
+    def records(self, records: Sequence[Mapping[str, object]], caption: str = "") -> Self:
+        """Add a table with a column for every key of any record, in order of appearance."""
+        columns = list(dict.fromkeys(name for record in records for name in record))
+        if not columns:
+            return self.text("None.")
+        rows = [[record.get(column) for column in columns] for record in records]
+        return self.table([column.replace("_", " ") for column in columns], rows, caption)
+
     def image(self, source: Picture, caption: str = "", alt: str = "") -> Self:
         """Add a picture: a file (PNG, JPEG, GIF, WebP, SVG), its bytes, or a matplotlib figure.
 
         Args:
             caption: stands below it.
-            alt: says what is on it to those who do not see it; the caption by default.
+            alt: says what is on it to those who do not see it; the caption by default, or the heading.
 
         Raises:
             InputError: the file cannot be read or is not such a picture.
         """
-        return self._add(_figure(source, caption, alt))
+        return self._add(_figure(source, caption, alt or caption or self._heading))
 
-    def gallery(self, pictures: Iterable[tuple[Picture, str]]) -> Self:
-        """Add pictures with their captions side by side."""
-        return self._add(
-            f'<div class="gallery">{"".join(_figure(source, caption) for source, caption in pictures)}</div>'
-        )
+    def gallery(self, pictures: Iterable[tuple[Picture, str]], *, captions: bool = True) -> Self:
+        """Add pictures with their captions side by side; one too wide for that has a row of its own.
+
+        Args:
+            captions: show them; otherwise they are only for those who do not see the picture.
+        """
+        figures = "".join(_figure(source, caption if captions else "", caption) for source, caption in pictures)
+        return self._add(f'<div class="gallery">{figures}</div>')
 
     def fold(self, summary: str, content: Part) -> Self:
         """Add what a reader opens on demand; printing opens it."""
-        inside = "\n".join(content._parts)
-        return self._add(f"<details><summary>{_escape(summary)}</summary>\n{inside}\n</details>")
+        return self._add(f"<details><summary>{_escape(summary)}</summary>\n{content.body}\n</details>")
 
     def feature(
         self, heading: str, text: str, picture: Picture | None = None, *, above: str = "", alt: str = ""
@@ -121,7 +142,8 @@ class Part:
             alt: see `image`; the heading by default.
         """
         over = f'<p class="above">{_escape(above)}</p>' if above else ""
-        shown = "" if picture is None else _figure(picture, alt=alt or heading)
+        self._heading = heading
+        shown = "" if picture is None else _figure(picture, "", alt or heading)
         return self._add(
             f'<section class="feature"><div>{over}<h2 dir="auto">{_escape(heading)}</h2>\n{_paragraphs(text)}</div>'
             f"{shown}</section>"
@@ -153,12 +175,11 @@ class Report(Part):
     def html(self) -> str:
         """The whole page."""
         subtitle = f'<p class="subtitle" dir="auto">{_escape(self.subtitle)}</p>' if self.subtitle else ""
-        body = "\n".join(self._parts)
         return (
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
             f"<title>{_escape(self.title)}</title>\n<style>\n{stylesheet()}</style>\n</head>\n<body>\n"
-            f'<header><h1 dir="auto">{_escape(self.title)}</h1>{subtitle}</header>\n<main>\n{body}\n</main>\n'
+            f'<header><h1 dir="auto">{_escape(self.title)}</h1>{subtitle}</header>\n<main>\n{self.body}\n</main>\n'
             "</body>\n</html>\n"
         )
 
@@ -182,6 +203,10 @@ def _show(value: object) -> str:
         return "yes" if value else "no"
     if value is None:
         return "-"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_show(one)}" for name, one in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_show(one) for one in value)
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
@@ -207,19 +232,20 @@ def _cell(value: object, kind: str) -> str:
     return f"<td{kind or _AUTO}>{_escape(_show(value))}</td>"
 
 
-def _figure(source: Picture, caption: str = "", alt: str = "") -> str:
+def _figure(source: Picture, caption: str, alt: str) -> str:
     data, kind = _picture(source)
+    size, wide = _size(data, kind)
     note = f'<figcaption dir="auto">{_escape(caption)}</figcaption>' if caption else ""
     encoded = base64.b64encode(data).decode("ascii")
-    image = f'<img src="data:{kind};base64,{encoded}" alt="{_escape(alt or caption)}"{_size(data, kind)}>'
+    image = f'<img src="data:{kind};base64,{encoded}" alt="{_escape(alt)}"{size}>'
     # A picture far wider than the page is shrunk as far as its texts stay readable, and scrolls then.
-    return f'<figure><div class="scroll" tabindex="0">{image}</div>{note}</figure>'
+    return f'<figure{wide}><div class="scroll" tabindex="0">{image}</div>{note}</figure>'
 
 
-def _size(data: bytes, kind: str) -> str:
-    """Attributes of a picture: its size in CSS pixels, which keeps the page still while it loads, and its class."""
+def _size(data: bytes, kind: str) -> tuple[str, str]:
+    """Attributes of a picture, its size in CSS pixels among them, and those of the figure that it is in."""
     if kind == "image/svg+xml":
-        return ' class="chart"'
+        return ' class="chart"', ""
     from PIL import Image, UnidentifiedImageError
 
     from suite.media.style import CHART, DENSITY
@@ -228,13 +254,12 @@ def _size(data: bytes, kind: str) -> str:
         with Image.open(io.BytesIO(data)) as image:
             width, height, chart = *image.size, image.info.get("Source") == CHART
     except (UnidentifiedImageError, OSError, ValueError):
-        return ""
+        return "", ""
     if chart:
         width, height = round(width / DENSITY), round(height / DENSITY)
     least = round(LEAST_SCALE * width)
-    return f' width="{width}" height="{height}" style="min-width: min({least}px, {width}px)"' + (
-        ' class="chart"' if chart else ""
-    )
+    size = f' width="{width}" height="{height}" style="min-width: {least}px"'
+    return size + (' class="chart"' if chart else ""), ' class="wide"' if least > BESIDE else ""
 
 
 def _picture(source: Picture) -> tuple[bytes, str]:

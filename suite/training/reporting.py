@@ -69,12 +69,9 @@ def add_values(part: Part, run: RunFolder, metrics: Mapping[str, float], labels:
 
 def add_run(report: Part, run: RunFolder, metrics: Mapping[str, float], labels: Mapping[str, str]) -> None:
     """Add what a run gave to a report: its plots and its numbers."""
-    pictures = write_plots(run, labels)
-    main = [path for path in pictures if path.stem != "learning_rate"]
-    report.gallery([(path, "") for path in main])
+    # The charts carry their titles themselves.
+    report.gallery([(path, FAMILIES[path.stem].title) for path in write_plots(run, labels)], captions=False)
     add_values(report, run, metrics, labels)
-    if rest := [path for path in pictures if path not in main]:
-        report.fold("Learning rate", Part().gallery([(path, "") for path in rest]))
 
 
 def write_report(run: RunFolder, metrics: Mapping[str, float], *, title: str, labels: Mapping[str, str]) -> Path:

@@ -91,7 +91,7 @@ def test_tables_and_pictures_wider_than_the_page_scroll_in_a_container_of_their_
     check(page)
     assert page.count('<div class="scroll" tabindex="0"><table>') == 1
     # Shrunk to no less than 70 %: texts stay readable, the rest is scrolled to.
-    assert re.search(r'<div class="scroll" tabindex="0"><img [^>]*min-width: min\(2100px', page)
+    assert re.search(r'<div class="scroll" tabindex="0"><img [^>]*min-width: 2100px', page)
     assert ".scroll { max-width: 100%; overflow-x: auto; }" in page
 
 
@@ -119,3 +119,24 @@ def test_details_are_folded_and_pictures_have_words_for_those_who_do_not_see_the
 def test_users_texts_run_in_their_own_direction() -> None:
     page = Report("r").text("שלום").table(["text"], [["שלום"]]).facts({"text": "שלום"}).html()
     assert page.count('dir="auto">שלום<') == 3
+
+
+def test_a_picture_without_a_caption_is_known_by_its_heading() -> None:
+    picture = plots.bars({"a": 1})
+    page = Report("r").section("Confusion").image(picture).gallery([(picture, "bars")], captions=False).html()
+    assert check(page).alts == ["Confusion", "bars"]
+    assert "<figcaption" not in page
+
+
+def test_a_picture_too_wide_for_a_column_has_a_row_of_its_own(tmp_path: Path) -> None:
+    wide = sheets.save_png(np.zeros((10, 960, 3), np.uint8), tmp_path / "wide.png")
+    narrow = sheets.save_png(np.zeros((10, 480, 3), np.uint8), tmp_path / "narrow.png")
+    page = Report("r").gallery([(wide, "wide"), (narrow, "narrow")]).html()
+    assert page.count('<figure class="wide">') == 1 and page.count("<figure>") == 1
+
+
+def test_records_make_a_column_of_every_key() -> None:
+    page = Report("r").records([{"a_b": 1}, {"c": [1, 2], "a_b": {"tp": 3}}]).html()
+    assert re.findall(r"<th[^>]*>([^<]*)</th>", page) == ["a b", "c"]
+    assert ">1, 2</td>" in page and ">tp 3</td>" in page
+    assert "None." in Report("r").records([]).html()

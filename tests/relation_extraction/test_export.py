@@ -95,6 +95,8 @@ def test_html_escapes_the_text_and_marks_the_mentions(tmp_path, data):
     html = page.read_text("utf-8")
     assert "<b>" not in html and "&lt;b&gt;" in html
     assert html.count('<mark class="both">Zoë Ánanda</mark>') == 2
+    assert '<p class="passage" dir="auto">' in html and "prefers-color-scheme: dark" in html
+    assert html.count('<div class="scroll" tabindex="0"><table>') == html.count("<table>") > 0
 
 
 def test_docred_submission_names_every_entity_that_has_the_string(tmp_path):

@@ -7,18 +7,13 @@ from collections.abc import Iterable, Mapping
 from html import escape
 
 from domains.relation_extraction.types import Triple
+from suite.media.report import Part, stylesheet
 
 _STYLE = """
-:root { color-scheme: light dark; }
-body { font: 16px/1.6 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-article { margin-bottom: 3rem; }
 p.passage { white-space: pre-wrap; }
 mark { background: light-dark(#fde68a, #6b5208); color: inherit; border-radius: .2em; padding: 0 .15em; }
 mark.both { background: light-dark(#bbf7d0, #14532d); }
 mark.tail { background: light-dark(#bfdbfe, #1e3a8a); }
-table { border-collapse: collapse; width: 100%; font-size: .9rem; }
-th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid light-dark(#ddd, #444); }
-td.score { text-align: right; font-variant-numeric: tabular-nums; }
 """.strip()
 
 
@@ -35,7 +30,8 @@ def render(triples: Iterable[Triple], texts: Mapping[str, str], title: str = "Ex
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body><h1>{escape(title)}</h1>\n"
+        f"<title>{escape(title)}</title><style>\n{stylesheet()}{_STYLE}</style></head>\n"
+        f'<body><h1 dir="auto">{escape(title)}</h1>\n'
         '<p><mark>head</mark> <mark class="tail">tail</mark> <mark class="both">both</mark></p>\n'
         + "\n".join(articles)
         + "\n</body></html>\n"
@@ -43,14 +39,11 @@ def render(triples: Iterable[Triple], texts: Mapping[str, str], title: str = "Ex
 
 
 def _article(name: str, triples: list[Triple], text: str | None) -> str:
-    passage = "" if text is None else f'<p class="passage">{_highlight(text, triples)}</p>'
-    rows = "".join(
-        f"<tr><td>{escape(t.head.text)}</td><td>{escape(t.relation)}</td><td>{escape(t.tail.text)}</td>"
-        f'<td class="score">{"" if t.score is None else f"{t.score:.2f}"}</td></tr>'
-        for t in triples
-    )
-    table = f"<table><tr><th>head</th><th>relation</th><th>tail</th><th>score</th></tr>{rows}</table>"
-    return f"<article><h2>{escape(name)}</h2>{passage}{table if triples else '<p>No triples.</p>'}</article>"
+    passage = "" if text is None else f'<p class="passage" dir="auto">{_highlight(text, triples)}</p>'
+    rows = [(t.head.text, t.relation, t.tail.text, "" if t.score is None else f"{t.score:.2f}") for t in triples]
+    table = Part().table(("head", "relation", "tail", "score"), rows).body
+    found = table if triples else "<p>No triples.</p>"
+    return f'<article><h2 dir="auto">{escape(name)}</h2>{passage}{found}</article>'
 
 
 def _highlight(text: str, triples: list[Triple]) -> str:
