@@ -8,8 +8,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-FORMULA = ("=", "+", "-", "@")
-"""First characters of a text that spreadsheets run as a formula."""
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""First characters of a text that spreadsheets run as a formula; a tab or a carriage return may hide one."""
 
 
 def csv_text(rows: Iterable[Sequence[Any]], *, guard: bool = False, delimiter: str = ",", line_end: str = "\n") -> str:

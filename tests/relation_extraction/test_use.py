@@ -133,3 +133,294 @@ def test_use_17_an_empty_text_takes_no_other_with_it(tiny, capsys):
 def test_use_12_options_are_checked_before_anything_is_done(tiny, options, message):
     with pytest.raises(InputError, match=message):
         tiny.batch([], **options)
+
+
+def test_use_01_measured_is_what_evaluate_prints():
+    from domains.relation_extraction.evaluation.evaluate import evaluate
+    from domains.relation_extraction.tiny import rebuild
+
+    printed = evaluate("tiny:test:12", device="cpu", resamples=10)["f1"]
+    assert rebuild.measure("tiny", count=12)["adapted"] == printed
+
+
+@pytest.mark.slow
+def test_use_01_the_catalogues_metric_is_what_the_documented_command_prints(capsys):
+    from suite import hub
+    from suite.hub import paths
+
+    (metric,) = (entry.metric for entry in hub.catalogue("relation_extraction", "adapter") if entry.name == "tiny")
+    assert run("evaluate", "tiny:test", "--json") == 0
+    reached = json.loads(capsys.readouterr().out)["f1"]
+    assert metric.value == round(reached, 3) == 0.612
+    card = paths.checkpoints() / "tiny/relation_extraction/adapter/README.md"
+    assert f"micro-F1\n  {metric.value}" in card.read_text(encoding="utf-8")
+
+
+def test_use_07_turtle_of_relations_in_any_script(tmp_path):
+    import re
+
+    import rdflib
+
+    from domains.relation_extraction.output.formats import Extracted, write
+    from domains.relation_extraction.types import Argument, Triple
+
+    triples = [Triple("d", Argument("红楼梦"), name, Argument("曹雪芹")) for name in ("作者", "(is)", "日 期", "née")]
+    write(Extracted(triples), tmp_path, "t", ("turtle", "ntriples"))
+    text = (tmp_path / "t.ttl").read_text(encoding="utf-8")
+    for iri in re.findall(r"<([^>]*)>", text):
+        assert not re.search(r"%(?![0-9A-Fa-f]{2})", iri), iri  # RFC 3987: a percent sign begins an escape
+    assert not re.search(r"\b\w+:[0-9A-F]{2}%", text)
+    read = [rdflib.Graph().parse(tmp_path / name) for name in ("t.ttl", "t.nt")]
+    assert set(read[0]) == set(read[1])
+    assert {str(relation) for _, relation, _ in read[0]} >= {"urn:peft-suite:relation/%E4%BD%9C%E8%80%85"}
+
+
+def test_use_09_a_name_with_commas_can_be_asked_for(tmp_path):
+    from suite.cli.options import Parser, of_dataclass, parse
+
+    text = put(tmp_path, "t.txt", "The Lanterns of Orvane, North was translated by Hodran Varrin.")
+    options = of_dataclass(ExtractionQuery)
+    given = parse(Parser("p", options), options, ["--heads", '"The Lanterns of Orvane, North",Ada', "--heads", "Bob"])
+    assert given["heads"] == ("The Lanterns of Orvane, North", "Ada", "Bob")
+    command = ("predict", text, "--heads", '"The Lanterns of Orvane, North"', "--relations", "translator")
+    assert run(*command, "--out", tmp_path / "out", "--formats", "jsonl") == 0
+    assert written(tmp_path / "out")["t.triples.jsonl"][0][0] == "The Lanterns of Orvane, North"
+
+
+DOCRED = [
+    {
+        "title": "A",
+        "sents": [["Ann", "Lee", "lives", "in", "Oslo", "."]],
+        "vertexSet": [
+            [{"name": "Ann  Lee", "sent_id": 0, "pos": [0, 2], "type": "PER"}],
+            [{"name": "Oslo", "sent_id": 0, "pos": [4, 5], "type": "LOC"}],
+        ],
+        "labels": [{"r": "P551", "h": 0, "t": 1, "evidence": [0]}],
+    },
+    {
+        "title": "B",
+        "sents": [["Bob", "is", "in", "Rome", "."]],
+        "vertexSet": [
+            [{"name": "Bob", "sent_id": 0, "pos": [0, 1], "type": "PER"}],
+            [{"name": "Rome", "sent_id": 0, "pos": [3, 4], "type": "LOC"}],
+        ],
+        "labels": [],
+    },
+]
+SUBMISSION = [
+    {"title": "A", "h_idx": 0, "t_idx": 1, "r": "P551"},
+    {"title": "B", "h_idx": 0, "t_idx": 1, "r": "P551"},
+    {"title": "nowhere", "h_idx": 0, "t_idx": 1, "r": "P17"},
+]
+
+
+def test_use_10_a_submission_scores_as_by_the_official_script(tmp_path, capsys):
+    gold = put(tmp_path, "dev.json", json.dumps(DOCRED))
+    submission = put(tmp_path, "submission.json", json.dumps(SUBMISSION))
+    # One right of three given: documents without labels and unknown titles count in the precision.
+    assert run("compare", gold, f"docred:{submission}", "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert row["docred_f1"] == pytest.approx(2 * (1 / 3) / (1 / 3 + 1))
+    # The train file names her as the gold file does, with two blanks: the fact is known, and Ign F1 leaves it out.
+    train = put(tmp_path, "train.json", json.dumps(DOCRED[:1]))
+    command = ("evaluate", gold, "--submission", submission, "--train-annotated", train, "--json")
+    assert run(*command) == 0
+    scores = json.loads(capsys.readouterr().out)["docred"]
+    assert scores["precision"] == pytest.approx(1 / 3)
+    assert scores["f1"] == row["docred_f1"]
+    assert scores["ign_f1_annotated"] == 0
+
+
+def test_use_10_evaluate_scores_the_names_of_the_file_and_every_document():
+    from domains.relation_extraction.data.readers.docred import docred_document
+    from domains.relation_extraction.evaluation.gold import gold_of
+    from domains.relation_extraction.evaluation.scores import Evaluation
+    from domains.relation_extraction.model.schema import Schema
+
+    schema = Schema.load("redocred")
+    gold = gold_of((docred_document(record, "x", schema, labelled=True) for record in DOCRED), "data x")
+    evaluation = Evaluation(schema)
+    for one in gold:
+        evaluation.add_triples(one, [[]])
+    assert [one["title"] for one in evaluation.truth] == ["A", "B"]
+    assert evaluation.truth[0]["vertexSet"][0][0]["name"] == "Ann  Lee"
+    assert evaluation.report.to_dict(10)["documents"] == 1
+
+
+BROKEN = "According to the records, Mirela\nDostan was buried in Port\n  Selmar. Few papers survive."
+
+
+def test_use_11_names_across_a_line_break_are_names(tiny, tmp_path):
+    triples = tiny(BROKEN, relations=("burial place",), heads=("Mirela Dostan",), pretokenize="none")
+    assert [triple.key for triple in triples] == [("Mirela\nDostan", "burial place", "Port\n  Selmar")]
+    assert BROKEN[triples[0].tail.start : triples[0].tail.end] == "Port\n  Selmar"
+    triple = {"head": "Mirela Dostan", "relation": "burial place", "tail": "Port Selmar"}
+    labelled = put(tmp_path, "a.jsonl", json.dumps({"text": BROKEN, "triples": [triple]}))
+    prepared = ("prepare", labelled, tmp_path / "out", "--schema", "tiny")
+    assert run(*prepared, "--pretokenize", "none", "--protocol", "suite-v1/D_F") == 0
+    (samples,) = (tmp_path / "out").glob("*.jsonl")
+    assert "['Mirela Dostan', 'burial place', 'Port Selmar']" in samples.read_text(encoding="utf-8")
+
+
+def test_use_13_literal_tails_and_symmetric_relations(tmp_path):
+    schema = put(
+        tmp_path,
+        "ships.yaml",
+        "relations:\n  - {name: launched in, literal_tail: true}\n  - {name: sister of, symmetric: true}\n",
+    )
+    from domains.relation_extraction.types import Argument, Triple
+
+    facts = [("The Kestrel", "launched in", "1902"), ("The Kestrel", "sister of", "Heron")]
+    facts.append(("Heron", "sister of", "The Kestrel"))
+    rows = [Triple("d", Argument(head), name, Argument(tail)).to_dict() for head, name, tail in facts]
+    file = put(tmp_path, "t.triples.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    assert run("export", file, tmp_path / "out", "--schema", schema, "--formats", "ntriples,node-link") == 0
+    assert '"1902"' in (tmp_path / "out/t.nt").read_text()
+    graph = json.loads((tmp_path / "out/t.graph.json").read_text())
+    assert [link["relation"] for link in graph["links"]] == ["launched in", "sister of"]
+
+
+PUBTATOR = """1|t|Alpha cures beta
+1|a|In mice and rats.
+1\t0\t5\tAlpha\tChemicalEntity\tD001
+1\t12\t16\tbeta\tDiseaseOrPhenotypicFeature\tD002
+1\t20\t24\tmice\tOrganismTaxon\t-1
+1\t29\t33\trats\tOrganismTaxon\t-1
+1\tNegative_Correlation\tD001\tD002\tNovel
+"""
+
+
+def test_use_14_pubtator_with_a_fifth_column_and_without_identifiers(tmp_path):
+    from domains.relation_extraction.data.readers import read_documents
+
+    (document,) = read_documents(put(tmp_path, "b.pubtator", PUBTATOR))
+    assert [entity.names for entity in document.entities] == [("Alpha",), ("beta",), ("mice",), ("rats",)]
+    assert [fact.relation for fact in document.facts] == ["Negative_Correlation"]
+
+
+@pytest.mark.parametrize(
+    ("relations", "message"),
+    [
+        (["none"], 'a relation called "none"'),
+        ([" padded"], "blanks around"),
+        (["built by", "built by "], "blanks around"),
+        ([{"name": "a", "inverse": "nowhere"}], 'inverse "nowhere"'),
+    ],
+)
+def test_use_15_a_relation_that_can_never_be_answered_is_refused(tmp_path, relations, message):
+    from domains.relation_extraction.model.schema import Schema
+
+    file = put(tmp_path, "odd.json", json.dumps({"name": "odd", "relations": relations}))
+    with pytest.raises(InputError, match=message):
+        Schema.load(file)
+
+
+def test_use_18_a_schema_and_a_lowest_score_at_call_time(tiny):
+    from domains.relation_extraction.model.schema import Schema
+
+    found = tiny(BURIED)
+    best = max(triple.score for triple in found)
+    assert tiny(BURIED, min_score=best) == [triple for triple in found if triple.score >= best]
+    whole = [triple.to_dict() for triple in tiny(BURIED, schema="tiny")]
+    for given in (Schema.load("tiny"), Schema.load("tiny").to_dict(), Schema.load("tiny").to_dict()["relations"]):
+        assert [triple.to_dict() for triple in tiny(BURIED, schema=given)] == whole
+    asked = {"relations": ("rests in",), "heads": ("Mirela Dostan",)}
+    assert {triple.relation for triple in tiny(BURIED, schema=["rests in", "fed by"], **asked)} == {"rests in"}
+
+
+def test_use_18_ends_inside_each_other_state_nothing():
+    from domains.relation_extraction.inference.grounding import overlapping
+    from domains.relation_extraction.types import Argument, Span, Triple
+
+    inner, outer, apart = Span(0, 4), Span(0, 12), Span(20, 24)
+    one = Triple("d", Argument("Port", (inner,)), "r", Argument("Port Selmar!", (outer,)))
+    assert overlapping(one)
+    assert not overlapping(Triple("d", Argument("Port", (inner, apart)), "r", Argument("Port Selmar!", (outer,))))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.xml", "<?xml version='1.0'?><doc>Ann met Bob.</doc>", "XML"),
+        ("a.conll", "Ann B-PER\nmet O\n", "CoNLL"),
+    ],
+)
+def test_use_19_files_of_other_formats_are_no_plain_text(tmp_path, name, content, message):
+    from domains.relation_extraction.data.readers import read_documents
+
+    with pytest.raises(InputError, match=message):
+        list(read_documents(put(tmp_path, name, content)))
+
+
+@pytest.mark.parametrize(
+    ("name", "record"),
+    [
+        (
+            "spo.jsonl",
+            {
+                "text": "Ann Lee lives in Oslo.",
+                "spo_list": [{"subject": "Ann Lee", "predicate": "residence", "object": {"@value": "Oslo"}}],
+            },
+        ),
+        ("webnlg.jsonl", {"text": "Ann Lee lives in Oslo.", "triple_list": [["Ann Lee", "residence", "Oslo"]]}),
+        (
+            "fewrel.json",
+            {
+                "P551": [
+                    {
+                        "tokens": ["Ann", "Lee", "lives", "in", "Oslo", "."],
+                        "h": ["ann lee", "Q1", [[0, 1]]],
+                        "t": ["oslo", "Q2", [[4]]],
+                    }
+                ]
+            },
+        ),
+        ("table.csv", 'id,text,head,relation,tail\n1,"Ann Lee lives in Oslo.",Ann Lee,residence,Oslo\n'),
+    ],
+)
+def test_use_19_labels_of_other_data_sets_are_read(tmp_path, name, record):
+    from domains.relation_extraction.data.readers import read_documents
+    from domains.relation_extraction.model.schema import Schema
+
+    content = record if isinstance(record, str) else json.dumps(record) + "\n"
+    documents = list(read_documents(put(tmp_path, name, content), schema=Schema.load("redocred"), labelled=True))
+    (document,) = documents
+    (fact,) = document.facts
+    assert (document.entities[fact.head].names, fact.relation) == (("Ann Lee",), "residence")
+    assert document.entities[fact.tail].names == ("Oslo",)
+
+
+def test_use_19_markdown_may_begin_with_a_bracket(tmp_path):
+    from domains.relation_extraction.data.readers import read_documents
+
+    (document,) = read_documents(put(tmp_path, "todo.md", "[ ] Ann met Bob.\n[x] Bob met Ann.\n"))
+    assert document.text.startswith("[ ] Ann")
+
+
+def test_use_20_files_for_other_programs(tmp_path):
+    from xml.etree import ElementTree
+
+    from domains.relation_extraction.output.formats import Extracted, write
+    from domains.relation_extraction.types import Argument, Triple
+
+    triples = [Triple("d;1", Argument("Bad\x01Name"), "r", Argument("\t=1+1"))]
+    data = Extracted(triples, {"d;1": "שלום"}, escape_formulas=True)
+    write(data, tmp_path, "t", ("svg", "html", "neo4j", "csv"))
+    ElementTree.parse(tmp_path / "t.graph.svg")
+    assert 'dir="auto"' in (tmp_path / "t.html").read_text(encoding="utf-8")
+    nodes = (tmp_path / "t.nodes.csv").read_text(encoding="utf-8")
+    assert nodes.splitlines()[0] == ":ID,label:string,docs:string[],:LABEL"
+    assert "d%3B1" in nodes
+    assert "'\t=1+1" in (tmp_path / "t.triples.csv").read_text(encoding="utf-8")
+
+
+def test_use_21_out_that_is_a_file_and_labels_nobody_asked_about(tiny, tmp_path, capsys):
+    report, taken = put(tmp_path, "report.txt", BURIED), put(tmp_path, "taken", "x")
+    assert run("predict", report, "--out", taken, "--formats", "jsonl") == 2
+    said = capsys.readouterr().err
+    assert "is a file" in said
+    assert "Traceback" not in said
+    wrong = {"text": BURIED, "triples": [{"head": "Nobody", "relation": "burial place", "tail": "Port Selmar"}]}
+    (result,) = tiny.predict(put(tmp_path, "a.jsonl", json.dumps(wrong)), relations=("sponsor",))
+    assert result.error is None
+    assert list(result.texts.values()) == [BURIED]

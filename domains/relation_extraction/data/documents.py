@@ -6,14 +6,18 @@ one, leads back to the user's own text.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from domains.relation_extraction.data.align import Alignment, docred_tokens
 from domains.relation_extraction.data.sentences import split_sentences
 from domains.relation_extraction.types import Span
 from suite.errors import InputError
+
+# A line break within a paragraph, with the blanks around it: one line end after a character, another one after it.
+_WRAP = re.compile(r"(?<=\S)[^\S\n\r]*(?:\r\n|\n|\r)[^\S\n\r]*(?=\S)")
 
 PRETOKENIZERS = ("docred", "none")
 
@@ -139,7 +143,8 @@ def pretokenize(source: str | Document, how: str = "docred", id: str = "document
 
     Args:
         source: a text, or a document whose entities and facts are carried over.
-        how: `docred`: tokens joined by single spaces; `none`: the text as it is.
+        how: `docred`: tokens joined by single spaces; `none`: the text as it is, but for line breaks within a
+            paragraph, which become blanks: answers are lines, and a name across a break could not be written.
         id: id of the document made of a text.
 
     Returns:
@@ -153,10 +158,13 @@ def pretokenize(source: str | Document, how: str = "docred", id: str = "document
     document = plain_document(source, id) if isinstance(source, str) else source
     if document.tokenized or document.raw is not None:
         return document
-    if how == "none":
+    if how == "none" and not _WRAP.search(document.text):
         return replace(document, raw=Alignment.identity(document.text))
-    tokens = [docred_tokens(document.text, *sentence) for sentence in document.sentences]
-    aligned = Alignment.join(document.text, (token for sentence in tokens for token in sentence))
+    if how == "none":
+        aligned = Alignment.join(document.text, _unwrapped(document.text))
+    else:
+        tokens = [docred_tokens(document.text, *sentence) for sentence in document.sentences]
+        aligned = Alignment.join(document.text, (token for sentence in tokens for token in sentence))
     mapped = [aligned.to_model(*sentence) for sentence in document.sentences]
     return replace(
         document,
@@ -164,8 +172,17 @@ def pretokenize(source: str | Document, how: str = "docred", id: str = "document
         sentences=tuple((span.start, span.end) for span in mapped),
         entities=tuple(_moved(entity, aligned) for entity in document.entities),
         raw=aligned,
-        tokenized=True,
+        tokenized=how == "docred",
     )
+
+
+def _unwrapped(text: str) -> Iterator[tuple[int, int]]:
+    """The runs between line breaks within paragraphs."""
+    start = 0
+    for wrap in _WRAP.finditer(text):
+        yield start, wrap.start()
+        start = wrap.end()
+    yield start, len(text)
 
 
 def _moved(entity: Entity, aligned: Alignment) -> Entity:

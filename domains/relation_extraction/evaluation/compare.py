@@ -117,7 +117,7 @@ def compare(
     files = _write(out, rows) if out is not None else []
     return {
         "message": "\n".join([_table(rows), *notices, *files]),
-        "documents": len(gold),
+        "documents": sum(bool(one.groups) for one in gold),
         "rows": records,
         "notices": notices,
         "files": files,
@@ -167,6 +167,7 @@ def _oracle_row(name: str, paradigm: str, gold: Sequence[Gold], schema: Schema) 
         raise InputError(f"run {name!r}: unknown paradigm {paradigm!r}; choose one of {', '.join(PARADIGMS)}")
     protocol = find_protocol(paradigm if "/" in paradigm else f"{OFFICIAL}/{paradigm}")
     start, evaluation = time.perf_counter(), Evaluation(schema)
+    gold = [one for one in gold if one.groups]
     for one, extraction in zip(gold, oracle(gold, protocol, schema), strict=True):
         evaluation.add(one, [extraction])
     return _row(name, "oracle", evaluation, calls=evaluation.calls, seconds=round(time.perf_counter() - start, 3))
@@ -187,10 +188,12 @@ def _peer_row(name: str, kind: str, path: Path, gold: Sequence[Gold], schema: Sc
         given = set(found)
     if not given & set(ids):
         raise InputError(f"{path}: none of its documents is among the {len(ids)} of the data; ids must be their titles")
-    if missing := len(set(ids) - given):
-        notices.append(f"{name}: nothing about {missing} of {len(ids)} documents, which counts as misses")
+    labelled = {one.document.id for one in gold if one.groups}
+    if missing := len(labelled - given):
+        notices.append(f"{name}: nothing about {missing} of {len(labelled)} documents, which counts as misses")
     if outside := len(given - set(ids)):
-        notices.append(f"{name}: {outside} documents are not in the data and were left out")
+        counted = ", which counts as wrong in DocRED's F1" if kind == "docred" else ""
+        notices.append(f"{name}: {outside} documents are not in the data and were left out{counted}")
     evaluation, dropped = Evaluation(schema), 0
     for one in gold:
         triples = found.get(one.document.id, [])
@@ -199,8 +202,8 @@ def _peer_row(name: str, kind: str, path: Path, gold: Sequence[Gold], schema: Sc
         dropped += grounded.count(None)
         evaluation.add_triples(one, [kept])
     if kind == "docred":
-        inside = [prediction for title in ids for prediction in by_title[title]]
-        docred_f1 = official_evaluate(inside, evaluation.truth).f1
+        # Unknown titles stay in the denominator, as in the official script.
+        docred_f1 = official_evaluate(submission, evaluation.truth).f1
     if dropped:
         notices.append(f"{name}: {dropped} triples of relations that schema {schema.name} lacks were left out")
     return _row(name, kind, evaluation, docred_f1, dropped=dropped), notices

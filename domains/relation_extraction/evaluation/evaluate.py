@@ -7,17 +7,16 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-from domains.relation_extraction.evaluation.docred import (
-    TrainFacts,
-    train_facts,
-)
+from domains.relation_extraction.evaluation.docred import TrainFacts, official_evaluate_benchmark, train_facts
 from domains.relation_extraction.evaluation.gold import Component, default_schema, gold_documents
 from domains.relation_extraction.evaluation.gold import oracle as gold_answers
+from domains.relation_extraction.evaluation.peers import read_submission
 from domains.relation_extraction.evaluation.scores import Evaluation
 from domains.relation_extraction.model.paradigms import find as find_protocol
 from domains.relation_extraction.model.protocol import OFFICIAL
 from domains.relation_extraction.model.schema import Schema
 from suite.errors import InputError
+from suite.scores import Scores
 
 
 def evaluate(
@@ -40,6 +39,7 @@ def evaluate(
     seed: int = 0,
     max_new_tokens: int = 1024,
     batch_size: int = 0,
+    submission: Path | None = None,
     train_annotated: Path | None = None,
     train_distant: Path | None = None,
     resamples: int = 1000,
@@ -69,6 +69,8 @@ def evaluate(
         seed: of the sampling.
         max_new_tokens: longest answer.
         batch_size: calls side by side; 0 chooses by free memory.
+        submission: score this file of DocRED predictions, `[{title, h_idx, t_idx, r}]`, as the official script does;
+            needs no model.
         train_annotated: DocRED's annotated train file, for Ign F1.
         train_distant: DocRED's distantly supervised train file, for Ign F1.
         resamples: of the bootstrap interval of F1.
@@ -86,6 +88,10 @@ def evaluate(
     if oracle and (component or frozen):
         raise InputError("--oracle bounds a whole paradigm; leave out --component and --frozen")
     facts = [_train_facts(path) for path in (train_annotated, train_distant)]
+    if submission is not None:
+        if oracle or component or frozen:
+            raise InputError("--submission is scored as it is; leave out --oracle, --component and --frozen")
+        return score_submission(data, submission, *facts).answer(out)
     start = time.perf_counter()
     if oracle:
         evaluation, about = _oracle(data, paradigm, schema, format, encoding)
@@ -124,11 +130,50 @@ def _oracle(
     asked = paradigm or "D_R_H_F_desc"
     chosen = find_protocol(asked if "/" in asked else f"{OFFICIAL}/{asked}")
     relations = Schema.load(schema or default_schema(data))
-    gold = gold_documents(data, relations, format=format, encoding=encoding)
+    gold = [one for one in gold_documents(data, relations, format=format, encoding=encoding) if one.groups]
     evaluation = Evaluation(relations)
     for one, extraction in zip(gold, gold_answers(gold, chosen, relations), strict=True):
         evaluation.add(one, [extraction])
     return evaluation, {"data": data, "oracle": True, "protocol": chosen.id}
+
+
+def score_submission(data: str, submission: Path, annotated: TrainFacts, distant: TrainFacts) -> Scores:
+    """DocRED's official scores of a submission: on the records of the file as they are, no name repaired.
+
+    Raises:
+        InputError: the data is no DocRED file with labels, or the submission is none.
+    """
+    truth = read_json_list(Path(data))
+    try:
+        score = official_evaluate_benchmark(read_submission(submission), truth, annotated, distant).to_dict()
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise InputError(
+            f"{data}: not a DocRED file with labels ({type(error).__name__}: {error}); give dev.json or the like"
+        ) from error
+    message = (
+        f"{len(truth)} documents, submission {submission}\n"
+        f"DocRED  P {score['precision']:.4f}  R {score['recall']:.4f}  F1 {score['f1']:.4f}  "
+        f"Ign F1 {score['ign_f1_annotated']:.4f} (annotated)  {score['ign_f1_distant']:.4f} (distant)  "
+        f"evidence F1 {score['evidence_f1']:.4f}"
+    )
+    return Scores({"docred": score}, {"data": data, "submission": str(submission)}, message=message)
+
+
+def read_json_list(path: Path) -> list[dict[str, Any]]:
+    """A JSON list of objects.
+
+    Raises:
+        InputError: the file holds none.
+    """
+    try:
+        records = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give a DocRED file") from error
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error}); give a DocRED file") from error
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        raise InputError(f"{path}: expected a list of documents; give a DocRED file")
+    return records
 
 
 def _train_facts(path: Path | None) -> TrainFacts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -25,10 +25,15 @@ _EVERYTHING = sys.maxsize
 
 @dataclass(frozen=True)
 class Gold:
-    """A labelled document and its facts as groups of alias triples."""
+    """A labelled document and its facts as groups of alias triples; one without a label has none.
+
+    Attributes:
+        source: the document with the names of its file, before their repair; None: there was nothing to repair.
+    """
 
     document: Document
     groups: tuple[Group, ...]
+    source: Document | None = None
 
     @cached_property
     def blind(self) -> Document:
@@ -52,7 +57,9 @@ class Gold:
 def gold_documents(
     data: str, schema: Schema, *, shape: str = "none", format: str = "auto", encoding: str = "utf-8"
 ) -> list[Gold]:
-    """Read labelled documents as AutoRE refines them; documents without a label are left out.
+    """Read labelled documents as AutoRE refines them.
+
+    A document without a label has no groups: AutoRE's scores leave it out, in DocRED's what is found there is wrong.
 
     Args:
         data: a file, a part of one, or a split of the made world (see `sources.labelled_documents`).
@@ -62,10 +69,21 @@ def gold_documents(
         InputError: a document is malformed, two have one title, or none has a label.
     """
     read = labelled_documents(data, schema, format=format, encoding=encoding)
-    refined = (refine(pretokenize(document, shape)) for document in read)
-    gold = [Gold(document, tuple(alias_groups(document))) for document in refined if document is not None]
-    if not gold:
-        raise InputError(f"data {data}: no document has a label; give a labelled file")
+    return gold_of((pretokenize(document, shape) for document in read), f"data {data}")
+
+
+def gold_of(documents: Iterable[Document], where: str) -> list[Gold]:
+    """Refine labelled documents.
+
+    Raises:
+        InputError: none has a label.
+    """
+    gold = []
+    for document in documents:
+        refined = refine(document) or document
+        gold.append(Gold(refined, tuple(alias_groups(refined)), document))
+    if not any(one.groups for one in gold):
+        raise InputError(f"{where}: no document has a label; give a labelled file")
     return gold
 
 

@@ -47,8 +47,10 @@ def judge(
     wording = extractor.wording
     chosen = ("strict" if wording.protocol.family == OFFICIAL else "lenient") if mode == "auto" else mode
     query = ExtractionQuery(**options, mode=chosen)
-    schema = Schema.load(query.schema) if query.schema else wording.schema
+    schema = wording.schema if query.schema is None else Schema.of(query.schema)
     gold = gold_documents(data, schema, shape=wording.pretokenize, format=format, encoding=encoding)
+    if component is not None:  # AutoRE tests its steps on documents that have something to find
+        gold = [one for one in gold if one.groups]
     asked = _asked(component, {one.document.id: one for one in gold})
     evaluation = Evaluation(schema, component)
     with Session(extractor, query, to_stderr, asked=asked, frozen=frozen) as run:

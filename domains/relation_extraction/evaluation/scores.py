@@ -79,9 +79,10 @@ class Evaluation:
 
     def add_triples(self, gold: Gold, calls: Sequence[Iterable[tuple[str, str, str]]]) -> None:
         """Score the triples of one document, call by call."""
-        self.documents.append(score_facts(gold.groups, calls))
+        if gold.groups:
+            self.documents.append(score_facts(gold.groups, calls))
         pids = {relation.name: relation.pid for relation in self.schema}
-        self.truth.append(truth_of(gold.document))
+        self.truth.append(truth_of(gold.source or gold.document))
         self.submission += predictions_of(gold.document, (triple for call in calls for triple in call), pids)
 
     @property

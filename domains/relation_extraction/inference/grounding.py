@@ -56,6 +56,12 @@ def ground(
     return triples
 
 
+def overlapping(triple: Triple) -> bool:
+    """Whether head and tail never stand apart: one inside the other wherever they do, which states nothing."""
+    pairs = [(head, tail) for head in triple.head.mentions for tail in triple.tail.mentions]
+    return bool(pairs) and all(head.start < tail.end and tail.start < head.end for head, tail in pairs)
+
+
 def _places(text: str, name: str) -> Places:
     """Where `name` stands as whole words; anywhere, where it never does (scripts without spaces, parts of words)."""
     found = occurrences(text, name)

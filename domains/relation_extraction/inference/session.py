@@ -16,7 +16,7 @@ from domains.relation_extraction.inference.chunks import Chunk, chunk, merge_tri
 from domains.relation_extraction.inference.constraints import constraint_for
 from domains.relation_extraction.inference.engine import ModelEngine
 from domains.relation_extraction.inference.extraction import Extraction, PipelineOptions
-from domains.relation_extraction.inference.grounding import ground
+from domains.relation_extraction.inference.grounding import ground, overlapping
 from domains.relation_extraction.inference.loaded import LoadedExtractor
 from domains.relation_extraction.inference.pipeline import extract
 from domains.relation_extraction.inference.trace import Trace
@@ -181,6 +181,7 @@ class Session(AbstractContextManager["Session"]):
             tuple(notices),
             cost,
             query=self.query,
+            schema=self.wording.schema,
             name=self._names.of(file_name(Path(name).stem, "triples")) if texts else "",
         )
 
@@ -189,9 +190,8 @@ class Session(AbstractContextManager["Session"]):
         if is_text(one):
             documents: Iterable[Document] = self._text(one, errors)
         else:
-            documents = read_documents(
-                one, format=query.format, per_line=query.per_line, encoding=query.encoding, on_error=errors.append
-            )
+            reading: dict[str, Any] = {"format": query.format, "per_line": query.per_line, "encoding": query.encoding}
+            documents = read_documents(one, **reading, text_only=True, on_error=errors.append)
         try:
             for document in documents:
                 size = len(document.source_text)
@@ -265,11 +265,16 @@ class Session(AbstractContextManager["Session"]):
             if self._trace:
                 self._trace.write(document.id, piece.index, part)
             self.report(part.summary())
-        merged = merge_triples(triples)
+        merged = [triple for triple in merge_triples(triples) if self._wanted(triple)]
         if self._journal:
             record = {"doc_id": document.id, "triples": [triple.to_dict() for triple in merged]}
             self._journal.add(document.id, document.source_text, record)
         return document, merged, parts
+
+    def _wanted(self, triple: Triple) -> bool:
+        if self.query.mode == "lenient" and overlapping(triple):
+            return False
+        return triple.score is None or triple.score >= self.query.min_score
 
     def _finished(self, document: Document) -> list[Triple] | None:
         record = self._journal.find(document.id, document.source_text) if self._journal else None

@@ -25,6 +25,10 @@ _PID = re.compile(r"P\d+")
 _NO_RELATION = frozenset({"NA", "Na", "na", "no_relation", "Other"})
 
 
+NOTHING = "none"
+"""What an answer of our protocols says where there is nothing to say."""
+
+
 @dataclass(frozen=True)
 class Relation:
     """One relation of a schema.
@@ -124,7 +128,27 @@ class Schema:
         relations = (
             _relation(entry, f"{where}: relation {number}") for number, entry in enumerate(table["relations"], 1)
         )
-        return cls(title, tuple(relations))
+        schema = cls(title, tuple(relations))
+        for relation in schema:
+            if relation.inverse is not None and relation.inverse not in schema:
+                raise InputError(
+                    f'{where}: relation "{relation.name}" has the inverse "{relation.inverse}", which the schema '
+                    "lacks; add it or leave `inverse` out"
+                )
+        return schema
+
+    @classmethod
+    def of(cls, given: Schema | str | Path | Mapping[str, Any] | Sequence[Any]) -> Schema:
+        """A schema however it is given: as it is, by name or file, as what a schema file holds, or as a list of names.
+
+        Raises:
+            InputError: it is none.
+        """
+        if isinstance(given, Schema):
+            return given
+        if isinstance(given, str | Path):
+            return cls.load(given)
+        return cls.from_dict(list(given) if isinstance(given, tuple) else given)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the schema as plain JSON values, defaults left out; `from_dict` takes it back."""
@@ -292,8 +316,12 @@ def _relation(entry: Any, where: str) -> Relation:
     if unknown := {str(key) for key in entry} - _FIELDS:
         raise InputError(f"{where}: unknown key `{min(unknown)}`; known keys are {', '.join(sorted(_FIELDS))}")
     name = entry.get("name")
-    if not isinstance(name, str) or not name.strip() or "\n" in name:
+    if not isinstance(name, str) or not name.strip() or len(name.splitlines()) > 1:
         raise InputError(f"{where}: `name` must be one line of text, not {name!r}")
+    if name != name.strip():
+        raise InputError(f"{where}: `name` {name!r} has blanks around it, which no answer has; write {name.strip()!r}")
+    if name == NOTHING:
+        raise InputError(f'{where}: a relation called "{NOTHING}" reads as the answer for nothing; rename it')
     values: dict[str, Any] = {}
     for key, value in entry.items():
         if value is None:

@@ -65,7 +65,7 @@ class Wording:
             check_protocol(asked.id, stated, where)
             wording = self if asked.id == self.protocol.id else replace(self, protocol=asked)
         protocol = wording.protocol.worded(query.protocol_templates).require_wording()
-        schema = Schema.load(query.schema) if query.schema else self.schema
+        schema = self.schema if query.schema is None else Schema.of(query.schema)
         if query.relation_descriptions:
             schema = schema.with_descriptions(query.relation_descriptions)
         return replace(wording, protocol=protocol, schema=schema)

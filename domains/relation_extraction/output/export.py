@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from domains.relation_extraction.model.schema import Schema
 from domains.relation_extraction.output import graph as knowledge
 from domains.relation_extraction.output.formats import DEFAULT_FORMATS, Extracted, write
 from domains.relation_extraction.output.triples import read_aliases, read_texts, read_triples
@@ -21,6 +23,7 @@ def export(
     max_nodes: int = 60,
     escape_formulas: bool = False,
     group_by: str = "triple",
+    schema: str | None = None,
 ) -> dict[str, Any]:
     """Export a triples file to other formats: tables, graphs, RDF, annotations, pictures.
 
@@ -34,6 +37,7 @@ def export(
         base_iri: under which entities and relations without a Wikidata property are named in RDF.
         max_nodes: the picture keeps this many best-connected entities.
         escape_formulas: put an apostrophe before CSV cells that a spreadsheet would run as a formula.
+        schema: built-in name or file of the relations: which are symmetric, and which tails are values.
         group_by: `triple` or `doc`: what one line of the JSONL holds.
     """
     stem = triples.name.removesuffix(".jsonl").removesuffix(".triples")
@@ -41,6 +45,8 @@ def export(
     texts = read_texts(documents) if documents else read_texts(beside) if beside.is_file() else {}
     table = read_aliases(aliases)
     data = Extracted(read_triples(triples), texts, {}, base_iri, max_nodes, escape_formulas, group_by, table)
+    if schema is not None:
+        data = replace(data, schema=Schema.load(schema))
     written = write(data, out, stem, formats or DEFAULT_FORMATS)
     return {
         "triples": len(data.triples),

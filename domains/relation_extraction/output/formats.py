@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from domains.relation_extraction.model.schema import Schema
 from domains.relation_extraction.output import graph as knowledge
 from domains.relation_extraction.output.page import render
 from domains.relation_extraction.output.triples import file_name, json_lines
@@ -26,6 +27,7 @@ class Extracted:
 
     Attributes:
         texts: the user's text by document id; formats with highlights or offsets need it.
+        schema: says which relations are symmetric and which tails are values.
         entities: gold entities by document id, each a list of its spellings; a DocRED submission indexes them.
     """
 
@@ -37,10 +39,11 @@ class Extracted:
     escape_formulas: bool = False
     group_by: str = "triple"
     aliases: Mapping[str, str] = field(default_factory=dict)
+    schema: Schema | None = None
 
     @property
     def graph(self) -> knowledge.KnowledgeGraph:
-        return knowledge.build(self.triples, self.aliases)
+        return knowledge.build(self.triples, self.aliases, self.schema)
 
 
 def _jsonl(data: Extracted) -> str:
@@ -66,18 +69,24 @@ def _table(data: Extracted, delimiter: str) -> str:
 
 
 def _neo4j_nodes(data: Extracted) -> str:
-    rows = [[node.key, node.label, ";".join(node.documents)] for node in data.graph.nodes.values()]
-    return _rows([[":ID", "label:string", "docs:string[]"], *rows], data.escape_formulas)
+    rows = [[node.key, node.label, _array(node.documents), "Entity"] for node in data.graph.nodes.values()]
+    return _rows([[":ID", "label:string", "docs:string[]", ":LABEL"], *rows], data.escape_formulas)
 
 
 def _neo4j_edges(data: Extracted) -> str:
-    rows = [[e.head, e.tail, e.relation, e.pid, e.score, ";".join(e.scores)] for e in data.graph.edges]
+    rows = [[e.head, e.tail, e.relation, e.pid, e.score, _array(e.scores)] for e in data.graph.edges]
     header = [":START_ID", ":END_ID", ":TYPE", "pid:string", "score:float", "docs:string[]"]
     return _rows([header, *rows], data.escape_formulas)
 
 
+def _array(values: Iterable[str]) -> str:
+    """Values as the importer parts them: a `;` inside of one is escaped as in a URL."""
+    return ";".join(value.replace("%", "%25").replace(";", "%3B") for value in values)
+
+
 def _rdf(data: Extracted, syntax: str) -> str:
-    return knowledge.to_rdf(data.graph, data.base_iri).serialize(format=syntax)
+    graph = knowledge.to_rdf(data.graph, data.base_iri, data.schema)
+    return knowledge.turtle(graph) if syntax == "turtle" else graph.serialize(format=syntax)
 
 
 def _graphml(data: Extracted) -> str:
@@ -156,7 +165,10 @@ def _html(data: Extracted) -> str:
 def _write_picture(data: Extracted, path: Path) -> list[Path]:
     from suite.media import graph, plots
 
-    figure = graph.draw(data.graph.labelled(), max_nodes=data.max_nodes)
+    # A picture may be XML, which cannot hold control characters.
+    safe = knowledge.xml_safe
+    edges = [(safe(head), safe(relation), safe(tail)) for head, relation, tail in data.graph.labelled()]
+    figure = graph.draw(edges, max_nodes=data.max_nodes)
     return [plots.save(figure, path)]
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from domains.relation_extraction.model.schema import Schema
 from domains.relation_extraction.types import Triple
 from suite.errors import InputError
 
@@ -85,11 +86,14 @@ class _Cluster:
     documents: dict[str, None] = field(default_factory=dict)
 
 
-def build(triples: Iterable[Triple], aliases: Mapping[str, str] | None = None) -> KnowledgeGraph:
+def build(
+    triples: Iterable[Triple], aliases: Mapping[str, str] | None = None, schema: Schema | None = None
+) -> KnowledgeGraph:
     """Merge the triples of any number of documents into one graph with provenance.
 
     Args:
         aliases: spelling to canonical spelling, e.g. `{"UK": "United Kingdom"}`; compared like everything else.
+        schema: a fact of a relation that is symmetric in it and its mirror image are one edge.
 
     Raises:
         InputError: the alias table runs in a circle.
@@ -106,7 +110,11 @@ def build(triples: Iterable[Triple], aliases: Mapping[str, str] | None = None) -
             cluster.spellings[text] += 1
             cluster.documents[triple.doc_id] = None
             keys.append(key)
-        _, scores = facts.setdefault((keys[0], triple.relation, keys[1]), (triple.pid, {}))
+        fact, mirrored = (keys[0], triple.relation, keys[1]), (keys[1], triple.relation, keys[0])
+        relation = schema.find(triple.relation) if schema else None
+        if relation is not None and relation.symmetric and mirrored in facts:
+            fact = mirrored
+        _, scores = facts.setdefault(fact, (triple.pid, {}))
         known = scores.get(triple.doc_id)
         if triple.doc_id not in scores or (triple.score is not None and (known is None or triple.score > known)):
             scores[triple.doc_id] = triple.score
@@ -148,16 +156,16 @@ def to_networkx(graph: KnowledgeGraph) -> networkx.MultiDiGraph:
     result: networkx.MultiDiGraph = networkx.MultiDiGraph()
     for node in graph.nodes.values():
         texts = {"label": node.label, "spellings": "|".join(node.spellings), "docs": "|".join(node.documents)}
-        result.add_node(_xml_safe(node.key), **{name: _xml_safe(text) for name, text in texts.items()})
+        result.add_node(xml_safe(node.key), **{name: xml_safe(text) for name, text in texts.items()})
     for edge in graph.edges:
         values: dict[str, Any] = {
-            "relation": _xml_safe(edge.relation),
+            "relation": xml_safe(edge.relation),
             "pid": edge.pid,
             "score": edge.score,
-            "docs": _xml_safe("|".join(edge.scores)),
+            "docs": xml_safe("|".join(edge.scores)),
         }
         known = {name: value for name, value in values.items() if value is not None}
-        result.add_edge(_xml_safe(edge.head), _xml_safe(edge.tail), key=_xml_safe(edge.relation), **known)
+        result.add_edge(xml_safe(edge.head), xml_safe(edge.tail), key=xml_safe(edge.relation), **known)
     return result
 
 
@@ -167,8 +175,11 @@ def check_base_iri(base_iri: str) -> None:
         raise InputError(f"base IRI {base_iri!r} is not an absolute IRI; write for example https://example.org/kg/")
 
 
-def to_rdf(graph: KnowledgeGraph, base_iri: str = DEFAULT_BASE_IRI) -> rdflib.Graph:
+def to_rdf(graph: KnowledgeGraph, base_iri: str = DEFAULT_BASE_IRI, schema: Schema | None = None) -> rdflib.Graph:
     """The graph as RDF: entities under `base_iri`, Wikidata's direct properties where a PID is known.
+
+    Args:
+        schema: says for which relations the tail is a value, beside Wikidata's dates and numbers.
 
     Raises:
         InputError: `base_iri` is not an absolute IRI.
@@ -184,12 +195,31 @@ def to_rdf(graph: KnowledgeGraph, base_iri: str = DEFAULT_BASE_IRI) -> rdflib.Gr
 
     for edge in graph.edges:
         name = f"{WIKIDATA_DIRECT}{edge.pid}" if edge.pid else f"{base_iri}relation/{quote(edge.relation, safe='')}"
-        literal = edge.pid in LITERAL_TAILS
+        relation = schema.find(edge.relation) if schema else None
+        literal = edge.pid in LITERAL_TAILS or (relation is not None and relation.literal_tail)
         tail = rdflib.Literal(graph.nodes[edge.tail].label) if literal else entity(edge.tail)
         result.add((entity(edge.head), rdflib.URIRef(name), tail))
         for key in (edge.head,) if literal else (edge.head, edge.tail):
             result.add((entity(key), rdflib.RDFS.label, rdflib.Literal(graph.nodes[key].label)))
     return result
+
+
+def turtle(graph: rdflib.Graph) -> str:
+    """The graph in Turtle, with an IRI that has escapes written out.
+
+    rdflib would abbreviate such an IRI in the middle of an escape ("%E4" into a prefix that ends in "%"), which is no
+    IRI any more: RFC 3987 wants two digits after every percent sign.
+    """
+    from rdflib.namespace import NamespaceManager
+
+    class Whole(NamespaceManager):
+        def compute_qname(self, uri: str, generate: bool = True) -> Any:
+            if "%" in uri:
+                raise ValueError(f"{uri} has escapes")  # as for every IRI that has no short form
+            return super().compute_qname(uri, generate)
+
+    graph.namespace_manager = Whole(graph)
+    return graph.serialize(format="turtle")
 
 
 @dataclass(frozen=True)
@@ -226,5 +256,6 @@ def _pair(key: tuple[str, str, str, str]) -> tuple[str, str, str]:
     return document, head, tail
 
 
-def _xml_safe(text: str) -> str:
+def xml_safe(text: str) -> str:
+    """The text without the characters that XML cannot hold."""
     return _XML_ILLEGAL.sub("", text)

@@ -6,10 +6,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from domains.relation_extraction.model.schema import Schema
 from domains.relation_extraction.output.triples import file_name, read_aliases
 from domains.relation_extraction.types import ExtractionQuery, Triple
+
+if TYPE_CHECKING:
+    from domains.relation_extraction.output.graph import KnowledgeGraph
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class ExtractionResult:
         cost: calls, prompt tokens and those that went through the model, generated tokens, seconds.
         plan: of a dry run, one record a document.
         query: what was asked.
+        schema: of the triples' relations.
         name: how its files are named; by default as the source.
     """
 
@@ -39,6 +44,7 @@ class ExtractionResult:
     plan: tuple[Mapping[str, Any], ...] = ()
     query: ExtractionQuery = field(default_factory=ExtractionQuery)
     name: str = ""
+    schema: Schema | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the texts, ready for `json.dumps`."""
@@ -61,7 +67,8 @@ class ExtractionResult:
             return []
         from domains.relation_extraction.output.formats import Extracted, write
 
-        given = {**self.query.fields_of(Extracted), "aliases": read_aliases(self.query.aliases)}
+        given = {**self.query.fields_of(Extracted), "schema": self.schema}
+        given["aliases"] = read_aliases(self.query.aliases)
         data = Extracted(self.triples, self.texts, self.entities, **given)
         return write(data, folder, self.stem, self.query.formats)
 
@@ -74,13 +81,19 @@ class ExtractionResult:
         """The knowledge graph as a `networkx.MultiDiGraph`."""
         from domains.relation_extraction.output import graph
 
-        return graph.to_networkx(graph.build(self.triples, read_aliases(self.query.aliases)))
+        return graph.to_networkx(self._graph)
 
     def to_rdf(self) -> Any:
         """The knowledge graph as an `rdflib.Graph`."""
         from domains.relation_extraction.output import graph
 
-        return graph.to_rdf(graph.build(self.triples, read_aliases(self.query.aliases)), self.query.base_iri)
+        return graph.to_rdf(self._graph, self.query.base_iri, self.schema)
+
+    @property
+    def _graph(self) -> KnowledgeGraph:
+        from domains.relation_extraction.output import graph
+
+        return graph.build(self.triples, read_aliases(self.query.aliases), self.schema)
 
     def __str__(self) -> str:
         lines = [f"{self.source}: {len(self.triples)} triples in {len(self.texts)} documents"]

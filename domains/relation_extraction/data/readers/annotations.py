@@ -27,6 +27,8 @@ def annotated_document(record: Any, where: str, id: str, schema: Schema | None, 
     given = record.get("id", id)
     if not isinstance(given, str | int) or isinstance(given, bool) or not str(given):
         raise InputError(f"{where}: `id` must be a string or a number, not {given!r}")
+    if (given_as := _OTHERS.keys() & record.keys()) and "triples" not in record:
+        record = {**record, "triples": _triples(record, min(given_as), where)}
     if labelled and "triples" not in record:
         raise InputError(f'{where}: no `triples`; add "triples": [{{"head": ..., "relation": ..., "tail": ...}}]')
     triples = record.get("triples", [])
@@ -42,6 +44,27 @@ def annotated_document(record: Any, where: str, id: str, schema: Schema | None, 
         tail = entities.add(_names(triple, "tail", place), f"{place}: tail")
         facts.append(Fact(head, tail, name, pid))
     return Document(str(given), text, tuple(split_sentences(text)), entities.all(), tuple(dict.fromkeys(facts)))
+
+
+# How other data sets keep their triples: DuIE and CMeIE as `spo_list`, WebNLG and NYT as `triple_list`.
+_OTHERS = {"spo_list": ("subject", "predicate", "object"), "triple_list": (0, 1, 2)}
+
+
+def _triples(record: dict[str, Any], key: str, where: str) -> list[dict[str, Any]]:
+    """The triples of another data set's record as ours.
+
+    Raises:
+        InputError: one is not of three strings.
+    """
+    triples = []
+    for number, value in enumerate(field(record, key, list, where), 1):
+        try:
+            head, relation, tail = (value[part] for part in _OTHERS[key])
+        except (KeyError, IndexError, TypeError):
+            raise InputError(f"{where}: triple {number} of `{key}` must hold {_OTHERS[key]}, not {value!r}") from None
+        tail = tail.get("@value") if isinstance(tail, dict) else tail
+        triples.append({"head": head, "relation": relation, "tail": tail})
+    return triples
 
 
 def _names(triple: dict[str, Any], key: str, where: str) -> list[str]:

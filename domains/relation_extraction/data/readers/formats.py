@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -19,18 +20,21 @@ from domains.relation_extraction.data.readers.docred import docred_document, hac
 from domains.relation_extraction.data.readers.opened import Item, Opened
 from domains.relation_extraction.data.readers.pubtator import pubtator_blocks, pubtator_document
 from domains.relation_extraction.data.readers.sentence_level import (
+    fewrel_records,
+    is_fewrel_table,
     merged,
     semeval_records,
     sentence_document,
     trex_document,
 )
+from domains.relation_extraction.data.readers.table import table_records
 from domains.relation_extraction.model.schema import Schema
 from suite.errors import InputError
 from suite.prediction.inputs import files_in
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _JSON = frozenset({".json", ".jsonl", ".ndjson"})
-_JSON_START = re.compile(r'\{\s*"|\[\s*(\{\s*"|\])')
+_JSON_START = re.compile(r'\{\s*"|\[\s*(\{\s*"|\]\s*$)')
 
 DocumentOrError = Document | InputError
 P = ParamSpec("P")
@@ -44,11 +48,13 @@ class Reading:
     Attributes:
         schema: relations that labels are read with. labelled: whether labels must be there.
         per_line: whether each line of a plain text is a document.
+        text_only: whether the texts count alone.
     """
 
     schema: Schema | None
     labelled: bool
     per_line: bool
+    text_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,7 @@ def read_documents(
     per_line: bool = False,
     encoding: str = "utf-8",
     labelled: bool = False,
+    text_only: bool = False,
     on_error: Callable[[InputError], None] | None = None,
 ) -> Iterator[Document]:
     """Yield the documents of a file, of a folder's files, or of standard input.
@@ -96,6 +103,7 @@ def read_documents(
         per_line: whether each line of a plain text is a document of its own.
         encoding: of text files; a byte order mark is tolerated.
         labelled: whether every document must come with its labels (training, evaluation).
+        text_only: read own annotations whose labels are wrong without them, as prediction does.
         on_error: called with the error of each document that cannot be read, and reading goes on with the next; None:
             the first error is raised.
 
@@ -105,7 +113,7 @@ def read_documents(
     if format not in FORMATS and format != "auto":
         raise InputError(f"format `{format}` is unknown; choose one of auto, {', '.join(FORMATS)}")
     seen: dict[str, int] = {}
-    for found in _everything(source, format, encoding, Reading(schema, labelled, per_line)):
+    for found in _everything(source, format, encoding, Reading(schema, labelled, per_line, text_only)):
         item = _unique(found, seen, labelled, source) if isinstance(found, Document) else found
         if isinstance(item, Document):
             yield item
@@ -140,7 +148,10 @@ def _files(source: str | Path, format: str, encoding: str) -> Iterator[Opened]:
         yield Opened.file(path, encoding)
         return
     known = [suffix for form in FORMATS.values() for suffix in form.suffixes]
-    paths = [file for file in files_in(path, known) if not _is_instructuie_extra(file, format)]
+    try:
+        paths = [file for file in files_in(path, known) if not _is_instructuie_extra(file, format)]
+    except InputError:  # it names every suffix
+        paths = []
     if not paths:
         raise InputError(f"{source}: the folder has no documents; expected {', '.join(sorted(known)[:9])} files")
     for file in paths:
@@ -160,7 +171,7 @@ def _read_file(file: Opened, format: str, asked: Reading) -> Iterator[DocumentOr
     form = FORMATS.get(kind)
     if form is not None and form.read is not None:
         yield from form.read(file, asked)
-    elif form is not None and form.records is not None and form.begins is not None and form.begins.match(head):
+    elif form is not None and form.records is not None and (form.begins is None or form.begins.match(head)):
         yield from _read_records(file, form.records(file), kind, asked)
     else:
         yield from _read_records(file, file.records(), kind, asked)
@@ -182,6 +193,8 @@ def _kind(file: Opened, head: str, per_line: bool) -> str:
 
 def _record_kind(value: Any) -> str:
     """Tell the format of a JSON record by its keys."""
+    if is_fewrel_table(value):
+        return "fewrel"
     known = (name for name, form in FORMATS.items() if isinstance(value, dict) and form.fits(value))
     return next(known, "annotations")
 
@@ -197,7 +210,7 @@ def _read_records(
             kind = _record_kind(record[1]) if kind == "auto" else kind
             break
     form = FORMATS["annotations" if kind == "auto" else kind]
-    found = _documents(file, chain(waiting, records), form, asked)
+    found = _documents(file, fewrel_records(chain(waiting, records)), form, asked)
     if not form.merged:
         yield from (document for document in found if document is not None)
         return
@@ -251,6 +264,17 @@ def _cdr_document(line: str, where: str, schema: Schema | None) -> Document:
     return parse_cdr(line, where, schema).document
 
 
+def _annotated(value: Any, where: str, id: str, asked: Reading) -> Document:
+    """An own annotation; where its text is all that counts, a wrong label does not stop the reading."""
+    try:
+        return annotated_document(value, where, id, asked.schema, asked.labelled)
+    except InputError:
+        if not asked.text_only or not isinstance(value, dict):
+            raise
+        bare = {key: content for key, content in value.items() if key in ("id", "text")}
+        return annotated_document(bare, where, id, asked.schema, labelled=False)
+
+
 def _sentence(value: Any, where: str, id: str, asked: Reading) -> Document | None:
     return sentence_document(value, where, id, asked.schema)
 
@@ -265,8 +289,10 @@ FORMATS: Mapping[str, Format] = {
     "text": Format((".txt", ".text", ".md", ".html", ".htm", ".pdf", ".docx"), read=_read_text),
     "annotations": Format(
         tuple(sorted(_JSON)),
-        document=lambda value, where, id, asked: annotated_document(value, where, id, asked.schema, asked.labelled),
+        document=_annotated,
     ),
+    "csv": Format((".csv",), ".csv", records=table_records, document=_annotated),
+    "tsv": Format((".tsv",), ".tsv", records=partial(table_records, delimiter="\t"), document=_annotated),
     "docred": Format(
         fits=lambda record: "sents" in record or "vertexSet" in record,
         document=lambda value, where, id, asked: docred_document(value, where, asked.schema, asked.labelled),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from rapidfuzz import fuzz
 
 from domains.relation_extraction.data.documents import Entity, Mention, occurrences
@@ -22,6 +24,7 @@ class NamedEntities:
         Raises:
             InputError: a name does not occur in the text.
         """
+        names = [name if name in self._text else self._as_written(name) or name for name in names]
         for name in names:
             if name not in self._text:
                 near = _nearest(name, self._text)
@@ -35,6 +38,12 @@ class NamedEntities:
             if self._index.setdefault(name, number) == number and name not in self._names[number]:
                 self._names[number].append(name)
         return number
+
+    def _as_written(self, name: str) -> str | None:
+        """The name as the text has it where only blanks and line breaks differ."""
+        words = r"\s+".join(map(re.escape, name.split()))
+        found = re.search(words, self._text) if words else None
+        return found.group() if found else None
 
     def all(self) -> tuple[Entity, ...]:
         entities = []

@@ -29,6 +29,15 @@ _OUT_OF_SCOPE = {
     ".odt": "OpenDocument",
     ".rtf": "RTF",
     ".epub": "EPUB",
+    ".xml": "XML",
+    ".conll": "CoNLL",
+    ".conllu": "CoNLL",
+    ".iob": "CoNLL",
+    ".bio": "CoNLL",
+    ".ann": "brat's stand-off annotation",
+    ".xlsx": "Excel",
+    ".xls": "Excel",
+    ".parquet": "Parquet",
 }
 
 
@@ -77,6 +86,8 @@ class Opened:
             kind = "PDF"
         elif text[:15].lower().startswith(("<!doctype html", "<html")):
             kind = "HTML"
+        elif text.startswith("<?xml"):
+            kind = "XML"
         if kind:
             raise InputError(f"{self.name}: {kind} is not read; convert it to plain text first and give the .txt file")
         return text

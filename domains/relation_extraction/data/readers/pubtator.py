@@ -14,6 +14,8 @@ from suite.errors import InputError
 
 _TEXT_LINE = re.compile(r"([^|\t]+)\|([ta])\|(.*)")
 
+_UNKNOWN = frozenset({"", "-", "-1", "None"})
+
 Line = tuple[int, str]
 """The number and the text of a line."""
 
@@ -84,11 +86,14 @@ def parse_pubtator(block: list[Line], name: str) -> PubTatorRecord:
             raise InputError(
                 f"{where}: it belongs to {columns[0][:40]!r} but the document is {pmid}; part them by a blank line"
             )
-        if len(columns) >= 6:
+        if len(columns) >= 6 or (len(columns) == 5 and columns[1].isdigit() and columns[2].isdigit()):
             mention = _pubtator_mention(columns, text, where)
-            mentions.setdefault(columns[5], []).append(mention)
-            types.setdefault(columns[5], columns[4])
-        elif len(columns) == 4:
+            identifier = (columns[5] if len(columns) > 5 else "").strip()
+            if identifier in _UNKNOWN:  # no entry of the knowledge base: each name is a thing of its own
+                identifier = f"{identifier or '-'}:{columns[3].casefold()}"
+            mentions.setdefault(identifier, []).append(mention)
+            types.setdefault(identifier, columns[4])
+        elif len(columns) in (4, 5):  # the fifth, in BioRED, says whether the relation is new
             relations.append(PubTatorRelation(columns[1], columns[2], columns[3], number))
         else:
             raise InputError(f"{where}: {len(columns)} columns; a mention has 6 and a relation 4, parted by tabs")

@@ -115,6 +115,38 @@ def semeval_records(lines: Iterable[tuple[int, str]], name: str) -> Iterator[tup
             sentence = None
 
 
+def is_fewrel_table(value: Any) -> bool:
+    """Whether `value` is what FewRel's files hold: its instances by relation."""
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(
+            isinstance(some, list) and some and isinstance(some[0], dict) and {"tokens", "h", "t"} <= some[0].keys()
+            for some in value.values()
+        )
+    )
+
+
+def fewrel_records(records: Iterable[tuple[str, Any] | InputError]) -> Iterator[tuple[str, Any] | InputError]:
+    """Yield the instances of FewRel's own files in the shape that `sentence_document` reads; other records as they are.
+
+    There `h` and `t` are `[name, Wikidata id, [token indices of each mention]]`, and the first mention counts.
+    """
+    for one in records:
+        if isinstance(one, InputError) or not is_fewrel_table(one[1]):
+            yield one
+            continue
+        where, table = one
+        for relation, instances in table.items():
+            for number, instance in enumerate(instances):
+                place = f"{where}: {relation} instance {number}"
+                try:
+                    ends = {key: {"pos": [min(instance[key][2][0]), max(instance[key][2][0]) + 1]} for key in "ht"}
+                    yield place, {"token": instance["tokens"], "relation": relation, **ends}
+                except (KeyError, IndexError, TypeError, ValueError):
+                    yield InputError(f"{place}: expected `tokens`, and `h` and `t` as [name, id, [token indices]]")
+
+
 def merged(documents: Iterable[Document | InputError | None]) -> Iterator[Document | InputError]:
     """Merge documents with one text into the first of them, their facts together; errors pass through first."""
     by_text: dict[str, Document] = {}
