@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from suite import adapters
 from suite.errors import InputError
@@ -91,3 +92,85 @@ def test_its_own_parameters_train_in_place() -> None:
     model = adapters.attach(Attention(), "bitfit", train=["attn.out_proj.weight"], targets=["attn.out_proj"])
     model(torch.randn(2, 5, 16)).sum().backward()
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+
+
+class Reading(nn.Module):
+    """Its layers are called, read, asked, or both; `read` in a method that the forward inherits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.called, self.read, self.asked, self.both = (nn.Linear(8, 8) for _ in range(4))
+
+    def forward(self, x: Tensor, fused: bool = False) -> Tensor:
+        x = self.project(self.called(x)).to(self.called.weight.dtype)
+        x = self.asked(x) if isinstance(self.asked.weight, Tensor) and self.asked.weight.dtype is x.dtype else x
+        return functional.linear(x, self.both.weight) if fused else self.both(x)
+
+    def project(self, x: Tensor) -> Tensor:
+        return functional.linear(x, self.read.weight, self.read.bias)
+
+    def unused(self, x: Tensor) -> Tensor:
+        return functional.linear(self.read(x), self.called.weight)
+
+
+class Inheriting(Reading):
+    def project(self, x: Tensor) -> Tensor:
+        return super().project(x)
+
+
+class Calling(Reading):
+    def project(self, x: Tensor) -> Tensor:
+        return self.read(x)
+
+
+@pytest.mark.parametrize("method", [*METHODS, "series_adapter"])
+@pytest.mark.parametrize("host", [Reading, Inheriting])
+def test_a_layer_that_its_host_never_calls_is_refused(host: type[Reading], method: str) -> None:
+    settings = METHODS.get(method, {})
+    with pytest.raises(InputError, match=r"inner\.read is read by its \w+ and not called") as error:
+        adapters.attach(nn.ModuleDict({"inner": host()}), method, targets=["called", "read"], **settings)
+    assert "\n" not in str(error.value)
+    adapters.attach(host(), method, targets=["called", "asked", "both"], **settings)
+    adapters.attach(Calling(), method, targets=["read"], **settings)
+    adapters.attach(host(), "bitfit", train=["read.weight"], targets=["read"])
+
+
+def hosts() -> dict[str, tuple[Callable[[], nn.Module], str, str]]:
+    """By name a host of an installed package, a layer whose weight it reads, and one that it calls."""
+    from diffusers.models.embeddings import HunyuanDiTAttentionPool
+    from timm.models.beit import Attention as Beit
+    from timm.models.eva import EvaAttention
+    from timm.models.swin_transformer_v2 import WindowAttention
+    from transformers.models.detr.modeling_detr import DetrMHAttentionMap
+    from transformers.models.wavlm.modeling_wavlm import WavLMAttention
+
+    return {
+        "beit": (lambda: Beit(16, num_heads=2, qkv_bias=True), "qkv", "proj"),
+        "eva": (lambda: EvaAttention(16, num_heads=2, qkv_bias=True, scale_norm=False), "qkv", "proj"),
+        "swin v2": (lambda: WindowAttention(16, (4, 4), 2), "qkv", "proj"),
+        "wavlm": (lambda: WavLMAttention(16, 2), "q_proj", "gru_rel_pos_linear"),
+        "detr": (lambda: DetrMHAttentionMap(16, 2), "k_proj", "q_proj"),
+        "hunyuan": (lambda: HunyuanDiTAttentionPool(4, 16, 2), "v_proj", ""),
+    }
+
+
+@pytest.mark.parametrize("name", ["beit", "eva", "swin v2", "wavlm", "detr", "hunyuan"])
+def test_hosts_of_other_packages(name: str) -> None:
+    make, read, called = hosts()[name]
+    with pytest.raises(InputError, match=f"{read} is read by its"):
+        adapters.attach(nn.ModuleDict({"block": make()}), "lora", targets=[read])
+    if called:
+        adapters.attach(nn.ModuleDict({"block": make()}), "lora", targets=[called])
+
+
+@pytest.mark.parametrize("name", ["beit", "eva"])
+def test_a_projection_that_adds_its_biases_separately_is_called(name: str) -> None:
+    host = hosts()[name][0]().eval()
+    x = torch.randn(2, 5, 16)
+    host.qkv_bias_separate = True
+    before = host(x)
+    model = adapters.attach(host, "lora", targets=["qkv"], r=2, init_lora_weights=False)
+    changed = model(x)
+    assert not torch.allclose(changed, before, atol=1e-4)
+    adapters.merge(model)
+    assert torch.allclose(model(x), changed, atol=1e-5)
