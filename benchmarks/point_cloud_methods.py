@@ -27,15 +27,15 @@ RESULTS = Path(__file__).parent / "results"
 FILE = "point_cloud_methods.json"
 TEST = "shapes:test:400"
 SETTINGS: dict[str, dict[str, Any]] = {
-    "linear": {"options": {}},
-    "bitfit": {"options": {}},
-    "visual_prompt": {"options": {"tokens": 10}},
-    "lora": {"options": {"r": 8}},
-    "bottleneck": {"options": {"bottleneck_size": 16}},
-    "dapt": {"options": {"rank": 16}},
-    "pointgst": {},
-    "point_peft": {"options": {"prompted": 3}},
-    "full": {"options": {}},
+    "linear": {},
+    "bitfit": {},
+    "visual_prompt": {"tokens": 10},
+    "lora": {"r": 8},
+    "bottleneck": {"bottleneck_size": 16},
+    "dapt": {"rank": 16},
+    "pointgst": {"rank": 36, "local": 16, "orientation": "gft"},
+    "point_peft": {"prompted": 3},
+    "full": {},
 }
 RATES = {"full": 1e-3, "point_peft": 3e-3}
 """Learning rates that differ from the configuration's, chosen on validation shapes."""
@@ -66,7 +66,7 @@ def outcome(method: str, seeds: Sequence[int], base: str = "tiny") -> Outcome:
     scores, seconds = [], []
     for seed in seeds:
         config = training.load_config(paths.assets() / "configs" / "point_cloud" / "tiny.yaml")
-        recipe = {**config.recipe, "method": method, **SETTINGS[method]}
+        recipe = {**config.recipe, "adapter": {"preset": method, **SETTINGS[method]}}
         trainer = dataclasses.replace(config.trainer, lr=RATES.get(method, config.trainer.lr))
         config = dataclasses.replace(config, base=base, seed=seed, recipe=recipe, trainer=trainer)
         started = time.process_time()
@@ -75,9 +75,8 @@ def outcome(method: str, seeds: Sequence[int], base: str = "tiny") -> Outcome:
             seconds.append(time.process_time() - started)
             tested = dataclasses.replace(config, data={**config.data, "val": TEST})
             scores.append(training.evaluate(tested, run.adapter)["val/accuracy"])
-    options = SETTINGS[method].get("options", config.recipe.get("options"))
     architecture = bases.read_architecture(hub.resolve(base, "point_cloud", kind="base"))
-    counted = count_trained(method, architecture, **options)
+    counted = count_trained(method, architecture, **SETTINGS[method])
     return Outcome(method, tuple(scores), counted.trainable, counted.total, statistics.mean(seconds))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +26,12 @@ from suite.training import AdapterModule, Outputs
 from suite.training.caches import TensorCache
 
 Weights = Literal["auto", "float32", "bfloat16", "float16", "nf4"]
+DIFFUSEKRONA: dict[str, Any] = {"preset": "diffusekrona"}
 LIBRARIES = ("torch", "diffusers", "transformers", "peft")
+
+
+def _within_the_section(name: str) -> Callable[[Any], str]:
+    return lambda value: f"adapter: {{preset: ..., {name}: {value}}}"
 
 
 class DreamBoothRecipe(AdapterModule):
@@ -35,12 +40,13 @@ class DreamBoothRecipe(AdapterModule):
     Args:
         base: reference of the base, a diffusers pipeline of SD 1.x, 2.x, SDXL, SD3 or Flux.
         architecture: configurations of its networks, for counting without weights.
-        method: `krona`, or what it is compared with: `lora`, `lokr`, `loha`, `svdiff`, `full`.
-        factors: of krona: (a1, a2) for every projection, or by letter, e.g. `{k: [4, 64], v: [8, 64]}`.
-        projections: which of the attention's projections, by letter: `kqvo`, `kv`, ...
-        layout: of krona: `kron` is the paper's, `official` the authors' code's.
-        rank: of lora, lokr and loha.
-        options: further settings of the method, e.g. krona's `init`, `dropout`, `on_indivisible`.
+        adapter: what is attached: `{preset: ..., <settings>}`, or any method as `{method: ..., targets: ...}`. The
+            presets are `diffusekrona` and what it is compared with: `lora`, `lokr`, `loha`, `svdiff`, `full`. They
+            take settings of their method (krona's `init`, `dropout`, `on_indivisible`) and
+            `projections`: which of the attention's, by letter: `kqvo`, `kv`, ...;
+            `factors` of diffusekrona: (a1, a2) for every projection, or by letter, `{k: [4, 64], v: [8, 64]}`;
+            `layout` of diffusekrona: `kron` is the paper's, `official` the authors' code's;
+            `rank` of lora, lokr and loha.
         text_encoder: adapt CLIP text encoders too; T5 stays frozen.
         text_lr: their learning rate; the trainer's by default.
         start: reference of an adapter to train on from; its settings replace the method's.
@@ -57,16 +63,17 @@ class DreamBoothRecipe(AdapterModule):
             tiles.
     """
 
+    renamed = {
+        "method": lambda value: f"adapter: {{preset: {'diffusekrona' if value == 'krona' else value}}}",
+        "options": lambda value: "adapter: {preset: ..., <each option>}",
+        **{name: _within_the_section(name) for name in ("factors", "projections", "layout", "rank")},
+    }
+
     def __init__(
         self,
         base: str = "tiny",
         architecture: dict[str, Any] | None = None,
-        method: methods.Method = "krona",
-        factors: list[int] | dict[str, list[int]] = [4, 64],  # noqa: B006 (read only)
-        projections: str = "kqvo",
-        layout: Literal["kron", "official"] = "kron",
-        rank: int = 4,
-        options: dict[str, Any] | None = None,
+        adapter: dict[str, Any] = DIFFUSEKRONA,
         text_encoder: bool = False,
         text_lr: float | None = None,
         start: str | None = None,
@@ -79,9 +86,7 @@ class DreamBoothRecipe(AdapterModule):
         low_memory: bool = False,
     ) -> None:
         super().__init__(base, architecture)
-        self.change = methods.MethodSettings(
-            method, methods.factors_of(factors), projections, layout, rank, dict(options or {})
-        )
+        self.change = methods.MethodSettings.of(adapter)
         self.text_encoder, self.text_lr, self.start = text_encoder, text_lr, start
         self.prior_weight, self.snr_gamma, self.noise_offset = prior_weight, snr_gamma, noise_offset
         self.timesteps = Timesteps.of(timesteps)

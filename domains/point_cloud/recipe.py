@@ -23,10 +23,10 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from domains.point_cloud.metrics import PartIoU
 from domains.point_cloud.model import attachments, bases, forward
-from domains.point_cloud.model.attachments import Method
 from domains.point_cloud.model.manifest import BANK, Stated
 from domains.point_cloud.model.prior import prior_of
 from suite import hub
+from suite.adapters.section import AdapterSection
 from suite.errors import InputError
 from suite.hub import weights
 from suite.training import AdapterModule, Outputs
@@ -35,31 +35,33 @@ Rates = Literal["trainer", "published"]
 
 
 DOMAIN = "point_cloud"
+POINTGST: dict[str, Any] = {"preset": "pointgst"}
 
 
 class _PointCloudRecipe(AdapterModule):
     """What both tasks share: the backbone, the method on it, the published rates, what prediction needs."""
 
     task: str
+    renamed = {
+        "method": lambda value: f"adapter: {{preset: {value}}}",
+        "options": lambda value: f"adapter: {{{', '.join(['preset: ...', *(f'{k}: {v}' for k, v in value.items())])}}}",
+    }
 
     def __init__(
         self,
         base: str,
         architecture: Mapping[str, Any] | None,
-        method: Method,
-        options: Mapping[str, Any] | None,
+        adapter: Mapping[str, Any],
         freeze_bn: bool,
         rates: Rates,
         warmup_epochs: int,
     ) -> None:
         super().__init__(base, architecture)
-        if method not in attachments.METHODS:
-            raise InputError(f"recipe.method: unknown {method!r}; choose from {', '.join(attachments.METHODS)}")
-        self.method, self.options, self.freeze_bn = method, dict(options or {}), freeze_bn
+        self.adapter, self.freeze_bn = AdapterSection.of(adapter, attachments.PRESETS), freeze_bn
         self.rates, self.warmup_epochs = rates, warmup_epochs
         self.classes: list[str] = []
         self.preprocessing: dict[str, Any] = {}
-        self.eval_modules = ("encoder*",) if freeze_bn and method != "full" else ()
+        self.eval_modules = ("encoder*",) if freeze_bn and self.adapter.preset != "full" else ()
 
     @abstractmethod
     def changes(self) -> dict[str, Any]:
@@ -76,7 +78,7 @@ class _PointCloudRecipe(AdapterModule):
         return bases.build({**known, **changes})
 
     def build(self) -> nn.Module:
-        return attachments.attach(self.backbone(), self.method, freeze_bn=self.freeze_bn, **self.options)
+        return attachments.attach_section(self.backbone(), self.adapter, freeze_bn=self.freeze_bn)
 
     def bind(self, data: Any) -> None:
         """The head is as wide as the data have classes; one that is already built stays."""
@@ -101,7 +103,7 @@ class _PointCloudRecipe(AdapterModule):
             classes=tuple(self.classes),
             task=self.task,
             backbone={"class": kind, **dataclasses.asdict(self.model.config)},
-            method=self.method,
+            method=self.adapter.name,
             freeze_bn=self.freeze_bn,
             **self.preprocessing,
         )
@@ -134,8 +136,9 @@ class PointCloudRecipe(_PointCloudRecipe):
         base: reference of the pre-trained backbone.
         architecture: fields of its architecture, for counting without weights and to change what a task may change
             (`num_group`, `drop_path_rate`).
-        method: pointgst, point_peft, dapt, visual_prompt, lora, bottleneck, bitfit, linear (the head alone) or full.
-        options: settings of the method, e.g. `{rank: 36, local: 32}` of pointgst.
+        adapter: what is attached: `{preset: ..., <settings>}` with pointgst, point_peft, dapt, visual_prompt, lora,
+            bottleneck, bitfit, linear (the head alone) or full, e.g. `{preset: pointgst, rank: 36, local: 32}`; or
+            `{method: ..., targets: ..., <settings>}` with any method of the core. The head trains always.
         freeze_bn: keep the statistics of the frozen patch encoder's batch norms. The released code lets them drift.
         prior: point_peft only: prompts also hold features of the training clouds nearest to each cloud.
         label_smoothing: of the cross-entropy; the papers use none.
@@ -150,17 +153,17 @@ class PointCloudRecipe(_PointCloudRecipe):
         self,
         base: str = "tiny",
         architecture: dict[str, Any] | None = None,
-        method: Method = "pointgst",
-        options: dict[str, Any] | None = None,
+        adapter: dict[str, Any] = POINTGST,
         freeze_bn: bool = True,
         prior: bool = False,
         label_smoothing: float = 0.0,
         rates: Rates = "trainer",
         warmup_epochs: int = 10,
     ) -> None:
-        super().__init__(base, architecture, method, options, freeze_bn, rates, warmup_epochs)
-        if prior and method != "point_peft":
-            raise InputError(f"recipe.prior belongs to point_peft, and the method is {method}; remove one of them")
+        super().__init__(base, architecture, adapter, freeze_bn, rates, warmup_epochs)
+        if prior and self.adapter.preset != "point_peft":
+            name = self.adapter.name
+            raise InputError(f"recipe.prior belongs to point_peft, and recipe.adapter is {name}; remove one of them")
         self.prior, self.label_smoothing = prior, label_smoothing
         self.bank: Tensor | None = None
 
@@ -217,8 +220,7 @@ class PartSegmentationRecipe(_PointCloudRecipe):
     Args:
         base: reference of the pre-trained backbone.
         architecture: fields of its architecture.
-        method: as for classification, but point_peft, which is defined on the classifier.
-        options: settings of the method.
+        adapter: as for classification, but point_peft, which is defined on the classifier.
         head: fields of the segmentation head (`fetch`, `propagation`, `head`); the number of parts and categories
             comes from the data.
         freeze_bn: keep the statistics of the frozen patch encoder's batch norms.
@@ -232,14 +234,13 @@ class PartSegmentationRecipe(_PointCloudRecipe):
         self,
         base: str = "tiny",
         architecture: dict[str, Any] | None = None,
-        method: Method = "pointgst",
-        options: dict[str, Any] | None = None,
+        adapter: dict[str, Any] = POINTGST,
         head: dict[str, Any] | None = None,
         freeze_bn: bool = True,
         rates: Rates = "trainer",
         warmup_epochs: int = 10,
     ) -> None:
-        super().__init__(base, architecture, method, options, freeze_bn, rates, warmup_epochs)
+        super().__init__(base, architecture, adapter, freeze_bn, rates, warmup_epochs)
         self.head = dict(head or {})
         self.parts: dict[str, list[str]] = {}
 

@@ -19,6 +19,7 @@ from domains.relation_extraction.model.protocol import Layout
 from domains.relation_extraction.model.schema import Schema
 from domains.relation_extraction.model.wording import Wording
 from suite import adapters
+from suite.adapters.section import AdapterSection
 from suite.errors import InputError
 from suite.generation.base import Quantize, build_base
 from suite.training import AdapterModule, Outputs, lm_outputs
@@ -34,6 +35,8 @@ LORA: dict[str, Any] = {
 }
 """AutoRE's: a scaling of 16/100, unusually small."""
 
+PRESETS = {"autore": LORA}
+
 
 class RelationExtractionRecipe(AdapterModule):
     """AutoRE's fine-tuning: supervised generation, the loss on the answers only.
@@ -45,7 +48,7 @@ class RelationExtractionRecipe(AdapterModule):
         template: chat template of the base: suite, mistral, vicuna or chatglm3.
         schema: the relations: a built-in name or a file.
         layout: `three` adapters trained in turn, or a `single` one for all steps.
-        adapter: method and settings of the adapter, as `suite.adapters.attach` takes them.
+        adapter: what is attached: `{method: ..., targets: ..., <settings>}`, or `{preset: autore, <settings>}`.
         quantize: `nf4` trains on a base in 4 bit (QLoRA).
         stages: trainer settings by step that differ from the run's, e.g. `{subject: {max_epochs: 3}}`.
         pretokenize: shape of the passages, also at prediction: `docred` (tokens joined by single spaces, as in
@@ -71,7 +74,9 @@ class RelationExtractionRecipe(AdapterModule):
         self.protocol = find_protocol(protocol, protocol_templates).require_wording()
         self.template, self.layout = template, layout
         self.schema = Schema.load(schema)
-        self.adapter, self.quantize, self.pretokenize = dict(adapter), quantize, pretokenize
+        section = AdapterSection.of(adapter, PRESETS)
+        self.adapter = {**PRESETS[section.preset], **section.settings} if section.preset else section.spec()
+        self.quantize, self.pretokenize = quantize, pretokenize
         self.stages = stages or {}
         if unknown := set(self.stages) - set(self.protocol.steps):
             steps = ", ".join(self.protocol.steps)

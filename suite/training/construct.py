@@ -26,6 +26,9 @@ def construct(cls: type[Made], section: Mapping[str, Any], where: str, given: Ma
     Raises:
         InputError: the class has no such argument (the nearest is named), or a value has the wrong type.
     """
+    for name, instead in getattr(cls, "renamed", {}).items():
+        if name in section:
+            raise InputError(f"{where}.{name} has gone; write {where}.{instead(section[name])}")
     known = [name for name in inspect.signature(cls).parameters if name not in given]
     check_names(section, known, where)
     parser = ArgumentParser(exit_on_error=False)

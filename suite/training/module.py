@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -46,10 +46,12 @@ class AdapterModule(L.LightningModule):
         eval_modules: globs over the model's module names, or module classes, whose modules stay in evaluation mode
             during training: frozen batch norms, a frozen backbone's dropout.
         adapter_name: which of the model's adapters this recipe trains and saves; None is the active one.
+        renamed: settings of earlier versions, and what says the same of their value today.
     """
 
     eval_modules: Sequence[str | type[nn.Module]] = ()
     adapter_name: str | None = None
+    renamed: Mapping[str, Callable[[Any], str]] = {}
     model: nn.Module
 
     def __init__(self, base: str = "tiny", architecture: Mapping[str, Any] | None = None) -> None:

@@ -88,11 +88,11 @@ def folder(tmp_path) -> Path:
 def train(command, random_base, tmp_path):
     """Train one step on the random base with settings of the configuration changed."""
 
-    def call(photos: Path, *words: str, **recipe: Any) -> Said:
+    def call(photos: Path, *words: str, adapter: Any = None, **recipe: Any) -> Said:
         config = {
             "domain": DOMAIN,
             "base": str(random_base),
-            "recipe": {"factors": [4, 8], **recipe},
+            "recipe": {"adapter": {"preset": "diffusekrona", "factors": [4, 8], **(adapter or {})}, **recipe},
             "data": {"photos": str(photos), "token": "sks", "noun": "robot"},
             "trainer": {"max_steps": 1, "accelerator": "cpu"},
         }
@@ -166,32 +166,32 @@ def test_one_photo_trains_with_a_warning_and_a_long_token_is_counted(train, fold
 
 
 @pytest.mark.parametrize(
-    ("recipe", "words"),
+    ("adapter", "words"),
     [
         ({"factors": [7, 8]}, ("a1=7 does not divide", "use 4 or 8")),
         ({"factors": [4, 7]}, ("a2=7 does not divide",)),
-        ({"factors": [4]}, ("recipe.factors", "two positive numbers")),
+        ({"factors": [4]}, ("recipe.adapter.factors", "two positive numbers")),
         ({"projections": "kx"}, ("projections 'kx'", "unknown letters x", "k, q, v, o")),
         ({"projections": ""}, ("at least one",)),
         ({"projections": "kk"}, ("each letter once",)),
-        ({"method": "kron"}, ("kron", "krona")),
-        ({"rank": 0, "method": "lora"}, ("rank",)),
+        ({"preset": "kron"}, ("kron", "krona")),
+        ({"preset": "lora"}, ("recipe.adapter.factors", "no setting of lora", "the whole section")),
     ],
     ids=str,
 )
-def test_settings_that_cannot_be_are_told(train, folder, recipe, words):
-    train(folder, **recipe).refused(*words)
+def test_settings_that_cannot_be_are_told(train, folder, adapter, words):
+    train(folder, adapter=adapter).refused(*words)
 
 
 def test_nearest_factors_are_an_option_of_their_own(train, folder):
-    said = train(folder, factors=[7, 8], options={"on_indivisible": "nearest"})
+    said = train(folder, adapter={"factors": [7, 8], "on_indivisible": "nearest"})
     assert said.code == 0, said.err
 
 
 def test_small_factors_are_warned_of_with_their_count(train, folder):
-    said = train(folder, factors=[4, 8])
+    said = train(folder, adapter={"factors": [4, 8]})
     assert said.code == 0
-    assert "recipe.factors [4, 8]: both at most 8" in said.err and "many parameters (" in said.err
+    assert "recipe.adapter.factors [4, 8]: both at most 8" in said.err and "many parameters (" in said.err
 
 
 def test_an_adapters_card_tells_trigger_licence_and_credits(train, folder, tmp_path):

@@ -16,7 +16,7 @@ def config(random_base, tmp_path):
     experiment = {
         "domain": "personalized_diffusion",
         "base": str(random_base),
-        "recipe": {"factors": [4, 16]},
+        "recipe": {"adapter": {"preset": "diffusekrona", "factors": [4, 16]}},
         "data": {"photos": "sprites:robot:3", "token": "sks", "noun": "robot", "repeats": 4},
         "trainer": {"max_steps": 2, "lr": 1e-2, "accelerator": "cpu"},
     }

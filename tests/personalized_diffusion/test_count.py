@@ -42,7 +42,7 @@ def test_acceptance_12_2_counts_are_the_published_ones(
 
 def test_acceptance_12_2_the_papers_percentages_with_their_bases(capsys: pytest.CaptureFixture[str]) -> None:
     sdxl, text = counted(capsys, "sdxl"), counted(capsys, "sd15_text")
-    small = counted(capsys, "sdxl", "--recipe.factors", "[16, 64]")
+    small = counted(capsys, "sdxl", "--recipe.adapter.factors", "[16, 64]")
     assert fewer(sdxl, "LoRA of rank 4") == pytest.approx(33.27, abs=0.005)
     assert fewer(sdxl, "full DreamBooth of the unet") == pytest.approx(99.849, abs=0.0005)
     assert fewer(text, "LoRA of rank 4") == pytest.approx(52.3, abs=0.005)
@@ -61,7 +61,7 @@ def test_a_person_reads_the_percentages(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_factors_that_do_not_divide_are_refused_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     words = ("personalized_diffusion", "count", "--config", str(CONFIGS / "sd15.yaml"))
-    assert main((*words, "--recipe.factors", "[4, 128]")) == 2
+    assert main((*words, "--recipe.adapter.factors", "[4, 128]")) == 2
     said = capsys.readouterr().err
     assert "a2=128 does not divide 320" in said and "attn1.to_q (320 in, 320 out): use 80 or 160" in said
     assert "\n" not in said.strip()

@@ -31,7 +31,9 @@ def train(photos: str, base: str, folder: str, resume: str | None = None) -> tra
     from domains.personalized_diffusion.data.datamodule import PhotoData
     from domains.personalized_diffusion.recipe import DreamBoothRecipe
 
-    recipe = DreamBoothRecipe(base, factors=[8, 4], text_encoder=True, text_lr=1e-2)
+    recipe = DreamBoothRecipe(
+        base, adapter={"preset": "diffusekrona", "factors": [8, 4]}, text_encoder=True, text_lr=1e-2
+    )
     data = PhotoData(
         photos=photos,
         val=photos,

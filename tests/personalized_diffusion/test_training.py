@@ -17,6 +17,8 @@ from suite.errors import InputError
 from suite.training import Run, TrainerConfig
 from tests.personalized_diffusion import families
 
+SMALL = {"preset": "diffusekrona", "factors": [4, 8]}
+
 
 def train(
     base: Path,
@@ -29,7 +31,7 @@ def train(
     """A few steps on two pictures of the made world's robot."""
     photos = PhotoData(**{"photos": "sprites:robot:2", "noun": "robot", "repeats": 8, "batch_size": 2, **(data or {})})
     settings = {"max_epochs": -1, "max_steps": 2, "lr": 1e-2, "log_every": 1, **(trainer or {})}
-    made = DreamBoothRecipe(str(base), **{"factors": [4, 16], **recipe})
+    made = DreamBoothRecipe(str(base), **{"adapter": {"preset": "diffusekrona", "factors": [4, 16]}, **recipe})
     return training.fit(made, photos, TrainerConfig(**settings), folder=folder)
 
 
@@ -41,7 +43,7 @@ def answer(network: Any) -> torch.Tensor:
 
 @pytest.mark.parametrize("method", ["krona", "lora", "lokr", "loha", "svdiff", "full"])
 def test_every_method_trains_and_loads_again(random_base: Path, tmp_path: Path, method: str) -> None:
-    run = train(random_base, tmp_path / "run", method=method)
+    run = train(random_base, tmp_path / "run", **({} if method == "krona" else {"adapter": {"preset": method}}))
     section = adapters.read_manifest(run.adapter)["domain"]
     assert section["method"] == method
     assert section["trigger"] == {"token": "sks", "noun": "robot", "template": "a photo of {token} {noun}"}
@@ -57,7 +59,7 @@ def test_every_method_trains_and_loads_again(random_base: Path, tmp_path: Path, 
 def test_every_family_trains_with_its_text_encoders(tmp_path: Path, family: str) -> None:
     base = families.save(family, tmp_path / "base")
     options = {"timesteps": {"sampling": "logit_normal"}} if family in ("sd3", "flux") else {}
-    run = train(base, tmp_path / "run", data={"resolution": 64}, text_encoder=True, factors=[4, 8], **options)
+    run = train(base, tmp_path / "run", data={"resolution": 64}, text_encoder=True, adapter=SMALL, **options)
     parts = [entry["folder"] for entry in adapters.read_manifest(run.adapter)["adapters"]]
     assert parts == ["krona", "krona~2"]
     loaded = pipelines.load(base)
@@ -66,14 +68,14 @@ def test_every_family_trains_with_its_text_encoders(tmp_path: Path, family: str)
 
 def test_velocity_prediction_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     families.sd("v_prediction").save_pretrained(tmp_path / "base")
-    run = train(tmp_path / "base", tmp_path / "run", data={"resolution": 64}, factors=[4, 8], snr_gamma=5.0)
+    run = train(tmp_path / "base", tmp_path / "run", data={"resolution": 64}, adapter=SMALL, snr_gamma=5.0)
     assert run.metrics["train/loss"] > 0
 
 
 def test_flows_have_no_min_snr(tmp_path: Path) -> None:
     base = families.save("flux", tmp_path / "base")
     with pytest.raises(InputError, match="flux is a flow"):
-        train(base, tmp_path / "run", data={"resolution": 64}, factors=[4, 8], snr_gamma=5.0)
+        train(base, tmp_path / "run", data={"resolution": 64}, adapter=SMALL, snr_gamma=5.0)
 
 
 def test_text_encoders_have_a_rate_of_their_own(random_base: Path, tmp_path: Path) -> None:
@@ -96,7 +98,7 @@ def test_class_images_are_drawn_once_and_shared(random_base: Path, tmp_path: Pat
     train(random_base, tmp_path / "one", data=given)
     drawn = {path: path.stat().st_mtime_ns for path in (tmp_path / "class").iterdir()}
     assert len(drawn) == 3
-    train(random_base, tmp_path / "two", data=given, method="lora")
+    train(random_base, tmp_path / "two", data=given, adapter={"preset": "lora"})
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "class").iterdir()} == drawn
     train(random_base, tmp_path / "three", data={**given, "class_images": 4})
     assert len(list((tmp_path / "class").iterdir())) == 4
@@ -190,12 +192,12 @@ def test_a_kohya_folder_of_folders(random_base: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("recipe", "said"),
     [
-        ({"factors": [4]}, "two positive numbers"),
-        ({"factors": {"x": [4, 16]}}, "name some of k, q, v, o"),
+        ({"adapter": {"preset": "diffusekrona", "factors": [4]}}, "two positive numbers"),
+        ({"adapter": {"preset": "diffusekrona", "factors": {"x": [4, 16]}}}, "name some of k, q, v, o"),
         ({"timesteps": {"sampling": "cosine"}}, "uniform or logit_normal"),
         ({"timesteps": {"speed": 1}}, "speed"),
         ({"samples": {"every": 2}}, "names no prompt"),
-        ({"projections": "kz"}, "unknown letters z"),
+        ({"adapter": {"preset": "diffusekrona", "projections": "kz"}}, "unknown letters z"),
     ],
 )
 def test_settings_of_the_recipe_are_checked(recipe: dict[str, Any], said: str) -> None:
@@ -204,7 +206,11 @@ def test_settings_of_the_recipe_are_checked(recipe: dict[str, Any], said: str) -
 
 
 def test_the_manifest_reads_back_as_json(random_base: Path, tmp_path: Path) -> None:
-    run = train(random_base, tmp_path / "run", factors={"k": [4, 16], "v": [8, 8]}, projections="kv")
+    run = train(
+        random_base,
+        tmp_path / "run",
+        adapter={"preset": "diffusekrona", "factors": {"k": [4, 16], "v": [8, 8]}, "projections": "kv"},
+    )
     section = json.loads((run.adapter / "suite.json").read_text())["domain"]
     assert section["factors"] == {"k": [4, 16], "v": [8, 8]}
     assert section["layout"] == "kron" and section["family"] == "tiny" and section["resolution"] == 32

@@ -63,7 +63,7 @@ def test_a_released_file_becomes_the_configuration_that_ships(released: Path, na
     assert found.trainer == shipped.trainer
     assert dict(found.architecture) == dict(shipped.architecture)
     assert dict(found.data) == dict(shipped.data)
-    known = {**shipped.recipe, "options": {k: v for k, v in shipped.recipe["options"].items() if k != "prompts"}}
+    known = {**shipped.recipe, "adapter": {k: v for k, v in shipped.recipe["adapter"].items() if k != "prompts"}}
     assert dict(found.recipe) == {name: value for name, value in known.items() if name != "prior"}
 
 
@@ -71,7 +71,7 @@ def test_the_part_that_trains_decides_the_method(released: Path) -> None:
     file = released / "mae" / "probe.yaml"
     fields = {**SCAN, "part": "only_new", "network": "PointTransformer", "more": ""}
     file.write_text(RELEASED.format(**fields))
-    assert official_config.translate(file, "tiny")["recipe"]["method"] == "linear"
+    assert official_config.translate(file, "tiny")["recipe"]["adapter"]["preset"] == "linear"
     file.write_text(RELEASED.format(**{**fields, "part": "all"}))
     assert official_config.translate(file, "tiny", data="elsewhere")["data"]["train"] == "elsewhere:train"
 

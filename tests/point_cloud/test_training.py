@@ -34,7 +34,7 @@ def experiment(base: Path, task: str = "classification", **recipe: object) -> Ex
     config = load_config(paths.assets() / "configs" / "point_cloud" / f"{name}.yaml")
     data = {**config.data, "train": "shapes:train:16", "val": "shapes:val:8", "npoints": 96, "batch_size": 8}
     trainer = dataclasses.replace(config.trainer, max_epochs=2, val_every=1.0)
-    recipe = {**config.recipe, "options": {"rank": 4, "local": 8}, **recipe}
+    recipe = {**config.recipe, "adapter": {"preset": "pointgst", "rank": 4, "local": 8}, **recipe}
     if task == "segmentation":
         recipe["head"] = {"fetch": [0, 1], "propagation": [16, 16], "head": [16, 8]}
     return dataclasses.replace(config, base=str(base), data=data, trainer=trainer, recipe=recipe)
@@ -47,7 +47,7 @@ def test_a_trained_adapter_predicts_the_same_from_its_folder(
     base: Path, tmp_path: Path, method: str, options: dict
 ) -> None:
     prior = method == "point_peft"
-    config = experiment(base, method=method, options=options, prior=prior)
+    config = experiment(base, adapter={"preset": method, **options}, prior=prior)
     run = training.run(config, run_dir=tmp_path / "run")
     assert (run.adapter / "bank.safetensors").is_file() is prior
     stated = adapters.read_manifest(run.adapter)["domain"]
@@ -99,8 +99,8 @@ def test_tokens_do_not_decay() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: PointCloudRecipe(method="pointgsp"), "choose from pointgst"),  # type: ignore[arg-type]
-        (lambda: PointCloudRecipe(method="lora", prior=True), "prior belongs to point_peft"),
+        (lambda: PointCloudRecipe(adapter={"preset": "pointgsp"}), "choose from pointgst"),
+        (lambda: PointCloudRecipe(adapter={"preset": "lora"}, prior=True), "prior belongs to point_peft"),
     ],
 )
 def test_wrong_settings_are_refused(make, message: str) -> None:
@@ -109,7 +109,7 @@ def test_wrong_settings_are_refused(make, message: str) -> None:
 
 
 def test_point_peft_is_refused_for_segmentation(base: Path) -> None:
-    recipe = PartSegmentationRecipe(str(base), method="point_peft", head={"fetch": [0, 1]})
+    recipe = PartSegmentationRecipe(str(base), adapter={"preset": "point_peft"}, head={"fetch": [0, 1]})
     with pytest.raises(InputError, match="defined on Point-MAE's classifier"):
         recipe.configure_model()
 

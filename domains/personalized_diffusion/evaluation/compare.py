@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from suite.errors import InputError
 from suite.tables import aligned, records_csv
@@ -154,9 +154,10 @@ def _rates(given: Sequence[str], methods: Sequence[str]) -> dict[str, float]:
 def _config(
     path: Path, method: str, seed: int, rates: Mapping[str, float], settings: Sequence[str]
 ) -> ExperimentConfig:
+    from domains.personalized_diffusion.model.methods import section_of
     from suite import training
 
-    words = ["--seed", str(seed), "--recipe.method", method]
+    words = ["--seed", str(seed)]
     if method in rates:
         words += ["--trainer.lr", str(rates[method])]
     for word in settings:
@@ -167,7 +168,8 @@ def _config(
     config = training.load_config(path, words)
     if config.domain != DOMAIN:
         raise InputError(f"{path} is of domain {config.domain}, not {DOMAIN}; name a configuration of {DOMAIN}")
-    return config
+    section = section_of(cast(Any, method), config.recipe.get("adapter") or {})
+    return replace(config, recipe={**config.recipe, "adapter": section})
 
 
 def _train(config: ExperimentConfig, folder: Path) -> tuple[Path, float]:

@@ -6,11 +6,12 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import nn
 
 from suite import adapters
+from suite.adapters.section import AdapterSection
 from suite.errors import InputError
 
 PROJECTIONS: Mapping[str, str] = {"k": "to_k", "q": "to_q", "v": "to_v", "o": r"to_out\.0"}
@@ -80,6 +81,28 @@ SMALL = 8
 METHODS: tuple[Method, ...] = ("krona", "lora", "lokr", "loha", "svdiff", "full")
 
 
+OWN: Mapping[Method, tuple[str, ...]] = {
+    "krona": ("factors", "projections", "layout"),
+    "lora": ("rank", "projections"),
+    "lokr": ("rank", "projections"),
+    "loha": ("rank", "projections"),
+    "svdiff": ("projections",),
+    "full": (),
+}
+"""What a preset's section may say beside settings of the method itself."""
+
+
+PRESETS: Mapping[str, Method] = {"diffusekrona": "krona", **{method: method for method in METHODS[1:]}}
+
+
+def section_of(method: Method, section: Mapping[str, Any]) -> dict[str, Any]:
+    """The section with which a method takes part in a comparison: its preset, and what it shares with `section`."""
+    preset = next(name for name, known in PRESETS.items() if known == method)
+    names = {name for own in OWN.values() for name in own}
+    kept = set(section) - names if section.get("preset") == preset else set()
+    return {"preset": preset, **{name: value for name, value in section.items() if name in {*kept, *OWN[method]}}}
+
+
 @dataclass(frozen=True)
 class MethodSettings:
     """Which method changes which projections, and how.
@@ -91,20 +114,44 @@ class MethodSettings:
         layout: of krona.
         rank: of lora, lokr and loha.
         options: further settings of the method.
+        plain: a method of the adapter core as it is, in place of all the others.
     """
 
-    method: Method = "krona"
+    method: str = "krona"
     factors: Factors | Mapping[str, Factors] = (4, 64)
     projections: str = "kqvo"
     layout: Layout = "kron"
     rank: int = 4
     options: Mapping[str, Any] = field(default_factory=dict)
+    plain: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of(cls, section: Mapping[str, Any]) -> MethodSettings:
+        """From a recipe's section `adapter:`.
+
+        Raises:
+            InputError: it names no preset and no method, or a setting is of the wrong kind.
+        """
+        found = AdapterSection.of(section, PRESETS)
+        if not found.preset:
+            return cls(found.method, plain=found.spec())
+        method, given = PRESETS[found.preset], dict(found.settings)
+        others = {name for names in OWN.values() for name in names} - set(OWN[method])
+        found.refuse(given if method == "full" else others)
+        if "factors" in given:
+            given["factors"] = factors_of(given["factors"])
+        own = {name: given.pop(name) for name in OWN[method] if name in given}
+        return cls(method, **own, options=given)
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise InputError(f"recipe.method: unknown {self.method!r}; choose from {', '.join(METHODS)}")
-        if self.rank < 1:
-            raise InputError(f"recipe.rank is {self.rank}; give at least 1")
+        if self.plain is None and self.method not in METHODS:
+            raise InputError(f"recipe.adapter: unknown {self.method!r}; choose from {', '.join(METHODS)}")
+        if not isinstance(self.rank, int) or self.rank < 1:
+            raise InputError(f"recipe.adapter.rank is {self.rank!r}; give a whole number of at least 1")
+        if self.layout not in get_args(Layout):
+            raise InputError(
+                f"recipe.adapter.layout: unknown {self.layout!r}; choose from {', '.join(get_args(Layout))}"
+            )
         targets(self.projections)
 
     def attach(self, network: nn.Module, name: str = "default") -> nn.Module:
@@ -113,6 +160,8 @@ class MethodSettings:
         Raises:
             InputError: settings do not fit the network; the message names the module.
         """
+        if self.plain is not None:
+            return adapters.attach(network, self.plain, name=name)
         if self.method == "full":
             return adapters.attach(network, train=["*"], name=name)
         specs = [self._spec(PROJECTIONS)]
@@ -129,7 +178,7 @@ class MethodSettings:
         small = [pair for pair in pairs if max(pair) <= SMALL]
         if small:
             print(
-                f"recipe.factors {list(small[0])}: both at most {SMALL} make poor pictures and many parameters "
+                f"recipe.adapter.factors {list(small[0])}: both at most {SMALL} make poor pictures and many parameters "
                 f"({parameters:,}); [4, 64] is usual",
                 file=sys.stderr,
                 flush=True,
@@ -150,6 +199,8 @@ class MethodSettings:
     def record(self) -> dict[str, Any]:
         """What the saved adapter says of it."""
         described: dict[str, Any] = {"method": self.method, "layout": None, "factors": None}
+        if self.plain is not None:
+            return {**described, "projections": None}
         if self.method == "krona":
             described |= {"layout": self.layout, "factors": _plain(self.factors)}
         elif self.method in ("lora", "lokr", "loha"):
@@ -188,14 +239,14 @@ def factors_of(given: Sequence[int] | Mapping[str, Sequence[int]]) -> Factors | 
     if isinstance(given, Mapping):
         unknown = sorted(set(given) - set(PROJECTIONS))
         if unknown or not given:
-            raise InputError(f"recipe.factors: {', '.join(unknown) or 'no letter'}; name some of k, q, v, o")
+            raise InputError(f"recipe.adapter.factors: {', '.join(unknown) or 'no letter'}; name some of k, q, v, o")
         return {letter: _pair(value) for letter, value in given.items()}
     return _pair(given)
 
 
 def _pair(value: Sequence[int]) -> Factors:
     if not isinstance(value, list | tuple) or len(value) != 2 or not all(isinstance(n, int) and n > 0 for n in value):
-        raise InputError(f"recipe.factors is {value!r}; give two positive numbers, e.g. [4, 64]")
+        raise InputError(f"recipe.adapter.factors is {value!r}; give two positive numbers, e.g. [4, 64]")
     return (value[0], value[1])
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,6 +17,7 @@ from domains.point_cloud.model.point_gpt import PointGPT
 from domains.point_cloud.model.point_m2ae import HierarchyConfig, PointM2AE
 from domains.point_cloud.model.point_mae import PointTransformer
 from suite import adapters
+from suite.adapters.section import AdapterSection
 from suite.errors import InputError
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -119,7 +120,7 @@ def _dapt(model: nn.Module, options: Mapping[str, Any]) -> Recipe:
     return Recipe(({"method": "dapt", "targets": "blocks", "prefix_tokens": prefix, **options}, affine))
 
 
-METHODS: Mapping[str, Callable[[nn.Module, Mapping[str, Any]], Recipe]] = {
+PRESETS: Mapping[str, Callable[[nn.Module, Mapping[str, Any]], Recipe]] = {
     "pointgst": _pointgst,
     "point_peft": _point_peft,
     "dapt": _dapt,
@@ -132,6 +133,9 @@ METHODS: Mapping[str, Callable[[nn.Module, Mapping[str, Any]], Recipe]] = {
 }
 """Every method also trains the head, and the class token where there is one."""
 
+BARE = ("linear", "full")
+"""Presets that have no settings."""
+
 
 def attach(
     model: nn.Module, method: str, *, freeze_bn: bool = True, name: str = "default", **options: Any
@@ -139,20 +143,35 @@ def attach(
     """Put a method of the comparison on a backbone; return the model to use.
 
     Args:
-        method: a key of `METHODS`.
-        freeze_bn: keep the frozen patch encoder's BatchNorm statistics. The released code lets them drift, so
-            that they belong to its adapters (`False`).
+        method: a key of `PRESETS`.
+        freeze_bn, name: as in `attach_section`.
         options: settings of the method, e.g. `rank`, `local`, `basis` for pointgst.
 
     Raises:
         InputError: the method is unknown, or does not fit the backbone.
     """
-    if method not in METHODS:
-        raise InputError(f"unknown method {method!r}; choose from {', '.join(METHODS)}")
-    recipe = METHODS[method](model, options)
+    section = AdapterSection.of({"preset": method, **options}, PRESETS)
+    return attach_section(model, section, freeze_bn=freeze_bn, name=name)
+
+
+def attach_section(
+    model: nn.Module, section: AdapterSection, *, freeze_bn: bool = True, name: str = "default"
+) -> nn.Module:
+    """Put on a backbone what a recipe's section says, and let the head train; return the model to use.
+
+    Args:
+        freeze_bn: keep the frozen patch encoder's BatchNorm statistics. The released code lets them drift, so
+            that they belong to its adapters (`False`).
+
+    Raises:
+        InputError: a setting is unknown, or the method does not fit the backbone.
+    """
+    if section.preset in BARE:
+        section.refuse(section.settings)
+    recipe = PRESETS[section.preset](model, section.settings) if section.preset else Recipe((section.spec(),))
     head = SEGMENTATION_HEAD if isinstance(model, PartSegmenter) else HEAD
     train = recipe.train if "*" in recipe.train else (*recipe.train, *head)
-    kept = head if freeze_bn and method != "full" else ("*",)
+    kept = head if freeze_bn and section.preset != "full" else ("*",)
     buffers = tuple(f"{pattern}{statistic}" for pattern in kept for statistic in STATISTICS)
     present = [n for n, _ in model.named_buffers()]
     buffers = tuple(pattern for pattern in buffers if any(fnmatchcase(n, pattern) for n in present))
@@ -161,10 +180,7 @@ def attach(
     )
 
 
-def count_trained(method: Method, architecture: Mapping[str, Any], **options: Any) -> adapters.ParameterCount:
+def count_trained(method: str, architecture: Mapping[str, Any], **options: Any) -> adapters.ParameterCount:
     """Trainable and all parameters of a method on an architecture, without memory for them."""
     with torch.device("meta"):
         return adapters.count(attachments.attach(bases.build(architecture), method, **options))
-
-
-Method = Literal["pointgst", "point_peft", "dapt", "visual_prompt", "lora", "bottleneck", "bitfit", "linear", "full"]

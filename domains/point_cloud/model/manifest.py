@@ -27,7 +27,7 @@ class Stated:
         parts: names of each category's parts; segmentation alone has them.
         selected_on: the split that chose the weights, where the adapter tells.
         backbone: class and architecture, with what the task decides of it.
-        method, freeze_bn: as `model.attachments.attach` takes them.
+        method: name of the preset or method. freeze_bn: as `model.attachments.attach` takes it.
         prior: whether Point-PEFT's bank lies beside the weights.
     """
 

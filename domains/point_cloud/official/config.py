@@ -79,8 +79,7 @@ def translate(source: Path, base: str, data: str | None = None) -> dict[str, Any
         "base": base,
         "seed": 0,
         "recipe": {
-            "method": method,
-            "options": _options(released["model"], method),
+            "adapter": {"preset": method, **_options(released["model"], method)},
             "freeze_bn": False,
             "rates": "published",
             "warmup_epochs": _field(released, source, "scheduler", "kwargs", "initial_epochs"),
