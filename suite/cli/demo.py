@@ -20,6 +20,7 @@ from suite.hub import paths
 
 if TYPE_CHECKING:
     from suite.media.report import Part, Report
+    from suite.training.folder import Run
 
 SMOKE = "smoke.yaml"
 """The configuration, among those of a domain, that trains in a minute or two on two cores."""
@@ -76,7 +77,7 @@ def _shown(domain: Domain, report: Report, out: Path) -> dict[str, Any]:
     if error is None:
         _add(report, domain, outcome, seconds)
     else:
-        report.feature(domain.title, f"Not shown: {error}", above=_words(domain.name))
+        report.feature(domain.title[:1].upper() + domain.title[1:], f"Not shown: {error}", above=_words(domain.name))
     pictures = [Path(picture) for picture in outcome.get("pictures", ())]
     return {"domain": domain.name, "error": error, "seconds": seconds, "pictures": pictures}
 
@@ -137,9 +138,7 @@ def _trained(report: Part, out: Path) -> dict[str, Any]:
     run = training.run(config, run_dir=folder.fresh(out / "runs", "demo").path)
     seconds = time.perf_counter() - started
     pictures = in_order(run.folder.glob("**/plots/*.png"))
-    held_out = {name: value for name, value in run.metrics.items() if name.endswith("val/loss")}
-    figures = [f"{run.labels.get(name, name)}: {value:.3g}" for name, value in sorted(held_out.items())]
-    summary = "\n".join([f"The smoke recipe of {_words(domain.name).lower()}, in {seconds:.0f} s.", *figures])
+    summary = f"The smoke recipe of {_words(domain.name).lower()}, in {seconds:.0f} s. {_held_out(run)}"
     captions = [_where(picture, run.folder) for picture in pictures]
     first = pictures[0] if pictures else None
     report.feature("Training an adapter", summary, first, above="Training", alt=captions[0] if captions else "")
@@ -149,6 +148,18 @@ def _trained(report: Part, out: Path) -> dict[str, Any]:
     details.heading("Recipe").code(recipe.read_text(encoding="utf-8"))
     report.fold("Details", details)
     return {"domain": f"{domain.name} (training)", "error": None, "seconds": seconds, "pictures": pictures}
+
+
+def _held_out(run: Run) -> str:
+    """The losses on held-out data in a sentence, those of a run's stages together."""
+    figures: dict[str, list[str]] = {}
+    for name, value in run.metrics.items():
+        if name.endswith("val/loss"):
+            stage = name.removesuffix("val/loss").rstrip("/")
+            words = run.labels.get(name, name).removeprefix(f"{stage}: ")
+            figures.setdefault(words, []).append(f"{stage} {value:.3g}".strip())
+    sentences = [f"{words}: {', '.join(values)}." for words, values in figures.items()]
+    return " ".join(sentence[0].upper() + sentence[1:] for sentence in sentences)
 
 
 def _where(plot: Path, run: Path) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from suite.media import plots
+from suite.media import plots, style
 
 NUMBERED = 20
 """Classes up to which the cells carry their counts."""
@@ -26,12 +26,15 @@ def draw(confusion: Tensor, classes: Sequence[str]) -> Figure:
     axes.set_yticks(range(count), classes)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
+    style.frame(axes)
     if count <= NUMBERED:
         for row in range(count):
             for column in range(count):
                 if confusion[row, column]:
-                    shade = "white" if shares[row, column] > 0.5 else "black"
-                    axes.text(column, row, f"{confusion[row, column]:.0f}", ha="center", va="center", color=shade)
+                    shade = style.PAPER if shares[row, column] > 0.5 else style.INK
+                    axes.text(
+                        column, row, f"{confusion[row, column]:.0f}", ha="center", va="center", color=shade, fontsize=9
+                    )
     return figure
 
 

@@ -201,7 +201,7 @@ def _escape(text: str) -> str:
 def _show(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if value is None:
+    if value is None or value == "":
         return "-"
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_show(one)}" for name, one in value.items())

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from matplotlib import font_manager
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -60,6 +61,15 @@ def figure(width: float, height: float) -> Figure:
     made = Figure(figsize=(width, height), facecolor=PAPER)
     FigureCanvasAgg(made)
     return made
+
+
+def frame(axes: Axes) -> None:
+    """Ink for texts, a pale frame, no tick marks: for pictures whose axes are not read off."""
+    axes.tick_params(colors=INK, labelsize=9, length=0)
+    axes.xaxis.label.set(color=INK, fontsize=9)
+    axes.yaxis.label.set(color=INK, fontsize=9)
+    for spine in axes.spines.values():
+        spine.set_color(GRID)
 
 
 def suffix_of(path: str | Path) -> str:

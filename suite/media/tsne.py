@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from suite.errors import InputError
-from suite.media import plots
+from suite.media import plots, style
 
 PERPLEXITY = 30.0
 STEPS, EXAGGERATED = 500, 250
@@ -90,10 +90,11 @@ def draw(places: Tensor, labels: Tensor, classes: Sequence[str]) -> Figure:
         colour = wheel(order if len(present) <= 20 else order / (len(present) - 1))
         across, up = places[labels == number].T.numpy()
         marker = "os^D"[order % 4]
-        axes.scatter(across, up, s=16, color=[colour], marker=marker, linewidths=0, label=classes[number])
+        axes.scatter(across, up, s=22, color=[colour], marker=marker, linewidths=0, label=classes[number])
     axes.set_xticks([])
     axes.set_yticks([])
-    figure.legend(loc="outside right upper", frameon=False, fontsize=8, ncols=1 if len(present) <= 20 else 2)
+    style.frame(axes)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=9, ncols=1 if len(present) <= 20 else 2)
     return figure
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from pathlib import Path
 
@@ -196,6 +197,7 @@ def test_a_demo_trains_the_domain_that_has_a_smoke_recipe(
     opening, *details = page.split("<details>")
     assert "accuracy on held-out samples" in page and "val/accuracy" not in page
     # A line and a picture of each come first; the rest is folded.
+    assert re.search(r"The smoke recipe of fake, in \d+ s. Loss on held-out samples: [\d.]+\.", page)
     assert "A curve." in opening and opening.count("<img") == 1
     assert len(details) == 2 and details[1].partition("</details>")[0].count("<table>") == 1
 
