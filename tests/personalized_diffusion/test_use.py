@@ -65,7 +65,7 @@ def config(folder: Path, base: Path, photos: Path, **sections: dict[str, Any]) -
     made = {
         "domain": DOMAIN,
         "base": str(base),
-        "recipe": {"factors": [4, 8], **sections.get("recipe", {})},
+        "recipe": {"adapter": {"preset": "diffusekrona", "factors": [4, 8]}, **sections.get("recipe", {})},
         "data": {"photos": str(photos), "token": "sks", "noun": "robot", **sections.get("data", {})},
         "trainer": {"max_steps": 1, "accelerator": "cpu", **sections.get("trainer", {})},
     }
