@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 
 from suite import adapters
@@ -200,6 +203,53 @@ def test_bfloat16_is_near_the_exact_product(base: torch.dtype, whole: list[str])
     torch.testing.assert_close(found[0].double(), exact, rtol=2**-6, atol=2**-6 * float(exact.abs().max()))
 
 
+def test_a_change_below_the_rounding_of_the_weight(whole: list[str]) -> None:
+    """B gets its gradient, and the output is within one rounding of its scale, as `changed_weight` says."""
+    model, x = net(a1=4, a2=8).bfloat16(), torch.randn(256, 24).bfloat16()
+    model[2] = nn.Identity()
+    for parameter in trained(model):
+        parameter.data = 1e-3 * torch.randn(parameter.shape)
+    exact = copy.deepcopy(model).double()
+    for parameter, reference in zip(trained(model), trained(exact), strict=True):
+        reference.data = parameter.data.double()
+    found = results(model, x, *trained(model))
+    assert len(whole) == 1
+    wanted = results(exact, x.double(), *trained(exact))
+    assert len(whole) == 2
+    assert (found[0].double() - wanted[0]).abs().max() <= 2**-8 * wanted[0].abs().max()
+    for gradient, reference in zip(found[2:], wanted[2:], strict=True):
+        assert gradient.any() and (gradient.double() - reference).norm() <= 2**-6 * reference.norm()
+
+
+def test_training_from_zero_does_not_stall_in_bfloat16(request: pytest.FixtureRequest) -> None:
+    """A rate at which the first steps change no entry of the weight: the loss falls as with the factored product."""
+    base = nn.Sequential(nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 64)).bfloat16()
+    taught = copy.deepcopy(base).float()
+    for layer in (taught[0], taught[2]):
+        layer.weight.data += 0.3 * layer.weight.std() * torch.randn(64, 64)
+    batches = [torch.randn(256, 64) for _ in range(50)]
+    fallen = {}
+    for way in ("factored", "whole"):
+        if way == "whole":
+            runs = request.getfixturevalue("whole")
+        torch.manual_seed(1)
+        model = adapters.attach(copy.deepcopy(base), "krona", targets=["0", "2"], a1=4, a2=16)
+        for parameter in trained(model):
+            parameter.data = parameter.data.float()
+        optimizer = torch.optim.AdamW(trained(model), lr=1e-4, weight_decay=0.0)
+        losses = []
+        for x in batches:
+            loss = functional.mse_loss(model(x.bfloat16()).float(), taught(x).detach())
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            untrained = functional.mse_loss(base(x.bfloat16()).float(), taught(x))
+            losses.append((loss - untrained).item())
+        fallen[way] = sum(losses[-5:]) / 5
+    assert len(runs) == 2 * len(batches)
+    assert fallen["factored"] < 0 and abs(fallen["whole"] / fallen["factored"] - 1) < 0.05
+
+
 def kept_bytes(model: nn.Module, x: Tensor) -> int:
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     kept: dict[int, int] = {}
@@ -224,6 +274,50 @@ def test_it_keeps_no_more_than_lora(way: str, factors: tuple[int, int], request:
     lora = adapters.attach(copy.deepcopy(base), "lora", targets=["0"], r=4)
     model = adapters.attach(base, "krona", targets=["0"], a1=factors[0], a2=factors[1])
     assert kept_bytes(model, x) == x.nbytes < kept_bytes(lora, x)
+
+
+class Peak(TorchDispatchMode):
+    """How many bytes live at once of what operations make, and the most that one of them makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = self.largest = 0
+        self.known: set[int] = set()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.known |= {storage._cdata for storage in self._storages((args, kwargs))}
+        out = function(*args, **(kwargs or {}))
+        for storage in self._storages(out):
+            if storage._cdata not in self.known:
+                self.known.add(storage._cdata)
+                self.now += storage.nbytes()
+                self.most, self.largest = max(self.most, self.now), max(self.largest, storage.nbytes())
+                weakref.finalize(storage, self._gone, storage._cdata, storage.nbytes())
+        return out
+
+    def _gone(self, key: int, size: int) -> None:
+        self.known.discard(key)
+        self.now -= size
+
+    @staticmethod
+    def _storages(tree: Any) -> list[Any]:
+        return [leaf.untyped_storage() for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+@pytest.mark.parametrize("layout", ["kron", "official"])
+def test_a_step_of_the_whole_product_needs_no_more_than_lora_s(layout: str, whole: list[str]) -> None:
+    """Ten layers tell: what the whole product needs for a moment, in one layer, LoRA keeps in each."""
+    base, x = nn.Sequential(*(nn.Linear(128, 128) for _ in range(10))).bfloat16(), torch.randn(50, 128).bfloat16()
+    found = {}
+    for method, settings in {"lora": {"r": 4}, "krona": {"a1": 4, "a2": 8, "layout": layout}}.items():
+        model = adapters.attach(copy.deepcopy(base), method, targets=[str(n) for n in range(10)], **settings)
+        for parameter in trained(model):
+            parameter.data = parameter.data.float()
+        with Peak() as peak:
+            model(x).square().mean().backward()
+        found[method] = peak.most + sum(parameter.nbytes for parameter in trained(model))
+    assert whole and found["krona"] <= found["lora"]
+    assert peak.largest == base[0].weight.nbytes
 
 
 @pytest.mark.parametrize(("method", "product"), [("krona", "_WholeBackward"), ("lora", "LoraProductBackward")])

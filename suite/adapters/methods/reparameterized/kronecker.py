@@ -4,7 +4,8 @@ Three ways to compute x (W + s (A kron B))^T, A: a1 x a2, B: b1 x b2, W: a1 b1 x
 
 - `a first` and `b first`: the layer's own product, and beside it x times one factor and then the other;
 - `whole`: the changed weight in one element-wise operation, then one product with it. The backward makes the changed
-  weight again instead of keeping it, and its gradient, of W's size, for the moment in which the factors' come of it.
+  weight again instead of keeping it, and then its gradient, for the moment in which the factors' come of it: at most
+  twice W's bytes, in one layer at a time, where LoRA keeps x A^T in every layer.
 
 All keep nothing but x for the backward.
 """
@@ -188,6 +189,13 @@ def changed_weight(
 ) -> Tensor:
     """W + s (A kron B), summed in the widest dtype among them and rounded once.
 
+    In bfloat16 an entry is off by at most 2^-9 |W'|, so an output by at most 2^-9 sum_j |W'_ij x_j|, about what
+    rounding the output itself costs. Where W is bfloat16 too, a change of less than half its last digit, 2^-9 to 2^-8
+    of |W|, is lost, and the first steps of a training from B = 0 may make such ones. The gradients are those at the
+    rounded weight and B grows in float32 all the same, so nothing stalls. Measured on three layers of width 128 and 256
+    (AdamW from B = 0), as part of how far the loss falls with the factored product: after 50 steps 99 to 100 % at
+    learning rates from 1e-4 to 2e-3; at 1e-5 86 to 88 % after 10 steps, 83 to 85 % after 20, 107 % after 50.
+
     Args:
         weight: (a1 * b1, a2 * b2).
         a: (a1, a2).
@@ -227,10 +235,11 @@ class _Whole(torch.autograd.Function):
             if needs_x:
                 grad_x = gradient @ changed_weight(weight, a, b, ctx.scale, gradient.dtype, official=ctx.official)
             if needs_a or needs_b:
-                grid = _grid(gradient.T @ x, a, b, ctx.official).to(a.dtype)  # (a1 a2, b1 b2)
-                flat_a, flat_b = a.reshape(-1), b.reshape(-1)
-                grad_a = torch.addmv(flat_a, grid, flat_b, beta=0, alpha=ctx.scale).view(a.shape)
-                grad_b = torch.addmv(flat_b, grid.T, flat_a, beta=0, alpha=ctx.scale).view(b.shape)
+                # As large as the weight, so it stays in the products' dtype and the factors come to it.
+                grid = _grid(gradient.T @ x, a, b, ctx.official)  # (a1 a2, b1 b2)
+                flat_a, flat_b = a.reshape(-1).to(grid.dtype), b.reshape(-1).to(grid.dtype)
+                grad_a = torch.addmv(flat_a, grid, flat_b, beta=0, alpha=ctx.scale).view(a.shape).to(a.dtype)
+                grad_b = torch.addmv(flat_b, grid.T, flat_a, beta=0, alpha=ctx.scale).view(b.shape).to(b.dtype)
         return grad_x, None, None, grad_a, grad_b, None, None
 
 
