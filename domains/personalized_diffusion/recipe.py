@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import sys
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,7 @@ from domains.personalized_diffusion.output.card import adapter_card
 from domains.personalized_diffusion.output.samples import Samples, draw_samples
 from suite import adapters, hub
 from suite.adapters.nf4 import quantize_model
+from suite.errors import InputError
 from suite.files import write_text
 from suite.training import AdapterModule, Outputs
 from suite.training.caches import TensorCache
@@ -95,6 +97,7 @@ class DreamBoothRecipe(AdapterModule):
             self.samples.asked()
         self.weights, self.low_memory = weights, low_memory
         self.trigger: Trigger | None = None
+        self._drawn = -1
         # In a list: a module as an attribute would become a part of this one, and of its checkpoints.
         self._data: list[PhotoData] = []
 
@@ -128,7 +131,7 @@ class DreamBoothRecipe(AdapterModule):
         network = bases.network(self.networks())
         if self.start is not None and torch.get_default_device().type != "meta":
             return adapters.load(network, hub.resolve(self.start, bases.DOMAIN), trainable=True)
-        return self.change.attach(network)
+        return self.change.attach(network, advise=self.base != "tiny")
 
     def networks(self) -> dict[str, nn.Module]:
         """What is adapted, by component name; shapes alone on the meta device."""
@@ -229,22 +232,28 @@ class DreamBoothRecipe(AdapterModule):
         if not self.text_encoder and self.data is not None:
             for caption in self.data.captions():
                 self._encoded(caption)
+        self._drawn = self.trainer.global_step
         if self.samples and self.trainer.global_step == 0:
             self._draw(0)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        step, done = self.trainer.global_step, (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0
-        if self.samples and done and step % self.samples.every == 0:
+        # Gradients that accumulate give many batches one step, which the last batch of an epoch may end early.
+        step = self.trainer.global_step
+        if self.samples and step > self._drawn and step % self.samples.every == 0:
             self._draw(step)
 
     def _draw(self, step: int) -> None:
+        self._drawn = step
         if not self.trainer.is_global_zero or self.samples is None:
             return
         base, side = self.backbone, self.data.side if self.data is not None else self.backbone.resolution
         path = Path(self.trainer.default_root_dir) / "samples" / f"step_{step:06}.png"
         self.eval()
         with self.trainer.precision_plugin.forward_context(), lent([*base.text_encoders, base.vae], self.device):
-            draw_samples(base, self.samples, side, path, f"step {step}")
+            try:
+                draw_samples(base, self.samples, side, path, f"step {step}")
+            except InputError as error:
+                print(f"samples: none at step {step}: {error}", file=sys.stderr, flush=True)
         self.train()
 
     def _place(self) -> None:

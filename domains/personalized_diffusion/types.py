@@ -34,6 +34,10 @@ class PromptQuery:
     """
 
     takes_text: ClassVar[bool] = True
+    takes_words: ClassVar[bool] = True
+    """A single word is a prompt too, where no file is called so."""
+    keeps: ClassVar[bool] = True
+    """Results that took minutes and that no terminal shows are written to a temporary folder where none is named."""
 
     images: int = 4
     seed: int = 0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from suite.cli.strictness import strict_bases
 from suite.domain import Domain, Result, Task, load
 from suite.errors import InputError
 from suite.prediction.folder import ResultFolder
-from suite.prediction.inputs import STDIN, exists, files_in, is_text
+from suite.prediction.inputs import STDIN, exists, files_in, is_text, is_word
 from suite.prediction.loop import reason
 
 
@@ -74,6 +75,8 @@ def run(domain: Domain, argv: Sequence[str]) -> Answer:
         chosen["overwrite"] = True
     if settings.out is not None and "out" in names:
         chosen["out"] = settings.out
+    if settings.out is None and getattr(load(task.query), "keeps", False):
+        settings = replace(settings, out=Path(tempfile.mkdtemp(prefix=f"{domain.name}-")))
     with strict_bases(settings.strict_base):
         return _Prediction(domain, settings).run(task, given["inputs"], chosen)
 
@@ -104,7 +107,8 @@ class _Prediction:
     def run(self, task: Task, inputs: Sequence[str], options: dict[str, Any]) -> Answer:
         # What is not there is known before a model is loaded, which may take minutes.
         takes_text: bool = getattr(load(task.query), "takes_text", False)
-        there = [word for word in inputs if (takes_text and is_text(word)) or self._exists(word)]
+        words: bool = getattr(load(task.query), "takes_words", False)
+        there = [w for w in inputs if (takes_text and is_text(w)) or (words and is_word(w)) or self._exists(w)]
         steps: list[str] = []
         if there:
             kind = load(task.predictor)
@@ -140,7 +144,7 @@ class _Prediction:
             path = Path(word).expanduser()
             if word == STDIN:
                 paths.append(STDIN)
-            elif is_text(word):
+            elif is_text(word) or not exists(word):
                 paths.append(word)
             elif suffixes is None or not path.is_dir():
                 paths.append(path)

@@ -29,6 +29,11 @@ def is_text(word: Any) -> TypeGuard[str]:
     return isinstance(word, str) and bool(word.strip()) and any(map(str.isspace, word)) and not exists(word)
 
 
+def is_word(word: Any) -> TypeGuard[str]:
+    """Whether a string is one word of text: no file is called so, and it does not look as if one were."""
+    return isinstance(word, str) and re.fullmatch(r"[^\W_][\w'-]*", word) is not None and not exists(word)
+
+
 def exists(path: str | Path) -> bool:
     """Whether there is such a file or folder; a text too long for a name is none."""
     try:

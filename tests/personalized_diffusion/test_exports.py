@@ -120,7 +120,7 @@ def test_diffusers_loads_lokr_of_one_factor(tmp_path: Path) -> None:
     ours = networks.with_krona((8, 8))
     folder = networks.save(ours, tmp_path / "a")
     made = exports.export(folder, tmp_path / "lokr.safetensors", "lokr", names="diffusers")
-    assert made.opens_in == ("diffusers",)
+    assert made.opens_in == ("diffusers (unet.load_lora_adapter)",)
     theirs = networks.unet()
     theirs.load_lora_adapter(str(tmp_path), weight_name="lokr.safetensors", prefix="unet")
     close(networks.run(theirs), networks.run(ours))

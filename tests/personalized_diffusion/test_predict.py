@@ -198,10 +198,10 @@ def test_the_command_draws_text_and_files_and_goes_on_after_a_bad_one(random_bas
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("sks robot at night\nsks robot --x 3\n")
     words = ["--adapter", str(adapter), "--base", str(random_base), "--steps", "1", "--images", "1"]
-    answer = run(DOMAIN, [PROMPT, str(prompts), "absent", *words, "--out", str(tmp_path / "out")])
+    answer = run(DOMAIN, [PROMPT, str(prompts), "absent.txt", *words, "--out", str(tmp_path / "out")])
     assert answer.code == 2 and (answer.data["done"], answer.data["failed"]) == (2, 2)
     errors = {record["source"]: record["error"] for record in answer.data["results"] if record["error"]}
-    assert set(errors) == {"absent", f"{prompts}:2"} and "--x is not known" in errors[f"{prompts}:2"]
+    assert set(errors) == {"absent.txt", f"{prompts}:2"} and "--x is not known" in errors[f"{prompts}:2"]
     assert (tmp_path / "out" / "sks_robot_at_night" / "0.png").is_file()
     assert answer.data["next"] == [f"open {tmp_path / 'out' / 'contact_sheet.png'}"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,23 @@ from domains.personalized_diffusion.data.captions import Trigger, captions_of
 from domains.personalized_diffusion.data.class_images import ClassImages
 from domains.personalized_diffusion.data.datamodule import PhotoData
 from domains.personalized_diffusion.model import bases
+from domains.personalized_diffusion.official import exports, forms, weights_files
+from domains.personalized_diffusion.official.changes import LowRank
+from domains.personalized_diffusion.output.samples import Samples, draw_samples
+from domains.personalized_diffusion.predict import Personalizer
+from domains.personalized_diffusion.recipe import DreamBoothRecipe
+from suite import training
 from suite.cli.main import main
 from suite.errors import InputError
+from suite.media import sheets
+from suite.training import TrainerConfig
+from tests.personalized_diffusion import families, networks
 from tests.personalized_diffusion.made import write_adapter
 
 DOMAIN = "personalized_diffusion"
 DOG = Trigger("sks", "dog")
+ONE = torch.ones(2048, 1)
+SMALL = {"preset": "diffusekrona", "factors": [4, 8]}
 
 
 @pytest.fixture(scope="module")
@@ -178,3 +190,109 @@ def test_use_16_what_cameras_and_browsers_leave_is_read_or_told(tmp_path: Path, 
     found = photos.list_photos(tmp_path)
     assert [photo.path.name for photo in found] == ["a.jfif", "b.avif", "c.gif", "d.jpg"]
     assert "e.dng" in capsys.readouterr().err
+
+
+def test_use_09_samples_are_drawn_at_every_step_that_ends_an_epoch(random_base: Path, tmp_path: Path) -> None:
+    samples = {"every": 1, "prompts": ["a sks robot"], "images": 1, "steps": 1}
+    data = PhotoData(photos="sprites:robot:3", noun="robot")
+    recipe = DreamBoothRecipe(str(random_base), adapter=SMALL, samples=samples)
+    settings = TrainerConfig(max_epochs=-1, max_steps=4, accumulate_grad_batches=2, accelerator="cpu")
+    run = training.fit(recipe, data, settings, folder=tmp_path / "run")
+    drawn = sorted(path.stem for path in (run.folder / "samples").iterdir())
+    assert drawn == [f"step_{step:06}" for step in range(5)]
+
+
+def test_use_09_samples_that_are_nan_are_told(random_base: Path, tmp_path: Path, capsys: Any) -> None:
+    broken = bases.load(random_base, torch.float32, "cpu")
+    broken.unet.conv_out.weight.data.fill_(float("nan"))
+    asked = Samples(prompts=["a robot"], images=1, steps=1)
+    with pytest.raises(InputError, match="NaN"):
+        draw_samples(broken, asked, 32, tmp_path / "x.png", "step 0")
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_use_09_samples_are_what_predict_draws(tmp_path: Path) -> None:
+    sdxl = bases.load(families.save("sdxl", tmp_path / "base"), torch.float32, "cpu")
+    asked = Samples(prompts=["a robot"], images=2, steps=2, guidance=5.0, seed=3)
+    path = draw_samples(sdxl, asked, 64, tmp_path / "x.png", "step 0")
+    images = Personalizer(sdxl)("a robot", images=2, steps=2, guidance=5.0, seed=3, size="64")
+    same = sheets.grid([images], names=["a robot"], title="step 0", side=128)
+    assert np.array_equal(np.asarray(Image.open(path)), np.asarray(same))
+
+
+@pytest.mark.parametrize("words", [("--data.noun", ""), ("--data.token", ""), ("--data.photos", "")])
+def test_use_10_settings_left_empty_are_no_tracebacks(
+    words: Any, command: Any, random_base: Path, tmp_path: Path
+) -> None:
+    pictures(tmp_path / "photos", "0.png", "1.png")
+    file = config(tmp_path, random_base, tmp_path / "photos")
+    code, _, err = command("train", "--config", file, "--run-dir", tmp_path / "run", *words)
+    assert code == (0 if words[0] == "--data.noun" else 2), err
+    assert code == 0 or words[0].removeprefix("--") in err
+
+
+def test_use_10_an_import_compares_with_a_base_on_this_machine(
+    command: Any, adapter: Path, random_base: Path, tmp_path: Path
+) -> None:
+    assert command("export", adapter, tmp_path / "k.safetensors")[0] == 0
+    code, _, err = command("import", tmp_path / "k.safetensors", tmp_path / "mine", "--base", random_base)
+    assert code == 0, err
+    assert str(random_base) not in (tmp_path / "mine" / "suite.json").read_text()
+
+
+@pytest.mark.parametrize("to", ["kohya", "lora", "peft"])
+def test_use_11_half_precision_is_not_exact_and_says_its_error(to: Any, tmp_path: Path) -> None:
+    ours = networks.with_krona((8, 8))
+    folder = networks.save(ours, tmp_path / "a")
+    out = tmp_path / ("out" if to == "peft" else "x.safetensors")
+    made = exports.export(folder, out, to, dtype="bfloat16")
+    assert not made.exact and 1e-4 < made.error < 1e-2
+    if to != "peft":
+        found = weights_files.read(out).changes["unet"]
+        wanted = networks.layer_deltas(ours)
+        missing = sum(float((found[name].delta() - delta).square().sum()) for name, delta in wanted.items())
+        total = sum(float(delta.square().sum()) for delta in wanted.values())
+        assert made.error == pytest.approx((missing / total) ** 0.5, rel=0.05)
+    assert exports.export(folder, tmp_path / "whole.safetensors").exact
+
+
+def test_use_15_one_word_is_a_prompt_and_a_mistyped_path_is_none(
+    command: Any, adapter: Path, random_base: Path
+) -> None:
+    words = ("--adapter", adapter, "--base", random_base, "--steps", 1, "--images", 1)
+    code, out, err = command("predict", "robot", *words)
+    assert code == 0 and "1 done" in out, err
+    for path in ("robot.txt", "./robot", "prompts/robot"):
+        refused(command("predict", path, *words), "no such file")
+
+
+def test_use_15_pictures_are_kept_and_the_sheet_shows_what_was_asked(
+    command: Any, adapter: Path, random_base: Path, tmp_path: Path
+) -> None:
+    words = ("--adapter", adapter, "--base", random_base, "--steps", 1, "--images", 1)
+    code, out, _ = command("predict", "a robot", *words, "--json")
+    kept = Path(json.loads(out)["out"])
+    assert code == 0 and list(kept.glob("*/0.png"))
+    shutil.rmtree(kept)
+    sizes = []
+    for more in ((), ("--before", "--strength", "0.5,1")):
+        assert command("predict", "a robot", *words, *more, "--out", tmp_path / str(len(more)))[0] == 0
+        sizes.append(Image.open(tmp_path / str(len(more)) / "contact_sheet.png").size)
+    assert sizes[1][1] > 2 * sizes[0][1]  # the base and two strengths, a row each
+
+
+def test_use_17_files_are_said_to_open_where_they_do(tmp_path: Path) -> None:
+    folder = networks.save(networks.with_krona((8, 8), layers=2), tmp_path / "a")
+    lokr = exports.export(folder, tmp_path / "a.safetensors", "lokr", names="diffusers")
+    assert lokr.opens_in == ("diffusers (unet.load_lora_adapter)",)  # its load_lora_weights takes LoRA alone
+    changes = {"unet": {"down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k": LowRank(ONE.T[:, :768], ONE)}}
+    assert forms.opens_in(changes, "lora", "sgm") == ("ComfyUI",)  # SD 1.x: others know these names of SDXL alone
+    wide = {"unet": {"down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k": LowRank(ONE.T, ONE)}}
+    assert "diffusers" in forms.opens_in(wide, "lora", "sgm")
+
+
+def test_use_19_photos_on_the_toy_are_warned_of(command: Any, random_base: Path, tmp_path: Path) -> None:
+    pictures(tmp_path / "photos", "0.png", "1.png", size=(640, 480))
+    file = config(tmp_path, random_base, tmp_path / "photos")
+    _, _, err = command("train", "--config", file, "--run-dir", tmp_path / "run")
+    assert "cannot learn photographs" in err

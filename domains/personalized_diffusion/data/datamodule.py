@@ -80,8 +80,8 @@ class PhotoData(L.LightningDataModule):
         self,
         photos: str = "sprites:robot:5",
         val: str | None = None,
-        token: str = "sks",
-        noun: str = "",
+        token: str | None = "sks",
+        noun: str | None = "",
         template: str = "a photo of {token} {noun}",
         captions: CaptionSource = "auto",
         caption_dropout: float = 0.0,
@@ -110,8 +110,10 @@ class PhotoData(L.LightningDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
+        if not photos:
+            raise InputError("data.photos is empty; give the folder of the subject's photos")
         self.sources = {"train": photos, "val": val}
-        self.trigger = Trigger(token, noun, template)
+        self.trigger = Trigger(token or "", noun or "", template or "")
         self.caption_source, self.variation = captions, Variation(caption_dropout, caption_shuffle, keep_first)
         self.resolution, self.bucketing, self.upscale = resolution, bucketing, upscale
         self.bucket_limits = {"step": bucket_step, "shortest": bucket_shortest, "longest": bucket_longest}
@@ -190,6 +192,11 @@ class PhotoData(L.LightningDataModule):
             lines.append(f"buckets: {buckets.histogram([shot.bucket for shot in shots])}")
         lines.append(f"{len(shots)} photos, e.g. {shots[0].caption!r}")
         lines += self.trigger.notices(base.tokenizers[0])
+        if base.family == "tiny" and max(min(shot.photo.size) for shot in shots) >= 4 * base.resolution:
+            lines.append(
+                f"this base draws {base.resolution} px pictures of a made world and cannot learn photographs; "
+                "take a real one, e.g. --config configs/personalized_diffusion/sd15.yaml or sdxl.yaml"
+            )
         print("\n".join(f"data: {line}" for line in lines), file=sys.stderr, flush=True)
 
     def captions(self) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 from domains.personalized_diffusion.data import dreambooth
 from suite.errors import InputError
 from suite.files import read_text
-from suite.prediction.inputs import STDIN, Names, slug
+from suite.prediction.inputs import STDIN, Names, is_word, slug
 
 _TEXTS = (".txt", ".csv", ".jsonl", ".md")
 """Files that are text whatever their encoding."""
@@ -67,7 +67,7 @@ def read_prompts(inputs: Any, trigger: Trigger | None = None, subject: str | Non
     """
     several = [inputs] if isinstance(inputs, str | Path) else inputs
     for one in several:
-        if isinstance(one, str) and one != STDIN and any(map(str.isspace, one.strip())):
+        if is_word(one) or (isinstance(one, str) and one != STDIN and any(map(str.isspace, one.strip()))):
             yield Prompt(" ".join(one.split()), one)
             continue
         name = "stdin" if one == STDIN else str(one)

@@ -207,6 +207,12 @@ def _absent(made: Any, folder: Path) -> dict[str, Any]:
     return absent
 
 
+def left_out(folder: Path) -> list[str]:
+    """Parts that a pipeline folder names and that are not loaded here, e.g. its safety checker."""
+    listed = read_json(folder / "model_index.json")
+    return [name for name in _LEFT_OUT if (listed.get(name) or [None])[0]]
+
+
 def pipeline_class(folder: Path) -> str:
     """The class that a pipeline folder names.
 

@@ -31,7 +31,7 @@ def draw(base: Base, text: str, seeds: Sequence[int], settings: Settings, side_b
         # Noise from the CPU, an own generator a picture: the same picture on every device, in every batch.
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in some]
         given = {name: [value] * len(some) for name, value in negative.items()}
-        with torch.inference_mode():
+        with torch.no_grad():  # not inference mode: what the networks keep of this may meet gradients in training
             found = pipe(
                 prompt=[text] * len(some),
                 width=settings.width,

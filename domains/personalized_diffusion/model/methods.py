@@ -154,8 +154,11 @@ class MethodSettings:
             )
         targets(self.projections)
 
-    def attach(self, network: nn.Module, name: str = "default") -> nn.Module:
+    def attach(self, network: nn.Module, name: str = "default", *, advise: bool = True) -> nn.Module:
         """Put the method on a denoiser, or on a container of one and its text encoders.
+
+        Args:
+            advise: warn of factors that are poor on real bases; the embedded one is too narrow for larger ones.
 
         Raises:
             InputError: settings do not fit the network; the message names the module.
@@ -168,7 +171,7 @@ class MethodSettings:
         if isinstance(network, nn.ModuleDict):
             specs.append(self._spec(TEXT_PROJECTIONS))
         made = adapters.attach(network, *specs, name=name)
-        if self.method == "krona":
+        if self.method == "krona" and advise:
             self._warn_of_small_factors(adapters.count(made).trainable)
         return made
 

@@ -231,3 +231,10 @@ def parameters(changes: Changes) -> int:
 def _official_rows(matrix: Tensor, a1: int) -> Tensor:
     """Move row q * b1 + p to p * a1 + q."""
     return matrix.reshape(a1, -1, matrix.shape[1]).transpose(0, 1).reshape(matrix.shape)
+
+
+def cross_attention_width(changes: Changes) -> int | None:
+    """Input size of the UNet's cross-attention keys and values, where they are adapted."""
+    return next(
+        (c.shape[1] for n, c in changes.get("unet", {}).items() if n.endswith(("attn2.to_k", "attn2.to_v"))), None
+    )

@@ -140,7 +140,7 @@ def inspect(
 def describe(opened: Opened) -> dict[str, Any]:
     """What there is to say about an adapter."""
     from domains.personalized_diffusion.official import header
-    from domains.personalized_diffusion.official.changes import Kronecker, LowRank, parameters
+    from domains.personalized_diffusion.official.changes import Kronecker, LowRank, cross_attention_width, parameters
 
     changes, facts = opened.changes, opened.facts
     everything = [change for modules in changes.values() for change in modules.values()]
@@ -148,7 +148,7 @@ def describe(opened: Opened) -> dict[str, Any]:
     ranks = [c.rank for c in everything if isinstance(c, LowRank)]
     layouts = sorted({"official" if c.official else "kron" for c in everything if isinstance(c, Kronecker)})
     exact = [min(c.a.shape) * min(c.b.shape) for c in everything if isinstance(c, Kronecker)]
-    width = header.cross_attention_width(changes)
+    width = cross_attention_width(changes)
     return {
         "is": opened.kind,
         "file": str(opened.file),

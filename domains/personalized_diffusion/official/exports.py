@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -123,6 +125,7 @@ def _file(
     if names == "diffusers" and form == "lora":
         texts |= diffusers_metadata(made)
     weights.write(_cast(state, dtype), out, texts)
+    error = math.hypot(error, rounding(made, dtype))
     ranks = [change.rank for modules in made.values() for change in modules.values() if isinstance(change, LowRank)]
     readers = opens_in(made, form, names)
     return Written(out, form, error == 0, error, max(ranks, default=0), readers, sum(t.numel() for t in state.values()))
@@ -158,7 +161,8 @@ def peft_folder(changes: Changes, out: Path, found: adapter_folder.Stored, dtype
             texts = header.build(made, found.manifest, title=out.name, form=form)
             weights.write(_cast(state, dtype), file, texts)
             numbers += sum(tensor.numel() for tensor in state.values())
-    return Written(out, f"peft {form}", True, 0.0, 0, ("peft",), numbers)
+    error = rounding(converted(changes, form)[0], dtype)
+    return Written(out, f"peft {form}", error == 0, error, 0, ("peft",), numbers)
 
 
 def official_folder(changes: Changes, out: Path, found: adapter_folder.Stored, dtype: Dtype) -> Written:
@@ -187,7 +191,8 @@ def official_folder(changes: Changes, out: Path, found: adapter_folder.Stored, d
             target / DIFFUSERS_NAME,
             header.build(changes, found.manifest, title=out.name, form="krona"),
         )
-    return Written(out, "official", True, 0.0, 0, ("DiffuseKronA's own code",), sum(t.numel() for t in state.values()))
+    numbers, error = sum(tensor.numel() for tensor in state.values()), rounding(changes, dtype)
+    return Written(out, "official", error == 0, error, 0, ("DiffuseKronA's own code",), numbers)
 
 
 def merged(given: Sequence[tuple[Path, float]], out: Path, base: str | Path | None, *, dtype: Dtype) -> Written:
@@ -204,11 +209,12 @@ def merged(given: Sequence[tuple[Path, float]], out: Path, base: str | Path | No
     from suite import adapters
 
     read = [adapter_folder.read(folder) for folder, _ in given]
-    plain, loaded = (bases.load(_base(read[0], base), dtype=torch.float32, device="cpu") for _ in range(2))
+    loaded = bases.load(_base(read[0], base), dtype=torch.float32, device="cpu")
     text = {bool(found.facts.get("text_encoder")) for found in read}
     if len(text) > 1:
         raise InputError("some of the adapters change the text encoder and some do not; merge them one after the other")
-    target, network = (bases.adapted_network(part, any(text)) for part in (plain, loaded))
+    parts = bases.adapted_parts(loaded, any(text))
+    network = bases.network(parts)
     names = [f"merged{number}" for number in range(len(given))]
     for name, (folder, strength) in zip(names, given, strict=True):
         network = adapters.load(network, folder, name=name)
@@ -216,12 +222,37 @@ def merged(given: Sequence[tuple[Path, float]], out: Path, base: str | Path | No
     adapters.activate(network, *names)
     adapters.merge(network)
     state = adapters.merged_state(network)
-    target.load_state_dict({key: state[key] for key in target.state_dict()})
-    pipe = plain.pipeline().to(getattr(torch, dtype))
+    pipe = loaded.pipeline()
+    for component, part in parts.items():
+        prefix = f"{component}." if len(parts) > 1 else ""
+        setattr(pipe, component, _with_weights(part, {key: state[prefix + key] for key in _names_of(part)}))
+    pipe.to(getattr(torch, dtype))
+    if gone := bases.left_out(loaded.folder):
+        print(f"export: left out of the base: {', '.join(gone)}", file=sys.stderr, flush=True)
     with atomic_folder(out, EXPORT) as folder:
         pipe.save_pretrained(folder)
     numbers = sum(p.numel() for m in pipe.components.values() if isinstance(m, torch.nn.Module) for p in m.parameters())
     return Written(out, "merged", True, 0.0, 0, ("diffusers",), numbers)
+
+
+def _empty(part: torch.nn.Module) -> torch.nn.Module:
+    """A network of the same class and settings on the meta device: no second copy of its weights."""
+    made: Any = type(part)
+    with torch.device("meta"):
+        return cast(
+            torch.nn.Module, made.from_config(part.config) if hasattr(made, "from_config") else made(part.config)
+        )
+
+
+def _names_of(part: torch.nn.Module) -> list[str]:
+    return list(_empty(part).state_dict())
+
+
+def _with_weights(part: torch.nn.Module, state: Mapping[str, Tensor]) -> torch.nn.Module:
+    """A network like `part`, without its adapters, that holds these very tensors."""
+    made = _empty(part)
+    made.load_state_dict(state, assign=True)
+    return made
 
 
 def _network(found: adapter_folder.Stored, base: str | Path | None) -> torch.nn.Module:
@@ -236,6 +267,19 @@ def _base(found: adapter_folder.Stored, base: str | Path | None) -> str | Path:
     if not reference:
         raise InputError("the adapter names no base; give it with --base")
     return reference
+
+
+def rounding(changes: Changes, dtype: Dtype) -> float:
+    """The error that numbers of a type make: the norm of what they miss over the norm of all changes."""
+    if dtype == "float32":
+        return 0.0
+    missing = total = 0.0
+    for change in (change for modules in changes.values() for change in modules.values()):
+        tensors = {name: value for name, value in vars(change).items() if isinstance(value, Tensor)}
+        rounded = replace(change, **{name: value.to(getattr(torch, dtype)).float() for name, value in tensors.items()})
+        missing += float((rounded.delta() - change.delta()).double().square().sum())
+        total += float(change.delta().double().square().sum())
+    return (missing / total) ** 0.5 if total else 0.0
 
 
 def _cast(state: Mapping[str, Tensor], dtype: Dtype) -> dict[str, Tensor]:

@@ -16,7 +16,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from domains.personalized_diffusion.official.changes import Change, Changes, Dense, Kronecker, LowRank, folded, low_rank
+from domains.personalized_diffusion.model.families import of_width
+from domains.personalized_diffusion.official.changes import (
+    Change,
+    Changes,
+    Dense,
+    Kronecker,
+    LowRank,
+    cross_attention_width,
+    folded,
+    low_rank,
+)
 from domains.personalized_diffusion.official.naming import Names, foreign
 from suite.errors import InputError
 
@@ -183,6 +193,8 @@ def _readers(changes: Changes, names: Names) -> tuple[str, ...]:
         return ("ComfyUI",) if "transformer" in changes else ()
     if names == "lycoris":
         return ("ComfyUI", "LyCORIS")
+    if names == "sgm" and of_width(cross_attention_width(changes)) not in (None, "sdxl"):
+        return ("ComfyUI",)  # the others know Stability's block names of SDXL alone
     return ("ComfyUI", "OneTrainer") if "transformer" in changes else ("ComfyUI", "A1111/Forge", "LyCORIS/kohya")
 
 
@@ -190,13 +202,14 @@ def _open_lora(changes: Changes, names: Names) -> tuple[str, ...]:
     readers = _readers(changes, names)
     if names == "diffusers":
         return ("diffusers", *readers)
-    return readers if names == "lycoris" or "transformer" in changes else (*readers, "diffusers")
+    return readers if names == "lycoris" or len(readers) < 3 else (*readers, "diffusers")
 
 
 def _open_lokr(changes: Changes, names: Names) -> tuple[str, ...]:
     readers = _readers(changes, names)
     if names == "diffusers":
-        return (*(["diffusers"] if _expressible(changes) else []), *readers)
+        # Its pipelines' load_lora_weights refuses what is no LoRA; the network's own loader takes it.
+        return (*(["diffusers (unet.load_lora_adapter)"] if _expressible(changes) else []), *readers)
     return tuple(reader for reader in readers if _lycoris_loads(changes) or "LyCORIS" not in reader)
 
 

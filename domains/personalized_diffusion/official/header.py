@@ -13,7 +13,7 @@ from importlib.metadata import version
 from typing import Any
 
 from domains.personalized_diffusion.model.families import FAMILIES, of_width
-from domains.personalized_diffusion.official.changes import Changes, Kronecker, LowRank
+from domains.personalized_diffusion.official.changes import Changes, Kronecker, LowRank, cross_attention_width
 
 OWN = "peft_suite"
 """The key of our own record."""
@@ -27,13 +27,6 @@ def family_of(changes: Changes, facts: Mapping[str, Any]) -> str:
     if "transformer" in changes:
         return "flux" if any("single_" in name for name in changes["transformer"]) else "sd3"
     return of_width(cross_attention_width(changes)) or "unknown"
-
-
-def cross_attention_width(changes: Changes) -> int | None:
-    """Input size of the UNet's cross-attention keys and values, where they are adapted."""
-    return next(
-        (c.shape[1] for n, c in changes.get("unet", {}).items() if n.endswith(("attn2.to_k", "attn2.to_v"))), None
-    )
 
 
 def trigger_phrase(facts: Mapping[str, Any]) -> str | None:

@@ -18,7 +18,7 @@ from torch import nn
 
 from domains.personalized_diffusion.model.families import FAMILIES, of_width
 from domains.personalized_diffusion.official import adapter_folder, header, weights_files
-from domains.personalized_diffusion.official.changes import Changes, Kronecker, fit_all
+from domains.personalized_diffusion.official.changes import Changes, Kronecker, cross_attention_width, fit_all
 from domains.personalized_diffusion.official.exports import DIFFUSERS_NAME
 from domains.personalized_diffusion.official.forms import converted
 from domains.personalized_diffusion.official.processor_keys import Kind
@@ -162,7 +162,9 @@ def convert(
         held = 1 - error**2
     facts = _facts(opened, changes, held, token, noun)
     family = FAMILIES.get(facts["family"])
-    base = base or opened.base or (family.usual if family else None)
+    # A path of this machine was given to compare shapes with; the adapter goes without one.
+    stated = None if base is None or base.startswith((".", "/", "~")) else base
+    base = stated or opened.base or (family.usual if family else None)
     with TemporaryDirectory(dir=out.parent) as scratch:  # saving an adapter replaces its folder, and `out` is there
         written = adapter_folder.write(changes, Path(scratch) / "adapter", base=base, facts={**facts, "base": base})
         for file in written.iterdir():
@@ -222,7 +224,7 @@ def check_shapes(changes: Changes, networks: Mapping[str, nn.Module]) -> None:
     Raises:
         InputError: a network lacks a module, or one has another size; says for which base the adapter is.
     """
-    width = header.cross_attention_width(changes)
+    width = cross_attention_width(changes)
     for component, modules in changes.items():
         if component not in networks:
             raise InputError(

@@ -114,9 +114,12 @@ def _row_name(strength: float | None) -> str:
 
 
 def contact_sheet(shown: Sequence[ImagesResult], path: Path) -> Path:
-    """Write a row of pictures a prompt: the adapter's at the first strength."""
-    rows = [result.images for result in shown]
-    return sheets.save_png(sheets.grid(rows, names=[result.prompt for result in shown], side=160), path)
+    """Write the pictures of all prompts: a row for the frozen base, if drawn, and for each strength asked for."""
+    rows = [(result, strength, row) for result in shown for strength, row in _by_strength(result.pictures).items()]
+    several = len(rows) > len(shown)
+    names = [f"{result.prompt}, {_row_name(strength)}" if several else result.prompt for result, strength, _ in rows]
+    images = [[picture.image for picture in row] for _, _, row in rows]
+    return sheets.save_png(sheets.grid(images, names=names, side=160), path)
 
 
 def table_rows(result: ImagesResult) -> list[dict[str, str]]:

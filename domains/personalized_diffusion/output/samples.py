@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from domains.personalized_diffusion.data.prompts import Prompt, read_prompts
 from domains.personalized_diffusion.model.bases import Base
+from domains.personalized_diffusion.model.drawing import draw
+from domains.personalized_diffusion.types import Settings
 from suite.errors import InputError
 from suite.media.sheets import grid, save_png
 
@@ -67,24 +67,24 @@ class Samples:
         return found
 
 
-@torch.no_grad()
 def draw_samples(base: Base, samples: Samples, side: int, path: Path, title: str) -> Path:
-    """Draw the grid with the networks as they are now, and write it."""
+    """Draw the grid with the networks as they are now, and write it; the pictures are those that `predict` draws.
+
+    Raises:
+        InputError: they came out as NaN.
+    """
     asked = samples.asked()
     rows = []
     for prompt in asked:
         width, height = prompt.size or (side, side)
         first = samples.seed if prompt.seed is None else prompt.seed
-        generators = [torch.Generator().manual_seed(first + number) for number in range(samples.images)]
-        drawn = base.pipeline()(
-            prompt.text,
-            negative_prompt=prompt.negative,
-            num_images_per_prompt=samples.images,
-            num_inference_steps=prompt.steps or samples.steps,
-            guidance_scale=samples.guidance if prompt.guidance is None else prompt.guidance,
-            height=height,
-            width=width,
-            generator=generators,
+        settings = Settings(
+            width,
+            height,
+            prompt.steps or samples.steps,
+            samples.guidance if prompt.guidance is None else prompt.guidance,
+            prompt.negative or "",
         )
-        rows.append(drawn.images)
+        seeds = [first + number for number in range(samples.images)]
+        rows.append(draw(base, prompt.text, seeds, settings, samples.images))
     return save_png(grid(rows, names=[prompt.text for prompt in asked], title=title, side=128), path)
