@@ -10,10 +10,11 @@ from domains.relation_extraction.data.documents import Document, check_text, pla
 from domains.relation_extraction.inference.loaded import LoadedExtractor, to_stderr
 from domains.relation_extraction.inference.session import Session
 from domains.relation_extraction.model.bases import DOMAIN
-from domains.relation_extraction.model.bundle import find_bundle
+from domains.relation_extraction.model.bundle import NO_ADAPTER, find_bundle, no_bundle
 from domains.relation_extraction.output.result import ExtractionResult
 from domains.relation_extraction.types import ExtractionQuery, Triple
 from suite import hub
+from suite.errors import InputError
 from suite.generation.base import load_tokenizer
 from suite.prediction.folder import ResultFolder
 from suite.prediction.inputs import several
@@ -35,7 +36,8 @@ class RelationExtractor(LoadedExtractor):
         """Find adapters and base; nothing big is loaded yet.
 
         Args:
-            adapter: reference of the adapter, or of AutoRE's released bundle.
+            adapter: reference of the adapter, or of AutoRE's released bundle; `none` asks the base alone, any chat
+                model, by one prompt.
             base: reference of the base; the one that the adapter names by default.
             device: auto, cpu, cuda or cuda:N.
             dtype: auto, float32, bfloat16, float16, or nf4 (weights in 4 bit).
@@ -43,7 +45,10 @@ class RelationExtractor(LoadedExtractor):
         Raises:
             InputError: adapter or base does not exist, a step's adapter is missing, or the base is not known.
         """
-        bundle = find_bundle(hub.resolve(adapter, DOMAIN, kind="adapter"))
+        if adapter == NO_ADAPTER and base is None:
+            raise InputError(f"adapter {NO_ADAPTER}: name the chat model with --base, for example hf:org/name")
+        none = adapter == NO_ADAPTER
+        bundle = no_bundle() if none else find_bundle(hub.resolve(adapter, DOMAIN, kind="adapter"))
         reference = base or stated_base(bundle.base, bundle.root, DOMAIN)
         tokenizer = load_tokenizer(hub.resolve(reference, DOMAIN, kind="base"))
         wording = bundle.manifest.wording(tokenizer, bundle.layout, bundle.root)

@@ -29,11 +29,13 @@ class Argument:
         text: the string as the user's text has it.
         mentions: all its exact occurrences, the first one first; empty where the string does not occur.
         place: the mention that the fact is stated by; None: the first one.
+        type: of the entity, as the document names it, or the only one that the schema allows there; None: not known.
     """
 
     text: str
     mentions: tuple[Span, ...] = ()
     place: Span | None = None
+    type: str | None = None
 
     @property
     def own(self) -> Span | None:
@@ -50,14 +52,15 @@ class Argument:
 
     def to_dict(self) -> dict[str, Any]:
         mentions = [[span.start, span.end] for span in self.mentions]
-        return {"text": self.text, "start": self.start, "end": self.end, "mentions": mentions}
+        record = {"text": self.text, "start": self.start, "end": self.end, "mentions": mentions}
+        return record if self.type is None else {**record, "type": self.type}
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Argument:
         mentions = tuple(Span(start, end) for start, end in record.get("mentions", ()))
         start, end = record.get("start"), record.get("end")
         own = None if start is None or end is None else Span(start, end)
-        return cls(record["text"], mentions, own if own in mentions[1:] else None)
+        return cls(record["text"], mentions, own if own in mentions[1:] else None, record.get("type"))
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,8 @@ class ExtractionQuery:
         schema: relations to use instead of the adapter's: a built-in name or a file; in Python also a `Schema`, a list
             of names, or what a schema file holds.
         relation_descriptions: JSON file `{relation: description}`, e.g. AutoRE's relation_description_redocred.json.
+        examples: labelled file whose documents stand, solved, before each question (few-shot, for protocols of one
+            prompt).
         format: of the input: auto, text, annotations, docred, hacred, pubtator, cdr, and more (see the docs).
         per_line: each line of a plain text is a document of its own.
         encoding: of the input files.
@@ -194,6 +199,7 @@ class ExtractionQuery:
     protocol_templates: Path | None = None
     schema: Any = None
     relation_descriptions: Path | None = None
+    examples: Path | None = None
     format: str = "auto"
     per_line: bool = False
     encoding: str = "utf-8"

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from domains.relation_extraction import RelationExtractor
+from domains.relation_extraction.inference.session import Session
+from domains.relation_extraction.model.calls import Call
 from domains.relation_extraction.types import ExtractionQuery
 from suite.cli.main import main
 from suite.errors import InputError
@@ -424,3 +426,61 @@ def test_use_21_out_that_is_a_file_and_labels_nobody_asked_about(tiny, tmp_path,
     (result,) = tiny.predict(put(tmp_path, "a.jsonl", json.dumps(wrong)), relations=("sponsor",))
     assert result.error is None
     assert list(result.texts.values()) == [BURIED]
+
+
+@pytest.fixture(scope="module")
+def chat_model(tmp_path_factory):
+    """A base with a chat template of its own, as people have them."""
+    from tests.generation.small_model import llama, tokenizer
+
+    folder = tmp_path_factory.mktemp("chat")
+    llama(seed=3).save_pretrained(folder)
+    words = tokenizer()
+    words.chat_template = "{% for m in messages %}<user>{{ m.content }}</user>{% endfor %}<bot>"
+    words.save_pretrained(folder)
+    return str(folder)
+
+
+def test_use_06_any_chat_model_without_an_adapter(chat_model, tmp_path):
+    with pytest.raises(InputError, match="--base"):
+        RelationExtractor.from_pretrained("none")
+    extractor = RelationExtractor.from_pretrained("none", base=chat_model, device="cpu")
+    example = {"text": "Ann lives in Oslo.", "triples": [{"head": "Ann", "relation": "residence", "tail": "Oslo"}]}
+    examples = put(tmp_path, "shots.jsonl", json.dumps(example))
+    asked = {"schema": ["residence", "spouse"], "max_new_tokens": 4, "batch_size": 1}
+    prompts = []
+    for more in ({}, {"examples": str(examples)}):
+        trace = tmp_path / f"trace{len(prompts)}.jsonl"
+        extractor("Bob </s> lives in Rome.", trace=trace, **asked, **more)
+        seen = []
+        with Session(extractor, ExtractionQuery(**asked, **more)) as session:
+            call = Call("fact", "Bob </s> lives in Rome.", relations=("residence", "spouse"))
+            seen = session.engine.encode(call)
+        prompts.append(extractor.wording.tokenizer.decode(seen))
+        assert extractor.wording.tokenizer.eos_token_id not in seen
+    for prompt in prompts:
+        assert prompt.startswith("<user>Document:")
+        assert prompt.endswith("</user><bot>")
+        assert "['residence', 'spouse']" in prompt
+    assert "['Ann', 'residence', 'Oslo']" in prompts[1]
+    assert "Ann" not in prompts[0]
+
+
+def test_use_12_missing_files_of_peers_are_told_before_models_work(monkeypatch):
+    from domains.relation_extraction.evaluation import compare
+
+    monkeypatch.setattr(compare, "_model_row", lambda *given: pytest.fail("a model worked first"))
+    with pytest.raises(InputError, match=r"nowhere\.txt: no such file"):
+        compare.compare("tiny:test:2", ("adapter:tiny", "rebel:nowhere.txt"))
+
+
+def test_use_types_and_what_else_a_record_holds_come_out(tiny, tmp_path):
+    schema = {"relations": [{"name": "burial place", "head_types": ["person"], "tail_types": ["port", "town"]}]}
+    asked = {"relations": ("burial place",), "heads": ("Mirela Dostan",), "formats": ("jsonl",)}
+    record = put(tmp_path, "a.jsonl", json.dumps({"id": "x", "text": BURIED, "source": {"page": 3}}) + "\n")
+    (result,) = tiny.predict(record, out=tmp_path / "out", schema=schema, **asked)
+    head, tail = (getattr(result.triples[0], end).to_dict() for end in ("head", "tail"))
+    assert head["type"] == "person"
+    assert "type" not in tail
+    (line,) = (tmp_path / "out/a.documents.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(line) == {"source": {"page": 3}, "id": "x", "text": BURIED}

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from domains.relation_extraction.data.align import Alignment, docred_tokens
 from domains.relation_extraction.data.sentences import split_sentences
@@ -80,6 +81,7 @@ class Document:
         sentences: `(start, end)` of each sentence in `text`.
         raw: how `text` maps to the user's text; None: `text` is the user's text.
         tokenized: whether `text` already is tokens joined by single spaces.
+        metadata: what else the source says of it; passed through, never read.
     """
 
     id: str
@@ -89,6 +91,7 @@ class Document:
     facts: tuple[Fact, ...] = ()
     raw: Alignment | None = None
     tokenized: bool = False
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def source_text(self) -> str:

@@ -97,6 +97,9 @@ def compare(
     wanted = [_split(run) for run in runs]
     if not wanted:
         raise InputError("nothing to compare; give runs such as adapter:tiny, oracle:D_F or rebel:FILE")
+    for name, kind, what in wanted:  # before any model works for minutes
+        if kind in PEERS and not Path(what).is_file():
+            raise InputError(f"run {name!r}: {what}: no such file; give the output of {kind}")
     schema = schema or default_schema(data)
     relations = Schema.load(schema)
     gold = gold_documents(data, relations, format=format, encoding=encoding)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Literal
 
 from domains.relation_extraction.data.documents import Document, occurrences
 from domains.relation_extraction.inference.extraction import Found
-from domains.relation_extraction.model.schema import Schema
+from domains.relation_extraction.model.schema import Relation, Schema
 from domains.relation_extraction.types import Argument, Origin, Span, Triple
 
 Place = tuple[int, int]
@@ -35,16 +36,18 @@ def ground(
     found = list(found)
     names = dict.fromkeys(name for one in found for name in (one.head, one.tail))
     places = _apart({name: _places(document.text, name) for name in names})
+    named = {name: entity.type for entity in document.entities for name in entity.names}
     triples = []
     for one in found:
         relation = schema.find(one.relation)
         head, tail = _stating(document, places[one.head], places[one.tail], within)
+        kinds = named.get(one.head) or _only(relation, "head"), named.get(one.tail) or _only(relation, "tail")
         triples.append(
             Triple(
                 doc_id=document.id,
-                head=_argument(document, one.head, places[one.head], head),
+                head=_argument(document, one.head, places[one.head], head, kinds[0]),
                 relation=one.relation,
-                tail=_argument(document, one.tail, places[one.tail], tail),
+                tail=_argument(document, one.tail, places[one.tail], tail, kinds[1]),
                 pid=relation.pid if relation else None,
                 score=one.score,
                 score_relation=one.score_relation,
@@ -126,13 +129,19 @@ def _runs_on(text: str, place: Place) -> bool:
     return text[start].isupper() and text[end : end + 1] == " " and text[end + 1 : end + 2].isupper()
 
 
-def _argument(document: Document, name: str, places: Iterable[Place], own: Place | None) -> Argument:
+def _only(relation: Relation | None, end: Literal["head", "tail"]) -> str | None:
+    """The type of one end where the schema allows a single one."""
+    types = () if relation is None else relation.head_types if end == "head" else relation.tail_types
+    return types[0] if len(types) == 1 else None
+
+
+def _argument(document: Document, name: str, places: Iterable[Place], own: Place | None, type: str | None) -> Argument:
     spans = tuple(_trimmed(document.source_text, document.to_source(*place)) for place in places)
     if not spans or own is None:
-        return Argument(name)
+        return Argument(name, type=type)
     stating = _trimmed(document.source_text, document.to_source(*own))
     text = document.source_text[stating.start : stating.end]
-    return Argument(text, spans, None if stating == spans[0] else stating)
+    return Argument(text, spans, None if stating == spans[0] else stating, type)
 
 
 def _trimmed(text: str, span: Span) -> Span:

@@ -62,10 +62,12 @@ class LoadedExtractor:
         return load_bundle(model, self.bundle)
 
     def engine(self, query: ExtractionQuery | None = None, **settings: Any) -> ModelEngine:
-        """The engine that answers calls as `query` says; `settings` of `ModelEngine` come before it, `protocol` too."""
+        """The engine that answers calls as `query` says; `settings` of `ModelEngine` come before it, `protocol` and
+        `template` too."""
         query = query or ExtractionQuery()
         window, wording = self.window(query), self.wording
         protocol = settings.pop("protocol", wording.protocol)
+        template = settings.pop("template", wording.template)
         chosen: dict[str, Any] = {
             "layout": wording.layout,
             "activate": partial(adapters.activate, self.model),
@@ -76,7 +78,7 @@ class LoadedExtractor:
             "seed": query.seed,
             "notify": to_stderr,
         }
-        return ModelEngine(self.model, wording.tokenizer, wording.template, protocol, **chosen | settings)
+        return ModelEngine(self.model, wording.tokenizer, template, protocol, **chosen | settings)
 
     def bare(self) -> AbstractContextManager[Any]:
         """Within it the adapters are off: the frozen base, for comparison. Its engine needs `activate=None`."""

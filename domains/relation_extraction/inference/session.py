@@ -19,6 +19,7 @@ from domains.relation_extraction.inference.extraction import Extraction, Pipelin
 from domains.relation_extraction.inference.grounding import ground, overlapping
 from domains.relation_extraction.inference.loaded import LoadedExtractor
 from domains.relation_extraction.inference.pipeline import extract
+from domains.relation_extraction.inference.shots import solved
 from domains.relation_extraction.inference.trace import Trace
 from domains.relation_extraction.model.calls import Call
 from domains.relation_extraction.model.paradigms import ZERO_SHOT
@@ -72,6 +73,9 @@ class Session(AbstractContextManager["Session"]):
         # AutoRE's own files do not state their version; the user knows it.
         stated = extractor.wording.protocol.id if extractor.bundle.stated else None
         self.wording = extractor.wording.asked(query, stated, extractor.adapter)
+        if query.examples is not None:
+            template = replace(self.wording.template, shots=solved(query.examples, self.wording))
+            self.wording = replace(self.wording, template=template)
         relations = None if query.relations is None else self.wording.schema.require_all(query.relations)
         self.query = replace(query, relations=relations)
         check_formats(query.formats)
@@ -93,7 +97,7 @@ class Session(AbstractContextManager["Session"]):
         if self._folder is not None and not query.dry_run:
             journal = Journal(self._folder, self._signature(), resume=self._resume)
             self._journal = self._stack.enter_context(journal)
-        if self.bare and not query.dry_run:
+        if self.bare and self.extractor.bundle.parts and not query.dry_run:
             self._stack.enter_context(self.extractor.bare())
         return self
 
@@ -108,12 +112,14 @@ class Session(AbstractContextManager["Session"]):
 
     @property
     def bare(self) -> bool:
-        return self.frozen or self.wording.protocol.version == ZERO_SHOT
+        return self.frozen or self.wording.protocol.version == ZERO_SHOT or not self.extractor.bundle.parts
 
     @cached_property
     def engine(self) -> ModelEngine:
         settings: dict[str, Any] = {"activate": None} if self.bare else {}
-        return self.extractor.engine(self.query, protocol=self.wording.protocol, **settings)
+        return self.extractor.engine(
+            self.query, protocol=self.wording.protocol, template=self.wording.template, **settings
+        )
 
     def input(self, one: str | Path) -> Iterator[ExtractionResult]:
         """Read one input and yield its result, then its errors."""
@@ -160,12 +166,15 @@ class Session(AbstractContextManager["Session"]):
         triples: list[Triple] = []
         texts: dict[str, str] = {}
         entities: dict[str, tuple[tuple[str, ...], ...]] = {}
+        metadata: dict[str, Mapping[str, Any]] = {}
         dropped: Counter[str] = Counter()
         notices: list[str] = []
         before = self._cost()
         for document, found, extractions in self.documents(documents):
             triples += found
             texts[document.id] = document.source_text
+            if document.metadata:
+                metadata[document.id] = document.metadata
             if document.entities:
                 entities[document.id] = tuple(entity.names for entity in document.entities)
             dropped.update(line.reason for extraction in extractions for line in extraction.dropped)
@@ -182,6 +191,7 @@ class Session(AbstractContextManager["Session"]):
             cost,
             query=self.query,
             schema=self.wording.schema,
+            metadata=metadata,
             name=self._names.of(file_name(Path(name).stem, "triples")) if texts else "",
         )
 

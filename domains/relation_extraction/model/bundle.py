@@ -18,6 +18,7 @@ from typing import Any
 from torch import nn
 
 from domains.relation_extraction.model.calls import STEPS
+from domains.relation_extraction.model.encoding import OWN
 from domains.relation_extraction.model.manifest import Manifest
 from domains.relation_extraction.model.protocol import Layout
 from suite import adapters
@@ -101,6 +102,15 @@ def find_bundle(root: str | Path, checkpoint: int | None = None) -> Bundle:
         if not _holds_adapter(part):
             raise InputError(_missing(root, step, part))
     return _described(root, "three", parts)
+
+
+NO_ADAPTER = "none"
+
+
+def no_bundle() -> Bundle:
+    """What stands for the adapters of a bare base: any chat model, asked in its own template by one prompt."""
+    settings = {"protocol": "suite-v1/zero-shot", "template": OWN, "schema": "redocred", "pretokenize": "none"}
+    return Bundle(Path(), "single", {}, settings=settings, stated=False)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Imports no torch.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from domains.relation_extraction.model.calls import Call
@@ -17,12 +17,20 @@ from suite.generation.chat import ChatTemplate, Encoded, Special, labelled, long
 Truncation = Literal["suite", "official"]
 
 
+@dataclass(frozen=True)
 class CallTemplate(ChatTemplate):
-    """A base's chat template that takes the calls of a protocol."""
+    """A base's chat template that takes the calls of a protocol.
+
+    Attributes:
+        shots: solved examples that stand before every question.
+    """
+
+    shots: str = ""
 
     def pieces(self, protocol: Protocol, call: Call) -> tuple[str | Special, ...]:
         """What is tokenised piece by piece for `call`: the framed question without the answer."""
-        return self.frame(protocol.pieces(call))
+        question = protocol.pieces(call)
+        return self.frame((self.shots, *question) if self.shots else question)
 
     def encode_prompt(self, tokenizer: Any, protocol: Protocol, call: Call) -> list[int]:
         """Return the token ids after which the answer to `call` is generated.
@@ -88,10 +96,39 @@ class CallTemplate(ChatTemplate):
         return leading(count) if count else self.response(tokenizer, answer)[:room]
 
 
+class OwnTemplate(CallTemplate):
+    """The chat template that a tokenizer brings along; text as it is where it brings none."""
+
+    def encode_prompt(self, tokenizer: Any, protocol: Protocol, call: Call) -> list[int]:
+        question = "".join(piece for piece in self.pieces(protocol, call) if isinstance(piece, str))
+        before, after = self._frame(tokenizer)
+        opening, closing = (list(tokenizer.encode(text, add_special_tokens=False)) for text in (before, after))
+        # The question apart: what looks like a special token in a user's text stays text.
+        return [*opening, *chat.encode_text(tokenizer, question), *closing]
+
+    def _frame(self, tokenizer: Any) -> tuple[str, str]:
+        """What the tokenizer puts before and after a question."""
+        if not getattr(tokenizer, "chat_template", None):
+            return tokenizer.bos_token or "", ""
+        message = [{"role": "user", "content": _QUESTION}]
+        text = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+        before, found, after = text.partition(_QUESTION)
+        if not found:
+            raise InputError("the base's chat template does not show the user's message; choose another base")
+        return before, after
+
+
+_QUESTION = "QUESTION-GOES-HERE"
+
+OWN = "own"
+
+
 def chat_template(name: str) -> CallTemplate:
-    """Return the template `suite`, `mistral`, `vicuna` or `chatglm3`.
+    """Return the template `suite`, `mistral`, `vicuna` or `chatglm3`, or `own`: what the tokenizer brings along.
 
     Raises:
         InputError: there is no such template.
     """
+    if name == OWN:
+        return OwnTemplate(OWN)
     return CallTemplate(**vars(chat.chat_template(name)))

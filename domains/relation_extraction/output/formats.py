@@ -27,6 +27,7 @@ class Extracted:
 
     Attributes:
         texts: the user's text by document id; formats with highlights or offsets need it.
+        metadata: by document id what else its record held.
         schema: says which relations are symmetric and which tails are values.
         entities: gold entities by document id, each a list of its spellings; a DocRED submission indexes them.
     """
@@ -40,6 +41,7 @@ class Extracted:
     group_by: str = "triple"
     aliases: Mapping[str, str] = field(default_factory=dict)
     schema: Schema | None = None
+    metadata: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def graph(self) -> knowledge.KnowledgeGraph:
@@ -56,7 +58,8 @@ def _jsonl(data: Extracted) -> str:
 
 
 def _documents(data: Extracted) -> str:
-    return json_lines({"id": name, "text": text} for name, text in data.texts.items())
+    """The texts, with what else the documents' records held passed through."""
+    return json_lines({**data.metadata.get(name, {}), "id": name, "text": text} for name, text in data.texts.items())
 
 
 def _table(data: Extracted, delimiter: str) -> str:

@@ -30,6 +30,7 @@ class ExtractionResult:
         plan: of a dry run, one record a document.
         query: what was asked.
         schema: of the triples' relations.
+        metadata: by document id what else its record held.
         name: how its files are named; by default as the source.
     """
 
@@ -45,6 +46,7 @@ class ExtractionResult:
     query: ExtractionQuery = field(default_factory=ExtractionQuery)
     name: str = ""
     schema: Schema | None = None
+    metadata: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the texts, ready for `json.dumps`."""
@@ -67,7 +69,7 @@ class ExtractionResult:
             return []
         from domains.relation_extraction.output.formats import Extracted, write
 
-        given = {**self.query.fields_of(Extracted), "schema": self.schema}
+        given = {**self.query.fields_of(Extracted), "schema": self.schema, "metadata": self.metadata}
         given["aliases"] = read_aliases(self.query.aliases)
         data = Extracted(self.triples, self.texts, self.entities, **given)
         return write(data, folder, self.stem, self.query.formats)

@@ -43,11 +43,17 @@ def annotated_document(record: Any, where: str, id: str, schema: Schema | None, 
         name, pid = relation_of(field(triple, "relation", str, place), schema, place)
         tail = entities.add(_names(triple, "tail", place), f"{place}: tail")
         facts.append(Fact(head, tail, name, pid))
-    return Document(str(given), text, tuple(split_sentences(text)), entities.all(), tuple(dict.fromkeys(facts)))
+    sentences, own = tuple(split_sentences(text)), {"id", "text", "triples", *_OTHERS}
+    metadata = {key: value for key, value in record.items() if key not in own}
+    return Document(str(given), text, sentences, entities.all(), tuple(dict.fromkeys(facts)), metadata=metadata)
 
 
 # How other data sets keep their triples: DuIE and CMeIE as `spo_list`, WebNLG and NYT as `triple_list`.
 _OTHERS = {"spo_list": ("subject", "predicate", "object"), "triple_list": (0, 1, 2)}
+
+
+LABELS = ("triples", *_OTHERS)
+"""The keys that hold the labels of a record."""
 
 
 def _triples(record: dict[str, Any], key: str, where: str) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from domains.relation_extraction.data.documents import Document, plain_document
-from domains.relation_extraction.data.readers.annotations import annotated_document
+from domains.relation_extraction.data.readers.annotations import LABELS, annotated_document
 from domains.relation_extraction.data.readers.cdr import parse_cdr
 from domains.relation_extraction.data.readers.docred import docred_document, hacred_document
 from domains.relation_extraction.data.readers.opened import Item, Opened
@@ -271,7 +271,7 @@ def _annotated(value: Any, where: str, id: str, asked: Reading) -> Document:
     except InputError:
         if not asked.text_only or not isinstance(value, dict):
             raise
-        bare = {key: content for key, content in value.items() if key in ("id", "text")}
+        bare = {key: content for key, content in value.items() if key not in LABELS}
         return annotated_document(bare, where, id, asked.schema, labelled=False)
 
 
