@@ -11,7 +11,7 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -270,6 +270,22 @@ def read_json(path: str | os.PathLike[str], remedy: str = "") -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected a JSON object, not {type(content).__name__}{advice}")
     return content
+
+
+def check_kinds(section: Mapping[str, Any], kinds: Mapping[str, tuple[Any, str]], where: str) -> None:
+    """Check what stands in the `domain` section of a stranger's manifest.
+
+    Args:
+        kinds: by key the type of its value, and that in words; a key may be missing.
+        where: the section stands, for the error.
+
+    Raises:
+        InputError: a value is of another type.
+    """
+    for key, (kind, what) in kinds.items():
+        value = section.get(key)
+        if key in section and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
+            raise InputError(f"{where}: {key!r} of 'domain' is {value!r}, not {what}; restore the file")
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:

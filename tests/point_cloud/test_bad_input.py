@@ -24,6 +24,25 @@ def small():
     return classifier()
 
 
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"classes": 3}, "'classes' of 'domain' is 3, not a list"),
+        ({"classes": [1, 2]}, r"'classes' of 'domain' is \[1, 2\], not a list of names"),
+        ({"classes": ["mug"], "npoints": "many"}, "'npoints' of 'domain' is 'many', not a whole number"),
+        ({"classes": ["mug"], "parts": ["mug"]}, "'parts' of 'domain'"),
+        ({"classes": ["mug"], "parts": {"mug": 3}}, "'parts' of 'domain'"),
+        ({"classes": ["mug"], "backbone": [1]}, "'backbone' of 'domain'"),
+        ({"classes": ["mug"], "metrics": 3}, "'metrics' of 'domain'"),
+        ({"classes": ["mug"], "up": 1}, "'up' of 'domain'"),
+    ],
+)
+def test_a_manifest_with_something_else_where_an_object_stands(section, message):
+    with pytest.raises(InputError, match=message) as caught:
+        Settings.from_dict(section, "adapter/suite.json")
+    assert str(caught.value).startswith("adapter/suite.json: ") and "\n" not in str(caught.value)
+
+
 def points(count=300):
     return world.make("mug", 0, count).points
 

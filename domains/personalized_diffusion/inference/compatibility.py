@@ -14,6 +14,13 @@ from domains.personalized_diffusion.official import imports
 from suite import adapters, hub
 from suite.adapters import storage
 from suite.errors import InputError
+from suite.files import check_kinds
+
+_KINDS: Mapping[str, tuple[Any, str]] = {
+    "family": (str | None, "a name"),
+    "trigger": (dict | None, "an object"),
+    "resolution": (int | None, "a whole number"),
+}
 
 
 def folder_of(reference: str) -> Path:
@@ -45,8 +52,14 @@ def _foreign_kind(reference: str) -> str | None:
 
 
 def settings_of(folder: Path) -> dict[str, Any]:
-    """The `domain` section of an adapter's manifest; empty for a plain peft folder."""
-    return dict(adapters.read_manifest(folder)["domain"])
+    """The `domain` section of an adapter's manifest; empty for a plain peft folder.
+
+    Raises:
+        InputError: something else stands where a name, a number or an object belongs.
+    """
+    section = dict(adapters.read_manifest(folder)["domain"])
+    check_kinds(section, _KINDS, str(folder / storage.MANIFEST))
+    return section
 
 
 def check_fits(folder: Path, base: Base, reference: str) -> None:

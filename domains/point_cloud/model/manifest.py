@@ -12,9 +12,24 @@ from torch import nn
 from domains.point_cloud.model.bases import load_base_folder
 from suite import adapters
 from suite.errors import InputError
+from suite.files import check_kinds
 
 BANK = "bank.safetensors"
 """Point-PEFT's memory, beside the weights of the adapters that have one."""
+
+_KINDS: Mapping[str, tuple[Any, str]] = {
+    "classes": (list, "a list"),
+    "npoints": (int, "a whole number"),
+    "normalise": (bool, "true or false"),
+    "parts": (dict | None, "an object"),
+    "selected_on": (str | None, "a name"),
+    "metrics": (dict | None, "an object"),
+    "task": (str, "a name"),
+    "backbone": (dict | None, "an object"),
+    "method": (str, "a name"),
+    "freeze_bn": (bool, "true or false"),
+    "up": (str, "a name"),
+}
 
 
 @dataclass(frozen=True)
@@ -65,12 +80,18 @@ class Stated:
         """From the section of an adapter's manifest; adapters of the first versions lack some of it.
 
         Raises:
-            InputError: it names no classes.
+            InputError: it names no classes, or something else stands where a name, a number or an object belongs.
         """
+        check_kinds(section, _KINDS, str(where))
         if not section.get("classes"):
             raise InputError(
                 f"{where}: the adapter does not say its classes; it is no point-cloud adapter of the suite"
             )
+        listed = {"classes": section["classes"], **(section.get("parts") or {})}
+        for name, names in listed.items():
+            if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
+                key = "classes" if name == "classes" else "parts"
+                raise InputError(f"{where}: {key!r} of 'domain' is {section[key]!r}, not a list of names")
         parts = {name: tuple(own) for name, own in (section.get("parts") or {}).items()}
         return cls(
             classes=tuple(section["classes"]),

@@ -13,6 +13,7 @@ from domains.relation_extraction.model.schema import Schema
 from domains.relation_extraction.model.templates import Templates
 from domains.relation_extraction.model.wording import Wording
 from suite.errors import InputError
+from suite.files import check_kinds
 
 _KINDS: Mapping[str, tuple[Any, str]] = {
     "protocol": (str, "a name"),
@@ -54,9 +55,7 @@ class Manifest:
             InputError: something else stands where a name or an object belongs, or its schema is malformed or not
                 known.
         """
-        for key, (kind, what) in _KINDS.items():
-            if key in section and not isinstance(section[key], kind):
-                raise InputError(f"{where}: {key!r} of 'domain' is {section[key]!r}, not {what}; restore the file")
+        check_kinds(section, _KINDS, where)
         schema = section.get("schema", "redocred")
         return cls(
             section["protocol"],
