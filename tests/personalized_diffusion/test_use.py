@@ -12,18 +12,19 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from domains.personalized_diffusion.data import buckets, photos
 from domains.personalized_diffusion.data.captions import Trigger, captions_of
 from domains.personalized_diffusion.data.class_images import ClassImages
 from domains.personalized_diffusion.data.datamodule import PhotoData
 from domains.personalized_diffusion.model import bases
-from domains.personalized_diffusion.official import exports, forms, weights_files
+from domains.personalized_diffusion.official import exports, forms, imports, weights_files
 from domains.personalized_diffusion.official.changes import LowRank
 from domains.personalized_diffusion.output.samples import Samples, draw_samples
 from domains.personalized_diffusion.predict import Personalizer
 from domains.personalized_diffusion.recipe import DreamBoothRecipe
-from suite import training
+from suite import adapters, training
 from suite.cli.main import main
 from suite.errors import InputError
 from suite.media import sheets
@@ -296,3 +297,138 @@ def test_use_19_photos_on_the_toy_are_warned_of(command: Any, random_base: Path,
     file = config(tmp_path, random_base, tmp_path / "photos")
     _, _, err = command("train", "--config", file, "--run-dir", tmp_path / "run")
     assert "cannot learn photographs" in err
+
+
+FLUX = {"double_blocks_0_img_attn_qkv": (4, 32, 96), "single_blocks_1_linear1": (4, 32, 224)}
+
+
+def low(down: tuple[int, ...], up: tuple[int, ...]) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(sum(down))
+    return {
+        "lora_down.weight": torch.randn(down, generator=generator),
+        "lora_up.weight": torch.randn(up, generator=generator),
+        "alpha": torch.tensor(2.0),
+    }
+
+
+def file_of(path: Path, modules: dict[str, dict[str, Any]]) -> Path:
+    save_file({f"{name}.{part}": value for name, parts in modules.items() for part, value in parts.items()}, path)
+    return path
+
+
+@pytest.mark.parametrize("style", ["lora_unet_{}", "diffusion_model.{}"], ids=["kohya", "ComfyUI"])
+def test_use_08_flux_under_its_authors_names_becomes_diffusers_modules(style: str, tmp_path: Path) -> None:
+    parts = {name: low((rank, into), (out, rank)) for name, (rank, into, out) in FLUX.items()}
+    names = {name: name.replace("s_0_", "s.0.").replace("s_1_", "s.1.").replace("n_q", "n.q") for name in parts}
+    shown = {name: name if style.startswith("lora") else names[name] for name in parts}
+    file = file_of(tmp_path / "flux.safetensors", {style.format(shown[name]): part for name, part in parts.items()})
+    changes = weights_files.read(file).changes
+    assert list(changes) == ["transformer"]
+    both = {name: 0.5 * part["lora_up.weight"] @ part["lora_down.weight"] for name, part in parts.items()}
+    double, single = both.values()
+    wanted = {"single_transformer_blocks.1.proj_mlp": single[96:]}
+    for number, letter in enumerate("qkv"):
+        rows = slice(32 * number, 32 * number + 32)
+        wanted[f"transformer_blocks.0.attn.to_{letter}"] = double[rows]
+        wanted[f"single_transformer_blocks.1.attn.to_{letter}"] = single[rows]
+    found = changes["transformer"]
+    assert found.keys() == wanted.keys()
+    for name, delta in wanted.items():
+        networks.close(found[name].delta(), delta)
+
+
+def test_use_08_locon_of_sdxls_own_block_names_is_for_diffusers_modules(command: Any, tmp_path: Path) -> None:
+    modules = {
+        "lora_unet_input_blocks_1_0_in_layers_2": ("down_blocks.0.resnets.0.conv1", (3, 3)),
+        "lora_unet_input_blocks_3_0_op": ("down_blocks.0.downsamplers.0.conv", (3, 3)),
+        "lora_unet_input_blocks_4_0_skip_connection": ("down_blocks.1.resnets.0.conv_shortcut", (1, 1)),
+        "lora_unet_middle_block_2_out_layers_3": ("mid_block.resnets.1.conv2", (3, 3)),
+        "lora_unet_output_blocks_2_2_conv": ("up_blocks.0.upsamplers.0.conv", (3, 3)),
+        "lora_unet_output_blocks_3_0_emb_layers_1": ("up_blocks.1.resnets.0.time_emb_proj", ()),
+        "lora_unet_out_2": ("conv_out", (3, 3)),
+    }
+    parts = {name: low((2, 8, *kernel), (8, 2, *(1 for _ in kernel))) for name, (_, kernel) in modules.items()}
+    file = file_of(tmp_path / "locon.safetensors", parts)
+    assert set(weights_files.read(file).changes["unet"]) == {name for name, _ in modules.values()}
+    code, out, err = command("import", file, tmp_path / "mine")
+    assert code == 0 and "exact" in out, err
+
+
+def test_use_08_loha_stays_loha(tmp_path: Path) -> None:
+    network = networks.unet()
+    adapters.attach(network, "loha", targets=networks.targets(), r=2, alpha=3)
+    networks.fill(network)
+    wanted = networks.layer_deltas(network)
+    made = exports.export(networks.save(network, tmp_path / "a", method="loha"), tmp_path / "x.safetensors")
+    assert made.form == "loha" and made.exact and "ComfyUI" in made.opens_in
+    (tmp_path / "b").mkdir()
+    imports.convert(made.path, tmp_path / "b")
+    back = networks.layer_deltas(adapters.load(networks.unet(), tmp_path / "b"))
+    assert back.keys() == wanted.keys()
+    for name, delta in wanted.items():
+        networks.close(back[name], delta)
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"oft_blocks": torch.ones(2, 2, 2), "alpha": ONE[0]}, "OFT"),
+        ({f"{half}.weight": ONE.clone() for half in ("a1", "a2", "b1", "b2")}, "GLoRA"),
+        ({"weight": ONE, "on_input": torch.tensor(True)}, "IA3"),
+    ],
+)
+def test_use_08_methods_that_cannot_be_read_are_named(parts: dict[str, Any], words: str, tmp_path: Path) -> None:
+    file = file_of(tmp_path / "x.safetensors", {"lora_unet_mid_block_attentions_0_proj_in": parts})
+    with pytest.raises(InputError, match=words):
+        weights_files.read(file)
+
+
+def test_use_08_norms_are_left_out_and_told(tmp_path: Path, capsys: Any) -> None:
+    name = "lora_unet_mid_block_attentions_0"
+    norm = {"w_norm": torch.ones(8), "b_norm": torch.ones(8)}
+    file = file_of(tmp_path / "x.safetensors", {f"{name}_norm": norm, f"{name}_proj_in": low((2, 8), (8, 2))})
+    assert set(weights_files.read(file).changes["unet"]) == {"mid_block.attentions.0.proj_in"}
+    assert "norm" in capsys.readouterr().err
+
+
+def dora(folder: Path, random_base: Path) -> tuple[Path, dict[str, Any]]:
+    """A trained-looking DoRA on the random base, and the weights that it computes with."""
+    loaded = bases.load(random_base, torch.float32, "cpu")
+    adapters.attach(loaded.unet, "lora", targets=networks.targets(), r=2, lora_alpha=4, use_dora=True)
+    networks.fill(loaded.unet, 0.1)
+    saved = networks.save(loaded.unet, folder, method="lora")
+    adapters.merge(loaded.unet)
+    return saved, {
+        name: layer.get_base_layer().weight.detach().clone()
+        for name, layer in loaded.unet.named_modules()
+        if hasattr(layer, "get_delta_weight")
+    }
+
+
+def test_use_07_dora_merges_and_exports_and_comes_back(random_base: Path, tmp_path: Path) -> None:
+    folder, wanted = dora(tmp_path / "a", random_base)
+    exports.export(folder, tmp_path / "merged", "merged", base=random_base)
+    merged = bases.load(tmp_path / "merged", torch.float32, "cpu").unet
+    for name, weight in wanted.items():
+        networks.close(merged.get_submodule(name).weight, weight)
+
+    made = exports.export(folder, tmp_path / "x.safetensors")
+    state = load_file(made.path)
+    assert made.form == "lora" and sum(key.endswith(".dora_scale") for key in state) == len(wanted)
+    plain = bases.load(random_base, torch.float32, "cpu").unet
+    for name, weight in wanted.items():
+        key = f"lora_unet_{name.replace('.', '_')}"
+        up, down = state[f"{key}.lora_up.weight"], state[f"{key}.lora_down.weight"]
+        # As ComfyUI and LyCORIS compute it: https://arxiv.org/abs/2402.09353, equation 5.
+        changed = plain.get_submodule(name).weight + state[f"{key}.alpha"] / len(down) * up @ down
+        networks.close(state[f"{key}.dora_scale"] * changed / changed.norm(dim=1, keepdim=True), weight, 1e-4)
+
+    (tmp_path / "b").mkdir()
+    imports.convert(made.path, tmp_path / "b")
+    back = bases.load(random_base, torch.float32, "cpu").unet
+    adapters.merge(adapters.load(back, tmp_path / "b"))
+    for name, weight in wanted.items():
+        networks.close(back.get_submodule(name).get_base_layer().weight, weight, 1e-4)
+    for to in ("diff", "lokr"):
+        with pytest.raises(InputError, match="DoRA"):
+            exports.export(folder, tmp_path / "y.safetensors", to)

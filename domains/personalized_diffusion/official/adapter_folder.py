@@ -14,7 +14,7 @@ import torch
 from peft.utils.other import get_pattern_key
 from torch import Tensor, nn
 
-from domains.personalized_diffusion.official.changes import Change, Changes, Kronecker, LowRank, folded
+from domains.personalized_diffusion.official.changes import Change, Changes, Hadamard, Kronecker, LowRank, folded
 from domains.personalized_diffusion.official.naming import native
 from domains.personalized_diffusion.official.weights_files import parse
 from suite import adapters
@@ -80,8 +80,6 @@ def _changes_of(method: str, config: Any, state: Mapping[str, Tensor], where: Pa
         return _krona(config, state, where)
     if method not in ("lora", "lokr", "loha"):
         raise InputError(f"{where} is {method}, whose change of the weights has no form that others read")
-    if getattr(config, "use_dora", False):
-        raise InputError(f"{where} is DoRA, whose change depends on the base; export it with --to merged")
 
     def scale(name: str, rank: int) -> float:
         patterns = config.alpha_pattern, config.rank_pattern
@@ -141,6 +139,8 @@ def write(
             _attach_lokr(network, pairs, lokr)
     elif kinds == {LowRank}:
         _attach_lora(network, {name: c for name, c in joined.items() if isinstance(c, LowRank)})
+    elif kinds == {Hadamard}:
+        _attach_loha(network, {name: c for name, c in joined.items() if isinstance(c, Hadamard)})
     else:
         named = " and ".join(sorted(kind.__name__ for kind in kinds)) or "nothing"
         raise InputError(f"changes are {named}: give the factors to fit KronA to them, as --factors 4,64")
@@ -206,6 +206,9 @@ def _attach_krona(network: nn.Module, changes: Mapping[str, Kronecker]) -> None:
 
 
 def _attach_lora(network: nn.Module, changes: Mapping[str, LowRank]) -> None:
+    relative = {change.magnitude is not None for change in changes.values()}
+    if len(relative) > 1:
+        raise InputError("some of the changes are DoRA and some are not; one adapter has one kind")
     ranks = {name: change.rank for name, change in changes.items()}
     alphas = {name: change.scaling * change.rank for name, change in changes.items()}
     rank = Counter(ranks.values()).most_common(1)[0][0]
@@ -218,11 +221,34 @@ def _attach_lora(network: nn.Module, changes: Mapping[str, LowRank]) -> None:
         lora_alpha=alpha,
         rank_pattern={f"^{re.escape(name)}": value for name, value in ranks.items() if value != rank},
         alpha_pattern={f"^{re.escape(name)}": value for name, value in alphas.items() if value != alpha},
+        use_dora=relative.pop(),
     )
     for name, change in changes.items():
         layer: Any = network.get_submodule(name)
         layer.lora_A["default"].weight = nn.Parameter(change.down.contiguous())
         layer.lora_B["default"].weight = nn.Parameter(change.up.contiguous())
+        if change.magnitude is not None:
+            held = layer.lora_magnitude_vector["default"]
+            held.weight = nn.Parameter(change.magnitude.reshape(held.weight.shape).contiguous())
+
+
+def _attach_loha(network: nn.Module, changes: Mapping[str, Hadamard]) -> None:
+    ranks = {name: change.rank for name, change in changes.items()}
+    alphas = {name: change.scaling * change.rank for name, change in changes.items()}
+    rank, alpha = (Counter(values.values()).most_common(1)[0][0] for values in (ranks, alphas))
+    adapters.attach(
+        network,
+        "loha",
+        targets=sorted(changes),
+        r=rank,
+        alpha=alpha,
+        rank_pattern={f"^{re.escape(name)}": value for name, value in ranks.items() if value != rank},
+        alpha_pattern={f"^{re.escape(name)}": value for name, value in alphas.items() if value != alpha},
+    )
+    for name, change in changes.items():
+        layer: Any = network.get_submodule(name)
+        for part in ("w1_a", "w1_b", "w2_a", "w2_b"):
+            getattr(layer, f"hada_{part}")["default"] = nn.Parameter(getattr(change, part).contiguous())
 
 
 def _attach_lokr(network: nn.Module, changes: Mapping[str, Kronecker], factor: int) -> None:
@@ -262,7 +288,9 @@ def scaled(changes: Changes, strength: float) -> dict[str, dict[str, Change]]:
     """The changes times a factor."""
 
     def weaker(change: Change) -> Change:
-        if isinstance(change, (Kronecker, LowRank)):
+        if isinstance(change, LowRank) and change.magnitude is not None:
+            raise InputError("DoRA at another strength is no DoRA; use --to merged")
+        if isinstance(change, (Kronecker, LowRank, Hadamard)):
             return replace(change, scaling=change.scaling * strength)
         return replace(change, weight=change.weight * strength)
 

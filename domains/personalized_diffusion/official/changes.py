@@ -60,11 +60,14 @@ class LowRank:
         down: (r, in) or (r, in, kernel...).
         up: (out, r) or (out, r, 1...).
         scaling: alpha / r.
+        magnitude: (out,) of DoRA (Liu et al., arXiv 2402.09353, equation 5): the norms of the changed weight's rows.
+            Such a change exists relative to its base only.
     """
 
     down: Tensor
     up: Tensor
     scaling: float = 1.0
+    magnitude: Tensor | None = None
 
     @property
     def rank(self) -> int:
@@ -76,14 +79,53 @@ class LowRank:
 
     def delta(self) -> Tensor:
         """(out, in) or (out, in, kernel...)."""
+        self._check_absolute()
         return (self.scaling * self.up.flatten(1) @ self.down.flatten(1)).reshape(self.shape)
+
+    def _check_absolute(self) -> None:
+        if self.magnitude is not None:
+            raise InputError("DoRA changes weights relative to their norms: only --to lora and --to merged can hold it")
 
     def svd(self) -> tuple[Tensor, Tensor, Tensor]:
         """U (out, r), S (r,), V^T (r, in * kernel) in float64."""
+        self._check_absolute()
         q_up, r_up = torch.linalg.qr(self.scaling * self.up.flatten(1).double())
         q_down, r_down = torch.linalg.qr(self.down.flatten(1).double().T)
         u, s, vt = torch.linalg.svd(r_up @ r_down.T, full_matrices=False)
         return q_up @ u, s, vt @ q_down.T
+
+
+@dataclass(frozen=True)
+class Hadamard:
+    """scaling * (w1_a @ w1_b) * (w2_a @ w2_b) entry by entry, as LoHa has it (Hyeon-Woo et al., arXiv 2108.06098).
+
+    Attributes:
+        w1_a, w2_a: (out, r).
+        w1_b, w2_b: (r, in).
+        scaling: alpha / r.
+    """
+
+    w1_a: Tensor
+    w1_b: Tensor
+    w2_a: Tensor
+    w2_b: Tensor
+    scaling: float = 1.0
+
+    @property
+    def rank(self) -> int:
+        return self.w1_b.shape[0]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.w1_a.shape[0], self.w1_b.shape[1]
+
+    def delta(self) -> Tensor:
+        """(out, in)."""
+        return self.scaling * (self.w1_a @ self.w1_b) * (self.w2_a @ self.w2_b)
+
+    def svd(self) -> tuple[Tensor, Tensor, Tensor]:
+        """U (out, k), S (k,), V^T (k, in) in float64."""
+        return Dense(self.delta()).svd()
 
 
 @dataclass(frozen=True)
@@ -109,7 +151,7 @@ class Dense:
         return u, s, vt
 
 
-Change = Kronecker | LowRank | Dense
+Change = Kronecker | LowRank | Hadamard | Dense
 Changes = Mapping[str, Mapping[str, Change]]
 """Component (`unet`, `text_encoder`, ...) to module name to what happens to that module's weight."""
 
@@ -220,6 +262,7 @@ def folded(change: Kronecker) -> Kronecker:
 def parameters(changes: Changes) -> int:
     """Numbers that the changes are made of."""
     parts = {Kronecker: ("a", "b"), LowRank: ("down", "up"), Dense: ("weight",)}
+    parts[Hadamard] = ("w1_a", "w1_b", "w2_a", "w2_b")
     return sum(
         getattr(change, part).numel()
         for modules in changes.values()

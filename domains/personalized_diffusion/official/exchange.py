@@ -174,7 +174,7 @@ def _next(kind: str, layouts: list[str], changes: Changes) -> str:
         return f"{verb} export --to lora (LoKr cannot hold this layout)"
     if not changes:
         return f"{verb} export --to merged (it exists relative to its base)"
-    if kind in ("KronA", "LoRA", "LoKr"):
+    if kind in ("KronA", "LoRA", "LoKr", "LoHa", "DoRA"):
         return f"{verb} export --to kohya, or import it where the file is another program's"
     return f"{verb} import --factors 4,64, or --rank N"
 

@@ -275,6 +275,7 @@ def rounding(changes: Changes, dtype: Dtype) -> float:
         return 0.0
     missing = total = 0.0
     for change in (change for modules in changes.values() for change in modules.values()):
+        change = replace(change, magnitude=None) if isinstance(change, LowRank) else change
         tensors = {name: value for name, value in vars(change).items() if isinstance(value, Tensor)}
         rounded = replace(change, **{name: value.to(getattr(torch, dtype)).float() for name, value in tensors.items()})
         missing += float((rounded.delta() - change.delta()).double().square().sum())

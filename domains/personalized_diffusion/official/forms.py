@@ -21,6 +21,7 @@ from domains.personalized_diffusion.official.changes import (
     Change,
     Changes,
     Dense,
+    Hadamard,
     Kronecker,
     LowRank,
     cross_attention_width,
@@ -40,7 +41,9 @@ def chosen(changes: Changes) -> str:
     everything = [change for modules in changes.values() for change in modules.values()]
     if all(isinstance(change, Kronecker) and not change.official for change in everything):
         return "lokr"
-    return "diff" if any(isinstance(change, Dense) for change in everything) else "lora"
+    if all(isinstance(change, Hadamard) for change in everything):
+        return "loha"
+    return "diff" if any(isinstance(change, (Dense, Hadamard)) for change in everything) else "lora"
 
 
 def converted(changes: Changes, form: str, rank: int | None = None) -> tuple[dict[str, dict[str, Change]], float]:
@@ -53,6 +56,8 @@ def converted(changes: Changes, form: str, rank: int | None = None) -> tuple[dic
     missing = total = 0.0
     for component, modules in changes.items():
         for name, change in modules.items():
+            if form != "lora" and isinstance(change, LowRank) and change.magnitude is not None:
+                raise InputError(f"{component}: {name} is DoRA, which exists relative to its base; use --to merged")
             new, error = FORMS[form].write(change, rank, f"{component}: {name}")
             made.setdefault(component, {})[name] = new
             if error:
@@ -77,7 +82,7 @@ def one_alpha(changes: Mapping[str, Mapping[str, Change]]) -> dict[str, dict[str
         if not isinstance(change, LowRank):
             return change
         scaling = alpha / change.rank
-        return LowRank(change.down, change.up * (change.scaling / scaling), scaling)
+        return LowRank(change.down, change.up * (change.scaling / scaling), scaling, change.magnitude)
 
     return {part: {name: evened(change) for name, change in modules.items()} for part, modules in changes.items()}
 
@@ -169,10 +174,28 @@ def _to_diff(change: Change, rank: int | None, where: str) -> tuple[Change, floa
 
 
 def _lora_keys(change: LowRank, names: Names) -> dict[str, Tensor]:
+    if names == "diffusers" and change.magnitude is not None:
+        raise InputError("diffusers leaves the magnitudes of DoRA files out; use --to merged, or --names kohya")
     if names == "diffusers":
         return {"lora_A.weight": change.down, "lora_B.weight": change.up * change.scaling}
     alpha = torch.tensor(float(change.scaling * change.rank))
-    return {"lora_down.weight": change.down, "lora_up.weight": change.up, "alpha": alpha}
+    parts = {"lora_down.weight": change.down, "lora_up.weight": change.up, "alpha": alpha}
+    if change.magnitude is not None:  # a number a row, as the weight lies
+        parts["dora_scale"] = change.magnitude.reshape(-1, *[1] * (len(change.shape) - 1))
+    return parts
+
+
+def _to_loha(change: Change, rank: int | None, where: str) -> tuple[Change, float]:
+    if not isinstance(change, Hadamard):
+        raise InputError(f"{where} is no product of LoHa's kind; use --to kohya or --to lora")
+    return change, 0.0
+
+
+def _loha_keys(change: Hadamard, names: Names) -> dict[str, Tensor]:
+    if names == "diffusers":
+        raise InputError("diffusers reads no LoHa; use --names kohya, or --to lora")
+    parts = {f"hada_{part}": getattr(change, part) for part in ("w1_a", "w1_b", "w2_a", "w2_b")}
+    return {**parts, "alpha": torch.tensor(float(change.scaling * change.rank))}
 
 
 def _lokr_keys(change: Kronecker, names: Names) -> dict[str, Tensor]:
@@ -200,6 +223,8 @@ def _readers(changes: Changes, names: Names) -> tuple[str, ...]:
 
 def _open_lora(changes: Changes, names: Names) -> tuple[str, ...]:
     readers = _readers(changes, names)
+    if any(getattr(change, "magnitude", None) is not None for m in changes.values() for change in m.values()):
+        return readers  # diffusers drops the magnitudes without an error
     if names == "diffusers":
         return ("diffusers", *readers)
     return readers if names == "lycoris" or len(readers) < 3 else (*readers, "diffusers")
@@ -226,6 +251,7 @@ def _lycoris_loads(changes: Changes) -> bool:
 FORMS: Mapping[str, Form] = {
     "lokr": Form(_to_lokr, _open_lokr, _lokr_keys),
     "lora": Form(_to_lora, _open_lora, _lora_keys),
+    "loha": Form(_to_loha, _readers, _loha_keys),
     "diff": Form(_to_diff, _readers, _diff_keys),
 }
 """What `converted`, `named` and `opens_in` know of each form; a new one is a row and its functions."""

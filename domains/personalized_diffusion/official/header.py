@@ -13,7 +13,7 @@ from importlib.metadata import version
 from typing import Any
 
 from domains.personalized_diffusion.model.families import FAMILIES, of_width
-from domains.personalized_diffusion.official.changes import Changes, Kronecker, LowRank, cross_attention_width
+from domains.personalized_diffusion.official.changes import Changes, Hadamard, Kronecker, LowRank, cross_attention_width
 
 OWN = "peft_suite"
 """The key of our own record."""
@@ -132,6 +132,11 @@ def _network(changes: Changes, form: str) -> dict[str, Any]:
         rank = ranks.pop() if len(ranks) == 1 else "Dynamic"
         alpha = alphas.pop() if len(alphas) == 1 else "Dynamic"
         return {"ss_network_module": "networks.lora", "ss_network_dim": rank, "ss_network_alpha": alpha}
+    if form == "loha":
+        rank = max(change.rank for change in everything if isinstance(change, Hadamard))
+        alpha = max(change.rank * change.scaling for change in everything if isinstance(change, Hadamard))
+        size = {"ss_network_dim": rank, "ss_network_alpha": alpha}
+        return {"ss_network_module": "lycoris.kohya", **size, "ss_network_args": {"algo": "loha"}}
     arguments: dict[str, Any] = {"algo": "lokr", "full_matrix": True} if form == "lokr" else {"algo": "full"}
     if form == "lokr":
         arguments["factor"] = next(int(c.a.shape[0]) for c in everything if isinstance(c, Kronecker))

@@ -42,7 +42,9 @@ _SEGMENTS = (
         "linear_2",
     ),
     *("text_model", "self_attn", "q_proj", "k_proj", "v_proj", "out_proj", "text_projection"),
-    *("input_blocks", "middle_block", "output_blocks"),
+    *("input_blocks", "middle_block", "output_blocks", "in_layers", "out_layers", "emb_layers", "skip_connection"),
+    *("time_embed", "label_emb", "double_blocks", "single_blocks", "img_attn", "txt_attn", "img_mlp", "txt_mlp"),
+    *("img_mod", "txt_mod"),
 )
 _WORDS = {tuple(segment.split("_")): segment for segment in _SEGMENTS}
 _LONGEST = max(map(len, _WORDS))
@@ -51,8 +53,26 @@ _LONGEST = max(map(len, _WORDS))
 _LAYERS = 2
 _DOWN = re.compile(r"down_blocks\.(\d+)\.attentions\.(\d+)\.(.+)")
 _UP = re.compile(r"up_blocks\.(\d+)\.attentions\.(\d+)\.(.+)")
+_FLUX = ("double_blocks.", "single_blocks.")
 _MIDDLE = "mid_block.attentions.0."
-_SGM = re.compile(r"(input|output)_blocks\.(\d+)\.1\.(.+)")
+_SGM = re.compile(r"(input|output)_blocks\.(\d+)\.([012])\.(.+)")
+_RESNET = {
+    "in_layers.0": "norm1",
+    "in_layers.2": "conv1",
+    "emb_layers.1": "time_emb_proj",
+    "out_layers.0": "norm2",
+    "out_layers.3": "conv2",
+    "skip_connection": "conv_shortcut",
+}
+_ENDS = {
+    "input_blocks.0.0": "conv_in",
+    "time_embed.0": "time_embedding.linear_1",
+    "time_embed.2": "time_embedding.linear_2",
+    "label_emb.0.0": "add_embedding.linear_1",
+    "label_emb.0.2": "add_embedding.linear_2",
+    "out.0": "conv_norm_out",
+    "out.2": "conv_out",
+}
 
 
 def foreign(component: str, module: str, names: Names, *, two_encoders: bool = False) -> str:
@@ -103,6 +123,8 @@ def native(name: str) -> tuple[str, str]:
         module = module.removeprefix("base_model.model.")
     if component.startswith("text_encoder"):
         return component, text_module(component, module)
+    if module.startswith(_FLUX):
+        return "transformer", module  # kohya calls every denoiser unet
     return component, from_sgm(module)
 
 
@@ -138,6 +160,11 @@ def to_sgm(module: str) -> str:
 
 def from_sgm(module: str) -> str:
     """The diffusers name of a UNet module; what has no SGM name is returned as it is."""
+    if module in _ENDS:
+        return _ENDS[module]
+    for number in (0, 2):  # resnets stand before and after the attention of the middle block
+        if module.startswith(f"middle_block.{number}."):
+            return f"mid_block.resnets.{number // 2}.{_of_resnet(module.removeprefix(f'middle_block.{number}.'))}"
     if module.startswith("middle_block.1."):
         return _MIDDLE + module.removeprefix("middle_block.1.")
     match = _SGM.fullmatch(module)
@@ -145,7 +172,18 @@ def from_sgm(module: str) -> str:
         return module
     side, first = ("down", 1) if match[1] == "input" else ("up", 0)
     block, layer = divmod(int(match[2]) - first, _LAYERS + 1)
-    return f"{side}_blocks.{block}.attentions.{layer}.{match[3]}"
+    place, part = match[3], match[4]
+    if part == "op":
+        return f"down_blocks.{block}.downsamplers.0.conv"
+    if part == "conv":
+        return f"up_blocks.{block}.upsamplers.0.conv"
+    if place == "0":
+        return f"{side}_blocks.{block}.resnets.{layer}.{_of_resnet(part)}"
+    return f"{side}_blocks.{block}.attentions.{layer}.{part}"
+
+
+def _of_resnet(part: str) -> str:
+    return _RESNET.get(part, part)
 
 
 def text_module(component: str, module: str) -> str:
@@ -169,4 +207,5 @@ def _of_bare(module: str) -> str:
     """The component of a module named without one."""
     if module.startswith(("text_model.", "encoder.layers.")):
         return "text_encoder"
-    return "transformer" if module.startswith(("transformer_blocks.", "single_transformer_blocks.")) else "unet"
+    transformer = ("transformer_blocks.", "single_transformer_blocks.", *_FLUX)
+    return "transformer" if module.startswith(transformer) else "unet"

@@ -7,6 +7,7 @@ factors are whole has none. peft: alpha / r from its configuration, always.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from domains.personalized_diffusion.official import processor_keys
-from domains.personalized_diffusion.official.changes import Change, Dense, Kronecker, LowRank
+from domains.personalized_diffusion.official import flux_names, processor_keys
+from domains.personalized_diffusion.official.changes import Change, Dense, Hadamard, Kronecker, LowRank
 from domains.personalized_diffusion.official.naming import native
 from domains.personalized_diffusion.official.processor_keys import Kind, Pair, kind_of_file
 from suite.errors import InputError
@@ -31,6 +32,14 @@ _PART = re.compile(
     r"|lokr_(?:w[12](?:_[ab])?|t[12])|hada_(?:w[12]_[ab]|t[12])|diff(?:_b)?|alpha|dora_scale"
     r"|lora_magnitude_vector(?:\.default)?(?:\.weight)?)"
 )
+_NORM = re.compile(r".+\.[wb]_norm")
+_UNREAD = {
+    "OFT": re.compile(r"(.+)\.oft_(blocks|diag|R(\.default)?(\.weight)?)"),
+    "GLoRA": re.compile(r"(.+)\.[ab][12]\.weight"),
+    "IA3": re.compile(r"(.+)\.(on_input|ia3_l(\.default)?)"),
+    "BOFT": re.compile(r"(.+)\.boft_.+"),
+}
+"""Methods whose change takes the base's weights, by a part of their keys."""
 _ALIASES = {
     "lora_A": "down",
     "lora_B": "up",
@@ -38,6 +47,8 @@ _ALIASES = {
     "lora_up": "up",
     "lora.down": "down",
     "lora.up": "up",
+    "dora_scale": "magnitude",
+    "lora_magnitude_vector": "magnitude",
 }
 _LISTED = 5
 
@@ -93,8 +104,14 @@ def parse(
         changes = _from_official(processor_keys.parse(theirs), kind, where)
     groups: dict[str, dict[str, Tensor]] = {}
     unknown = []
+    for name, pattern in _UNREAD.items():
+        if known_key := next((key for key in state if pattern.fullmatch(key)), None):
+            raise InputError(f"{where} is {name} ({known_key}), which takes its base; merge it there with its own tool")
+    norms = [key for key in state if _NORM.fullmatch(key)]
+    if norms:
+        print(f"{where}: left out {len(norms)} changes of norms, e.g. {norms[0]}", file=sys.stderr, flush=True)
     for key, value in state.items():
-        if key in theirs:
+        if key in theirs or key in norms:
             continue
         match = _PART.fullmatch(key)
         if match is None:
@@ -110,7 +127,10 @@ def parse(
     for name, parts in groups.items():
         component, module = native(name)
         known = None if scale is None else partial(scale, name)
-        changes.setdefault(component, {})[module] = change_of(parts, f"{where}: {name}", known)
+        change = change_of(parts, f"{where}: {name}", known)
+        flux = component == "transformer" and flux_names.is_name(module)
+        found = flux_names.split(module, change, f"{where}: {name}") if flux else {module: change}
+        changes.setdefault(component, {}).update(found)
     return changes
 
 
@@ -139,13 +159,19 @@ def change_of(
         raise InputError(f"{where} is {odd}, which cannot be read on its own; merge it into its base with its own tool")
     if "down" in found or "up" in found:
         _need(found, ("down", "up"), where)
-        return LowRank(found["down"], found["up"], scaling(found["down"].shape[0]))
+        magnitude = found.get("magnitude")
+        if magnitude is not None and magnitude.numel() != len(found["up"]):
+            raise InputError(f"{where} is DoRA over the weight's columns, which no adapter here does; merge it there")
+        flat = None if magnitude is None else magnitude.flatten()
+        return LowRank(found["down"], found["up"], scaling(found["down"].shape[0]), flat)
+    if "magnitude" in found:
+        raise InputError(f"{where} is DoRA of another method than LoRA; merge it into its base with its own tool")
     if any(part.startswith("lokr_") for part in found):
         return _lokr(found, scaling, where, always=scale is not None)
     if any(part.startswith("hada_") for part in found):
         _need(found, ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"), where)
-        first, second = (found[f"hada_w{n}_a"] @ found[f"hada_w{n}_b"] for n in (1, 2))
-        return Dense(scaling(found["hada_w1_b"].shape[0]) * first * second)
+        w1_a, w1_b, w2_a, w2_b = (found[f"hada_w{n}_{half}"] for n in (1, 2) for half in "ab")
+        return Hadamard(w1_a, w1_b, w2_a, w2_b, scaling(w1_b.shape[0]))
     if "diff_b" in found:
         raise InputError(f"{where} changes a bias, which no adapter here does; use the merged model instead")
     _need(found, ("diff",), where)
@@ -153,8 +179,6 @@ def change_of(
 
 
 _ODD = {
-    "dora_scale": "DoRA (a change relative to the norm of the base's weights)",
-    "lora_magnitude_vector": "DoRA (a change relative to the norm of the base's weights)",
     "lora_mid": "LoRA of a convolution with a Tucker core",
     "lokr_t1": "LoKr with a Tucker core",
     "lokr_t2": "LoKr with a Tucker core",
@@ -207,7 +231,8 @@ def describe(state: Mapping[str, Tensor], changes: Mapping[str, Mapping[str, Cha
             kinds.append(name)
     found = {type(change) for modules in changes.values() for change in modules.values()}
     if LowRank in found:
-        kinds.append("LoRA")
+        loras = [c for modules in changes.values() for c in modules.values() if isinstance(c, LowRank)]
+        kinds.append("DoRA" if any(change.magnitude is not None for change in loras) else "LoRA")
     if Kronecker in found and "LoKr" not in kinds:
         kinds.append("KronA")
     return " and ".join(kinds)
