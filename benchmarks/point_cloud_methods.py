@@ -1,6 +1,6 @@
 """Every method of the point-cloud comparison on the embedded default, over seeds: accuracy, parameters, time.
 
-    python -m benchmarks.point_cloud_methods [--seeds 0 1 2] [--methods pointgst linear ...] [--save]
+    python -m benchmarks.point_cloud_methods [--seeds 0 1 2] [--methods pointgst linear ...] [--runs FOLDER] [--save]
 
 Each trains by `configs/point_cloud/tiny.yaml` with its own settings below, selects its epoch on validation shapes and
 is scored on test shapes, which nothing else sees.
@@ -13,8 +13,9 @@ import dataclasses
 import json
 import statistics
 import tempfile
-import time
 from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from domains.point_cloud.model import bases
 from domains.point_cloud.model.attachments import count_trained
 from suite import hub, training
 from suite.hub import paths
+from suite.training import ExperimentConfig
+from suite.training.drivers.comparison import Comparison, Member
 
 RESULTS = Path(__file__).parent / "results"
 FILE = "point_cloud_methods.json"
@@ -61,23 +64,30 @@ class Outcome:
         return statistics.stdev(self.accuracy) if len(self.accuracy) > 1 else 0.0
 
 
-def outcome(method: str, seeds: Sequence[int], base: str = "tiny") -> Outcome:
-    """Train and score one method."""
-    scores, seconds = [], []
-    for seed in seeds:
-        config = training.load_config(paths.assets() / "configs" / "point_cloud" / "tiny.yaml")
-        recipe = {**config.recipe, "adapter": {"preset": method, **SETTINGS[method]}}
-        trainer = dataclasses.replace(config.trainer, lr=RATES.get(method, config.trainer.lr))
-        config = dataclasses.replace(config, base=base, seed=seed, recipe=recipe, trainer=trainer)
-        started = time.process_time()
-        with tempfile.TemporaryDirectory() as folder:
-            run = training.run(config, run_dir=Path(folder) / "run")
-            seconds.append(time.process_time() - started)
-            tested = dataclasses.replace(config, data={**config.data, "val": TEST})
-            scores.append(training.evaluate(tested, run.adapter)["val/accuracy"])
+def experiment(method: str, seed: int, base: str = "tiny") -> ExperimentConfig:
+    """The tiny configuration with a method's own settings."""
+    config = training.load_config(paths.assets() / "configs" / "point_cloud" / "tiny.yaml")
+    recipe = {**config.recipe, "adapter": {"preset": method, **SETTINGS[method]}}
+    trainer = dataclasses.replace(config.trainer, lr=RATES.get(method, config.trainer.lr))
+    return dataclasses.replace(config, base=base, seed=seed, recipe=recipe, trainer=trainer)
+
+
+def tested(member: Member) -> dict[str, float]:
+    """Accuracy on the test shapes."""
+    config = dataclasses.replace(member.config, data={**member.config.data, "val": TEST})
+    return {"accuracy": training.evaluate(config, member.adapter)["val/accuracy"]}
+
+
+def outcome(method: str, seeds: Sequence[int], base: str = "tiny", runs: Path | None = None) -> Outcome:
+    """Train and score one method; runs that are finished in the folder `runs` are not trained again."""
+    with nullcontext(runs) if runs else tempfile.TemporaryDirectory() as folder:
+        compared = Comparison([method], seeds, partial(experiment, base=base), folder)
+        members = compared.train()
+        scores = [tested(members[method, seed])["accuracy"] for seed in seeds]
     architecture = bases.read_architecture(hub.resolve(base, "point_cloud", kind="base"))
     counted = count_trained(method, architecture, **SETTINGS[method])
-    return Outcome(method, tuple(scores), counted.trainable, counted.total, statistics.mean(seconds))
+    seconds = statistics.mean(member.cpu_seconds for member in members.values())
+    return Outcome(method, tuple(scores), counted.trainable, counted.total, seconds)
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
@@ -112,11 +122,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--methods", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
     parser.add_argument("--base", default="tiny", help="reference of the base")
+    parser.add_argument("--runs", type=Path, help="folder for the runs; finished ones there are not trained again")
     parser.add_argument("--save", action="store_true", help="keep the figures in benchmarks/results")
     options = parser.parse_args()
     outcomes = []
     for method in options.methods:
-        outcomes.append(outcome(method, options.seeds, options.base))
+        outcomes.append(outcome(method, options.seeds, options.base, options.runs))
         print(outcomes[-1], flush=True)
         if options.save:
             keep(outcomes[-1])

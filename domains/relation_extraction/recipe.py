@@ -74,8 +74,7 @@ class RelationExtractionRecipe(AdapterModule):
         self.protocol = find_protocol(protocol, protocol_templates).require_wording()
         self.template, self.layout = template, layout
         self.schema = Schema.load(schema)
-        section = AdapterSection.of(adapter, PRESETS)
-        self.adapter = {**PRESETS[section.preset], **section.settings} if section.preset else section.spec()
+        self.adapter = AdapterSection.of(adapter, PRESETS).spec(PRESETS)
         self.quantize, self.pretokenize = quantize, pretokenize
         self.stages = stages or {}
         if unknown := set(self.stages) - set(self.protocol.steps):

@@ -65,9 +65,10 @@ class AdapterSection:
         """The preset's, or the method's."""
         return self.preset or self.method
 
-    def spec(self) -> dict[str, Any]:
-        """A method as `adapters.attach` takes it."""
-        return {"method": self.method, **self.settings}
+    def spec(self, presets: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Any]:
+        """What `adapters.attach` takes: the method, or the preset's own settings with the section's in their place."""
+        start = presets[self.preset] if self.preset and presets else {"method": self.method}
+        return {**start, **self.settings}
 
     def refuse(self, names: Iterable[str]) -> None:
         """Refuse settings that belong to others than this preset.

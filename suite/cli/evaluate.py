@@ -23,17 +23,21 @@ def run(domain: Domain, argv: Sequence[str]) -> Answer:
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument("--adapter", default="tiny", metavar="REF", help="reference of the adapter (default: tiny)")
     chosen.add_argument("--frozen", action="store_true", help="score the base without any adapter")
+    parser.add_argument("--out", type=Path, metavar="PATH", help="folder for metrics.json and report.html")
     parser.add_argument("--strict-base", action="store_true", help=STRICT_HELP)
     given, overrides = parser.parse_known_args(list(argv))
 
     from suite import hub, training
     from suite.hub import paths
+    from suite.scores import Scores
 
     path = given.config or paths.assets() / "configs" / domain.name / "tiny.yaml"
     config = checked(training.load_config(path, overrides), domain)
     adapter = None if given.frozen else hub.resolve(given.adapter, domain.name)
     with strict_bases(given.strict_base):
         metrics = training.evaluate(config, adapter)
-    lines = [f"{name}  {value:.4f}" for name, value in sorted(metrics.items())]
-    data = {"config": path, "adapter": None if given.frozen else given.adapter, "metrics": metrics}
-    return Answer(data, "\n".join(lines))
+    about = {"config": str(path), "adapter": None if given.frozen else given.adapter}
+    scores = Scores(dict(sorted(metrics.items())), about, title=f"{domain.title}: evaluation")
+    files = scores.save(given.out) if given.out else []
+    data = {**about, "metrics": metrics, **({"files": files} if files else {})}
+    return Answer(data, "\n".join([str(scores), *map(str, files)]))

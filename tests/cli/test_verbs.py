@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import sys
 from pathlib import Path
@@ -160,7 +161,10 @@ def test_an_empty_folder_is_a_wrong_input(suite: Command, adapter: str, tmp_path
 
 def test_evaluate_scores_adapter_and_frozen_base(suite: Command, config: Path, adapter: str) -> None:
     adapted = suite("fake", "evaluate", "--config", config, "--adapter", adapter, "--json").json()
-    frozen = suite("fake", "evaluate", "--config", config, "--frozen", "--json").json()
+    frozen = suite("fake", "evaluate", "--config", config, "--frozen", "--out", "scores", "--json").json()
+    assert frozen["files"] == ["scores/metrics.json", "scores/report.html"]
+    kept = json.loads(Path("scores/metrics.json").read_text())
+    assert kept == {"config": str(config), "adapter": None, **frozen["metrics"]} and "files" not in adapted
     assert frozen["adapter"] is None
     assert adapted["metrics"]["val/loss"] < frozen["metrics"]["val/loss"]
 

@@ -6,8 +6,11 @@ import pytest
 import yaml
 
 from domains.personalized_diffusion.evaluation import compare as module
-from domains.personalized_diffusion.evaluation.compare import compare, weigh
+from domains.personalized_diffusion.evaluation.compare import compare
 from suite.errors import InputError
+from suite.training.drivers import comparison
+from suite.training.drivers.comparison import Member, weigh
+from suite.training.drivers.comparison import row as row_of
 
 
 @pytest.fixture
@@ -44,17 +47,14 @@ def test_methods_share_recipe_photos_and_seeds(config, tmp_path, monkeypatch):
     def never(*_, **__):
         raise AssertionError("what is finished is not trained again")
 
-    monkeypatch.setattr("suite.training.run", never)
+    monkeypatch.setattr(comparison, "run", never)
     again = compare(config, methods=("krona", "lora"), **given)
     assert again["rows"] == record["rows"]
 
 
-def test_seeds_give_means_and_spreads(random_base, tmp_path):
-    folder = tmp_path / "adapter"
-    folder.mkdir()
-    adapters = {("krona", seed): (folder, 10.0 * seed) for seed in (1, 2, 3)}
-    scored = {("krona", seed): ({"dino": seed / 10, "clip_t": 0.5}, None) for seed in (1, 2, 3)}
-    row = module._row("krona", (1, 2, 3), adapters, scored)
+def test_seeds_give_means_and_spreads(tmp_path):
+    members = [Member("krona", seed, None, tmp_path, 10.0 * seed) for seed in (1, 2, 3)]
+    row = row_of([(member, {"dino": member.seed / 10, "clip_t": 0.5}) for member in members])
     assert row.metrics == pytest.approx({"dino": 0.2, "clip_t": 0.5}) and row.seconds == 20
     assert row.spread == pytest.approx({"dino": 0.1, "clip_t": 0.0})
     assert "0.2000 ± 0.1000" in module._table([row])
@@ -82,7 +82,7 @@ def test_parameters_are_those_of_the_files(random_base, tmp_path):
     ],
 )
 def test_what_cannot_be_compared_is_told_before_anything_is_trained(config, tmp_path, monkeypatch, given, complaint):
-    monkeypatch.setattr(module, "_train", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(comparison, "run", lambda *_: pytest.fail("trained"))
     with pytest.raises(InputError, match=complaint) as raised:
         compare(config, **{"methods": ("krona",), "out": tmp_path / "out", **given})
     assert "\n" not in str(raised.value) and not (tmp_path / "out").exists()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any, cast
 
 from suite.errors import InputError
@@ -16,28 +15,11 @@ from suite.tables import aligned, records_csv
 if TYPE_CHECKING:
     from domains.personalized_diffusion.evaluation.pictures import Asked, Choice
     from suite.training import ExperimentConfig
+    from suite.training.drivers.comparison import Member, MethodRow
 
 DOMAIN = "personalized_diffusion"
 METRICS = ("dino", "clip_i", "clip_t", "div")
 BASE = "base"
-
-
-@dataclass(frozen=True)
-class MethodRow:
-    """One method over its seeds.
-
-    Attributes:
-        parameters: trained numbers. bytes: of the adapter's files. seconds: of training, mean over seeds.
-        metrics: means over seeds. spread: their standard deviations, where there are several seeds.
-    """
-
-    method: str
-    seeds: tuple[int, ...]
-    parameters: int
-    bytes: int
-    seconds: float
-    metrics: Mapping[str, float]
-    spread: Mapping[str, float]
 
 
 def compare(
@@ -88,24 +70,30 @@ def compare(
     """
     from domains.personalized_diffusion.evaluation.pictures import Choice
     from suite.hub import paths
+    from suite.training.drivers.comparison import Comparison, MethodRow
 
     chosen = _rates(rates, methods)
-    if not seeds or not methods:
-        raise InputError("name at least one method and one seed")
     path = config or paths.assets() / "configs" / DOMAIN / "tiny.yaml"
-    # Every configuration is read before the first training, which may take hours.
-    planned = [(method, seed, _config(path, method, seed, chosen, set)) for method in methods for seed in seeds]
+    compared = Comparison(methods, seeds, partial(_config, path, rates=chosen, settings=set), out)
     settings = {"images": images, "steps": steps, "guidance": guidance, "strength": strength}
     scoring = _Scoring(real, prompts, subject, settings, clip, dino)
-    adapters = {(method, seed): _train(experiment, out / f"{method}-{seed}") for method, seed, experiment in planned}
-    base = planned[0][2].base
-    scored = {key: scoring(Choice(str(folder), base, False, device, dtype)) for key, (folder, _) in adapters.items()}
-    bare = scoring(Choice(str(adapters[planned[0][:2]][0]), base, True, device, dtype))
-    rows = [MethodRow(BASE, (), 0, 0, 0.0, bare[0], {}), *(_row(method, seeds, adapters, scored) for method in methods)]
+    members = compared.train()
+    first = members[methods[0], seeds[0]]
+
+    def choice(member: Member, frozen: bool = False) -> Choice:
+        return Choice(str(member.adapter), member.config.base, frozen, device, dtype)
+
+    scored = {key: scoring(choice(member)) for key, member in members.items()}
+    bare = scoring(choice(first, frozen=True))
+    figures = {key: {name: found[name] for name in METRICS if name in found} for key, (found, _) in scored.items()}
+    rows = [MethodRow(BASE, (), 0, 0, 0.0, bare[0], {}, {}), *compared.rows(members, figures)]
     shown = {BASE: bare[1], **{method: scored[method, seeds[0]][1] for method in methods}}
     files = _write(out, rows, shown)
-    records = [asdict(row) for row in rows]
-    return {"rows": records, "files": list(map(str, files)), "message": "\n".join([_table(rows), *map(str, files)])}
+    return {
+        "rows": [row.to_dict() for row in rows],
+        "files": list(map(str, files)),
+        "message": "\n".join([_table(rows), *map(str, files)]),
+    }
 
 
 class _Scoring:
@@ -152,7 +140,7 @@ def _rates(given: Sequence[str], methods: Sequence[str]) -> dict[str, float]:
 
 
 def _config(
-    path: Path, method: str, seed: int, rates: Mapping[str, float], settings: Sequence[str]
+    path: Path, method: str, seed: int, *, rates: Mapping[str, float], settings: Sequence[str]
 ) -> ExperimentConfig:
     from domains.personalized_diffusion.model.methods import section_of
     from suite import training
@@ -172,43 +160,6 @@ def _config(
     return replace(config, recipe={**config.recipe, "adapter": section})
 
 
-def _train(config: ExperimentConfig, folder: Path) -> tuple[Path, float]:
-    """The adapter of a run and the seconds that training took; a finished run is taken as it is."""
-    from suite import training
-    from suite.training.folder import RunFolder
-
-    home = RunFolder(folder)
-    if not home.finished:
-        started = time.perf_counter()
-        resume = folder if home.state_file.is_file() else None
-        training.run(config, run_dir=folder, resume=resume)
-        home.mark("finished", seconds=time.perf_counter() - started)
-    return home.adapter.resolve(), float(home.state().get("seconds", 0.0))
-
-
-def _row(method: str, seeds: Sequence[int], adapters: Mapping[Any, Any], scored: Mapping[Any, Any]) -> MethodRow:
-    found = [scored[method, seed][0] for seed in seeds]
-    means = {name: mean(one[name] for one in found) for name in METRICS if name in found[0]}
-    spread = {name: stdev(one[name] for one in found) for name in means} if len(found) > 1 else {}
-    folder = adapters[method, seeds[0]][0]
-    parameters, size = weigh(folder)
-    return MethodRow(method, tuple(seeds), parameters, size, mean(adapters[method, s][1] for s in seeds), means, spread)
-
-
-def weigh(adapter: Path) -> tuple[int, int]:
-    """Numbers in an adapter's tensors, and bytes of their files."""
-    import math
-
-    from safetensors import safe_open
-
-    numbers, size = 0, 0
-    for file in sorted(adapter.rglob("*.safetensors")):
-        size += file.stat().st_size
-        with safe_open(file, "pt") as tensors:
-            numbers += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
-    return numbers, size
-
-
 def _write(out: Path, rows: Sequence[MethodRow], shown: Mapping[str, Asked]) -> list[Path]:
     from domains.personalized_diffusion.evaluation.folders import opened
     from domains.personalized_diffusion.output import pictures
@@ -226,7 +177,7 @@ def _write(out: Path, rows: Sequence[MethodRow], shown: Mapping[str, Asked]) -> 
     [real] = first.real.values()
     columns = {name: [opened(prompt.images[0]) for prompt in asked.drawn] for name, asked in shown.items()}
     files = [
-        write_text(out / "comparison.json", json.dumps([asdict(row) for row in rows], indent=2) + "\n"),
+        write_text(out / "comparison.json", json.dumps([row.to_dict() for row in rows], indent=2) + "\n"),
         write_text(out / "comparison.csv", records_csv(flat)),
         save_png(pictures.real_and_generated([opened(one) for one in real], columns), out / "comparison.png"),
     ]
