@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,7 +19,6 @@ from suite.generation.base import load_tokenizer
 from suite.prediction.folder import ResultFolder
 from suite.prediction.inputs import several
 from suite.prediction.loading import stated_base
-from suite.prediction.loop import each
 
 
 class RelationExtractor(LoadedExtractor):
@@ -68,20 +67,32 @@ class RelationExtractor(LoadedExtractor):
 
         A text that cannot be read (an empty one, say) has no triples and costs a line on standard error.
         """
+        return list(self.stream(texts, **options))
 
-        def failed(numbered: tuple[int, str], why: str) -> None:
-            to_stderr(f"error: {why}")
+    def stream(self, texts: Iterable[str], **options: Any) -> Iterator[list[Triple]]:
+        """The triples of each text as they come, a few texts at a time, so that `texts` may be without end.
 
-        def document(numbered: tuple[int, str]) -> Document:
-            number, text = numbered
-            return plain_document(text, f"text:{number}", where=f"text:{number}")
+        Raises:
+            InputError: an option is wrong.
+        """
+        taken = 0
 
-        found: list[list[Triple]] = [[] for _ in texts]
+        def readable() -> Iterator[Document]:
+            nonlocal taken
+            for taken, text in enumerate(texts, 1):
+                try:
+                    yield plain_document(text, f"text:{taken}", where=f"text:{taken}")
+                except InputError as error:
+                    to_stderr(f"error: {error}")
+
+        given = 0
         with Session(self, ExtractionQuery(**options)) as session:
-            readable = each(enumerate(texts, 1), document, failed)
-            for document_, triples, _ in session.documents(one for one in readable if one is not None):
-                found[int(document_.id.removeprefix("text:")) - 1] = triples
-        return found
+            for document, triples, _ in session.documents(readable()):
+                number = int(document.id.removeprefix("text:"))
+                yield from ([] for _ in range(given + 1, number))
+                yield triples
+                given = number
+        yield from ([] for _ in range(given, taken))
 
     def predict(
         self,

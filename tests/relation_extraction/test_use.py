@@ -484,3 +484,28 @@ def test_use_types_and_what_else_a_record_holds_come_out(tiny, tmp_path):
     assert "type" not in tail
     (line,) = (tmp_path / "out/a.documents.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(line) == {"source": {"page": 3}, "id": "x", "text": BURIED}
+
+
+def test_use_21_one_steps_folder_is_not_all_of_them(chat_model, tmp_path):
+    from tests.relation_extraction.small_bundle import save_bundle
+
+    save_bundle(tmp_path / "three", chat_model)
+    with pytest.raises(InputError, match="one of three adapters"):
+        RelationExtractor.from_pretrained(str(tmp_path / "three" / "relation"), base=chat_model)
+
+
+def test_use_22_a_file_in_utf_16_says_so(tmp_path):
+    from domains.relation_extraction.data.readers import read_documents
+
+    file = put(tmp_path, "a.txt", "Ann met Bob.", encoding="utf-16")
+    with pytest.raises(InputError, match="--encoding utf-16"):
+        list(read_documents(file))
+
+
+def test_use_texts_without_end_are_streamed(tiny):
+    from itertools import chain, repeat
+
+    asked = {"heads": ("Mirela Dostan",), "relations": ("burial place",)}
+    stream = tiny.stream(chain(["", BURIED], repeat("Nothing is said here.")), **asked)
+    assert [len(next(stream)) for _ in range(3)][:2] == [0, 1]
+    stream.close()

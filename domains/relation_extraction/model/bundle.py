@@ -198,6 +198,10 @@ def _missing(root: Path, step: str, tried: Path) -> str:
 def _described(root: Path, layout: Layout, parts: Mapping[str, Path]) -> Bundle:
     stated = adapters.read_manifest(root) if (root / MANIFEST).is_file() else {"domain": {}, "base": {}}
     settings, base = stated["domain"], stated["base"].get("reference")
+    if layout == "single" and settings.get("layout") == "three":
+        raise InputError(
+            f"{root}: this is one of three adapters, which answers one step alone; give the folder above, {root.parent}"
+        )
     if settings.get("protocol"):
         Manifest.from_dict(settings, str(root / MANIFEST))  # refused now, not when it is first asked for
         known = stated["base"].get("fingerprint") is not None

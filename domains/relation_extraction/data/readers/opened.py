@@ -228,6 +228,10 @@ class Opened:
                 if not block:
                     break
                 offset += len(block)
+        with self._bytes() as stream:
+            start = stream.read(2)
+        if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            return InputError(f"{self.name}: it begins with the mark of UTF-16; give --encoding utf-16")
         return InputError(
             f"{self.name}: byte offset {offset} is not {self.encoding}; save the file as UTF-8 or give its encoding "
             "(--encoding latin-1, for example)"
