@@ -10,22 +10,18 @@ within a round.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
 import time
-from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import nn
 
+from benchmarks._measured import keep, step_of
 from suite import adapters
 
 WIDTH = 1280
 TOKENS = (2, 1024)
 FACTORS = ((4, 64), (16, 64), (64, 8))
-RESULTS = Path(__file__).parent / "results"
 # (numerator, denominator, bound, whether the ratio must stay below it)
 TARGETS = [(f"krona {a1},{a2}", "linear", 1.35, True) for a1, a2 in FACTORS] + [
     ("krona 4,64", "lora r=4", 1.15, True),
@@ -47,19 +43,6 @@ def candidates() -> dict[str, nn.Module]:
     # A rank this high keeps the second factor whole.
     layers["lokr f=4"] = adapters.attach(linear(), "lokr", targets=["0"], r=WIDTH, decompose_factor=4)
     return layers
-
-
-def step_of(layer: nn.Module, x: torch.Tensor, gradient: torch.Tensor) -> Callable[[], None]:
-    """One training step: forward and backward."""
-    trained = [parameter for parameter in layer.parameters() if parameter.requires_grad]
-
-    def step() -> None:
-        layer(x).backward(gradient)
-        x.grad = None
-        for parameter in trained:
-            parameter.grad = None
-
-    return step
 
 
 def measure(repeats: int) -> dict[str, list[float]]:
@@ -95,16 +78,7 @@ def main() -> None:
         print(f"{above} / {below}: {ratio:.3f} (target {sign} {bound}) {'met' if met else 'MISSED'}")
         ratios.append({"ratio": f"{above} / {below}", "value": ratio, "target": f"{sign} {bound}", "met": met})
     if options.save:
-        RESULTS.mkdir(exist_ok=True)
-        report = {
-            "threads": 1,
-            "repeats": options.repeats,
-            "torch": torch.__version__,
-            "machine": platform.machine(),
-            "median_seconds": {name: statistics.median(values) for name, values in seconds.items()},
-            "ratios": ratios,
-        }
-        (RESULTS / "krona.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        keep("krona", options.repeats, seconds, ratios=ratios)
 
 
 if __name__ == "__main__":

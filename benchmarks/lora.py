@@ -10,23 +10,19 @@ alike; ratios are medians over rounds of the ratio within a round.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
 import time
-from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 
+from benchmarks._measured import keep, step_of
 from suite import adapters
 
 WIDTH = 1280
 TOKENS = (2, 1024)
 RANKS = (4, 16)
-RESULTS = Path(__file__).parent / "results"
 BOUND = 0.95
 
 
@@ -44,19 +40,6 @@ def candidates() -> dict[str, nn.Module]:
         layers[f"peft r={rank}"] = inject_adapter_in_model(config, linear())
         layers[f"suite r={rank}"] = adapters.attach(linear(), "lora", targets=["0"], r=rank)
     return layers
-
-
-def step_of(layer: nn.Module, x: torch.Tensor, gradient: torch.Tensor) -> Callable[[], None]:
-    """One training step: forward and backward."""
-    trained = [parameter for parameter in layer.parameters() if parameter.requires_grad]
-
-    def step() -> None:
-        layer(x).backward(gradient)
-        x.grad = None
-        for parameter in trained:
-            parameter.grad = None
-
-    return step
 
 
 def kept_bytes(layer: nn.Module, x: torch.Tensor) -> int:
@@ -110,17 +93,7 @@ def main() -> None:
         print(f"{ours} / {theirs}: {ratio:.3f} (target <= {BOUND}) {'met' if met else 'MISSED'}")
         ratios.append({"ratio": f"{ours} / {theirs}", "value": ratio, "target": f"<= {BOUND}", "met": met})
     if options.save:
-        RESULTS.mkdir(exist_ok=True)
-        report = {
-            "threads": 1,
-            "repeats": options.repeats,
-            "torch": torch.__version__,
-            "machine": platform.machine(),
-            "median_seconds": {name: statistics.median(values) for name, values in seconds.items()},
-            "kept_bytes": kept,
-            "ratios": ratios,
-        }
-        (RESULTS / "lora.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        keep("lora", options.repeats, seconds, kept_bytes=kept, ratios=ratios)
 
 
 if __name__ == "__main__":

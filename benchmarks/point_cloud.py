@@ -10,21 +10,18 @@ once a round, and ratios are medians over rounds of the ratio within a round.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks import point_cloud_formulas as formulas
+from benchmarks._measured import keep
 from domains.point_cloud.model import attachments, bases, forward, geometry
 from suite import adapters
 
-RESULTS = Path(__file__).parent / "results"
 BATCH, POINTS, CLASSES, LOCAL = 4, 1024, 40, 32
 # (numerator, denominator, bound, whether the ratio must stay below it)
 TARGETS = [
@@ -147,17 +144,7 @@ def main() -> None:
     print(f"activations: full {kept['full'] / 2**20:.0f} MiB, PointGST {kept['pointgst'] / 2**20:.0f} MiB")
     ratios.append(verdict("PointGST / full activations", share, ACTIVATIONS, True))
     if options.save:
-        RESULTS.mkdir(exist_ok=True)
-        report = {
-            "threads": 1,
-            "repeats": options.repeats,
-            "torch": torch.__version__,
-            "machine": platform.machine(),
-            "median_seconds": {name: statistics.median(values) for name, values in seconds.items()},
-            "activation_bytes": kept,
-            "ratios": ratios,
-        }
-        (RESULTS / "point_cloud.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        keep("point_cloud", options.repeats, seconds, activation_bytes=kept, ratios=ratios)
 
 
 def verdicts(seconds: dict[str, list[float]]) -> list[dict[str, object]]:
