@@ -10,17 +10,20 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from domains.point_cloud import metrics
 from domains.point_cloud.data import points as sampling
 from domains.point_cloud.data.augment import scale_translate
+from domains.point_cloud.data.blocks import SCENE
 from domains.point_cloud.data.datasets.cloud_set import part_ids
 from domains.point_cloud.data.inputs import Opened, open_all
+from domains.point_cloud.inference import scenes
 from domains.point_cloud.inference.insight import explain
 from domains.point_cloud.inference.loaded import CloudPredictor, Ready, name_of, summarised, viewed
-from domains.point_cloud.inference.parts import agreement, drawing_of, spread, subsets_of, true_parts
+from domains.point_cloud.inference.parts import agreement, drawing_of, scene_notes, spread, subsets_of, true_parts
 from domains.point_cloud.model import forward
+from domains.point_cloud.model.manifest import Stated
 from domains.point_cloud.output.pictures import Drawing
 from domains.point_cloud.output.result import ClassificationResult, SegmentationResult
 from domains.point_cloud.types import ClassificationQuery, SegmentationQuery
@@ -70,6 +73,19 @@ class PointCloudClassifier(CloudPredictor):
         )
         kept = folder.keep(results)
         yield from viewed(kept, folder.path) if query.view else kept
+
+    def likeliest(self, opened: Opened, classes: Sequence[str], *, upsample: bool) -> tuple[float, str]:
+        """The likeliest of some classes for one cloud, by a plain pass, and its share of the softmax over all.
+
+        Raises:
+            InputError: the cloud cannot be used, or none of the classes is known.
+        """
+        ready = self.prepare(opened, upsample=upsample)
+        shares = self.logits(self._copies(ready, 1))[0].softmax(-1)
+        known = [name for name in classes if name in self.settings.classes]
+        if not known:
+            raise InputError(f"the classifier knows none of {', '.join(classes)}")
+        return max((float(shares[self.settings.classes.index(name)]), name) for name in known)
 
     def features(self, cloud: Any, **options: Any) -> NDArray[np.float32]:
         """The feature (2C,) that the head sees of one cloud.
@@ -185,6 +201,10 @@ class PointCloudSegmenter(CloudPredictor):
     >>> segmenter(points, category="chair").labels  # points: (N, 3); labels: (N,)
     """
 
+    def __init__(self, model: nn.Module, settings: Stated, **options: Any) -> None:
+        super().__init__(model, settings, **options)
+        self._classifiers: dict[str, PointCloudClassifier | None] = {}
+
     def __call__(self, cloud: Any, **options: Any) -> SegmentationResult:
         """Segment one path, array (N, 3) or `Cloud`; options are the fields of `SegmentationQuery`.
 
@@ -247,18 +267,24 @@ class PointCloudSegmenter(CloudPredictor):
     def _segment(self, opened: Opened, query: SegmentationQuery, names: Names, drawn: bool) -> SegmentationResult:
         if opened.error is not None:
             raise InputError(opened.error)
-        ready = self.prepare(opened, upsample=query.upsample)
         assert opened.cloud is not None and opened.raw is not None
-        subsets = subsets_of(ready, self.settings.npoints, query.passes)
-        category = self._category(ready.points[subsets[0]]) if query.category == "auto" else query.category
-        known = self._scores_of_known(ready, subsets, category)
-        everywhere = spread(opened.cloud.points, ready, known)
+        scene = self.settings.classes == SCENE
+        if scene:
+            category, notices, used = SCENE[0], scene_notes(opened), len(opened.cloud.points)
+            found = self._scene(opened, query)
+        else:
+            ready = self.prepare(opened, upsample=query.upsample)
+            subsets = subsets_of(ready, self.settings.npoints, query.passes)
+            category, told = self._category(opened, ready.points[subsets[0]], query)
+            notices, used = (*ready.notices, *told), len(ready.points)
+            everywhere = spread(opened.cloud.points, ready, self._scores_of_known(ready, subsets, category))
+            found = metrics.restrict(everywhere, part_ids(self.parts)[category]).numpy()
         ids = part_ids(self.parts)[category]
         labels = np.full(len(opened.raw.points), -1, dtype=np.int64)
-        labels[np.isfinite(opened.raw.points).all(1)] = metrics.restrict(everywhere, ids).numpy()
+        labels[np.isfinite(opened.raw.points).all(1)] = found
         own = dict(zip(ids, self.parts[category], strict=True))
         truth = true_parts(opened, query.truth, ids)
-        scores = {} if truth is None else agreement(labels, truth, ids)
+        scores = {} if truth is None else agreement(labels, truth, ids, scene=scene)
         return SegmentationResult(
             opened.source,
             name=names.of(name_of(opened.source)),
@@ -268,18 +294,57 @@ class PointCloudSegmenter(CloudPredictor):
             counts={part: int((labels == number).sum()) for number, part in own.items()},
             scores=scores,
             points_read=len(opened.raw.points),
-            points_used=len(ready.points),
-            notices=ready.notices,
+            points_used=used,
+            notices=notices,
             truth=truth,
             cloud=opened.raw,
             drawing=drawing_of(opened.raw.points, labels, own, query) if drawn else None,
             query=query,
         )
 
-    def _category(self, points: Tensor) -> str:
-        """The category whose own parts are likeliest, summed over the points, when the model is told that category."""
+    def _scene(self, opened: Opened, query: SegmentationQuery) -> NDArray[np.int64]:
+        """The class (N,) of every usable point of a scene."""
+        assert opened.cloud is not None
+        places = sampling.check_size(opened.cloud.points, self.needed, upsample=False)
+        return scenes.segment(
+            places,
+            lambda points: self.scores(points, SCENE[0]),
+            self.settings.npoints,
+            normalise=self.settings.normalise,
+            passes=query.passes,
+            seed=opened.seed,
+        )
+
+    def _category(self, opened: Opened, points: Tensor, query: SegmentationQuery) -> tuple[str, tuple[str, ...]]:
+        """The category that is given, or that the classifier names, or whose own parts are likeliest; and notices."""
+        if query.category != "auto":
+            return query.category, ()
         if len(self.parts) == 1:
-            return next(iter(self.parts))
+            return next(iter(self.parts)), ()
+        classifier = self.classifier(query.classifier)
+        if classifier is None:
+            return self._likeliest(points), ()
+        share, category = classifier.likeliest(opened, tuple(self.parts), upsample=query.upsample)
+        return category, (f"{category} by the classifier ({share:.0%}); --category tells it better",)
+
+    def classifier(self, reference: str = "auto") -> PointCloudClassifier | None:
+        """What names the category of a cloud, loaded once; see `SegmentationQuery`.
+
+        Raises:
+            InputError: there is no such adapter, or it knows none of the categories.
+        """
+        if reference not in self._classifiers:
+            wanted = None if reference == "none" else self._kin if reference == "auto" else reference
+            loaded = None
+            if wanted is not None:
+                loaded = PointCloudClassifier.from_pretrained(wanted, device=str(self.device))
+                if not set(self.parts) & set(loaded.settings.classes):
+                    raise InputError(f"the classifier {wanted} knows none of {', '.join(self.parts)}")
+            self._classifiers[reference] = loaded
+        return self._classifiers[reference]
+
+    def _likeliest(self, points: Tensor) -> str:
+        """The category whose own parts are likeliest, summed over the points, when the model is told that category."""
         ids = part_ids(self.parts)
         sums = {name: float(self.scores(points[None], name)[0][:, list(own)].exp().sum()) for name, own in ids.items()}
         return max(sums, key=lambda name: sums[name])

@@ -46,7 +46,7 @@ class ClassificationQuery:
         top: how many classes to tell, the likeliest first.
         vote: passes over augmented copies whose mean logits decide; 1 is one plain pass.
         samples: points drawn from a mesh's surface.
-        seed: of drawing, thinning and voting; the file's own hash where it is left out.
+        seed: of drawing, thinning and voting; 0 where it is left out.
         up: axis that points up in the files; y, as the benchmarks have it, or z.
         strict: refuse points with NaN or infinite coordinates instead of dropping them.
         upsample: add points between those of a cloud that has too few.
@@ -78,14 +78,16 @@ class SegmentationQuery:
     """What one segmentation is asked for: the options of `suite point_cloud predict --task segmentation`.
 
     Attributes:
-        category: of the shapes, which decides the parts to choose from; `auto` takes the category whose parts are
-            likeliest all together.
+        category: of the shapes, which decides the parts to choose from; `auto` asks the classifier, and where there is
+            none takes the category whose parts are likeliest all together.
+        classifier: reference of the adapter that names the category; `auto` takes the catalogue's on the same base that
+            knows the same categories, `none` the likeliest parts.
         samples: points drawn from a mesh's surface.
-        seed: of drawing and of the subsets of large clouds; the file's own hash where it is left out.
+        seed: of drawing and of the subsets of large clouds; 0 where it is left out.
         up: axis that points up in the files: y or z.
         strict: refuse points with NaN or infinite coordinates instead of dropping them.
         upsample: add points between those of a cloud that has too few; they get no label in the output.
-        passes: subsets in which each point of a large cloud takes part at least; their scores are averaged.
+        passes: subsets in which each point of a large cloud or scene takes part at least; their scores are averaged.
         format: of the labelled cloud: as the input, or ply, las, npy, xyz, csv or pcd.
         truth: field of the input that holds true labels, for a picture and the scores; `auto` looks for one.
         picture: write a picture of each cloud and a contact sheet.
@@ -95,6 +97,7 @@ class SegmentationQuery:
     """
 
     category: str = "auto"
+    classifier: str = "auto"
     samples: int = SAMPLES
     seed: int | None = None
     up: Literal["y", "z"] = "y"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -10,6 +11,7 @@ from suite.domain import Result
 from suite.errors import InputError
 from suite.files import write_text
 from suite.prediction.inputs import RESULTS, STDIN, exists
+from suite.prediction.loop import reason
 from suite.tables import records_csv, records_jsonl
 
 SHEET = "contact_sheet.png"
@@ -105,9 +107,16 @@ class ResultFolder:
         return self.summary
 
     def keep(self, results: Iterable[R]) -> Iterator[R]:
-        """Yield the results, each one written before it is seen, and finish after the last."""
+        """Yield the results, each one written before it is seen, and finish after the last.
+
+        One that cannot be written has that as its error, and the next one goes on.
+        """
         for result in results:
-            self.add(result)
+            try:
+                self.add(result)
+            except InputError as error:
+                result = _failed(result, reason(error, result.source))
+                self.add(result)
             yield result
         self.finish()
 
@@ -122,6 +131,13 @@ def _folder_of(one: Any) -> list[Path]:
         return []
     path = Path(one).expanduser()
     return [path if path.is_dir() else path.parent]
+
+
+def _failed(result: R, why: str) -> R:
+    """The same result with an error."""
+    if not is_dataclass(result) or isinstance(result, type):
+        raise InputError(f"{result.source}: {why}")
+    return replace(result, error=why)
 
 
 class Table(Generic[R]):

@@ -151,7 +151,13 @@ def test_meshes_are_written_as_clouds_and_bad_files_refused(small, tmp_path):
     results = list(small.predict([tmp_path], category="table", samples=400, out=tmp_path / "out", turntable=True))
     assert [result.error is None for result in results] == [False, True]
     files = results[1].save(tmp_path / "out")
-    assert [path.name for path in files] == ["box.obj.labelled.ply", "box.obj.json", "box.obj.png", "box.obj.gif"]
+    assert [path.name for path in files] == [
+        "box.obj.labelled.ply",
+        "box.obj.labelled.mesh.ply",
+        "box.obj.json",
+        "box.obj.png",
+        "box.obj.gif",
+    ]
     record = json.loads(files[1].read_text())
     assert sum(record["counts"].values()) == 400 and Image.open(files[3]).n_frames == 24
     assert (tmp_path / "out" / "contact_sheet.png").is_file()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from domains.point_cloud.data.readers.arrays import array_cloud
 from domains.point_cloud.data.readers.formats import READERS
 from domains.point_cloud.types import SAMPLES, Cloud
-from suite.errors import InputError
+from suite.errors import InputError, first_line
 
 
 def read(path: str | Path, *, samples: int = SAMPLES, seed: int = 0, strict: bool = False, up: str = "y") -> Cloud:
@@ -46,12 +45,12 @@ def raw(path: str | Path, *, samples: int = SAMPLES, seed: int = 0) -> Cloud:
         raise InputError(f"{path}: unknown format {path.suffix or 'without ending'!r}; known are {' '.join(READERS)}")
     try:
         return reader(path, samples, seed)
-    except InputError:
+    except (InputError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
-    # The readers of half a dozen libraries raise whatever their parser met; to the user each means one thing.
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{path}: damaged or not {path.suffix} at all ({reason})") from error
+    # The readers of half a dozen libraries raise whatever their parser met, panics of Rust code among it, which are no
+    # `Exception`; to the user each means one thing.
+    except BaseException as error:
+        raise InputError(f"{path}: damaged or not {path.suffix} at all ({first_line(error)})") from error
 
 
 def usable(cloud: Cloud, *, strict: bool = False, up: str = "y") -> Cloud:
@@ -63,12 +62,6 @@ def usable(cloud: Cloud, *, strict: bool = False, up: str = "y") -> Cloud:
     if up not in ("y", "z"):
         raise InputError(f"up axis {up!r}: choose y or z")
     return _turned(_checked(cloud, strict), up)
-
-
-def seed_of(path: str | Path) -> int:
-    """A seed from the file's content, so that a prediction depends on nothing else."""
-    with Path(path).open("rb") as stream:
-        return int.from_bytes(hashlib.file_digest(stream, "sha256").digest()[:4], "little")
 
 
 def from_array(array: NDArray[Any], source: str) -> Cloud:

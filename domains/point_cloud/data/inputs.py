@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -28,6 +27,7 @@ _SIGNATURES = {
     b"\x89HDF": ".h5",
     b"# .PCD": ".pcd",
     b"VERSION": ".pcd",
+    b"{": ".gltf",
     b"solid": ".stl",
 }
 """First bytes of the formats that can be told by them; anything else from standard input is read as text."""
@@ -39,7 +39,7 @@ class Opened:
 
     Attributes:
         cloud: the points that can be used, y up. raw: every point in the file's own coordinates and order.
-        seed: given, or from the content.
+        seed: given, or 0: the same cloud in another format is drawn from alike.
     """
 
     source: str
@@ -55,7 +55,7 @@ def open_all(inputs: Any, *, samples: int, seed: int | None, strict: bool, up: s
     Args:
         inputs: one or several paths, arrays (N, 3 or more), `Cloud`s, or `-`; a folder stands for its files.
         samples, strict, up: as `clouds.read` takes them.
-        seed: of drawing from meshes; None follows from the content.
+        seed: of all that is drawn; None is 0.
     """
     for number, one in enumerate(expanded(several(inputs, np.ndarray, Cloud), tuple(formats.READERS))):
         source = _name(one, number)
@@ -76,12 +76,12 @@ def _name(one: Any, number: int) -> str:
 def _open(one: Any, source: str, *, samples: int, seed: int | None, strict: bool, up: str) -> Opened:
     if isinstance(one, Cloud | np.ndarray):
         raw = one if isinstance(one, Cloud) else clouds.from_array(one, source)
-        own = _seed_of(raw.points) if seed is None else seed
+        own = seed or 0
     elif one == STDIN:
         raw, own = _read_stdin(samples, seed)
     else:
         path = Path(one)
-        own = seed if seed is not None else clouds.seed_of(path) if path.is_file() else 0
+        own = seed or 0
         raw = clouds.raw(path, samples=samples, seed=own)
     cloud = clouds.usable(raw, strict=strict, up=up)
     if up == "y" and Path(source).suffix.lower() in (".las", ".laz"):
@@ -95,12 +95,8 @@ def _read_stdin(samples: int, seed: int | None) -> tuple[Cloud, int]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"stdin{ending}"
         path.write_bytes(content)
-        own = clouds.seed_of(path) if seed is None else seed
+        own = seed or 0
         try:
             return replace(clouds.raw(path, samples=samples, seed=own), source="stdin"), own
         except InputError as error:
             raise InputError(str(error).replace(str(path), "stdin")) from None
-
-
-def _seed_of(points: np.ndarray) -> int:
-    return int.from_bytes(hashlib.sha256(np.ascontiguousarray(points).tobytes()).digest()[:4], "little")

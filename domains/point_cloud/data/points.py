@@ -35,10 +35,50 @@ def farthest(points: Tensor, count: int) -> Tensor:
 
 
 def thin(points: NDArray[np.floating], most: int, seed: int) -> NDArray[np.int64]:
-    """Indices of at most `most` points, drawn with `seed`, in the cloud's order."""
+    """Indices of at most `most` points, drawn with `seed`, in the cloud's order.
+
+    The places of the points decide which are drawn, so that another order of the same points draws the same.
+    """
     if len(points) <= most:
         return np.arange(len(points))
-    return np.sort(np.random.default_rng(seed).choice(len(points), most, replace=False))
+    mixed = np.full(len(points), seed, dtype=np.uint64)
+    for axis in _cells(points).T:  # the finaliser of SplitMix64, once an axis
+        mixed += axis.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        mixed ^= mixed >> np.uint64(31)
+    return np.sort(np.argpartition(mixed, most)[:most])
+
+
+def canonical_order(points: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Indices that sort points (N, 3) by their places: the same points in any order come out in one.
+
+    Coordinates are compared in steps of a hundred-thousandth of the cloud's extent first, so that the digits that a
+    file format drops hardly ever change the order.
+    """
+    cells = _cells(points)
+    return np.lexsort((*points.T[::-1], *cells.T[::-1]))
+
+
+def _cells(points: NDArray[np.floating]) -> NDArray[np.int64]:
+    low = points.min(0)
+    reach = float(np.ptp(points, axis=0).max()) or 1.0
+    return np.round((points - low) / reach * 1e5).astype(np.int64)
+
+
+def strays(points: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which points (N,) lie so far from all others that they are no part of the shape: reflections, birds, (0, 0, 0).
+
+    Beyond the distance from the median that holds 99 % of the points, a gap of half that distance parts them.
+    """
+    distance = np.linalg.norm(points - np.median(points, axis=0), axis=1)
+    ascending = np.sort(distance)
+    inner = int(0.99 * (len(points) - 1))
+    body = ascending[inner]
+    gaps = np.flatnonzero(np.diff(ascending[inner:]) > 0.5 * body)
+    if body == 0 or len(gaps) == 0:
+        return np.zeros(len(points), dtype=bool)
+    return distance > ascending[inner + gaps[0]]
 
 
 def unit_sphere(points: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -22,6 +22,7 @@ from domains.point_cloud.output import viewer
 from domains.point_cloud.output.pictures import Drawing
 from domains.point_cloud.output.result import MOST_CARDS, Result, card, contact_sheet
 from domains.point_cloud.types import ClassificationQuery, SegmentationQuery
+from suite import adapters, hub
 from suite.devices import choose_device, choose_dtype
 from suite.errors import InputError
 from suite.hub import weights
@@ -39,13 +40,13 @@ class Ready:
 
     Attributes:
         points: (n, 3) float32, thinned and normalised. places: the same points where the input has them, y up.
-        whole: whether they are all of the input's points, in its order.
+        order: which point of the input each is, where they are all of its points; None where they are not.
     """
 
     opened: Opened
     points: Tensor
     places: NDArray[np.float64]
-    whole: bool
+    order: NDArray[np.int64] | None
     notices: tuple[str, ...]
 
 
@@ -59,6 +60,9 @@ class CloudPredictor:
     """
 
     suffixes: ClassVar[tuple[str, ...]] = tuple(formats.READERS)
+
+    _kin: str | None = None
+    """The classifier that names the categories of one that cuts into parts, where there is one."""
 
     def __init__(
         self,
@@ -97,7 +101,9 @@ class CloudPredictor:
         model = from_manifest(chosen.folder, chosen.base_folder())
         bank = chosen.folder / BANK
         prior = prior_of(model, weights.read(bank)["bank"]) if bank.is_file() else None
-        return cls(model, settings, prior=prior, device=device, dtype=computed)
+        loaded = cls(model, settings, prior=prior, device=device, dtype=computed)
+        loaded._kin = _classifier_of(chosen.base, settings)
+        return loaded
 
     @property
     def needed(self) -> int:
@@ -124,14 +130,26 @@ class CloudPredictor:
         assert opened.cloud is not None
         places = sampling.check_size(opened.cloud.points, self.needed, upsample)
         notices = [*opened.cloud.notes, *sampling.place_notes(places, self.settings.normalise)]
-        points = sampling.unit_sphere(places) if self.settings.normalise else places
+        far = sampling.strays(places) if self.settings.normalise else np.zeros(len(places), dtype=bool)
+        if far.any() and len(places) - int(far.sum()) >= self.needed:
+            notices.append(f"{int(far.sum())} stray points far from all others do not count")
+            index = np.flatnonzero(~far)
+        else:
+            index = np.arange(len(places))
+        # An order that the content chooses: the file's own would decide where sampling starts.
+        if len(index) <= sampling.MOST:
+            index = index[sampling.canonical_order(places[index])]
+        points = sampling.unit_sphere(places[index]) if self.settings.normalise else places[index]
         kept = sampling.thin(points, sampling.MOST, opened.seed)
         if len(kept) < len(points):
             notices.append(f"{len(kept)} of {len(points)} points drawn at random before sampling")
+            kept = kept[sampling.canonical_order(points[kept])]
         if len(kept) < self.settings.npoints:
             notices.append(f"{len(kept)} points, the model was trained with {self.settings.npoints}")
-        whole = places is opened.cloud.points and len(kept) == len(places)
-        return Ready(opened, torch.from_numpy(points[kept].astype(np.float32)), places[kept], whole, tuple(notices))
+        index = index[kept]
+        whole = places is opened.cloud.points and len(index) == len(places)
+        seen = torch.from_numpy(points[kept].astype(np.float32))
+        return Ready(opened, seen, places[index], index if whole else None, tuple(notices))
 
     def logits(self, points: Tensor, category: Tensor | None = None) -> Tensor:
         """Logits of points (B, N, 3) on the CPU, in float32."""
@@ -143,6 +161,18 @@ class CloudPredictor:
     @property
     def _mixed(self) -> bool:
         return self.dtype != torch.float32
+
+
+def _classifier_of(base: str, settings: Stated) -> str | None:
+    """The embedded classifier on the same base that knows every category of an adapter for parts."""
+    if not settings.parts:
+        return None
+    for entry in hub.catalogue(DOMAIN, "adapter"):
+        if entry.embedded and entry.base == base:
+            section = adapters.read_manifest(hub.resolve(entry.reference, kind="adapter"))["domain"]
+            if not section.get("parts") and set(settings.parts) <= set(section.get("classes", ())):
+                return entry.reference
+    return None
 
 
 def summarised(out: ResultFolder | str | Path | None, query: ClassificationQuery | SegmentationQuery) -> ResultFolder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,6 +21,13 @@ from suite.errors import InputError
 
 SKELETON = 0.25
 """Share of each subset of a large cloud that all subsets have in common: its farthest points."""
+
+
+SPREAD = 1 << 17
+"""Points that get their part from their neighbours at once; a scan of millions is done in pieces."""
+
+NEVER_CLASSIFIED = (0, 1)
+"""What LAS calls points that nobody has classified (ASPRS LAS 1.4-R15, table 9)."""
 
 
 def subsets_of(ready: Ready, size: int, passes: int) -> list[Tensor]:
@@ -46,14 +54,20 @@ def subsets_of(ready: Ready, size: int, passes: int) -> list[Tensor]:
 
 def spread(points: NDArray[np.float64], ready: Ready, known: Tensor) -> Tensor:
     """Probabilities (N, P) of all points from those of the prepared ones, by their three nearest."""
-    if ready.whole:
-        return known
+    if ready.order is not None:
+        placed = torch.empty_like(known)
+        placed[torch.from_numpy(ready.order)] = known
+        return placed
     from scipy.spatial import cKDTree
 
-    distance, index = cKDTree(ready.places).query(points, k=3)
-    weight = torch.from_numpy(1 / (distance**2 + 1e-12)).float()
-    weight = weight / weight.sum(1, keepdim=True)
-    return (known[torch.from_numpy(index)] * weight[..., None]).sum(1)
+    tree = cKDTree(ready.places)
+    everywhere = torch.empty(len(points), known.shape[1])
+    for start in range(0, len(points), SPREAD):
+        distance, index = tree.query(points[start : start + SPREAD], k=3)
+        weight = torch.from_numpy(1 / (distance**2 + 1e-12)).float()
+        weight = weight / weight.sum(1, keepdim=True)
+        everywhere[start : start + SPREAD] = (known[torch.from_numpy(index)] * weight[..., None]).sum(1)
+    return everywhere
 
 
 def true_parts(opened: Opened, field: str, ids: tuple[int, ...]) -> NDArray[np.int64] | None:
@@ -64,6 +78,9 @@ def true_parts(opened: Opened, field: str, ids: tuple[int, ...]) -> NDArray[np.i
     """
     assert opened.raw is not None
     fields = {name.lower(): values for name, values in opened.raw.fields.items()}
+    las = Path(opened.source).suffix.lower() in (".las", ".laz")
+    if field == "auto" and las and set(np.unique(fields.get("classification", ()))) <= set(NEVER_CLASSIFIED):
+        fields.pop("classification", None)
     names = PART_FIELDS if field == "auto" else (field.lower(),)
     found = next((fields[name] for name in names if name in fields and fields[name].ndim == 1), None)
     wanted = field != "auto"
@@ -81,10 +98,20 @@ def true_parts(opened: Opened, field: str, ids: tuple[int, ...]) -> NDArray[np.i
     return None
 
 
-def agreement(labels: NDArray[np.int64], truth: NDArray[np.int64], ids: tuple[int, ...]) -> dict[str, float]:
-    """Accuracy and mean IoU of found against true parts (N,); points without a part do not count."""
+def agreement(
+    labels: NDArray[np.int64], truth: NDArray[np.int64], ids: tuple[int, ...], *, scene: bool = False
+) -> dict[str, float]:
+    """Accuracy and mean IoU of found against true parts (N,); points without a part do not count.
+
+    Args:
+        scene: a class that a scene neither has nor is said to have does not count; a shape's absent part counts as
+            found, as the benchmarks of parts have it.
+    """
     kept = labels >= 0
     found, wanted = torch.from_numpy(labels[kept]), torch.from_numpy(truth[kept])
+    if scene:
+        scores = metrics.scene_segmentation(metrics.confusion_matrix(found, wanted, len(ids)))
+        return {"accuracy": scores.overall, "mIoU": scores.miou}
     return {
         "accuracy": float((found == wanted).float().mean()),
         "instance mIoU": metrics.shape_iou(found, wanted, ids),
@@ -98,3 +125,13 @@ def drawing_of(
     kept = labels >= 0
     shown = points[kept][:, [1, 2, 0]] if query.up == "z" else points[kept]
     return Drawing(shown, part_colors(labels[kept], parts), tuple(parts.values()), query.renderer)
+
+
+def scene_notes(opened: Opened) -> tuple[str, ...]:
+    """What a user should know of a scene: how it was read, and whether it seems to lie on its side."""
+    assert opened.cloud is not None
+    width, height, depth = np.ptp(opened.cloud.points, axis=0)
+    notices = opened.cloud.notes
+    if height > 1.2 * min(width, depth):
+        notices = (*notices, f"{height:.3g} m high on {width:.3g} x {depth:.3g} m; does z point up? try --up z")
+    return notices

@@ -6,15 +6,18 @@ that were left out for their NaN coordinates keep their place and are labelled -
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import csv
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from domains.point_cloud.data.readers.pcd import read_header
+from domains.point_cloud.data.readers.text import with_column
 from domains.point_cloud.types import Cloud
-from suite.errors import InputError
+from suite.errors import InputError, first_line
 from suite.files import atomic_file
 from suite.media import points as drawing
 from suite.media.sheets import Pixels
@@ -58,6 +61,11 @@ def write_labelled(
         try:
             WRITERS[ending](cloud, np.asarray(labels), label_colors(labels) if colors is None else colors, staged)
             staged.replace(temporary)
+        except (InputError, OSError, KeyboardInterrupt, SystemExit):
+            raise
+        # What a library cannot write, panics of Rust code among it, is one cloud's trouble and no other's.
+        except BaseException as error:
+            raise InputError(f"{cloud.source}: cannot be written as {ending} ({first_line(error)})") from error
         finally:
             staged.unlink(missing_ok=True)
     return path
@@ -79,7 +87,17 @@ def _ending(cloud: Cloud, format: str) -> str:
 
 def _kept(cloud: Cloud, *new: str) -> Fields:
     """The input's fields, those in the way of the new ones renamed."""
-    return {f"original_{name}" if name in new else name: values for name, values in cloud.fields.items()}
+    names = set(cloud.fields)
+    return {_spare(name, names) if name.lower() in new else name: values for name, values in cloud.fields.items()}
+
+
+def _spare(name: str, taken: Container[str]) -> str:
+    """`original_<name>`, numbered where an earlier output, read as an input, has that already."""
+    wanted, number = f"original_{name}", 1
+    while wanted in taken:
+        number += 1
+        wanted = f"original_{name}_{number}"
+    return wanted
 
 
 def _flat(fields: Mapping[str, NDArray[Any]]) -> Fields:
@@ -106,18 +124,18 @@ def _ply(cloud: Cloud, labels: NDArray[np.integer], colors: Pixels, path: Path) 
     vertex = np.empty(len(labels), dtype=[(name, values.dtype) for name, values in columns.items()])
     for name, values in columns.items():
         vertex[name] = values
-    elements = [plyfile.PlyElement.describe(vertex, "vertex"), *_other_elements(cloud)]
-    plyfile.PlyData(elements, text=False, byte_order="<").write(str(path))
-
-
-def _other_elements(cloud: Cloud) -> list[Any]:
-    """What else a PLY file held: cameras, empty face lists."""
-    import plyfile
-
     source = Path(cloud.source)
-    if source.suffix.lower() != ".ply" or cloud.sampled or not source.is_file():
-        return []
-    return [element for element in plyfile.PlyData.read(str(source)).elements if element.name != "vertex"]
+    given = None
+    if source.suffix.lower() == ".ply" and not cloud.sampled and source.is_file():
+        given = plyfile.PlyData.read(str(source))
+    elements = [plyfile.PlyElement.describe(vertex, "vertex")]
+    if given is None:
+        plyfile.PlyData(elements, text=False, byte_order="<").write(str(path))
+        return
+    # What else the file held: cameras, empty face lists, comments.
+    elements += [element for element in given.elements if element.name != "vertex"]
+    told = {"comments": given.comments, "obj_info": given.obj_info}
+    plyfile.PlyData(elements, text=False, byte_order="<", **told).write(str(path))
 
 
 def _coordinates(points: NDArray[np.float64]) -> NDArray[np.floating]:
@@ -150,14 +168,20 @@ def _las(cloud: Cloud, labels: NDArray[np.integer], colors: Pixels, path: Path) 
         las = laspy.read(str(source))
     else:
         las = _fresh_las(cloud)
-    names = set(las.point_format.dimension_names)
+    # COPC's own records describe the tree of the points as they lay there; laspy writes plain LAZ, without a tree.
+    las.vlrs = [record for record in las.vlrs if record.user_id != "copc"]
+    if getattr(las, "evlrs", None):
+        las.evlrs = [record for record in las.evlrs if record.user_id != "copc"]
+    names = list(las.point_format.dimension_names)
     if LABEL in names:
-        las.add_extra_dim(laspy.ExtraBytesParams(f"original_{LABEL}", np.float64))
-        las[f"original_{LABEL}"] = np.asarray(las[LABEL], dtype=np.float64)
+        spare = _spare(LABEL, names)
+        las.add_extra_dim(laspy.ExtraBytesParams(spare, np.float64))
+        las[spare] = np.asarray(las[LABEL], dtype=np.float64)
         las.remove_extra_dim(LABEL)
     if "classification" in cloud.fields:
-        las.add_extra_dim(laspy.ExtraBytesParams("original_classification", np.uint8))
-        las["original_classification"] = np.asarray(cloud.fields["classification"], dtype=np.uint8)
+        spare = _spare("classification", names)
+        las.add_extra_dim(laspy.ExtraBytesParams(spare, np.uint8))
+        las[spare] = np.asarray(cloud.fields["classification"], dtype=np.uint8)
     las.add_extra_dim(laspy.ExtraBytesParams(LABEL, np.int32))
     las[LABEL] = labels.astype(np.int32)
     room = 31 if las.header.point_format.id < 6 else 255
@@ -189,7 +213,7 @@ def _npy(cloud: Cloud, labels: NDArray[np.integer], colors: Pixels, path: Path) 
     source = Path(cloud.source)
     given = np.load(source, allow_pickle=False) if source.suffix == ".npy" and source.is_file() else None
     if given is not None and given.dtype.names:
-        names = {name: f"original_{name}" if name == LABEL else name for name in given.dtype.names}
+        names = {name: _spare(name, given.dtype.names) if name == LABEL else name for name in given.dtype.names}
         kinds = [(names[name], given.dtype[name]) for name in given.dtype.names]
         table = np.empty(len(given), dtype=[*kinds, (LABEL, np.int32)])
         for name, kept in names.items():
@@ -210,41 +234,63 @@ def _npz(cloud: Cloud, labels: NDArray[np.integer], colors: Pixels, path: Path) 
 
 
 def _text(cloud: Cloud, labels: NDArray[np.integer], colors: Pixels, path: Path) -> None:
-    """The label as the last column; a comma and a line of names for CSV."""
+    """The label as the last column: of the input's own lines where it is text of the same kind, else of new ones.
+
+    New lines have every digit that tells a number from its neighbours, and names in CSV.
+    """
+    source = Path(cloud.source)
+    if source.is_file() and source.suffix.lower() == path.suffix.lower():
+        spare = _spare(LABEL, {name.lower() for name in cloud.fields})
+        text = with_column(source, LABEL, [str(label) for label in labels.tolist()], spare)
+        if text is not None:
+            path.write_text(text, encoding="utf-8")
+            return
     fields = _flat(_kept(cloud, LABEL))
-    columns = [*cloud.points.T, *fields.values(), labels]
-    formats = ["%.10g"] * 3 + ["%d" if v.dtype.kind in "iu" else "%.10g" for v in fields.values()] + ["%d"]
-    csv = path.name.endswith(".csv")
-    header = ",".join(["x", "y", "z", *fields, LABEL]) if csv else ""
-    np.savetxt(path, np.column_stack(columns), fmt=formats, delimiter="," if csv else " ", header=header, comments="")
+    columns = [_digits(column) for column in (*cloud.points.T, *fields.values(), labels)]
+    comma = path.suffix.lower() == ".csv"
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, delimiter="," if comma else " ", lineterminator="\n")
+        if comma:
+            writer.writerow(["x", "y", "z", *fields, LABEL])
+        writer.writerows(zip(*columns, strict=True))
+
+
+def _digits(values: NDArray[Any]) -> list[str]:
+    """Numbers as the shortest text that is read back as they are; whole ones without a point."""
+    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    whole = len(finite) == len(values) and np.array_equal(finite, np.round(finite)) and np.abs(finite).max() < 2**53
+    return [str(value) for value in (values.astype(np.int64) if whole else values).tolist()]
 
 
 def _pcd(cloud: Cloud, labels: NDArray[np.integer], colors: Pixels, path: Path) -> None:
-    """Binary PCD with the fields of the input, `label`, and the labels' colours as packed `rgb`."""
-    fields = _flat(_kept(cloud, LABEL, "colors", "rgb"))
+    """Binary PCD: the input's fields, `label`, the labels' colours as packed `rgb`; organised and seen as the input."""
+    fields = _kept(cloud, LABEL, "rgb")
     columns: Fields = dict(zip("xyz", _coordinates(cloud.points).T, strict=True))
     columns |= {name: _ply_number(values) for name, values in fields.items()}
     red, green, blue = colors.astype(np.uint32).T
     columns["rgb"] = (red << 16 | green << 8 | blue).view(np.float32)
     columns[LABEL] = labels.astype(np.int32)
-    table = np.empty(len(labels), dtype=[(name, values.dtype.newbyteorder("<")) for name, values in columns.items()])
+    kinds = [(name, values.dtype.newbyteorder("<"), values.shape[1:]) for name, values in columns.items()]
+    table = np.empty(len(labels), dtype=kinds)
     for name, values in columns.items():
         table[name] = values
-    kinds = [{"f": "F", "i": "I", "u": "U"}[values.dtype.kind] for values in columns.values()]
+    source = Path(cloud.source)
+    given = read_header(source) if source.suffix.lower() == ".pcd" and source.is_file() else None
     lines = {
         "VERSION": "0.7",
         "FIELDS": " ".join(columns),
         "SIZE": " ".join(str(values.dtype.itemsize) for values in columns.values()),
-        "TYPE": " ".join(kinds),
-        "COUNT": " ".join("1" for _ in columns),
-        "WIDTH": len(labels),
-        "HEIGHT": 1,
-        "VIEWPOINT": "0 0 0 1 0 0 0",
+        "TYPE": " ".join({"f": "F", "i": "I", "u": "U"}[values.dtype.kind] for values in columns.values()),
+        "COUNT": " ".join(str(int(np.prod(values.shape[1:]))) for values in columns.values()),
+        "WIDTH": given.width if given else len(labels),
+        "HEIGHT": given.height if given else 1,
+        "VIEWPOINT": given.viewpoint if given else "0 0 0 1 0 0 0",
         "POINTS": len(labels),
         "DATA": "binary",
     }
-    header = "".join(f"{name} {value}\n" for name, value in lines.items())
-    path.write_bytes(header.encode("ascii") + table.tobytes())
+    told = "".join(f"{comment}\n" for comment in (given.comments if given else ()))
+    header = told + "".join(f"{name} {value}\n" for name, value in lines.items())
+    path.write_bytes(header.encode() + table.tobytes())
 
 
 def _h5(cloud: Cloud, labels: NDArray[np.integer], colors: Pixels, path: Path) -> None:
@@ -265,6 +311,7 @@ WRITERS: Mapping[str, Callable[[Cloud, NDArray[np.integer], Pixels, Path], None]
     ".xyz": _text,
     ".txt": _text,
     ".csv": _text,
+    ".pts": _text,
     ".h5": _h5,
 }
 """Writers by file ending: `(cloud, labels, colors, path)`."""

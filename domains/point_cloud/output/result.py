@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from domains.point_cloud.output.labelled import write_labelled
 from domains.point_cloud.output.pictures import SIZE, Drawing, legend, part_colors, picture, render, turntable
+from domains.point_cloud.output.vertices import write_vertices
 from domains.point_cloud.types import ClassificationQuery, Cloud, SegmentationQuery
 from suite.files import write_text
 from suite.media import sheets
@@ -134,7 +135,8 @@ class SegmentationResult:
         assert self.cloud is not None and self.labels is not None
         colors = part_colors(self.labels, self.parts)
         labelled = write_labelled(self.cloud, self.labels, Path(folder), self.name, self.query.format, colors)
-        return [labelled, *save_result(self, Path(folder))]
+        meshes = write_vertices(self.cloud, self.labels, colors, Path(folder), self.name)
+        return [labelled, *meshes, *save_result(self, Path(folder))]
 
 
 Result = ClassificationResult | SegmentationResult

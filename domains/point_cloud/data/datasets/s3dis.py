@@ -1,7 +1,7 @@
 """S3DIS: rooms with a class a point, cut into blocks; area 5 is the test split.
 
-Rooms are the official text files or prepared arrays (n, 7) of x y z r g b label, `Area_k_room.npy`. A block is a
-column of one square metre; the published work on these backbones states no block protocol, so this one is ours.
+Rooms are the official text files or prepared arrays (n, 7) of x y z r g b label, `Area_k_room.npy`. They are cut
+as `data.blocks` says.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from domains.point_cloud.data import blocks
 from domains.point_cloud.data.datasets.cloud_set import CloudSet, Loaded, Options
 from suite.errors import InputError
 
@@ -22,8 +23,6 @@ CLASSES = (
 )  # fmt: skip
 
 TEST_AREA = "5"
-FEWEST = 256
-"""Points below which a block is left out."""
 
 
 def fits(path: Path) -> bool:
@@ -43,18 +42,19 @@ def read(path: Path, split: str, options: Options) -> CloudSet:
         rooms = [room for room in rooms if (room in held) == (split == "val")]
     if not rooms:
         raise InputError(f"{path}: no room of the split {split}; area {TEST_AREA} is test, the others train and val")
-    blocks = [(room, block) for room in rooms for block in _blocks(room)]
+    places = [(room, place) for room in rooms for place in _blocks(room)]
 
     def load(number: int) -> Loaded:
-        room, (column, row) = blocks[number]
-        table = _room(room)
-        inside = (np.floor(table[:, 0]) == column) & (np.floor(table[:, 1]) == row)
+        room, place = places[number]
+        table, inside = _room(room), _blocks(room)[place]
         # Rooms are z-up, the backbones were trained y-up.
         return table[inside][:, [1, 2, 0]].astype(np.float32), table[inside, 6].astype(np.int64)
 
-    names = [f"{room.relative_to(path)}[{column:.0f}, {row:.0f}]" for room, (column, row) in blocks]
-    labels = np.zeros(len(blocks), dtype=np.int64)
-    return CloudSet(("scene",), labels, names, load, {"scene": CLASSES}, protocol=f"area {TEST_AREA} is the test split")
+    names = [f"{room.relative_to(path)}[{column:.0f}, {row:.0f}]" for room, (column, row) in places]
+    labels = np.zeros(len(places), dtype=np.int64)
+    return CloudSet(
+        blocks.SCENE, labels, names, load, {"scene": CLASSES}, protocol=f"area {TEST_AREA} is the test split"
+    )
 
 
 def _rooms(path: Path) -> list[Path]:
@@ -66,9 +66,10 @@ def _area(room: Path) -> str:
     return found[1] if found else ""
 
 
-def _blocks(room: Path) -> list[tuple[float, float]]:
-    cells, counts = np.unique(np.floor(_room(room)[:, :2]), axis=0, return_counts=True)
-    return [(float(x), float(y)) for (x, y), count in zip(cells, counts, strict=True) if count >= FEWEST]
+@lru_cache(maxsize=4)
+def _blocks(room: Path) -> dict[tuple[float, float], NDArray[np.int64]]:
+    """Indices of the points of every block by its place in the grid."""
+    return {place: own for place, own in blocks.columns(_room(room)[:, :2]) if len(own) >= blocks.FEWEST}
 
 
 @lru_cache(maxsize=4)

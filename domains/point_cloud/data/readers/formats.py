@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from domains.point_cloud.data.readers.arrays import read_h5, read_numpy, read_text
+from domains.point_cloud.data.readers.arrays import read_h5, read_numpy
 from domains.point_cloud.data.readers.meshes import read_mesh
-from domains.point_cloud.data.readers.scans import read_las, read_pcd, read_ply
+from domains.point_cloud.data.readers.pcd import read_pcd
+from domains.point_cloud.data.readers.scans import read_kitti, read_las, read_ply
+from domains.point_cloud.data.readers.text import read_text
 from domains.point_cloud.types import Cloud
 
 READERS: Mapping[str, Callable[[Path, int, int], Cloud]] = {
@@ -16,12 +18,16 @@ READERS: Mapping[str, Callable[[Path, int, int], Cloud]] = {
     ".xyz": read_text,
     ".txt": read_text,
     ".csv": read_text,
+    ".pts": read_text,
+    ".bin": read_kitti,
     ".las": read_las,
     ".laz": read_las,
     ".obj": read_mesh,
     ".off": read_mesh,
     ".stl": read_mesh,
     ".glb": read_mesh,
+    ".gltf": read_mesh,
+    ".3mf": read_mesh,
     ".npy": read_numpy,
     ".npz": read_numpy,
     ".h5": read_h5,
