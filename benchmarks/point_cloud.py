@@ -4,7 +4,9 @@
 
 22 million parameters, 4 clouds of 1,024 points, one thread, float32. Steps are forward, backward and AdamW on what
 trains. Times are the process's own CPU seconds, which other load on the machine lengthens least; every candidate runs
-once a round, and ratios are medians over rounds of the ratio within a round.
+once a round, and ratios are medians over rounds of the ratio within a round. The formulas group points as the field's
+plain-torch code does, by the usual loop of farthest-point sampling; against loops that take every distance anew any
+figure could be had.
 """
 
 from __future__ import annotations
@@ -26,9 +28,9 @@ BATCH, POINTS, CLASSES, LOCAL = 4, 1024, 40, 32
 # (numerator, denominator, bound, whether the ratio must stay below it)
 TARGETS = [
     ("PointGST step", "full step", 0.60, True),
-    ("formulas step", "PointGST step", 1.3, False),
+    ("formulas step", "PointGST step", 1.0, False),
     ("PointGST forward", "backbone forward", 1.15, True),
-    ("naive grouping", "grouping", 2.0, False),
+    ("usual grouping", "grouping", 1.0, False),
 ]
 ACTIVATIONS = 0.40
 
@@ -60,7 +62,7 @@ def candidates(points: Tensor, labels: Tensor) -> dict[str, Callable[[], object]
     evaluated.eval()
     config = full.config
 
-    def forward(adapted: bool) -> None:
+    def evaluate(adapted: bool) -> None:
         with torch.no_grad():
             if adapted:
                 forward.predict_logits(evaluated, points)
@@ -69,16 +71,16 @@ def candidates(points: Tensor, labels: Tensor) -> dict[str, Callable[[], object]
 
     def bare() -> None:
         with adapters.disabled(evaluated):
-            forward(adapted=False)
+            evaluate(adapted=False)
 
     return {
         "full step": step_of(full, lambda: forward.predict_logits(full, points), labels),
         "PointGST step": step_of(ours, lambda: forward.predict_logits(ours, points), labels),
         "formulas step": step_of(straight, lambda: formulas.logits(straight, points, LOCAL), labels),
         "backbone forward": bare,
-        "PointGST forward": lambda: forward(adapted=True),
+        "PointGST forward": lambda: evaluate(adapted=True),
         "grouping": lambda: geometry.group(points, config.num_group, config.group_size),
-        "naive grouping": lambda: formulas.group(points, config.num_group, config.group_size),
+        "usual grouping": lambda: formulas.group(points, config.num_group, config.group_size),
     }
 
 

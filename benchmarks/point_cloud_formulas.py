@@ -13,28 +13,26 @@ from suite.adapters.methods.additive.point_cloud.pcsa import SpectralAdapter, Sp
 
 
 def sample(points: Tensor, count: int) -> Tensor:
-    """Farthest points (count, 3) of one cloud (N, 3): at every step the distances to all points chosen so far."""
-    chosen = [0]
-    allowed = (points**2).sum(-1) > 1e-3
-    for _ in range(1, count):
-        distance = ((points[:, None] - points[chosen][None]) ** 2).sum(-1).min(1).values
-        chosen.append(int(torch.where(allowed, distance, torch.full_like(distance, -1.0)).argmax()))
-    return points[chosen]
-
-
-def neighbours(points: Tensor, center: Tensor, count: int) -> Tensor:
-    """The `count` nearest points (count, 3) of one centre (3,), relative to it."""
-    distance = ((points - center) ** 2).sum(-1)
-    return points[torch.sort(distance, stable=True).indices[:count]] - center
+    """Farthest points (B, count) of clouds (B, N, 3), as indices, by the usual loop: each step compares with the last
+    point alone and keeps the smallest distances."""
+    batch = len(points)
+    rows = torch.arange(batch)
+    allowed = points.square().sum(-1) > 1e-3
+    distance = torch.where(allowed, 1e10, -1.0)
+    chosen = torch.zeros(batch, count, dtype=torch.long)
+    for step in range(1, count):
+        last = points[rows, chosen[:, step - 1]][:, None]
+        distance = torch.minimum(distance, (points - last).square().sum(-1))
+        chosen[:, step] = distance.argmax(-1)
+    return chosen
 
 
 def group(points: Tensor, groups: int, size: int) -> tuple[Tensor, Tensor]:
-    """Patches (B, G, M, 3) and centres (B, G, 3), cloud by cloud and centre by centre."""
-    centers = torch.stack([sample(cloud, groups) for cloud in points])
-    patches = [
-        torch.stack([neighbours(cloud, c, size) for c in own]) for cloud, own in zip(points, centers, strict=True)
-    ]
-    return torch.stack(patches), centers
+    """Patches (B, G, M, 3) and centres (B, G, 3): the usual loop, all distances at once, the smallest of them."""
+    rows = torch.arange(len(points))[:, None]
+    centers = points[rows, sample(points, groups)]
+    index = torch.cdist(centers, points, compute_mode="donot_use_mm_for_euclid_dist").topk(size, largest=False).indices
+    return points[rows[..., None], index] - centers[:, :, None], centers
 
 
 def encode(encoder: nn.Module, patches: Tensor) -> Tensor:

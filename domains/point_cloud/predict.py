@@ -64,7 +64,7 @@ class PointCloudClassifier(CloudPredictor):
         query = ClassificationQuery(**options)
         if query.vote < 1 or query.top < 1 or query.batch_size < 1:
             raise InputError("vote, top and batch_size must be at least 1")
-        folder, names = summarised(out, query), Names()
+        folder, names = summarised(out, query, inputs), Names()
         drawn = query.view or (folder.path is not None and (query.picture or query.turntable))
         results = (
             result
@@ -231,7 +231,7 @@ class PointCloudSegmenter(CloudPredictor):
             raise InputError(f"unknown category {query.category!r}; choose auto, {', '.join(self.parts)}")
         if query.passes < 1:
             raise InputError(f"passes is {query.passes}; give at least 1")
-        folder, names = summarised(out, query), Names()
+        folder, names = summarised(out, query, inputs), Names()
         drawn = query.view or folder.path is not None
 
         def failed(opened: Opened, why: str) -> SegmentationResult:
@@ -249,7 +249,9 @@ class PointCloudSegmenter(CloudPredictor):
             InputError: the adapter was not trained for parts.
         """
         if not self.settings.parts:
-            raise InputError("the adapter classifies whole clouds; segmentation needs one trained for parts")
+            raise InputError(
+                "the adapter classifies whole clouds; segmentation needs one trained for parts, e.g. tiny-parts"
+            )
         return self.settings.parts
 
     def scores(self, points: Tensor, category: str | None) -> Tensor:

@@ -59,7 +59,9 @@ def run(domain: Domain, argv: Sequence[str]) -> Answer:
     asked = [option for option in query if option.name not in ("resume", "out")]
     text = "text in quotes, " if getattr(load(task.query), "takes_text", False) else ""
     inputs = Option("inputs", list[str], (), bare=True, help=f"{text}files, folders, or - for standard input")
-    parser = Parser(f"suite {domain.name} predict", [inputs, *own, *asked], domain.title, words="INPUT ...")
+    told = f"{' or '.join(domain.tasks)}; the adapter's own where it is left out"
+    tasks = [Option("task", str, None, help=told)] if len(domain.tasks) > 1 else []
+    parser = Parser(f"suite {domain.name} predict", [inputs, *tasks, *own, *asked], domain.title, words="INPUT ...")
     given = parse(parser, [inputs, *own, *asked], argv)
     if not given.get("inputs"):
         parser.error("no input; name files or folders, or - for standard input")
@@ -82,16 +84,33 @@ def run(domain: Domain, argv: Sequence[str]) -> Answer:
 
 
 def _chosen_task(domain: Domain, argv: Sequence[str]) -> tuple[Task, Sequence[str]]:
-    """Take `--task NAME` out of `argv` where the domain has several tasks; the first is the default."""
+    """Take `--task NAME` out of `argv` where the domain has several tasks; the adapter's own is the default."""
     names = list(domain.tasks)
     if len(names) == 1:
         return domain.tasks[names[0]], argv
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--task", default=names[0])
+    parser.add_argument("--task")
     given, rest = parser.parse_known_args(list(argv))
+    if given.task is None:
+        parser.add_argument("--adapter")
+        adapter = parser.parse_known_args(rest)[0].adapter
+        stated = None if adapter is None else _stated_task(domain, adapter)
+        return domain.tasks[stated if stated in names else names[0]], rest
     if given.task not in names:
         raise InputError(f"{domain.name} has no task {given.task!r}; there is {', '.join(names)}")
     return domain.tasks[given.task], rest
+
+
+def _stated_task(domain: Domain, adapter: str) -> str | None:
+    """The task that an adapter says it was trained for; None where it cannot be told, which loading it will explain."""
+    from suite import adapters, hub
+
+    try:
+        section = adapters.read_manifest(hub.resolve(adapter, domain.name, kind="adapter"))["domain"]
+    except InputError:
+        return None
+    stated: str | None = section.get("task")
+    return stated
 
 
 class _Prediction:

@@ -158,6 +158,6 @@ def test_meshes_are_written_as_clouds_and_bad_files_refused(small, tmp_path):
         "box.obj.png",
         "box.obj.gif",
     ]
-    record = json.loads(files[1].read_text())
-    assert sum(record["counts"].values()) == 400 and Image.open(files[3]).n_frames == 24
+    record = json.loads(files[2].read_text())
+    assert sum(record["counts"].values()) == 400 and Image.open(files[4]).n_frames == 24
     assert (tmp_path / "out" / "contact_sheet.png").is_file()

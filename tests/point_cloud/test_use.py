@@ -211,14 +211,12 @@ def test_use_05_a_class_that_a_scene_does_not_have_counts_for_nothing():
 
 
 def test_use_06_the_classifier_names_the_category(tiny, tiny_parts):
-    told = 0
     for number, name in enumerate(world.CATEGORIES):
         points = world.make(name, 2_000_000 + number, 512, noise=0.01, occluded=0.3).points
         found = tiny_parts(points)
         assert found.category == tiny(points).label
-        told += found.category != tiny_parts(points, classifier="none").category
         assert any("by the classifier" in notice for notice in found.notices)
-    assert told > 0
+    assert tiny_parts(points, classifier="none").notices == ()
 
 
 def test_use_07_points_that_nobody_classified_are_no_truth(small, tmp_path):
@@ -338,6 +336,16 @@ def test_use_10_ply_keeps_its_comments(tmp_path):
     assert b"comment by hand" in out.read_bytes()
 
 
+def test_use_11_a_folder_does_not_eat_its_own_output(small, tmp_path):
+    for name in ("a", "b"):
+        np.savetxt(tmp_path / f"{name}.xyz", shape(count=300))
+    for out in (tmp_path / "out", tmp_path / "out", tmp_path / "other", tmp_path):
+        found = list(small.predict([tmp_path], category="mug", out=out, picture=False))
+        assert [result.source.rsplit("/", 1)[1] for result in found] == ["a.xyz", "b.xyz"]
+        assert all(result.error is None for result in found)
+    assert len(list(small.predict([tmp_path], category="mug"))) == 2
+
+
 def test_use_12_the_order_of_the_points_and_one_stray_point_change_nothing(tiny):
     rng = np.random.default_rng(0)
     names = list(world.CATEGORIES)
@@ -380,3 +388,19 @@ def test_use_14_spellings_that_need_no_refusal(tmp_path):
         assert np.allclose(clouds.read(tmp_path / name).points, points, atol=1e-6), name
     assert clouds.read(tmp_path / "d.bin").fields["intensity"].tolist() == list(range(50))
     assert clouds.read(tmp_path / "b.csv").fields["class"].tolist() == [0] * 50
+
+
+def test_use_14_the_task_is_the_adapters_own_and_help_names_it(tmp_path, capsys):
+    from domains.point_cloud import DOMAIN
+    from suite.cli.predict import run
+
+    with pytest.raises(SystemExit):
+        run(DOMAIN, ["--help"])
+    assert "--task" in capsys.readouterr().out
+    np.savetxt(tmp_path / "mug.xyz", shape())
+    answer = run(DOMAIN, [str(tmp_path / "mug.xyz"), "--adapter", "tiny-parts"])
+    assert answer.code == 0 and "parts" in answer.data["results"][0]
+    answer = run(DOMAIN, [str(tmp_path / "mug.xyz")])
+    assert "label" in answer.data["results"][0]
+    with pytest.raises(InputError, match="tiny-parts"):
+        run(DOMAIN, [str(tmp_path / "mug.xyz"), "--task", "segmentation"])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import torch
@@ -175,9 +175,12 @@ def _classifier_of(base: str, settings: Stated) -> str | None:
     return None
 
 
-def summarised(out: ResultFolder | str | Path | None, query: ClassificationQuery | SegmentationQuery) -> ResultFolder:
+def summarised(
+    out: ResultFolder | str | Path | None, query: ClassificationQuery | SegmentationQuery, inputs: Any
+) -> ResultFolder:
     """The folder of results, which says of all of them what the query asks for: tables and a contact sheet."""
-    folder = ResultFolder.of(out).summarise(Table("predictions", whole_record, jsonl=True))
+    known = [inputs] if isinstance(inputs, str | Path) else inputs if isinstance(inputs, Sequence) else []
+    folder = ResultFolder.of(out).beside(known).summarise(Table("predictions", whole_record, jsonl=True))
     return folder.summarise(Sheet(card, contact_sheet, MOST_CARDS)) if query.picture else folder
 
 
