@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ from suite.hub import checksums, formats, paths, trouble
 from suite.hub.references import HubRepository
 
 # Copies of the same weights for other programs.
+_VARIANT = re.compile(
+    r"(?P<stem>[\w-]+?)(\.safetensors\.index)?\.(?!safetensors|index)\w+(-\d+-of-\d+)?\.(safetensors|json)"
+)
+"""`model.fp16.safetensors`, `model.fp16-00001-of-00002.safetensors`, `model.safetensors.index.fp16.json`."""
 _FOREIGN = (
     ".h5",
     ".msgpack",
@@ -205,7 +210,11 @@ def _complete(reference: HubRepository, commit: str, listed: Mapping[str, Any], 
 
 
 def _wanted(reference: HubRepository, files: Mapping[str, Any], pickles: bool) -> dict[str, Any]:
-    """The files of the folder that our libraries read."""
+    """The files of the folder that our libraries read; of a diffusers pipeline one set of weights a part.
+
+    A pipeline's repository holds its weights several times over: in half precision too (`NAME.fp16.safetensors`), and
+    in one file at its top for other programs. The library reads neither unless told to.
+    """
     prefix = f"{reference.folder}/" if reference.folder else ""
     inside = {name: file for name, file in files.items() if name.startswith(prefix)}
     if not inside:
@@ -218,9 +227,24 @@ def _wanted(reference: HubRepository, files: Mapping[str, Any], pickles: bool) -
     for name, file in inside.items():
         path = PurePosixPath(name)
         doubled = path.suffix in formats.PICKLES and path.parent in safe and not pickles
-        if path.suffix not in _FOREIGN and not doubled:
+        spare = f"{prefix}model_index.json" in inside and _is_spare(path, prefix, inside)
+        if path.suffix not in _FOREIGN and not doubled and not spare:
             kept[name] = file
     return kept
+
+
+def _is_spare(path: PurePosixPath, prefix: str, inside: Mapping[str, Any]) -> bool:
+    """Whether a file of a pipeline is weights at its top, or a variant of weights that lie beside it plain."""
+    if path.suffix not in (".safetensors", ".json"):
+        return False
+    if path.suffix == ".safetensors" and str(path) == f"{prefix}{path.name}":
+        return any(name.endswith(".safetensors") and "/" in name.removeprefix(prefix) for name in inside)
+    variant = _VARIANT.fullmatch(path.name)
+    if variant is None:
+        return False
+    beside = [PurePosixPath(name).name for name in inside if PurePosixPath(name).parent == path.parent]
+    plain = re.compile(rf"{re.escape(variant['stem'])}(-\d+-of-\d+)?\.safetensors")
+    return any(plain.fullmatch(name) for name in beside)
 
 
 def _missing_bytes(reference: HubRepository, commit: str, files: Mapping[str, Any]) -> int:

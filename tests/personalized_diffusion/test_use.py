@@ -27,6 +27,7 @@ from domains.personalized_diffusion.recipe import DreamBoothRecipe
 from suite import adapters, training
 from suite.cli.main import main
 from suite.errors import InputError
+from suite.hub import references, repository
 from suite.media import sheets
 from suite.training import TrainerConfig
 from tests.personalized_diffusion import families, networks
@@ -432,3 +433,33 @@ def test_use_07_dora_merges_and_exports_and_comes_back(random_base: Path, tmp_pa
     for to in ("diff", "lokr"):
         with pytest.raises(InputError, match="DoRA"):
             exports.export(folder, tmp_path / "y.safetensors", to)
+
+
+def test_use_14_of_a_pipelines_repository_one_set_of_weights_is_wanted() -> None:
+    unet = "unet/diffusion_pytorch_model"
+    wanted = ["model_index.json", "unet/config.json", f"{unet}.safetensors", "scheduler/scheduler_config.json"]
+    wanted += ["text_encoder/model-00001-of-00002.safetensors", "text_encoder/model.safetensors.index.json"]
+    spare = ["sd_xl_base_1.0.safetensors", "sd_xl_base_1.0_0.9vae.safetensors", f"{unet}.fp16.safetensors"]
+    spare += [f"{unet}.non_ema.safetensors", "text_encoder/model.fp16-00001-of-00002.safetensors"]
+    spare += ["text_encoder/model.safetensors.index.fp16.json"]
+    reference = references.HubRepository("org/name")
+    assert set(repository._wanted(reference, dict.fromkeys([*wanted, *spare]), False)) == set(wanted)
+    plain = ["config.json", "model.safetensors", "model.fp16.safetensors"]  # no pipeline: nothing is left out
+    assert set(repository._wanted(reference, dict.fromkeys(plain), False)) == set(plain)
+
+
+def test_use_01_an_adapter_acts_on_a_fine_tune_of_its_base(
+    command: Any, adapter: Path, random_base: Path, tmp_path: Path
+) -> None:
+    tuned = shutil.copytree(random_base, tmp_path / "tuned")
+    weights = tuned / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file({key: value * 1.01 for key, value in load_file(weights).items()}, weights, {"format": "pt"})
+    words = ("predict", "a sks robot", "--adapter", adapter, "--base", tuned, "--steps", 1, "--images", 1)
+    code, out, err = command(*words, "--out", tmp_path / "out")
+    assert code == 0 and "1 done" in out, err
+    refused(command(*words, "--strict-base"), "load that base")
+
+
+def test_use_12_the_shipped_recipe_is_not_scolded(command: Any) -> None:
+    code, _, err = command("count", "--config", "configs/personalized_diffusion/tiny.yaml")
+    assert code == 0 and "make poor pictures" not in err
