@@ -171,8 +171,8 @@ def check_reload(trained: Trained) -> None:
     shutil.copytree(trained.run.adapter, copy)
     source = subject.good(_made(trained.folder / "reload"))
     results = [
-        command(subject.domain, "predict", source, "--adapter", folder.resolve(), *subject.options)
-        for folder in (trained.run.adapter, copy)
+        command(subject.domain, "predict", source, "--adapter", folder.resolve(), "--out", out, *subject.options)
+        for folder, out in ((trained.run.adapter, trained.folder / "out-1"), (copy, trained.folder / "out-2"))
     ]
     assert [said.code for said in results] == [0, 0], results
     assert _outcomes(results[0]) == _outcomes(results[1])
@@ -338,14 +338,14 @@ def _made(folder: Path) -> Path:
 
 
 def _outcomes(said: Said) -> list[dict[str, Any]]:
-    """The results without what names the adapter they came from, and without the time they took."""
+    """The results without what names their files and the adapter they came from, and without the time they took."""
 
     def without_adapter(value: Any) -> Any:
         if isinstance(value, dict):
             return {
                 key: without_adapter(item)
                 for key, item in value.items()
-                if key not in ("adapter", "adapters", "seconds")
+                if key not in ("adapter", "adapters", "files", "seconds")
             }
         return [without_adapter(item) for item in value] if isinstance(value, list) else value
 
