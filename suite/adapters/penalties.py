@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from suite.adapters.carriers.base import TunerLayer
-from suite.adapters.handle import ATTRIBUTE, Handle, adapter_layers, adapters_on, base_of
+from suite.adapters.handle import ATTRIBUTE, Handle, adapter_layers, base_of
 from suite.adapters.registry import method_of
 
 
@@ -38,15 +38,20 @@ def _own_terms(layers: Sequence[Any], adapters: set[str]) -> Iterator[tuple[str,
 
 def _peft_terms(model: nn.Module, layers: Sequence[Any], adapters: set[str]) -> Iterator[tuple[str, Tensor]]:
     """What peft adds in the forward of its wrapper, or leaves to the reader of its documentation."""
+    bearing: dict[tuple[str, str], list[Any]] = {}
     for layer in layers:
         info = method_of(layer)
-        terms = _TERMS.get(info.name) if info is not None else None
-        for adapter in sorted(adapters & adapters_on(layer)) if terms else ():
-            assert terms is not None and info is not None
-            config = base_of(model).peft_config[adapter]
-            same = [other for other in layers if method_of(other) == info and adapter in adapters_on(other)]
-            for name, value in terms(layer, adapter, config, len(same)):
-                yield f"{info.name}/{name}", value
+        if info is None or info.name not in _TERMS:
+            continue
+        # This runs at every step: a layer without what the term is made of costs one look.
+        held = getattr(layer, _TERMS[info.name].made_of, None) or ()
+        for adapter in adapters.intersection(held):
+            bearing.setdefault((info.name, adapter), []).append(layer)
+    for (method, adapter), same in sorted(bearing.items(), key=lambda item: item[0]):
+        config = base_of(model).peft_config[adapter]
+        for layer in same:
+            for name, value in _TERMS[method].terms(layer, adapter, config, len(same)):
+                yield f"{method}/{name}", value
 
 
 def _adalora(layer: Any, adapter: str, config: Any, layers: int) -> Iterator[tuple[str, Tensor]]:
@@ -59,9 +64,14 @@ def _adalora(layer: Any, adapter: str, config: Any, layers: int) -> Iterator[tup
 
 def _lora(layer: Any, adapter: str, config: Any, layers: int) -> Iterator[tuple[str, Tensor]]:
     """MonteCLoRA's divergence and entropy, the mean over its layers. (KaSA, which has terms too, cuts the base.)"""
-    samplers = getattr(layer, "lora_monteclora_sampler", None) or {}
-    if adapter in samplers:
-        yield "monteclora", sum(samplers[adapter].get_variational_loss()) / layers
+    yield "monteclora", sum(layer.lora_monteclora_sampler[adapter].get_variational_loss()) / layers
 
 
-_TERMS: dict[str, Callable[[Any, str, Any, int], Iterator[tuple[str, Tensor]]]] = {"adalora": _adalora, "lora": _lora}
+class _PeftTerm(NamedTuple):
+    """A term of one of peft's methods, and the attribute of its layers that holds, by adapter, what it is made of."""
+
+    terms: Callable[[Any, str, Any, int], Iterator[tuple[str, Tensor]]]
+    made_of: str
+
+
+_TERMS = {"adalora": _PeftTerm(_adalora, "lora_A"), "lora": _PeftTerm(_lora, "lora_monteclora_sampler")}
