@@ -28,10 +28,10 @@ BATCH, POINTS, CLASSES, LOCAL = 4, 1024, 40, 32
 # (numerator, denominator, bound, whether the ratio must stay below it)
 TARGETS = [
     ("PointGST step", "full step", 0.60, True),
-    ("formulas step", "PointGST step", 1.0, False),
     ("PointGST forward", "backbone forward", 1.15, True),
-    ("usual grouping", "grouping", 1.0, False),
 ]
+COMPARED = [("formulas step", "PointGST step"), ("usual grouping", "grouping")]
+"""Ratios that are shown without a target: beside the field's usual code nothing is claimed."""
 ACTIVATIONS = 0.40
 
 
@@ -145,6 +145,9 @@ def main() -> None:
     share = kept["pointgst"] / kept["full"]
     print(f"activations: full {kept['full'] / 2**20:.0f} MiB, PointGST {kept['pointgst'] / 2**20:.0f} MiB")
     ratios.append(verdict("PointGST / full activations", share, ACTIVATIONS, True))
+    for above, below in COMPARED:
+        ratios.append({"ratio": f"{above} / {below}", "value": ratio_of(seconds, above, below)})
+        print(f"{above} / {below}: {ratios[-1]['value']:.3f}")
     if options.save:
         keep("point_cloud", options.repeats, seconds, activation_bytes=kept, ratios=ratios)
 
@@ -153,9 +156,13 @@ def verdicts(seconds: dict[str, list[float]]) -> list[dict[str, object]]:
     """Every ratio of times beside its target."""
     found = []
     for above, below, bound, upper in TARGETS:
-        ratio = statistics.median(a / b for a, b in zip(seconds[above], seconds[below], strict=True))
-        found.append(verdict(f"{above} / {below}", ratio, bound, upper))
+        found.append(verdict(f"{above} / {below}", ratio_of(seconds, above, below), bound, upper))
     return found
+
+
+def ratio_of(seconds: dict[str, list[float]], above: str, below: str) -> float:
+    """The median over rounds of the ratio within a round."""
+    return statistics.median(a / b for a, b in zip(seconds[above], seconds[below], strict=True))
 
 
 def verdict(name: str, ratio: float, bound: float, upper: bool) -> dict[str, object]:
