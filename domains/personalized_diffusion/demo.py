@@ -26,7 +26,7 @@ def demo(out: Path = Path("out/demo/personalized_diffusion")) -> dict[str, Any]:
     started = time.perf_counter()
     personalizer = Personalizer.from_pretrained("tiny")
     photographs, _ = candidates.held_out(personalizer, None, None)
-    words = f"{personalizer.trigger.token} {personalizer.trigger.noun}"
+    words = personalizer.trigger.phrase
     prompts = [f"a {words} {scene}" for scene in SCENES]
     results = list(
         personalizer.predict(prompts, images=IMAGES, strength=(STRENGTH, *STEPS[1:-1]), before=True, out=out)

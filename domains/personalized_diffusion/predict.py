@@ -12,13 +12,14 @@ from typing import Any, Self
 
 from PIL import Image
 
-from domains.personalized_diffusion.data.prompts import Prompt, Trigger, name_of, parse_size, read_prompts
+from domains.personalized_diffusion.data.prompts import Prompt, name_of, parse_size, read_prompts
 from domains.personalized_diffusion.inference.compatibility import check_fits, folder_of, settings_of
 from domains.personalized_diffusion.inference.loaded import Loaded
 from domains.personalized_diffusion.model import bases
 from domains.personalized_diffusion.model.bases import DOMAIN, Base
 from domains.personalized_diffusion.model.drawing import draw
 from domains.personalized_diffusion.model.families import FAMILIES
+from domains.personalized_diffusion.model.manifest import Stated, TriggerWords
 from domains.personalized_diffusion.output.result import (
     COLUMNS,
     MOST_ROWS,
@@ -46,14 +47,13 @@ class Personalizer:
 
     Attributes:
         base: diffusers' pipeline. trigger: token and class noun of the first adapter.
-        settings: the `domain` section of the first adapter's manifest.
+        settings: what the first adapter says of itself.
     """
 
-    def __init__(self, base: Base, settings: dict[str, Any] | None = None) -> None:
-        self.base, self.settings = base, settings or {}
-        trigger = self.settings.get("trigger") or {}
-        self.trigger = Trigger(str(trigger.get("token") or ""), str(trigger.get("noun") or ""))
-        self.network = bases.adapted_network(base, bool(self.settings.get("text_encoder")))
+    def __init__(self, base: Base, settings: Stated | None = None) -> None:
+        self.base, self.settings = base, settings or Stated()
+        self.trigger = self.settings.trigger or TriggerWords()
+        self.network = bases.adapted_network(base, self.settings.text_encoder)
         self.loaded: list[Loaded] = []
         self.notices: list[str] = []
 
@@ -86,8 +86,7 @@ class Personalizer:
             InputError: it does not exist, was made for another base, or trains other components than the first.
         """
         folder = folder_of(reference)
-        settings = settings_of(folder)
-        if bool(settings.get("text_encoder")) != bool(self.settings.get("text_encoder")):
+        if settings_of(folder).text_encoder != self.settings.text_encoder:
             raise InputError(
                 f"{reference}: an adapter of the denoiser alone and one of the text encoder too cannot act together "
                 "live; merge one into the base first (suite personalized_diffusion export --to merged)"
@@ -182,7 +181,7 @@ class Personalizer:
 
     def _settings(self, prompt: Prompt, query: PromptQuery) -> Settings:
         family = FAMILIES[self.base.family]
-        side = self.settings.get("resolution") or self.base.resolution
+        side = self.settings.resolution or self.base.resolution
         width, height = prompt.size or (parse_size(query.size) if query.size else (side, side))
         unit = self.base.pipe.vae_scale_factor
         if width % unit or height % unit:

@@ -18,6 +18,7 @@ from domains.personalized_diffusion.data.datamodule import PhotoData
 from domains.personalized_diffusion.model import bases, losses, methods, skeleton
 from domains.personalized_diffusion.model.bases import Base, Conditioning, identity, lent
 from domains.personalized_diffusion.model.denoising import Timesteps, denoising_of, scaled_latents
+from domains.personalized_diffusion.model.manifest import Stated
 from domains.personalized_diffusion.output.card import adapter_card
 from domains.personalized_diffusion.output.samples import Samples, draw_samples
 from suite import adapters, hub
@@ -265,13 +266,11 @@ class DreamBoothRecipe(AdapterModule):
         return {"train/loss": "denoising loss on training photos", "val/loss": "denoising loss on held-out photos"}
 
     def extra(self) -> dict[str, Any]:
-        data, base = self.data, self.backbone
-        trigger = (
-            None
-            if self.trigger is None
-            else {"token": self.trigger.token, "noun": self.trigger.noun, "template": self.trigger.template}
-        )
-        settings = self.settings
+        return self.stated().to_dict()
+
+    def stated(self) -> Stated:
+        """What the adapter says of itself."""
+        data, base, settings = self.data, self.backbone, self.settings
         train: dict[str, Any] = {
             "steps": self.trainer.global_step if self._trainer is not None else 0,
             "lr": settings.lr,
@@ -285,23 +284,23 @@ class DreamBoothRecipe(AdapterModule):
             "snr_gamma": self.snr_gamma,
             "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
         }
-        return {
+        return Stated(
             **self.change.record(),
-            "family": base.family,
-            "base": None if self.base.startswith((".", "/", "~")) else self.base,
-            "trigger": trigger,
-            "text_encoder": self.text_encoder,
-            "resolution": data.side if data else base.resolution,
-            "train": train,
-        }
+            family=base.family,
+            base=None if self.base.startswith((".", "/", "~")) else self.base,
+            trigger=self.trigger,
+            text_encoder=self.text_encoder,
+            resolution=data.side if data else base.resolution,
+            train=train,
+        )
 
     def save_adapter(self, folder: Path) -> None:
         """Write the adapter with a card that tells trigger, licence of the base, and credits of the photos."""
         super().save_adapter(folder)
-        facts = self.extra()
+        stated = self.stated()
         photos = [shot.photo.path for shot in self.data.shots.get("train", [])] if self.data else []
         parameters = adapters.count(self.model).trainable
-        write_text(folder / "README.md", adapter_card(facts, base=facts["base"], parameters=parameters, photos=photos))
+        write_text(folder / "README.md", adapter_card(stated, parameters=parameters, photos=photos))
 
     def next_steps(self, run: Path) -> list[str]:
         base = f" --base {self.base}" if self.base.startswith((".", "/", "~")) else ""

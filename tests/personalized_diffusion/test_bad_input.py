@@ -22,7 +22,9 @@ from safetensors.torch import load_file, save_file
 from domains.personalized_diffusion.data import photos, world
 from domains.personalized_diffusion.inference.compatibility import settings_of
 from domains.personalized_diffusion.model import bases as pipelines
+from domains.personalized_diffusion.model.manifest import Stated
 from domains.personalized_diffusion.tiny import networks as small
+from suite import adapters, hub
 from suite.cli.main import main
 from suite.errors import InputError
 from tests.personalized_diffusion.made import write_adapter
@@ -210,13 +212,30 @@ def predicted(command, adapter: Path, base: Path, *words: Any) -> Said:
     return command("predict", PROMPT, "--adapter", adapter, "--base", base, "--steps", 1, "--images", 1, *words)
 
 
-@pytest.mark.parametrize("section", [{"trigger": [1]}, {"resolution": "large"}, {"family": ["sdxl"]}])
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"trigger": [1]},
+        {"resolution": "large"},
+        {"family": ["sdxl"]},
+        {"text_encoder": "yes"},
+        {"train": [1]},
+        {"factors": "4,64"},
+    ],
+)
 def test_a_manifest_with_something_else_where_an_object_stands(section, tmp_path):
     manifest = {"format": 1, "adapters": [{"folder": "."}], "base": {}, "domain": section}
     (tmp_path / "suite.json").write_text(json.dumps(manifest))
     with pytest.raises(InputError, match=rf"suite\.json: '{next(iter(section))}' of 'domain' is .*, not") as caught:
         settings_of(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_what_the_shipped_adapter_states_is_read_and_written_as_it_is():
+    section = adapters.read_manifest(hub.resolve("tiny", DOMAIN))["domain"]
+    stated = Stated.from_dict(section)
+    assert stated.to_dict() == section and list(stated.to_dict()) == list(section)
+    assert stated.trigger.phrase == "sks robot" and stated.family == "tiny" and stated.train["steps"] == 800
 
 
 def test_an_adapter_of_another_base_says_which_is_which(command, adapter, random_base, tmp_path):

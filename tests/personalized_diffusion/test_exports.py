@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -366,7 +367,7 @@ def test_metadata_tells_kohya_stability_and_us(tmp_path: Path) -> None:
     assert texts["ss_resolution"] == "(64, 64)" and texts["ss_steps"] == "20" and texts["ss_seed"] == "3"
     assert texts["modelspec.title"] == "rex" and texts["modelspec.trigger_phrase"] == "sks dog"
     own = imports.Opened("", {}, texts, {}, tmp_path).facts
-    assert own["trigger"] == networks.FACTS["trigger"] and own["train"] == networks.FACTS["train"]
+    assert asdict(own.trigger) == networks.FACTS["trigger"] and own.train == networks.FACTS["train"]
     texts = weights.metadata(exports.export(folder, tmp_path / "rex.safetensors", "lora-truncated", rank=4).path)
     assert texts["ss_network_module"] == "networks.lora" and texts["ss_network_dim"] == "4"
 

@@ -350,11 +350,11 @@ def test_headers_of_others_are_text_and_no_more(tmp_path: Path) -> None:
     }
     save_file(_state(lokr_w1=ONE, lokr_w2=ONE.clone()), tmp_path / "x.safetensors", metadata=texts)
     facts = imports.open_adapter(tmp_path / "x.safetensors").facts
-    assert len(facts["trigger"]["token"]) <= 200 and "\x1b" not in facts["trigger"]["token"]
-    assert "family" not in facts
+    assert len(facts.trigger.token) <= 200 and "\x1b" not in facts.trigger.token
+    assert not facts.family and facts.train == {"steps": 1}
     texts["peft_suite"] = '{"train": "' + "x" * 2_000_000 + '"}'
     save_file(_state(lokr_w1=ONE, lokr_w2=ONE.clone()), tmp_path / "x.safetensors", metadata=texts)
-    assert "train" not in imports.open_adapter(tmp_path / "x.safetensors").facts
+    assert not imports.open_adapter(tmp_path / "x.safetensors").facts.train
 
 
 # The verbs

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from domains.personalized_diffusion.model.manifest import TriggerWords
 from suite.errors import InputError
 from suite.files import read_text
 
@@ -24,18 +25,8 @@ _KOHYA = re.compile(r"(\d+)_(.+)")
 
 
 @dataclass(frozen=True)
-class Trigger:
-    """The words that call the subject.
-
-    Attributes:
-        token: the rare word, e.g. `sks`.
-        noun: the class, e.g. `dog`; may be empty.
-        template: the instance prompt with `{token}` and `{noun}`.
-    """
-
-    token: str
-    noun: str = ""
-    template: str = "a photo of {token} {noun}"
+class Trigger(TriggerWords):
+    """The words that a training teaches: a token there must be, and the template is the instance prompt."""
 
     def __post_init__(self) -> None:
         if not self.token.strip():

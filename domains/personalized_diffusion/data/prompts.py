@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from domains.personalized_diffusion.data import dreambooth
+from domains.personalized_diffusion.model.manifest import TriggerWords
 from suite.errors import InputError
 from suite.files import read_text
 from suite.prediction.inputs import STDIN, Names, is_word, slug
@@ -42,21 +43,7 @@ class Prompt:
     negative: str | None = None
 
 
-@dataclass(frozen=True)
-class Trigger:
-    """The words that the adapter was trained with: a rare token, and the class of what it names."""
-
-    token: str = ""
-    noun: str = ""
-
-    def missing_from(self, text: str) -> bool:
-        """Whether a prompt lacks the token, so that the adapter's subject is not asked for."""
-        if not self.token:
-            return False
-        return re.search(rf"(?<!\w){re.escape(self.token)}(?!\w)", text, re.IGNORECASE) is None
-
-
-def read_prompts(inputs: Any, trigger: Trigger | None = None, subject: str | None = None) -> Iterator[Prompt]:
+def read_prompts(inputs: Any, trigger: TriggerWords | None = None, subject: str | None = None) -> Iterator[Prompt]:
     """Every prompt of `inputs`, in order; what cannot be read is yielded with its error.
 
     Args:
@@ -72,7 +59,7 @@ def read_prompts(inputs: Any, trigger: Trigger | None = None, subject: str | Non
             continue
         name = "stdin" if one == STDIN else str(one)
         try:
-            yield from _of_text(_text(one), name, trigger or Trigger(), subject)
+            yield from _of_text(_text(one), name, trigger or TriggerWords(), subject)
         except InputError as error:
             yield Prompt("", name, str(error).removeprefix(f"{name}: "))
 
@@ -91,7 +78,7 @@ def _text(one: str | Path) -> str:
         raise InputError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
 
 
-def _of_text(text: str, name: str, trigger: Trigger, subject: str | None) -> Iterator[Prompt]:
+def _of_text(text: str, name: str, trigger: TriggerWords, subject: str | None) -> Iterator[Prompt]:
     if dreambooth.is_protocol(text):
         yield from _of_protocol(dreambooth.parse_protocol(text, name), name, trigger, subject)
         return
@@ -110,7 +97,7 @@ def _of_text(text: str, name: str, trigger: Trigger, subject: str | None) -> Ite
         raise InputError(f"{name}: no prompt in it; write one a line")
 
 
-def _of_protocol(given: dreambooth.Protocol, name: str, trigger: Trigger, subject: str | None) -> Iterator[Prompt]:
+def _of_protocol(given: dreambooth.Protocol, name: str, trigger: TriggerWords, subject: str | None) -> Iterator[Prompt]:
     if subject is None:
         fitting = [one for one, noun in given.classes.items() if noun == trigger.noun]
         if len(fitting) != 1:

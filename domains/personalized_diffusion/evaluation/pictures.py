@@ -146,7 +146,7 @@ def held_out(personalizer: Personalizer, real: Path | None, prompts: Path | None
         ]
     else:
         photographs = [photo.path for photo in photos.list_photos(real)]
-    words = f"{personalizer.trigger.token} {personalizer.trigger.noun}"
+    words = personalizer.trigger.phrase
     return photographs, prompts or [f"a {words} {scene}" for scene in world.SCENES]
 
 

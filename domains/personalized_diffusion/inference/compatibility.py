@@ -4,23 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from domains.personalized_diffusion.model.bases import DOMAIN, Base
 from domains.personalized_diffusion.model.families import FAMILIES, of_width
+from domains.personalized_diffusion.model.manifest import Stated
 from domains.personalized_diffusion.official import imports
 from suite import adapters, hub
 from suite.adapters import storage
 from suite.errors import InputError
-from suite.files import check_kinds
-
-_KINDS: Mapping[str, tuple[Any, str]] = {
-    "family": (str | None, "a name"),
-    "trigger": (dict | None, "an object"),
-    "resolution": (int | None, "a whole number"),
-}
 
 
 def folder_of(reference: str) -> Path:
@@ -51,15 +44,13 @@ def _foreign_kind(reference: str) -> str | None:
         return None
 
 
-def settings_of(folder: Path) -> dict[str, Any]:
-    """The `domain` section of an adapter's manifest; empty for a plain peft folder.
+def settings_of(folder: Path) -> Stated:
+    """What an adapter says of itself; a plain peft folder says nothing.
 
     Raises:
         InputError: something else stands where a name, a number or an object belongs.
     """
-    section = dict(adapters.read_manifest(folder)["domain"])
-    check_kinds(section, _KINDS, str(folder / storage.MANIFEST))
-    return section
+    return Stated.from_dict(adapters.read_manifest(folder)["domain"], folder / storage.MANIFEST)
 
 
 def check_fits(folder: Path, base: Base, reference: str) -> None:
@@ -70,10 +61,10 @@ def check_fits(folder: Path, base: Base, reference: str) -> None:
     """
     manifest = adapters.read_manifest(folder)
     states = [storage.read_weights(part) for part in storage.member_parts(folder, manifest)]
-    family, own = manifest["domain"].get("family"), getattr(base.unet.config, "cross_attention_dim", None)
+    family, own = settings_of(folder).family, getattr(base.unet.config, "cross_attention_dim", None)
     width = next((found for state in states if (found := text_width(state))), None)
     if (width and own and width != own) or (family in FAMILIES and family != base.family):
-        made_for = FAMILIES.get(str(family)) or FAMILIES.get(str(of_width(width)))
+        made_for = FAMILIES.get(family) or FAMILIES.get(str(of_width(width)))
         raise InputError(
             f"{reference}: this adapter targets {made_for.title if made_for else 'another base'}{_of(width)}; "
             f"the loaded model is {FAMILIES[base.family].title}{_of(own)}: give its own base with --base"

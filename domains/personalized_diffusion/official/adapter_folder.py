@@ -14,13 +14,14 @@ import torch
 from peft.utils.other import get_pattern_key
 from torch import Tensor, nn
 
+from domains.personalized_diffusion.model.manifest import Stated
 from domains.personalized_diffusion.official.changes import Change, Changes, Hadamard, Kronecker, LowRank, folded
 from domains.personalized_diffusion.official.naming import native
 from domains.personalized_diffusion.official.weights_files import parse
 from suite import adapters
 from suite.adapters.fingerprint import Identity
 from suite.adapters.handle import handle_of
-from suite.adapters.storage import member_parts, read_config, read_weights
+from suite.adapters.storage import MANIFEST, member_parts, read_config, read_weights
 from suite.errors import InputError
 
 _PREFIX = "base_model.model."
@@ -35,20 +36,21 @@ class Stored:
     Attributes:
         method: the name of its method, several joined by `+`.
         changes: what it does, by component and module; empty where that takes the base.
-        manifest: its `suite.json`.
+        manifest: its `suite.json`. facts: what the recipe recorded there: family, trigger, training.
         config: the settings of its first method.
     """
 
     method: str
     changes: dict[str, dict[str, Change]]
     manifest: Mapping[str, Any]
+    facts: Stated
     config: Any
 
     @property
-    def facts(self) -> Mapping[str, Any]:
-        """What the recipe recorded: family, trigger, training."""
-        domain: Mapping[str, Any] = self.manifest["domain"]
-        return domain
+    def base(self) -> str | None:
+        """Reference of the base that it was trained on, where it says one."""
+        reference: str | None = self.manifest["base"].get("reference")
+        return reference
 
 
 def read(folder: Path) -> Stored:
@@ -58,6 +60,7 @@ def read(folder: Path) -> Stored:
         InputError: it is none, is damaged, or its method changes no weights.
     """
     manifest = adapters.read_manifest(folder)
+    facts = Stated.from_dict(manifest["domain"], folder / MANIFEST)
     changes: dict[str, dict[str, Change]] = {}
     configs, methods = [], []
     for part in member_parts(folder, manifest):
@@ -72,7 +75,7 @@ def read(folder: Path) -> Stored:
             if mine.keys() & modules.keys():
                 raise InputError(f"{folder} puts two methods on {next(iter(mine.keys() & modules.keys()))}; merge it")
             mine.update(modules)
-    return Stored("+".join(dict.fromkeys(methods)), changes, manifest, configs[0])
+    return Stored("+".join(dict.fromkeys(methods)), changes, manifest, facts, configs[0])
 
 
 def _changes_of(method: str, config: Any, state: Mapping[str, Tensor], where: Path) -> dict[str, dict[str, Change]]:
@@ -113,7 +116,7 @@ def write(
     folder: Path,
     *,
     base: str | None = None,
-    facts: Mapping[str, Any] | None = None,
+    facts: Stated | None = None,
     lokr: int | None = None,
 ) -> Path:
     """Write changes as an adapter folder: KronA if all are Kronecker products of one layout, LoRA if all are low-rank.
@@ -122,7 +125,7 @@ def write(
         changes: what the adapter does.
         folder: where to; replaced if it is there.
         base: reference of the base.
-        facts: what the manifest's `domain` section shall hold.
+        facts: what the manifest shall say.
         lokr: write Kronecker products as peft's LoKr with this `decompose_factor` instead of KronA.
 
     Raises:
@@ -148,7 +151,7 @@ def write(
     handle_of(network).base = Identity()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return adapters.save(network, folder, base=base, extra=facts)
+        return adapters.save(network, folder, base=base, extra=facts.to_dict() if facts else None)
 
 
 def _flat(changes: Changes) -> dict[str, tuple[str, str, Change]]:

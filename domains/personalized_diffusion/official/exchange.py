@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from domains.personalized_diffusion.model.manifest import Stated
 from domains.personalized_diffusion.types import weighted
 from suite.errors import InputError
 
@@ -102,11 +103,10 @@ def import_(
     options |= {"token": token, "noun": noun, "pickle": pickle}
     folder = hub.convert(source, out, f"domains.{DOMAIN}.official.imports:convert", domain=DOMAIN, **options)
     manifest = adapters.read_manifest(folder)
-    facts = manifest["domain"]
-    origin = facts["source"]
-    held = origin["captured_energy"]
+    facts = Stated.from_dict(manifest["domain"])
+    held = facts.source["captured_energy"]
     exact = "exact" if held == 1 else f"holds {100 * held:.2f} % of the change's squared norm"
-    was, is_now, on = origin["format"], facts["method"], manifest["base"]["reference"] or "not known"
+    was, is_now, on = facts.source["format"], facts.method, manifest["base"]["reference"] or "not known"
     message = f"folder  {folder}\nwas     {was}\nis      {is_now}, {exact}\nbase    {on}"
     return {"folder": str(folder), "was": was, "method": is_now, "captured_energy": held, "message": message}
 
@@ -161,7 +161,7 @@ def describe(opened: Opened) -> dict[str, Any]:
         "family": header.family_of(changes, facts) + (f" (cross-attention width {width})" if width else ""),
         "base": opened.base,
         "trigger": header.trigger_phrase(facts),
-        "trained": facts.get("train"),
+        "trained": facts.train,
         "as LoRA": f"exact at rank {max(exact)}" if exact else None,
         "next": _next(opened.kind, layouts, changes),
     }

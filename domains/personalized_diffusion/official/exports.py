@@ -121,7 +121,7 @@ def _file(
     made = one_alpha(made) if form == "lora" else made
     family = header.family_of(changes, found.facts)
     state = named(made, form, names, two_encoders=family == "sdxl")
-    texts = header.build(made, found.manifest, title=out.stem, form=form)
+    texts = header.build(made, found.facts, found.manifest["base"], title=out.stem, form=form)
     if names == "diffusers" and form == "lora":
         texts |= diffusers_metadata(made)
     weights.write(_cast(state, dtype), out, texts)
@@ -147,18 +147,17 @@ def peft_folder(changes: Changes, out: Path, found: adapter_folder.Stored, dtype
                 f"peft's LoKr makes both sizes of w1 of one number, so a1 = {a1}, a2 = {a2} has no configuration; use "
                 "--to lora (exact), or --to lokr for ComfyUI"
             )
-    base = (found.manifest.get("base") or {}).get("reference")
     numbers = 0
     with atomic_folder(out, ADAPTER) as target:
         for component, modules in changes.items():
             where = target if len(changes) == 1 else target / component
             made, _ = converted({component: modules}, form)
-            adapter_folder.write(made, where, base=base, lokr=single_factor(modules) if form == "lokr" else None)
+            adapter_folder.write(made, where, base=found.base, lokr=single_factor(modules) if form == "lokr" else None)
             for extra in ("suite.json", "README.md"):
                 (where / extra).unlink(missing_ok=True)
             file = where / PEFT_NAME
             state = weights.read(file)
-            texts = header.build(made, found.manifest, title=out.name, form=form)
+            texts = header.build(made, found.facts, found.manifest["base"], title=out.name, form=form)
             weights.write(_cast(state, dtype), file, texts)
             numbers += sum(tensor.numel() for tensor in state.values())
     error = rounding(converted(changes, form)[0], dtype)
@@ -189,7 +188,7 @@ def official_folder(changes: Changes, out: Path, found: adapter_folder.Stored, d
         weights.write(
             _cast(state, dtype),
             target / DIFFUSERS_NAME,
-            header.build(changes, found.manifest, title=out.name, form="krona"),
+            header.build(changes, found.facts, found.manifest["base"], title=out.name, form="krona"),
         )
     numbers, error = sum(tensor.numel() for tensor in state.values()), rounding(changes, dtype)
     return Written(out, "official", error == 0, error, 0, ("DiffuseKronA's own code",), numbers)
@@ -210,7 +209,7 @@ def merged(given: Sequence[tuple[Path, float]], out: Path, base: str | Path | No
 
     read = [adapter_folder.read(folder) for folder, _ in given]
     loaded = bases.load(_base(read[0], base), dtype=torch.float32, device="cpu")
-    text = {bool(found.facts.get("text_encoder")) for found in read}
+    text = {found.facts.text_encoder for found in read}
     if len(text) > 1:
         raise InputError("some of the adapters change the text encoder and some do not; merge them one after the other")
     parts = bases.adapted_parts(loaded, any(text))
@@ -259,11 +258,11 @@ def _network(found: adapter_folder.Stored, base: str | Path | None) -> torch.nn.
     from domains.personalized_diffusion.model import bases
 
     loaded = bases.load(_base(found, base), dtype=torch.float32, device="cpu")
-    return bases.adapted_network(loaded, bool(found.facts.get("text_encoder")))
+    return bases.adapted_network(loaded, found.facts.text_encoder)
 
 
 def _base(found: adapter_folder.Stored, base: str | Path | None) -> str | Path:
-    reference = base or (found.manifest.get("base") or {}).get("reference")
+    reference = base or found.base
     if not reference:
         raise InputError("the adapter names no base; give it with --base")
     return reference

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from typing import Any
 
 from domains.personalized_diffusion.model.families import FAMILIES, of_width
+from domains.personalized_diffusion.model.manifest import Stated
 from domains.personalized_diffusion.official.changes import Changes, Hadamard, Kronecker, LowRank, cross_attention_width
 
 OWN = "peft_suite"
@@ -20,33 +21,27 @@ OWN = "peft_suite"
 _LONGEST = 1 << 20
 
 
-def family_of(changes: Changes, facts: Mapping[str, Any]) -> str:
+def family_of(changes: Changes, facts: Stated) -> str:
     """The family of the base: as recorded, else by the width that cross-attention reads; else `unknown`."""
-    if facts.get("family"):
-        return str(facts["family"])
+    if facts.family:
+        return facts.family
     if "transformer" in changes:
         return "flux" if any("single_" in name for name in changes["transformer"]) else "sd3"
     return of_width(cross_attention_width(changes)) or "unknown"
 
 
-def trigger_phrase(facts: Mapping[str, Any]) -> str | None:
+def trigger_phrase(facts: Stated) -> str | None:
     """What a prompt must contain: token and class noun."""
-    trigger = facts.get("trigger")
-    if not isinstance(trigger, Mapping):
-        return str(trigger) if trigger else None
-    words = [str(trigger[key]) for key in ("token", "noun") if trigger.get(key)]
-    return " ".join(words) or None
+    return (facts.trigger.phrase or None) if facts.trigger else None
 
 
-def record(changes: Changes, manifest: Mapping[str, Any]) -> dict[str, Any]:
+def record(changes: Changes, facts: Stated, base: Mapping[str, Any]) -> dict[str, Any]:
     """Our own record: what was trained, on what, how, so that an import loses nothing."""
-    facts = dict(manifest.get("domain") or {})
     flat = {f"{part}.{name}": change for part, modules in changes.items() for name, change in modules.items()}
     made: dict[str, Any] = {
-        "method": facts.get("method"),
+        **facts.to_dict(),
         "target_modules": sorted(flat),
-        "base": {**(manifest.get("base") or {}), "cross_attention_width": cross_attention_width(changes)},
-        **{key: value for key, value in facts.items() if key != "base"},
+        "base": {**base, "cross_attention_width": cross_attention_width(changes)},
         "family": family_of(changes, facts),
         "versions": {"python": platform.python_version(), **{n: version(n) for n in ("torch", "diffusers", "peft")}},
     }
@@ -66,30 +61,27 @@ def record(changes: Changes, manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build(
-    changes: Changes, manifest: Mapping[str, Any], *, title: str, form: str, date: str | None = None
+    changes: Changes, facts: Stated, base: Mapping[str, Any], *, title: str, form: str, date: str | None = None
 ) -> dict[str, str]:
     """The header of a file.
 
     Args:
         changes: what the file holds, as it is written.
-        manifest: of the adapter that it was made of.
+        facts: what the adapter that it was made of says. base: what its manifest records of the base.
         title: the file's name.
         form: how it is written: `lokr`, `lora` or `diff`.
         date: ISO 8601; now by default.
     """
-    facts = dict(manifest.get("domain") or {})
-    recorded = facts.get("train")
-    train: Mapping[str, Any] = recorded if isinstance(recorded, Mapping) else {}
+    train, size = facts.train, facts.resolution
     name, phrase = family_of(changes, facts), trigger_phrase(facts)
     family = FAMILIES.get(name)
-    size = facts.get("resolution")
     kind = "lora" if form == "lora" else "lycoris"
     known: dict[str, Any] = {
         **_network(changes, form),
         "ss_output_name": title,
         "ss_base_model_version": family.version if family else None,
         "ss_v2": name == "sd21",
-        "ss_sd_model_name": (manifest.get("base") or {}).get("reference") or facts.get("base"),
+        "ss_sd_model_name": base.get("reference") or facts.base,
         "ss_resolution": f"({size}, {size})" if size else None,
         **{theirs: train.get(ours) for ours, theirs in _TRAIN.items()},
         "ss_tag_frequency": train.get("tags") or ({"photos": {phrase: train.get("images", 1)}} if phrase else None),
@@ -101,7 +93,7 @@ def build(
         "modelspec.trigger_phrase": phrase,
         "modelspec.resolution": f"{size}x{size}" if size else None,
         "modelspec.prediction_type": train.get("prediction_type"),
-        OWN: record(changes, manifest),
+        OWN: record(changes, facts, base),
     }
     return {key: _text(value) for key, value in known.items() if value is not None}
 

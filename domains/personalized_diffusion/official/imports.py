@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -17,11 +17,13 @@ from typing import Any, Literal
 from torch import nn
 
 from domains.personalized_diffusion.model.families import FAMILIES, of_width
+from domains.personalized_diffusion.model.manifest import Stated, TriggerWords
 from domains.personalized_diffusion.official import adapter_folder, header, weights_files
 from domains.personalized_diffusion.official.changes import Changes, Kronecker, cross_attention_width, fit_all
 from domains.personalized_diffusion.official.exports import DIFFUSERS_NAME
 from domains.personalized_diffusion.official.forms import converted
 from domains.personalized_diffusion.official.processor_keys import Kind
+from suite.adapters import storage
 from suite.errors import InputError
 from suite.files import read_json
 from suite.hub import formats
@@ -49,17 +51,13 @@ class Opened:
     file: Path
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Stated:
         """What is known of base, trigger and training: from our manifest or header, or from another's header."""
         if self.manifest:
-            return dict(self.manifest.get("domain") or {})
-        own = header.own(self.metadata)
-        facts = {key: own[key] for key in ("trigger", "train", "resolution") if own.get(key)}
+            return Stated.from_dict(self.manifest["domain"], self.file / storage.MANIFEST)
+        own = Stated.of_strangers(header.own(self.metadata))
         phrase = header.shown(self.metadata, _LONGEST_PHRASE).get("modelspec.trigger_phrase")
-        if phrase and "trigger" not in facts:
-            facts["trigger"] = {"token": phrase, "noun": "", "template": "{token}"}
-        family = own.get("family")
-        return {**facts, **({"family": family} if isinstance(family, str) else {})}
+        return replace(own, trigger=TriggerWords(phrase, "", "{token}")) if phrase and not own.trigger else own
 
     @property
     def base(self) -> str | None:
@@ -161,31 +159,30 @@ def convert(
         changes, error = converted(opened.changes, "lora", rank)
         held = 1 - error**2
     facts = _facts(opened, changes, held, token, noun)
-    family = FAMILIES.get(facts["family"])
+    family = FAMILIES.get(facts.family)
     # A path of this machine was given to compare shapes with; the adapter goes without one.
     stated = None if base is None or base.startswith((".", "/", "~")) else base
     base = stated or opened.base or (family.usual if family else None)
     with TemporaryDirectory(dir=out.parent) as scratch:  # saving an adapter replaces its folder, and `out` is there
-        written = adapter_folder.write(changes, Path(scratch) / "adapter", base=base, facts={**facts, "base": base})
+        written = adapter_folder.write(changes, Path(scratch) / "adapter", base=base, facts=replace(facts, base=base))
         for file in written.iterdir():
             shutil.move(str(file), out / file.name)
 
 
-def _facts(opened: Opened, changes: Changes, held: float, token: str | None, noun: str | None) -> dict[str, Any]:
-    facts = {"train": {}, "trigger": None, **opened.facts}
-    if token:
-        facts["trigger"] = {"token": token, "noun": noun or "", "template": "a photo of {token} {noun}"}
+def _facts(opened: Opened, changes: Changes, held: float, token: str | None, noun: str | None) -> Stated:
+    facts = opened.facts
     everything = [change for modules in changes.values() for change in modules.values()]
     pairs = [list(change.a.shape) for change in everything if isinstance(change, Kronecker)]
-    return {
-        **facts,
-        "family": header.family_of(changes, opened.facts),
-        "method": "krona" if pairs else "lora",
-        "layout": ("official" if everything[0].official else "kron") if isinstance(everything[0], Kronecker) else None,
-        "factors": max(pairs, key=pairs.count) if pairs else None,
-        "text_encoder": any(part.startswith("text_encoder") for part in changes),
-        "source": {"format": opened.kind, "file": opened.file.name, "captured_energy": held},
-    }
+    return replace(
+        facts,
+        trigger=TriggerWords(token, noun or "") if token else facts.trigger,
+        family=header.family_of(changes, facts),
+        method="krona" if pairs else "lora",
+        layout=("official" if everything[0].official else "kron") if isinstance(everything[0], Kronecker) else None,
+        factors=max(pairs, key=pairs.count) if pairs else None,
+        text_encoder=any(part.startswith("text_encoder") for part in changes),
+        source={"format": opened.kind, "file": opened.file.name, "captured_energy": held},
+    )
 
 
 def shapes_of(base: str) -> dict[str, nn.Module]:

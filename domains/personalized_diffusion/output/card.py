@@ -2,42 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from domains.personalized_diffusion.model.families import FAMILIES
+from domains.personalized_diffusion.model.manifest import Stated
 from suite.files import read_text
 
 _CREDITS = ("credit", "license", "licence", "references_and_licenses")
 _LONGEST = 2000
 
 
-def adapter_card(facts: Mapping[str, Any], *, base: str | None, parameters: int, photos: Sequence[Path] = ()) -> str:
+def adapter_card(stated: Stated, *, parameters: int, photos: Sequence[Path] = ()) -> str:
     """The README of an adapter.
 
     Args:
-        facts: the `domain` section of its manifest.
-        base: reference of its base.
+        stated: what its manifest says.
         parameters: trained numbers.
         photos: what it was trained on; credits that lie beside them are quoted.
     """
-    trigger = facts.get("trigger") or {}
-    words = " ".join(str(trigger[key]) for key in ("token", "noun") if trigger.get(key))
-    family = FAMILIES.get(str(facts.get("family")))
+    words = stated.trigger.phrase if stated.trigger else ""
+    family, base, train = FAMILIES.get(stated.family), stated.base, stated.train
     tag, licence = (family.tag, family.licence) if family else ("other", "its own licence")
     head: dict[str, Any] = {
         "library_name": "peft",
-        "tags": ["peft-suite", "text-to-image", "dreambooth", str(facts.get("method", "adapter"))],
+        "tags": ["peft-suite", "text-to-image", "dreambooth", stated.method or "adapter"],
         "license": tag,
     }
     if words:
         head["instance_prompt"] = words
     if base and base.startswith("hf:"):
         head["base_model"] = base.removeprefix("hf:").partition("@")[0]
-    train = facts.get("train") or {}
     lines = [
         "---",
         yaml.safe_dump(head, sort_keys=False, allow_unicode=True).strip(),
@@ -47,10 +45,10 @@ def adapter_card(facts: Mapping[str, Any], *, base: str | None, parameters: int,
         "",
         f"Say **{words}** in the prompt." if words else "It has no trigger word.",
         "",
-        f"- Method: {_method(facts)}, {parameters:,} numbers",
+        f"- Method: {_method(stated)}, {parameters:,} numbers",
         f"- Base: {base or 'not recorded'}",
         f"- Trained: {train.get('steps', '?')} steps on {train.get('images', len(photos))} photos at "
-        f"{facts.get('resolution', '?')} px, rate {train.get('lr', '?')}, seed {train.get('seed', '?')}",
+        f"{stated.resolution or '?'} px, rate {train.get('lr', '?')}, seed {train.get('seed', '?')}",
         "",
         "```",
         f'suite personalized_diffusion predict "a photo of {words or "the subject"}" --adapter THIS_FOLDER --out out/',
@@ -66,11 +64,11 @@ def adapter_card(facts: Mapping[str, Any], *, base: str | None, parameters: int,
     return "\n".join(lines) + "\n"
 
 
-def _method(facts: Mapping[str, Any]) -> str:
-    method = str(facts.get("method", "adapter"))
-    if facts.get("factors"):
-        return f"{method}, factors {facts['factors']}, layout {facts.get('layout')}"
-    return f"{method}, rank {facts['rank']}" if facts.get("rank") else method
+def _method(stated: Stated) -> str:
+    method = stated.method or "adapter"
+    if stated.factors:
+        return f"{method}, factors {stated.factors}, layout {stated.layout}"
+    return f"{method}, rank {stated.rank}" if stated.rank else method
 
 
 def _credits(photos: Sequence[Path]) -> list[str]:
