@@ -6,17 +6,18 @@ import glob
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 from suite.errors import InputError
-from suite.files import write_text
+from suite.files import read_json, write_text
 from suite.hub import checksums, formats, paths, trouble
 from suite.hub.references import HubRepository
 
+_INDEX = "model_index.json"
 # Copies of the same weights for other programs.
 _VARIANT = re.compile(
     r"(?P<stem>[\w-]+?)(\.safetensors\.index)?\.(?!safetensors|index)\w+(-\d+-of-\d+)?\.(safetensors|json)"
@@ -178,7 +179,7 @@ def _listed(reference: HubRepository) -> tuple[str, dict[str, Any]]:
 def _complete(reference: HubRepository, commit: str, listed: Mapping[str, Any], pickles: bool) -> Snapshot:
     from huggingface_hub import snapshot_download
 
-    files = _wanted(reference, listed, pickles)
+    files = _wanted(reference, listed, pickles, _components(reference, commit, listed))
     trouble.need_space(paths.hub_cache(), _missing_bytes(reference, commit, files), str(reference))
     expected = {name: file.lfs.sha256 if file.lfs else file.blob_id for name, file in files.items()}
     if unknown := [name for name, digest in expected.items() if not digest]:
@@ -209,11 +210,33 @@ def _complete(reference: HubRepository, commit: str, listed: Mapping[str, Any], 
     return snapshot
 
 
-def _wanted(reference: HubRepository, files: Mapping[str, Any], pickles: bool) -> dict[str, Any]:
+def _components(reference: HubRepository, commit: str, listed: Mapping[str, Any]) -> frozenset[str] | None:
+    """The parts that a diffusers pipeline's `model_index.json` names; None where the folder is no pipeline.
+
+    Raises:
+        InputError: the file is no JSON object.
+    """
+    from huggingface_hub import hf_hub_download
+
+    name = f"{reference.folder}/{_INDEX}" if reference.folder else _INDEX
+    if name not in listed:
+        return None
+    path = hf_hub_download(reference.repository, name, revision=commit, cache_dir=paths.hub_cache())
+    index = read_json(path)
+    return frozenset(part for part, kind in index.items() if isinstance(kind, list) and any(kind))
+
+
+def _wanted(
+    reference: HubRepository, files: Mapping[str, Any], pickles: bool, components: frozenset[str] | None = None
+) -> dict[str, Any]:
     """The files of the folder that our libraries read; of a diffusers pipeline one set of weights a part.
 
-    A pipeline's repository holds its weights several times over: in half precision too (`NAME.fp16.safetensors`), and
-    in one file at its top for other programs. The library reads neither unless told to.
+    A pipeline's repository holds its weights several times over: in half precision too (`NAME.fp16.safetensors`), in
+    one file at its top for other programs, and in folders of parts that the pipeline does not name (SDXL's `vae_1_0`,
+    parts for other runtimes). The library reads none of them unless told to.
+
+    Args:
+        components: the parts that the pipeline names; None takes every folder.
     """
     prefix = f"{reference.folder}/" if reference.folder else ""
     inside = {name: file for name, file in files.items() if name.startswith(prefix)}
@@ -223,14 +246,23 @@ def _wanted(reference: HubRepository, files: Mapping[str, Any], pickles: bool) -
             f"{reference}: the repository has no folder {reference.folder!r}; it has {', '.join(folders) or 'none'}"
         )
     safe = {PurePosixPath(name).parent for name in inside if name.endswith(".safetensors")}
+    unnamed = set() if components is None else _folders_of_weights(prefix, inside) - components
     kept = {}
     for name, file in inside.items():
         path = PurePosixPath(name)
         doubled = path.suffix in formats.PICKLES and path.parent in safe and not pickles
-        spare = f"{prefix}model_index.json" in inside and _is_spare(path, prefix, inside)
+        spare = f"{prefix}{_INDEX}" in inside and _is_spare(path, prefix, inside)
+        spare = spare or PurePosixPath(name.removeprefix(prefix)).parts[0] in unnamed
         if path.suffix not in _FOREIGN and not doubled and not spare:
             kept[name] = file
     return kept
+
+
+def _folders_of_weights(prefix: str, inside: Iterable[str]) -> set[str]:
+    """The folders at the top that hold weights themselves, in any format."""
+    found = (PurePosixPath(name.removeprefix(prefix)) for name in inside)
+    weights = (".safetensors", *formats.PICKLES, *_FOREIGN)
+    return {path.parts[0] for path in found if len(path.parts) == 2 and path.suffix in weights}
 
 
 def _is_spare(path: PurePosixPath, prefix: str, inside: Mapping[str, Any]) -> bool:

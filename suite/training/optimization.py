@@ -15,6 +15,9 @@ from suite.errors import InputError
 from suite.training.choices import Capability, fused
 from suite.training.settings import TrainerConfig
 
+SMALLEST_OF_PRODIGY = 0.05
+"""A smaller factor of Prodigy's rate is a learning rate meant for another optimiser."""
+
 
 def parameter_groups(module: nn.Module, config: TrainerConfig) -> list[dict[str, Any]]:
     """The trainable parameters, grouped by weight decay and, with LoRA+, by learning rate.
@@ -48,7 +51,7 @@ def build_optimizer(groups: list[dict[str, Any]], config: TrainerConfig, device:
     """The optimiser that the configuration names, fused on CUDA.
 
     Raises:
-        InputError: it is of a package that is not installed.
+        InputError: it is of a package that is not installed, or the groups' rates do not go with it.
     """
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=0.9)
@@ -56,6 +59,8 @@ def build_optimizer(groups: list[dict[str, Any]], config: TrainerConfig, device:
         return torch.optim.Adafactor(groups, lr=config.lr)
     if config.optimizer == "adamw8bit":
         return _adamw8bit(groups, config.lr)
+    if config.optimizer == "prodigy":
+        return _prodigy(groups, config.lr)
     device = device or Capability.here(config.accelerator)
     return torch.optim.AdamW(groups, lr=config.lr, fused=fused(config, device))
 
@@ -68,6 +73,28 @@ def _adamw8bit(groups: list[dict[str, Any]], lr: float) -> Optimizer:
             "trainer.optimizer adamw8bit needs bitsandbytes; pip install 'peft-suite[quantization]', or take adamw"
         ) from error
     optimizer: Optimizer = AdamW8bit(groups, lr=lr)
+    return optimizer
+
+
+def _prodigy(groups: list[dict[str, Any]], lr: float) -> Optimizer:
+    """Prodigy (Mishchenko and Defazio, arXiv 2306.06101) with the options that its authors advise for diffusion."""
+    try:
+        from prodigyopt import Prodigy
+    except ImportError as error:
+        raise InputError(
+            "trainer.optimizer prodigy needs prodigyopt; pip install 'peft-suite[prodigy]', or take adamw"
+        ) from error
+    rates = sorted({group["lr"] for group in groups})
+    if len(rates) > 1:
+        raise InputError(
+            f"trainer.optimizer prodigy finds one rate for all parameters; groups have {', '.join(map(str, rates))}: "
+            "leave out what gives some a rate of their own (lora_plus_ratio, text_lr), or take adamw"
+        )
+    if lr < SMALLEST_OF_PRODIGY:
+        raise InputError(
+            f"trainer.lr is {lr}: prodigy finds the rate itself and takes lr as a factor of it; set trainer.lr: 1.0"
+        )
+    optimizer: Optimizer = Prodigy(groups, lr=lr, use_bias_correction=True, safeguard_warmup=True)
     return optimizer
 
 

@@ -18,7 +18,8 @@ class TrainerConfig:
         lr: peak learning rate.
         weight_decay: decoupled weight decay of matrices; biases, norms and scales (tensors of one dimension) have none.
         optimizer: `adamw` (fused where the device has it), `adamw8bit` (its state in 8 bits, by bitsandbytes),
-            `adafactor` (its state in rows and columns) or `sgd` (momentum 0.9).
+            `adafactor` (its state in rows and columns), `prodigy` (finds its rate by itself; `lr: 1.0`, by prodigyopt)
+            or `sgd` (momentum 0.9).
         scheduler: shape of the learning rate after warm-up: `constant`, or `linear` or `cosine` down to zero.
         warmup: linear warm-up, a fraction of all steps when below 1, else a number of optimiser steps.
         lora_plus_ratio: LoRA+ (Hayou et al. 2024, section 5): learning rate of the B matrices over that of A.
@@ -54,7 +55,7 @@ class TrainerConfig:
     max_steps: int = -1
     lr: float = 1e-4
     weight_decay: float = 0.0
-    optimizer: Literal["adamw", "adamw8bit", "adafactor", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "adamw8bit", "adafactor", "prodigy", "sgd"] = "adamw"
     scheduler: Literal["constant", "linear", "cosine"] = "linear"
     warmup: float = 0.0
     lora_plus_ratio: float | None = None

@@ -245,3 +245,22 @@ def test_what_was_pulled_can_be_copied_out(run: RunHub, repository, tmp_path: Pa
     assert found(run(f"hub.pull('hf:org/name:sub', out={str(out)!r})")) == out
     assert json.loads((out / "adapter_config.json").read_text())["r"] == 2
     assert not any(path.is_symlink() for path in out.iterdir())
+
+
+def test_of_a_pipeline_only_the_parts_that_it_names_are_fetched(run: RunHub, site: Site) -> None:
+    named = {"_class_name": "StableDiffusionXLPipeline", "unet": ["diffusers", "UNet2DConditionModel"]}
+    named |= {"vae": ["diffusers", "AutoencoderKL"], "safety_checker": [None, None]}
+    weights = "diffusion_pytorch_model.safetensors"
+    wanted = [
+        "model_index.json",
+        f"unet/{weights}",
+        "unet/config.json",
+        f"vae/{weights}",
+        "encoders/clip/model.safetensors",
+    ]
+    spare = ["vae_1_0/" + weights, "vae_1_0/config.json", "vae_decoder/model.onnx", "vae_decoder/config.json"]
+    spare += [f"safety_checker/{weights}", f"unet/{weights.replace('.s', '.fp16.s')}", "sd_xl_base_1.0.safetensors"]
+    files = {name: Served(f'{{"name": "{name}"}}'.encode()) for name in [*wanted, *spare]}
+    site.repositories["org/base"] = files | {"model_index.json": Served(json.dumps(named).encode())}
+    folder = found(run("repository.fetch(hub.references.parse('hf:org/base'))"))
+    assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*") if path.is_file()) == sorted(wanted)

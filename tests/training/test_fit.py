@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from suite import adapters
 from suite.errors import InputError
 from suite.training import Procedure, TrainerConfig, fit
+from suite.training.optimization import build_optimizer
 from tests.training.toys import Language, Rows, tiny_llama
 
 
@@ -163,12 +164,15 @@ def test_only_what_the_run_wrote_is_taken_away_from_the_kept_steps(
     assert {path.name for path in steps.iterdir() if (path / "suite.json").is_file()} == set(earlier)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adafactor", "adamw8bit"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adafactor", "adamw8bit", "prodigy"])
 def test_other_optimisers_learn_and_resume_to_the_bit(tmp_path: Path, optimizer: str) -> None:
     if optimizer == "adamw8bit":
         pytest.importorskip("bitsandbytes")
-    rate = {"sgd": 1.0, "adafactor": 0.3, "adamw8bit": 3e-2}[optimizer]
-    config = TrainerConfig(max_epochs=4, lr=rate, optimizer=optimizer, log_every=1, scheduler="constant")
+    if optimizer == "prodigy":
+        pytest.importorskip("prodigyopt")
+    rate = {"sgd": 1.0, "adafactor": 0.3, "adamw8bit": 3e-2, "prodigy": 1.0}[optimizer]
+    epochs = 24 if optimizer == "prodigy" else 4  # its rate grows from next to nothing
+    config = TrainerConfig(max_epochs=epochs, lr=rate, optimizer=optimizer, log_every=1, scheduler="constant")
     straight = fit(Language(), Rows(noise=0.0), config, folder=tmp_path / "straight")
     lines = [json.loads(line) for line in (straight.folder / "metrics.jsonl").read_text().splitlines()]
     losses = [line["train/loss"] for line in lines if "train/loss" in line]
@@ -179,6 +183,16 @@ def test_other_optimisers_learn_and_resume_to_the_bit(tmp_path: Path, optimizer:
     wanted = load_file(straight.adapter / "adapter_model.safetensors")
     found = load_file(resumed.adapter / "adapter_model.safetensors")
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_prodigy_has_one_rate_and_finds_it() -> None:
+    pytest.importorskip("prodigyopt")
+    weights = [torch.nn.Parameter(torch.ones(2, 2)) for _ in range(2)]
+    groups = [{"params": [weight], "lr": rate} for weight, rate in zip(weights, (1.0, 2.0), strict=True)]
+    with pytest.raises(InputError, match="one rate for all"):
+        build_optimizer(groups, TrainerConfig(optimizer="prodigy", lr=1.0))
+    with pytest.raises(InputError, match=r"set trainer.lr: 1\.0"):
+        build_optimizer([{"params": weights, "lr": 1e-4}], TrainerConfig(optimizer="prodigy", lr=1e-4))
 
 
 class CutOff(Procedure):
