@@ -146,13 +146,23 @@ def not_built() -> list[str]:
 
 
 def golden_folder() -> Path:
-    """The folder that holds the cases: `GOLDEN_DIR`, else `shared/golden` beside the checkout, else our copies."""
+    """The folder that holds the cases: `GOLDEN_DIR`, else `shared/golden` beside the checkout, else our copies.
+
+    An empty folder would pass every case by running none: named, it is an error; beside the checkout, our copies stand
+    in.
+
+    Raises:
+        NotADirectoryError: `GOLDEN_DIR` is no folder.
+        FileNotFoundError: `GOLDEN_DIR` holds no case.
+    """
     if named := os.environ.get("GOLDEN_DIR"):
         if not Path(named).is_dir():
             raise NotADirectoryError(f"GOLDEN_DIR={named} is not a folder")
+        if not _holds_cases(Path(named)):
+            raise FileNotFoundError(f"GOLDEN_DIR={named} holds no golden case")
         return Path(named)
     shared = HERE.parents[2] / "shared" / "golden"
-    return shared if shared.is_dir() else COPIES
+    return shared if _holds_cases(shared) else COPIES
 
 
 def discover(root: Path) -> Iterator[tuple[str, Case]]:
@@ -166,6 +176,10 @@ def discover(root: Path) -> Iterator[tuple[str, Case]]:
         for path in files:
             if path not in tables:
                 yield f"{name}/{path.name}", _case(name, path)
+
+
+def _holds_cases(folder: Path) -> bool:
+    return any(_holds_a_case(path) for path in folder.rglob("*"))
 
 
 def _holds_a_case(path: Path) -> bool:

@@ -126,6 +126,7 @@ def test_golden_dir_must_exist(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     monkeypatch.setenv("GOLDEN_DIR", str(tmp_path / "absent"))
     with pytest.raises(NotADirectoryError, match="GOLDEN_DIR"):
         registry.golden_folder()
+    (tmp_path / "metrics.json").write_text("{}")
     monkeypatch.setenv("GOLDEN_DIR", str(tmp_path))
     assert registry.golden_folder() == tmp_path
 
@@ -162,3 +163,17 @@ def test_copying_takes_built_kinds_and_their_companions(root: Path, monkeypatch:
     assert taken == {"metrics.json", "metrics.safetensors", "metrics__b.safetensors", "samples.json"}
     shutil.rmtree(area)
     assert list(copy_cases.chosen(root)) == []
+
+
+def test_an_empty_folder_is_no_set_of_cases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would pass every case by running none."""
+    empty = tmp_path / "shared" / "golden"
+    empty.mkdir(parents=True)
+    monkeypatch.setenv("GOLDEN_DIR", str(empty))
+    with pytest.raises(FileNotFoundError, match="holds no golden case"):
+        registry.golden_folder()
+    monkeypatch.delenv("GOLDEN_DIR")
+    monkeypatch.setattr(registry, "HERE", tmp_path / "main" / "tests" / "golden")
+    assert registry.golden_folder() == COPIES
+    (empty / "metrics.json").write_text("{}")
+    assert registry.golden_folder() == empty
