@@ -21,7 +21,8 @@ from domains.relation_extraction.model.wording import Wording
 from suite import adapters
 from suite.adapters.section import AdapterSection
 from suite.errors import InputError
-from suite.generation.base import Quantize, build_base
+from suite.generation.base import Quantize
+from suite.hub import pretrained
 from suite.training import AdapterModule, Outputs, lm_outputs
 from suite.training.driver import Driver
 from suite.training.drivers.stages import Stage, Stages
@@ -105,7 +106,7 @@ class RelationExtractionRecipe(AdapterModule):
     def build(self) -> nn.Module:
         """The base with its adapters: all three in the `three` layout, of which the last is the trainable one."""
         if self.architecture:
-            model = build_base(self.architecture)
+            model = pretrained.build(self.architecture)
         elif torch.get_default_device().type == "meta":  # to be counted
             model = base_skeleton(self.base)
         else:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging
 
 from suite import hub
 from suite.adapters.nf4 import quantize_model
-from suite.domain import load
 from suite.errors import InputError, first_line
+from suite.hub.pretrained import bars_for_people
 
 Quantize = Literal["nf4"]
 
@@ -56,7 +52,7 @@ def load_base(
     folder = hub.resolve(reference, domain, kind="base")
     _check_loadable(folder, reference)
     tokenizer = load_tokenizer(folder)
-    with _bars_for_people():
+    with bars_for_people():
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
     if quantize == "nf4":
         quantize_model(model)
@@ -73,39 +69,6 @@ def base_config(reference: str, domain: str) -> Any:
 def base_skeleton(reference: str, domain: str) -> nn.Module:
     """A base by its configuration alone, on the device that is current (`meta`: no memory)."""
     return AutoModelForCausalLM.from_config(base_config(reference, domain))
-
-
-def build_base(architecture: Mapping[str, Any]) -> nn.Module:
-    """Make a base from an `architecture:` block, on the device that is current (`meta`: no memory).
-
-    Args:
-        architecture: `class`, an import string `package.module:Name`; `config`, the keywords of its configuration.
-
-    Raises:
-        InputError: the block does not name a class, or the class does not take the configuration.
-    """
-    if "class" not in architecture:
-        raise InputError("architecture: no `class`; write e.g. class: transformers:MistralForCausalLM")
-    try:
-        kind = load(architecture["class"])
-        settings = dict(architecture.get("config") or {})
-        configuration = getattr(kind, "config_class", None)
-        return kind(configuration(**settings)) if configuration else kind(**settings)
-    except (ValueError, TypeError, AttributeError, ImportError) as error:
-        raise InputError(f"architecture: {architecture['class']} cannot be built ({first_line(error)})") from error
-
-
-@contextmanager
-def _bars_for_people() -> Iterator[None]:
-    """Keep transformers' progress bars out of logs and pipes: a mistake there is one line."""
-    if sys.stderr.isatty() or not logging.is_progress_bar_enabled():
-        yield
-        return
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.enable_progress_bar()
 
 
 def _check_loadable(folder: Path, reference: str) -> None:
