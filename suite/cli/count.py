@@ -32,9 +32,14 @@ def run(domain: Domain, argv: Sequence[str]) -> Answer:
         recipe.configure_model()
         others = recipe.comparisons()
     trainable, total = adapters.count(recipe.model)
-    percent = 100 * trainable / total
+    every, active = adapters.attached(recipe.model), adapters.active(recipe.model)
+    # Adapters that are trained in turn lie beside the one that trains: its share is of the base and itself.
+    for name in set(every) - set(active):
+        adapters.detach(recipe.model, name)
+    percent = adapters.count(recipe.model).percent
     data: dict[str, Any] = {"config": given.config, "trainable": trainable, "total": total, "percent": percent}
-    lines = [f"trainable  {trainable:,}", f"total      {total:,}", f"share      {percent:.4f} %"]
+    beside = f" (the base and {len(every)} adapters)" if len(every) > len(active) else ""
+    lines = [f"trainable  {trainable:,}", f"total      {total:,}{beside}", f"share      {percent:.4f} %"]
     data["comparisons"] = [
         {"with": name, "parameters": number, "fewer_percent": 100 * (1 - trainable / number)}
         for name, number in others.items()

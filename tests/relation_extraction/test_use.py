@@ -509,3 +509,10 @@ def test_use_texts_without_end_are_streamed(tiny):
     stream = tiny.stream(chain(["", BURIED], repeat("Nothing is said here.")), **asked)
     assert [len(next(stream)) for _ in range(3)][:2] == [0, 1]
     stream.close()
+
+
+@pytest.mark.parametrize(("config", "share"), [("mistral_7b", "0.5848 %"), ("vicuna_7b", "0.7721 %")])
+def test_use_21_the_share_that_trains_leaves_out_the_adapters_that_wait(config, share, capsys):
+    file = Path(__file__).parents[2] / "configs/relation_extraction" / f"{config}.yaml"
+    assert run("count", "--config", file) == 0
+    assert share in capsys.readouterr().out
