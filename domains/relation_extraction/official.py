@@ -15,10 +15,11 @@ from typing import Any
 
 import torch
 
-from domains.relation_extraction.model.bundle import CONFIG, MANIFEST, check_part, find_bundle, weights_file
+from domains.relation_extraction.model.bundle import check_part, find_bundle, weights_file
 from domains.relation_extraction.model.paradigms import find as find_protocol
 from suite.errors import InputError
 from suite.hub import weights
+from suite.manifest import CONFIG, MANIFEST
 
 # What LoraConfig of peft 0.10 (the release that AutoRE pins) takes; it refuses any other field.
 _PEFT_0_10 = {

@@ -1,4 +1,7 @@
-"""From what users hold to triples: files, folders, standard input or strings through a base and its adapters."""
+"""From what users hold to triples: files, folders, standard input or strings through a base and its adapters.
+
+Imports no torch before a model is loaded: what is wrong with inputs and options is told before.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,12 @@ from typing import Any, Self
 from domains.relation_extraction.data.documents import Document, check_text, plain_document
 from domains.relation_extraction.inference.loaded import LoadedExtractor, to_stderr
 from domains.relation_extraction.inference.session import Session
-from domains.relation_extraction.model.bases import DOMAIN
-from domains.relation_extraction.model.bundle import NO_ADAPTER, find_bundle, no_bundle
+from domains.relation_extraction.model.bundle import DOMAIN, NO_ADAPTER, find_bundle, no_bundle
 from domains.relation_extraction.output.result import ExtractionResult
 from domains.relation_extraction.types import ExtractionQuery, Triple
 from suite import hub
 from suite.errors import InputError
-from suite.generation.base import load_tokenizer
+from suite.generation.tokenizer import load_tokenizer
 from suite.prediction.folder import ResultFolder
 from suite.prediction.inputs import several
 from suite.prediction.loading import stated_base

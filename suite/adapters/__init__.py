@@ -20,10 +20,11 @@ from suite.adapters.plan import plan
 from suite.adapters.registry import MethodInfo, methods, register_tuner
 from suite.adapters.scale import scale
 from suite.adapters.state import buffer_names
-from suite.adapters.storage import load, read_manifest, save, strict_bases
+from suite.adapters.storage import load, save, strict_bases
 from suite.adapters.swap import swap
 from suite.adapters.switching import activate, active, attached, disabled, refresh
 from suite.adapters.ties import materialise
+from suite.manifest import read_manifest
 
 declare_peft_methods()
 import_all()

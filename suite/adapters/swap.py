@@ -16,9 +16,10 @@ from suite.adapters.foreign import tame
 from suite.adapters.handle import Member, adapter_layers, adapters_on, check_unmerged, handle_of, public_name
 from suite.adapters.registry import method_info, method_name
 from suite.adapters.state import carrier_of, compare, load_saved_state, saved_state
-from suite.adapters.storage import CONFIG, check_base, member_parts, read_config, read_manifest, read_weights
+from suite.adapters.storage import check_base, member_parts, read_config, read_weights
 from suite.adapters.ties import tie
 from suite.errors import InputError
+from suite.manifest import CONFIG, read_manifest
 
 # Where an adapter belongs and how it began; what its tensors fit is compared by name and shape.
 PLACES = {"exclude_modules", "init_lora_weights", "init_weights", "target_modules"}

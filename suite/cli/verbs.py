@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
@@ -36,7 +37,8 @@ def dispatch(domain: Domain, argv: Sequence[str]) -> Answer:
         return help_answer(overview(domain))
     prog = f"suite {domain.name} {verb}"
     if verb in domain.verbs:
-        return run(prog, load(domain.verbs[verb]), rest)
+        answer = run(prog, load(domain.verbs[verb]), rest)
+        return _demo_in_words(answer) if verb == "demo" else answer
     if verb in _GENERIC:
         generic: Verb = import_module(f"suite.cli.{verb}").run
         return generic(domain, rest)
@@ -49,6 +51,15 @@ def overview(domain: Domain) -> str:
     """The help page of a domain."""
     verbs = _GENERIC | {verb: _first_line(reference) for verb, reference in domain.verbs.items()}
     return table(f"suite {domain.name} VERB [options]", domain.title, {"verbs": verbs})
+
+
+def _demo_in_words(answer: Answer) -> Answer:
+    """A demo's answer as people read it; `suite demo` makes its page of the same data."""
+    shown = answer.data
+    if answer.message or "title" not in shown:
+        return answer
+    parts = [shown["title"], shown.get("text") or shown.get("summary") or "", *map(str, shown.get("pictures", ()))]
+    return replace(answer, message="\n\n".join(part for part in parts if part))
 
 
 def _first_line(reference: str) -> str:

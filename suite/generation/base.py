@@ -1,4 +1,4 @@
-"""Bases: causal language models of transformers, loaded frozen, and their tokenizers."""
+"""Bases: causal language models of transformers, loaded frozen."""
 
 from __future__ import annotations
 
@@ -7,29 +7,14 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from suite import hub
-from suite.adapters.nf4 import quantize_model
 from suite.errors import InputError, first_line
+from suite.generation.tokenizer import load_tokenizer
 from suite.hub.pretrained import bars_for_people
 
 Quantize = Literal["nf4"]
-
-
-def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a base.
-
-    Raises:
-        InputError: the folder holds none that transformers can read.
-    """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise InputError(f"{folder}: no tokenizer that transformers reads ({first_line(error)})") from error
-    # Long documents are cut into chunks before they reach the model; the warning would only mislead.
-    tokenizer.model_max_length = int(1e9)
-    return tokenizer
 
 
 def load_base(
@@ -55,6 +40,8 @@ def load_base(
     with bars_for_people():
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
     if quantize == "nf4":
+        from suite.adapters.nf4 import quantize_model  # with all of the core; a configuration is read without
+
         quantize_model(model)
     return model.requires_grad_(False).to(device).eval(), tokenizer
 

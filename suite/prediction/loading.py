@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from suite import adapters, hub
+from suite import hub
 from suite.errors import InputError
+from suite.manifest import read_manifest
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def choose(adapter: str, base: str | None, domain: str) -> Chosen:
         InputError: there is no such adapter, or it does not name its base and none is given.
     """
     folder = hub.resolve(adapter, domain, kind="adapter")
-    manifest = adapters.read_manifest(folder)
+    manifest = read_manifest(folder)
     return Chosen(folder, manifest, base or stated_base(manifest["base"]["reference"], folder, domain), domain)
 
 

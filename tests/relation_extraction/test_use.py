@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -516,3 +518,45 @@ def test_use_21_the_share_that_trains_leaves_out_the_adapters_that_wait(config, 
     file = Path(__file__).parents[2] / "configs/relation_extraction" / f"{config}.yaml"
     assert run("count", "--config", file) == 0
     assert share in capsys.readouterr().out
+
+
+def test_use_22_mistakes_are_told_before_anything_heavy_is_imported(tmp_path):
+    """Importing torch and peft takes seconds of processor time."""
+    report = put(tmp_path, "report.txt", BURIED)
+    script = f"""
+import sys
+from suite.cli.main import main
+ask = ["relation_extraction", "predict", {str(report)!r}]
+wrong = (["--formats", "jpg"], ["--aliases", "nowhere.json"], ["--schema", "nowhere.yaml"], ["--adapter", "./nowhere"])
+codes = [main([*ask, *more]) for more in (*wrong, ["--relations", "no such relation"], ["--max-new-tokens", "0"])]
+codes.append(main(["relation_extraction", "predict", "nowhere.txt"]))
+codes.append(main(["relation_extraction", "evaluate", "nowhere.json"]))
+print(codes, sorted({{"torch", "peft", "lightning"}} & set(sys.modules)))
+main([*ask, "--dry-run"])
+print(sorted({{"peft", "lightning", "transformers.modeling_utils"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert f"{[2] * 8} []" in lines, done.stderr
+    assert lines[-1] == "[]"
+
+
+def test_use_22_a_dry_run_expects_what_the_schema_and_the_text_allow(tiny):
+    (one,) = tiny.predict(BURIED, dry_run=True)
+    (row,) = one.plan
+    assert row["calls"] <= 7  # not 41: one sentence, six relations
+    assert float(row["memory"].split()[0]) < 0.1  # not 16 rows of the longest prompt
+    (many,) = tiny.predict(" ".join([BURIED] * 30), dry_run=True)
+    assert row["calls"] < many.plan[0]["calls"] <= 1 + 6 + 6 * 11
+    (analysed,) = tiny.predict(BURIED, dry_run=True, relations=("sponsor",), heads=("Mirela Dostan",))
+    assert analysed.plan[0]["calls"] == 1
+
+
+def test_use_22_the_demo_is_read_by_people(tmp_path, capsys, monkeypatch):
+    from suite.cli import verbs
+    from suite.cli.output import Answer
+
+    shown = {"title": "Triples", "summary": "5 of 9 found.", "text": "All of it.", "pictures": ["graph.png"]}
+    monkeypatch.setattr(verbs, "run", lambda *given: Answer.of(shown))
+    assert run("demo", "--out", tmp_path) == 0
+    assert capsys.readouterr().out == "Triples\n\nAll of it.\n\ngraph.png\n"

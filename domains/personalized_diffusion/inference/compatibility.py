@@ -14,6 +14,7 @@ from domains.personalized_diffusion.official import imports
 from suite import adapters, hub
 from suite.adapters import storage
 from suite.errors import InputError
+from suite.manifest import MANIFEST
 
 
 def folder_of(reference: str) -> Path:
@@ -50,7 +51,7 @@ def settings_of(folder: Path) -> Stated:
     Raises:
         InputError: something else stands where a name, a number or an object belongs.
     """
-    return Stated.from_dict(adapters.read_manifest(folder)["domain"], folder / storage.MANIFEST)
+    return Stated.from_dict(adapters.read_manifest(folder)["domain"], folder / MANIFEST)
 
 
 def check_fits(folder: Path, base: Base, reference: str) -> None:

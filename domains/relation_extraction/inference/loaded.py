@@ -1,30 +1,33 @@
-"""A base with its adapters, loaded on first use, and what they have room for."""
+"""A base with its adapters, loaded on first use, and what they have room for. Imports no torch before that."""
 
 from __future__ import annotations
 
 import sys
 from contextlib import AbstractContextManager
 from functools import cached_property, partial
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
-
-from domains.relation_extraction.inference.engine import ModelEngine
-from domains.relation_extraction.model.bases import (
-    base_config,
-    choose_dtype,
-    estimate_memory,
-    load_base,
-)
-from domains.relation_extraction.model.bundle import Bundle, load_bundle
+from domains.relation_extraction.model.bundle import DOMAIN, Bundle, load_bundle
 from domains.relation_extraction.model.wording import Wording
 from domains.relation_extraction.types import ExtractionQuery
-from suite import adapters
-from suite.devices import choose_device
+from suite import hub
 from suite.errors import InputError
-from suite.generation.base import Quantize
-from suite.generation.memory import MemoryEstimate, cache_bytes, gigabytes
+from suite.generation.memory import (
+    MemoryEstimate,
+    cache_bytes,
+    estimate_memory,
+    gigabytes,
+    plain_config,
+    stored_parameters,
+)
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from domains.relation_extraction.inference.engine import ModelEngine
+    from suite.generation.base import Quantize
 
 _LONGEST_PROMPT = 2048
 """The cutoff of training: longer prompts were never seen."""
@@ -46,8 +49,22 @@ class LoadedExtractor:
     ) -> None:
         self.wording, self.bundle = wording, bundle
         self.adapter, self.base = adapter, base
-        self.device, self.dtype = choose_device(device), dtype
-        self._torch_dtype = choose_dtype(dtype, self.device)
+        self.dtype, self._device = dtype, device
+        if (device, dtype) != ("auto", "auto"):  # what can be wrong is told now
+            _ = self._torch_dtype
+
+    @cached_property
+    def device(self) -> str:
+        """Where the base is, or will be."""
+        from suite.devices import choose_device
+
+        return choose_device(self._device)
+
+    @cached_property
+    def _torch_dtype(self) -> torch.dtype:
+        from suite.devices import choose_dtype
+
+        return choose_dtype(self.dtype, self.device, quantized=("nf4",))
 
     @cached_property
     def model(self) -> nn.Module:
@@ -56,6 +73,8 @@ class LoadedExtractor:
         Raises:
             InputError: they do not belong together, or the GPU has no room for them.
         """
+        from domains.relation_extraction.model.bases import load_base
+
         self._check_room()
         quantize: Quantize | None = "nf4" if self.dtype == "nf4" else None
         model, _ = load_base(self.base, dtype=self._torch_dtype, device=self.device, quantize=quantize)
@@ -64,6 +83,9 @@ class LoadedExtractor:
     def engine(self, query: ExtractionQuery | None = None, **settings: Any) -> ModelEngine:
         """The engine that answers calls as `query` says; `settings` of `ModelEngine` come before it, `protocol` and
         `template` too."""
+        from domains.relation_extraction.inference.engine import ModelEngine
+        from suite import adapters
+
         query = query or ExtractionQuery()
         window, wording = self.window(query), self.wording
         protocol = settings.pop("protocol", wording.protocol)
@@ -82,6 +104,8 @@ class LoadedExtractor:
 
     def bare(self) -> AbstractContextManager[Any]:
         """Within it the adapters are off: the frozen base, for comparison. Its engine needs `activate=None`."""
+        from suite import adapters
+
         return adapters.disabled(self.model)
 
     def window(self, query: ExtractionQuery) -> tuple[int, int]:
@@ -96,17 +120,38 @@ class LoadedExtractor:
             raise InputError(f"--max-length {prompt}: the base has room for {room} tokens, the answer included")
         return prompt, min(query.max_new_tokens, room - prompt)
 
+    def rows(self, query: ExtractionQuery) -> int:
+        """The most calls side by side, as far as that is known before anything is loaded."""
+        if query.backend == "sequential":
+            return 1
+        return query.batch_size or (_MOST_BATCH if self.device.startswith("cuda") else self.cpu_batch)
+
     def estimate(self) -> MemoryEstimate:
         """What base and adapters take, and a token of cache, before anything is loaded."""
-        return estimate_memory(self._config, self.bundle, dtype=self._torch_dtype, quantize=self.dtype == "nf4")
+        packed, parts = self.dtype == "nf4", self.bundle.parts.values()
+        parameters = None if packed else stored_parameters(self._folder)
+        config = self._config if parameters else self._whole_config
+        return estimate_memory(config, parts, dtype=self._torch_dtype, quantize=packed, parameters=parameters)
+
+    @cached_property
+    def _folder(self) -> Path:
+        return hub.resolve(self.base, DOMAIN, kind="base")
 
     @cached_property
     def _config(self) -> Any:
+        return plain_config(self._folder) or self._whole_config
+
+    @cached_property
+    def _whole_config(self) -> Any:
+        from domains.relation_extraction.model.bases import base_config
+
         return base_config(self.base)
 
     def _batch_size(self, tokens: int) -> int:
         if not self.device.startswith("cuda"):
             return self.cpu_batch
+        import torch
+
         _ = self.model
         free, _ = torch.cuda.mem_get_info(self.device)
         # Half of it: activations and the copies of growing caches want their share.
@@ -116,6 +161,8 @@ class LoadedExtractor:
     def _check_room(self) -> None:
         if not self.device.startswith("cuda"):
             return
+        import torch
+
         needed = self.estimate()
         free, _ = torch.cuda.mem_get_info(self.device)
         if needed.base + needed.adapters > free:

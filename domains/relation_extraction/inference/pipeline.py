@@ -21,14 +21,12 @@ from domains.relation_extraction.inference.parsing import (
     parse_relations,
 )
 from domains.relation_extraction.model.calls import Call, Generation, Step
-from domains.relation_extraction.model.protocol import OFFICIAL, Protocol
+from domains.relation_extraction.model.protocol import NAMES_A_PROMPT, OFFICIAL, Protocol
 from domains.relation_extraction.model.schema import Schema
 
 if TYPE_CHECKING:
     from domains.relation_extraction.data.documents import Document
     from domains.relation_extraction.inference.engine import Answering
-
-_NAMES_A_PROMPT = 100  # relation names that one zero-shot prompt lists
 
 
 def span_score(generation: Generation, span: tuple[int, int]) -> float | None:
@@ -206,8 +204,8 @@ class _Asking:
             case "document":
                 yield Call("fact", text)
             case "relations":
-                for start in range(0, len(names), _NAMES_A_PROMPT):
-                    yield Call("fact", text, relations=tuple(names[start : start + _NAMES_A_PROMPT]))
+                for start in range(0, len(names), NAMES_A_PROMPT):
+                    yield Call("fact", text, relations=tuple(names[start : start + NAMES_A_PROMPT]))
             case "relation":
                 yield from (self._call("fact", progress, name) for name in names)
             case "head":

@@ -8,22 +8,22 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from domains.relation_extraction.data.documents import Document, plain_document, pretokenize
 from domains.relation_extraction.data.readers import read_documents
 from domains.relation_extraction.inference.chunks import Chunk, chunk, merge_triples
 from domains.relation_extraction.inference.constraints import constraint_for
-from domains.relation_extraction.inference.engine import ModelEngine
 from domains.relation_extraction.inference.extraction import Extraction, PipelineOptions
 from domains.relation_extraction.inference.grounding import ground, overlapping
 from domains.relation_extraction.inference.loaded import LoadedExtractor
 from domains.relation_extraction.inference.pipeline import extract
+from domains.relation_extraction.inference.planned import plan
 from domains.relation_extraction.inference.shots import solved
 from domains.relation_extraction.inference.trace import Trace
 from domains.relation_extraction.model.calls import Call
 from domains.relation_extraction.model.paradigms import ZERO_SHOT
-from domains.relation_extraction.model.protocol import OURS, Scope
+from domains.relation_extraction.model.protocol import NAMES_A_PROMPT, OURS
 from domains.relation_extraction.output.formats import check_formats
 from domains.relation_extraction.output.graph import check_base_iri
 from domains.relation_extraction.output.result import ExtractionResult
@@ -31,12 +31,11 @@ from domains.relation_extraction.output.triples import file_name, read_aliases
 from domains.relation_extraction.types import ExtractionQuery, Triple
 from suite.errors import InputError
 from suite.generation.chat import encode_text
-from suite.generation.memory import gigabytes
 from suite.prediction.inputs import Names, is_text, source_name
 from suite.prediction.journal import Journal, check_begun
 
-_MEAN_RELATIONS, _MEAN_HEADS = 10, 3
-"""Of a Re-DocRED document and of a relation in one: what a dry run expects."""
+if TYPE_CHECKING:
+    from domains.relation_extraction.inference.engine import ModelEngine
 
 # Options that change where results go or how fast they come, not what they are.
 _WITHOUT_EFFECT = (
@@ -127,9 +126,12 @@ class Session(AbstractContextManager["Session"]):
         errors: list[InputError] = []
         documents = self._read(one, errors)
         if self.query.dry_run:
-            rows = [self._plan(document) for document in documents]
-            if rows:
-                yield ExtractionResult(name, plan=tuple(rows), query=self.query)
+            shaped = [(document, self._chunks(self._shape(document))) for document in documents]
+            if shaped:
+                costs = {"overhead": self._overhead, "together": self._options().group}
+                asked = [(document.id, document.text, chunks) for document, chunks in shaped]
+                rows = plan(asked, self.extractor, self.wording, self.query, **costs)
+                yield ExtractionResult(name, plan=rows, query=self.query)
         else:
             if (result := self._result(name, documents)).texts:
                 yield result
@@ -240,7 +242,14 @@ class Session(AbstractContextManager["Session"]):
         longest = max(wording.schema.relations, key=lambda relation: len(relation.name) + len(relation.description))
         lengths = [0]
         for step in wording.protocol.steps:
-            call = Call(step, "", longest.name, longest.description or None, "head", tuple(wording.schema.names[:100]))
+            call = Call(
+                step,
+                "",
+                longest.name,
+                longest.description or None,
+                "head",
+                tuple(wording.schema.names[:NAMES_A_PROMPT]),
+            )
             lengths.append(len(wording.template.encode_prompt(wording.tokenizer, wording.protocol, call)))
         return max(lengths) + 24
 
@@ -293,28 +302,6 @@ class Session(AbstractContextManager["Session"]):
     def _known(self, document: Document) -> tuple[Document, list[Triple], list[Extraction]]:
         self.report(f"{document.id}: finished before")
         return document, self._finished(document) or [], []
-
-    def _plan(self, document: Document) -> dict[str, Any]:
-        """What a document would cost."""
-        chunks = self._chunks(self._shape(document))
-        prompt, answer = self.extractor.window(self.query)
-        batch = self.query.batch_size or self.extractor.cpu_batch
-        tokens = len(encode_text(self.wording.tokenizer, document.text))
-        return {
-            "document": document.id,
-            "tokens": tokens,
-            "chunks": len(chunks),
-            "calls": len(chunks) * self._expected_calls(self.wording.protocol.scope),
-            "memory": gigabytes(self.extractor.estimate().total(prompt + answer, batch)),
-        }
-
-    def _expected_calls(self, scope: Scope) -> int:
-        query, steps = self.query, self.wording.protocol.steps
-        relations = _MEAN_RELATIONS if query.relations is None else len(query.relations)
-        heads = _MEAN_HEADS if query.heads is None else len(query.heads)
-        calls = int("relation" in steps and query.relations is None)
-        calls += relations * ("subject" in steps and query.heads is None)
-        return calls + {"document": 1, "relations": 1, "relation": relations, "head": relations * heads}[scope]
 
     def _signature(self) -> dict[str, Any]:
         """What else the triples of a text depend on: a finished document counts only under the same."""

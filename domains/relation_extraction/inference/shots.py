@@ -8,6 +8,7 @@ from domains.relation_extraction.data.documents import pretokenize
 from domains.relation_extraction.data.readers import read_documents
 from domains.relation_extraction.data.refinement import alias_groups
 from domains.relation_extraction.model.calls import Call
+from domains.relation_extraction.model.protocol import NAMES_A_PROMPT
 from domains.relation_extraction.model.wording import Wording
 from suite.errors import InputError
 
@@ -26,7 +27,7 @@ def solved(file: Path, wording: Wording) -> str:
     parts = []
     for document in read_documents(file, schema=wording.schema, labelled=True):
         shaped = pretokenize(document, wording.pretokenize)
-        call = Call("fact", shaped.text, relations=tuple(wording.schema.names[:100]))
+        call = Call("fact", shaped.text, relations=tuple(wording.schema.names[:NAMES_A_PROMPT]))
         triples = [group.triples[0] for group in alias_groups(shaped)]
         parts.append("".join(protocol.pieces(call)) + protocol.answer("fact", triples))
     return "".join(f"{part}\n\n" for part in parts)

@@ -7,11 +7,9 @@ from typing import Any
 
 import torch
 
-from domains.relation_extraction.model.bundle import Bundle
+from domains.relation_extraction.model.bundle import DOMAIN, Bundle
 from suite import devices
 from suite.generation import base, memory
-
-DOMAIN = "relation_extraction"
 
 load_base = partial(base.load_base, domain=DOMAIN)
 base_config = partial(base.base_config, domain=DOMAIN)

@@ -2,7 +2,7 @@
 
 Layouts, ours and AutoRE's alike: `<root>/{relation,subject,fact}/[checkpoint-N/]adapter_config.json`, or one adapter in
 `<root>/[checkpoint-N/]`. What the adapters were trained with (protocol, template, schema) is in `<root>/suite.json`;
-where there is none they are AutoRE's.
+where there is none they are AutoRE's. Imports no torch before an adapter is loaded.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from domains.relation_extraction.model.calls import STEPS
 from domains.relation_extraction.model.encoding import OWN
 from domains.relation_extraction.model.manifest import Manifest
 from domains.relation_extraction.model.protocol import Layout
-from suite import adapters
 from suite.errors import InputError
 from suite.files import read_json
 from suite.hub import weights
+from suite.manifest import CONFIG, MANIFEST, read_manifest
 
-CONFIG = "adapter_config.json"
-MANIFEST = "suite.json"
+if TYPE_CHECKING:
+    from torch import nn
+
+DOMAIN = "relation_extraction"
 OFFICIAL_PROTOCOL = "autore-official/D_R_H_F_desc"
 
 FAMILIES: Mapping[str, tuple[str, str]] = {
@@ -160,6 +160,8 @@ def load_bundle(model: nn.Module, bundle: Bundle) -> nn.Module:
     Raises:
         InputError: an adapter belongs to another base, or its rank differs from what its configuration says.
     """
+    from suite import adapters
+
     for name, part in bundle.parts.items():
         config = check_part(part)
         _check_family(config.get("base_model_name_or_path"), model, part)
@@ -196,7 +198,7 @@ def _missing(root: Path, step: str, tried: Path) -> str:
 
 
 def _described(root: Path, layout: Layout, parts: Mapping[str, Path]) -> Bundle:
-    stated = adapters.read_manifest(root) if (root / MANIFEST).is_file() else {"domain": {}, "base": {}}
+    stated = read_manifest(root) if (root / MANIFEST).is_file() else {"domain": {}, "base": {}}
     settings, base = stated["domain"], stated["base"].get("reference")
     if layout == "single" and settings.get("layout") == "three":
         raise InputError(

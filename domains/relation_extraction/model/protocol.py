@@ -21,6 +21,9 @@ Scope = Literal["document", "relations", "relation", "head"]
 Item = str | Sequence[str]
 """A relation name or a head, or the `(head, relation, tail)` of a fact."""
 
+NAMES_A_PROMPT = 100
+"""Relation names that one prompt lists; where there are more, they are asked about in several."""
+
 OFFICIAL = "autore-official"
 OURS = "suite-v1"
 
