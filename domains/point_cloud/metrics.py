@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from domains.point_cloud.data.datasets.cloud_set import NO_PART
 from domains.point_cloud.data.datasets.shapenetpart import PARTS
 from suite.errors import InputError
 
@@ -161,9 +162,10 @@ class PartIoU(Metric):
         self.add_state("count", torch.zeros(len(parts), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, scores: Tensor, target: Tensor, category: Tensor) -> None:
-        """Scores (B, N, parts), true parts (B, N), categories (B,)."""
+        """Scores (B, N, parts), true parts (B, N) or `NO_PART`, categories (B,)."""
         for own, wanted, number in zip(scores, target, category.tolist(), strict=True):
-            self.total[number] += shape_iou(restrict(own, self.ids[number]), wanted, self.ids[number])
+            known = wanted != NO_PART
+            self.total[number] += shape_iou(restrict(own[known], self.ids[number]), wanted[known], self.ids[number])
             self.count[number] += 1
 
     def compute(self) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from domains.point_cloud import metrics
 from domains.point_cloud.data import points as sampling
 from domains.point_cloud.data.augment import scale_translate
-from domains.point_cloud.data.blocks import SCENE
+from domains.point_cloud.data.blocks import SCENE, SIDE, TILINGS
 from domains.point_cloud.data.datasets.cloud_set import part_ids
 from domains.point_cloud.data.inputs import Opened, open_all
 from domains.point_cloud.inference import scenes
@@ -229,7 +229,7 @@ class PointCloudSegmenter(CloudPredictor):
         query = SegmentationQuery(**options)
         if query.category != "auto" and query.category not in self.parts:
             raise InputError(f"unknown category {query.category!r}; choose auto, {', '.join(self.parts)}")
-        if query.passes < 1:
+        if query.passes is not None and query.passes < 1:
             raise InputError(f"passes is {query.passes}; give at least 1")
         folder, names = summarised(out, query, inputs), Names()
         drawn = query.view or folder.path is not None
@@ -276,7 +276,7 @@ class PointCloudSegmenter(CloudPredictor):
             found = self._scene(opened, query)
         else:
             ready = self.prepare(opened, upsample=query.upsample)
-            subsets = subsets_of(ready, self.settings.npoints, query.passes)
+            subsets = subsets_of(ready, self.settings.npoints, query.passes or 1)
             category, told = self._category(opened, ready.points[subsets[0]], query)
             notices, used = (*ready.notices, *told), len(ready.points)
             everywhere = spread(opened.cloud.points, ready, self._scores_of_known(ready, subsets, category))
@@ -308,13 +308,20 @@ class PointCloudSegmenter(CloudPredictor):
         """The class (N,) of every usable point of a scene."""
         assert opened.cloud is not None
         places = sampling.check_size(opened.cloud.points, self.needed, upsample=False)
+        return self.segment_scene(places, passes=query.passes, seed=opened.seed)
+
+    def segment_scene(
+        self, points: NDArray[np.float64], *, passes: int | None = None, seed: int = 0
+    ) -> NDArray[np.int64]:
+        """The class (N,) of every point (N, 3) of a scene in metres, y up; what `predict` and `evaluate` call."""
         return scenes.segment(
-            places,
-            lambda points: self.scores(points, SCENE[0]),
+            points,
+            lambda block: self.scores(block, SCENE[0]),
             self.settings.npoints,
             normalise=self.settings.normalise,
-            passes=query.passes,
-            seed=opened.seed,
+            passes=passes or len(TILINGS),
+            seed=seed,
+            side=self.settings.block or SIDE,
         )
 
     def _category(self, opened: Opened, points: Tensor, query: SegmentationQuery) -> tuple[str, tuple[str, ...]]:

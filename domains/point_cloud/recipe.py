@@ -21,6 +21,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
+from domains.point_cloud.data.datasets.cloud_set import NO_PART
 from domains.point_cloud.metrics import PartIoU
 from domains.point_cloud.model import attachments, bases, forward
 from domains.point_cloud.model.manifest import BANK, Stated
@@ -94,6 +95,7 @@ class _PointCloudRecipe(AdapterModule):
             "normalise": data.samples("train").normalise,
             "up": "y",
             "selected_on": data.selected_on,
+            "block": data.sets["train"].side,
         }
 
     def stated(self) -> Stated:
@@ -257,7 +259,12 @@ class PartSegmentationRecipe(_PointCloudRecipe):
         categories = self.model.head_config.categories
         category = functional.one_hot(batch["category"], categories) if categories else None
         scores = forward.predict_logits(self.model, batch["points"], category)
-        losses = functional.nll_loss(scores.float().transpose(1, 2), batch["parts"], reduction="none").mean(1)
+        parts = batch["parts"]
+        losses = functional.nll_loss(
+            scores.float().transpose(1, 2), parts, reduction="none", ignore_index=NO_PART
+        )  # (B, N)
+        # Points without a part give 0; a factor of exactly 1 where every point has one.
+        losses = losses.mean(1) * (parts.shape[1] / (parts != NO_PART).sum(1).clamp(min=1))
         return Outputs(losses.mean(), losses, scores, batch["parts"])
 
     def labels(self) -> dict[str, str]:

@@ -87,7 +87,8 @@ class SegmentationQuery:
         up: axis that points up in the files: y or z.
         strict: refuse points with NaN or infinite coordinates instead of dropping them.
         upsample: add points between those of a cloud that has too few; they get no label in the output.
-        passes: subsets in which each point of a large cloud or scene takes part at least; their scores are averaged.
+        passes: subsets in which each point of a large cloud takes part at least (1 where it is left out), or passes
+            over a scene (4), each with the grid of its blocks shifted; their scores are averaged.
         format: of the labelled cloud: as the input, or ply, las, npy, xyz, csv or pcd.
         truth: field of the input that holds true labels, for a picture and the scores; `auto` looks for one.
         picture: write a picture of each cloud and a contact sheet.
@@ -103,7 +104,7 @@ class SegmentationQuery:
     up: Literal["y", "z"] = "y"
     strict: bool = False
     upsample: bool = False
-    passes: int = 1
+    passes: int | None = None
     format: Literal["input", "ply", "las", "npy", "xyz", "csv", "pcd"] = "input"
     truth: str = "auto"
     picture: bool = True

@@ -16,11 +16,13 @@ from domains.point_cloud.data import clouds, world
 from domains.point_cloud.data.blocks import SCENE
 from domains.point_cloud.data.datasets import s3dis
 from domains.point_cloud.data.datasets.cloud_set import Options
+from domains.point_cloud.data.inspect import inspect
 from domains.point_cloud.inference import parts as of_parts
 from domains.point_cloud.inference import scenes
 from domains.point_cloud.output.labelled import write_labelled
 from domains.point_cloud.predict import PointCloudClassifier, PointCloudSegmenter
 from suite.errors import InputError
+from tests.point_cloud import rooms
 from tests.point_cloud.small import segmenter
 
 HEADER = "# .PCD v0.7 - Point Cloud Data file format\nVERSION 0.7\n"
@@ -404,3 +406,10 @@ def test_use_14_the_task_is_the_adapters_own_and_help_names_it(tmp_path):
     assert "label" in answer.data["results"][0]
     answer = run(DOMAIN, [str(tmp_path / "mug.xyz"), "--task", "segmentation"])
     assert "tiny-parts" in answer.data["results"][0]["error"]
+
+
+def test_use_14_inspect_knows_prepared_rooms(tmp_path):
+    rooms.write(tmp_path, {1: 3, 5: 1}, density=60)
+    splits = inspect(str(tmp_path))["splits"]
+    assert list(splits) == ["train", "val", "test"] and set(splits["test"]["classes"]) == {"scene"}
+    assert set(splits["train"]["parts"]) >= {0, 1, 2}

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from domains.point_cloud.data.augment import AUGMENTATIONS, Augmentation
-from domains.point_cloud.data.datasets.cloud_set import CloudSet, Options
+from domains.point_cloud.data.datasets.cloud_set import NO_PART, CloudSet, Options
 from domains.point_cloud.data.points import farthest, pool_size, unit_sphere
 from domains.point_cloud.data.sources import named_split, open_set
 from suite.errors import InputError
@@ -21,9 +21,12 @@ from suite.training import loader
 
 Sample = dict[str, Tensor]
 
+KEPT = 100_000_000
+"""Points of a set that stay in memory (2 GB with their parts); the clouds of a larger one are read again and again."""
+
 
 class CloudSamples(Dataset):
-    """Clouds of a set as a model sees them, each read once and kept.
+    """Clouds of a set as a model sees them, each read once and kept, up to `KEPT` points.
 
     Classification: farthest points of the cloud in the order in which they are found; in training a random choice of
     `npoints` out of a few more of them, shuffled. Segmentation: a random choice of points, with replacement where the
@@ -40,6 +43,7 @@ class CloudSamples(Dataset):
         self.clouds, self.npoints, self.training = clouds, npoints, training
         self.normalise, self.parts = normalise, parts
         self._kept: dict[int, tuple[Tensor, Tensor | None]] = {}
+        self._room = KEPT
 
     def __len__(self) -> int:
         return len(self.clouds)
@@ -62,13 +66,17 @@ class CloudSamples(Dataset):
         Raises:
             InputError: the cloud cannot be read, has too few points, or its parts are not those of its category.
         """
-        if number not in self._kept:
-            try:
-                self._kept[number] = self._prepared(number)
-            except InputError as error:
-                name = self.clouds.names[number]
-                raise InputError(str(error) if name in str(error) else f"{name}: {error}") from None
-        return self._kept[number]
+        if number in self._kept:
+            return self._kept[number]
+        try:
+            prepared = self._prepared(number)
+        except InputError as error:
+            name = self.clouds.names[number]
+            raise InputError(str(error) if name in str(error) else f"{name}: {error}") from None
+        if len(prepared[0]) <= self._room:
+            self._kept[number] = prepared
+            self._room -= len(prepared[0])
+        return prepared
 
     def _prepared(self, number: int) -> tuple[Tensor, Tensor | None]:
         loaded, labels = self.clouds.load(number)
@@ -88,8 +96,8 @@ class CloudSamples(Dataset):
         if len(labels) != points:
             raise InputError(f"{len(labels)} labels for {points} points; give one a point")
         known = sum(map(len, self.clouds.parts.values()))
-        if labels.min() < 0 or labels.max() >= known:
-            wrong = int(labels[(labels < 0) | (labels >= known)][0])
+        if labels.min() < NO_PART or labels.max() >= known:
+            wrong = int(labels[(labels < NO_PART) | (labels >= known)][0])
             raise InputError(f"part label {wrong} is outside the {known} known parts; check the labels")
         return torch.from_numpy(labels)
 
@@ -119,6 +127,7 @@ class PointCloudData(L.LightningDataModule):
         categories: only these classes, in this order.
         noise, occluded: of the made world's shapes.
         samples: points drawn from a mesh.
+        block: side in metres of the columns that scenes are cut into; None: the set's own, 1 for rooms, 10 for streets.
         up: z turns clouds whose z axis points up.
         drop_last: leave out a last training batch that is not full.
         num_workers: processes that load.
@@ -141,12 +150,15 @@ class PointCloudData(L.LightningDataModule):
         noise: float = 0.01,
         occluded: float = 0.3,
         samples: int = 8192,
+        block: float | None = None,
         up: Literal["y", "z"] = "y",
         drop_last: bool = False,
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if block is not None and not block > 0:
+            raise InputError(f"data.block is {block}; give the side of a column in metres, above 0")
         self.sources: dict[str, str | None] = {"train": train, "val": val}
         self.task, self.format, self.npoints, self.batch_size = task, format, npoints, batch_size
         self.augment, self.normalise, self.drop_last, self.num_workers = augment, normalise, drop_last, num_workers
@@ -160,6 +172,7 @@ class PointCloudData(L.LightningDataModule):
             occluded=occluded,
             npoints=npoints,
             parts=task == "segmentation",
+            block=block,
             seed=seed,
         )
         self.sets: dict[str, CloudSet] = {}

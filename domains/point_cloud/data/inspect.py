@@ -14,7 +14,7 @@ from domains.point_cloud.data import clouds
 from domains.point_cloud.data.datasets import modelnet, scanobjectnn, shapenetpart, unpickling
 from domains.point_cloud.data.datasets.cloud_set import CloudSet, Options, Split
 from domains.point_cloud.data.readers import formats
-from domains.point_cloud.data.sources import named_split, open_set, split_of
+from domains.point_cloud.data.sources import is_benchmark, named_split, open_set, split_of
 from suite.errors import InputError
 
 
@@ -130,7 +130,7 @@ def _as_split(name: str) -> Split:
 
 def _loose(path: Path) -> list[Path]:
     """Clouds that lie in a folder without folders of classes, or one single file of a cloud."""
-    if path.is_dir() and not any(child.is_dir() for child in path.iterdir()):
+    if path.is_dir() and not any(child.is_dir() for child in path.iterdir()) and not is_benchmark(path):
         return sorted(f for f in path.iterdir() if f.suffix.lower() in formats.READERS and not _is_list(f))
     return [path] if path.is_file() and path.suffix.lower() in set(formats.READERS) - {".h5", ".csv"} else []
 

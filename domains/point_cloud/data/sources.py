@@ -38,6 +38,15 @@ FORMATS: Mapping[str, tuple[Callable[[Path], bool], Reader]] = {
 """Formats by name: whether a path is in it, and its reader. The first that fits is taken."""
 
 
+OWN = ("h5", "table", "folder")
+"""Formats of users' own clouds; the others are benchmarks' layouts."""
+
+
+def is_benchmark(path: Path) -> bool:
+    """Whether a path is laid out as one of the benchmarks."""
+    return any(fits(path) for name, (fits, _) in FORMATS.items() if name not in OWN)
+
+
 def split_of(source: str) -> tuple[str, Split | None]:
     """A source without its split, and the split.
 

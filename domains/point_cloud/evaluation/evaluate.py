@@ -26,6 +26,7 @@ def evaluate(
     report: Literal["mean", "best"] = "mean",
     seed: int = 0,
     batch_size: int = 32,
+    passes: int | None = None,
     features: bool = False,
     device: str = "auto",
     dtype: str = "auto",
@@ -34,7 +35,7 @@ def evaluate(
     """Score an adapter on labelled clouds.
 
     Classification: overall and mean-class accuracy. Part segmentation: instance and class mIoU, which are not the same.
-    Scenes: mIoU, mean-class and overall accuracy from one confusion matrix.
+    Scenes: mIoU, mean-class and overall accuracy of all points of whole scenes, from one confusion matrix.
 
     Args:
         data: `shapes:test[:COUNT]`, or `PATH[:SPLIT]`; the test split where none is named.
@@ -52,6 +53,7 @@ def evaluate(
             and is optimistic; the published voting figures are of this kind.
         seed: of the first round, and of the points drawn for segmentation.
         batch_size: clouds side by side.
+        passes: over scenes, each with shifted blocks, whose scores are added; 4 where it is left out, as for predict.
         features: draw the head's inputs of all clouds by t-SNE; needs `out`.
         device: auto, cpu, cuda or cuda:N.
         dtype: auto, float32, bfloat16 or float16.
@@ -80,6 +82,7 @@ def evaluate(
         report=report,
         seed=seed,
         batch_size=batch_size,
+        passes=passes,
         features=features,
     )
     record = scored.to_dict()

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from domains.point_cloud import metrics
 from domains.point_cloud.data.augment import scale_translate
+from domains.point_cloud.data.blocks import SCENE, SIDE, TILINGS
 from domains.point_cloud.data.datamodule import CloudSamples
-from domains.point_cloud.data.datasets.cloud_set import CloudSet, Options, part_ids
+from domains.point_cloud.data.datasets.cloud_set import NO_PART, CloudSet, Options, part_ids
 from domains.point_cloud.data.sources import open_set
 from domains.point_cloud.model import forward
 from domains.point_cloud.predict import CloudPredictor, PointCloudClassifier, PointCloudSegmenter
@@ -104,6 +105,7 @@ def score(
     dtype: str = "auto",
     batch_size: int = 32,
     features: bool = False,
+    passes: int | None = None,
     **settings: Any,
 ) -> CloudScores:
     """Load an adapter and score it; see `evaluate` for the arguments.
@@ -114,13 +116,14 @@ def score(
     kind = PointCloudSegmenter if task == "segmentation" else PointCloudClassifier
     predictor = kind.from_pretrained(adapter, base, device, dtype)
     npoints = predictor.settings.npoints
-    options = Options(variant=variant, npoints=npoints, parts=task == "segmentation", occluded=occluded)
+    block = predictor.settings.block
+    options = Options(variant=variant, npoints=npoints, parts=task == "segmentation", occluded=occluded, block=block)
     clouds = _matched(open_set(data, options, format=format, split="test"), predictor)
     with adapters.disabled(predictor.model) if frozen else nullcontext():
         if isinstance(predictor, PointCloudSegmenter):
             if features:
                 raise InputError("features are those of the classification head; leave out --features")
-            scored = segmentation(predictor, clouds, batch_size)
+            scored = segmentation(predictor, clouds, batch_size, passes)
         else:
             scored = classification(predictor, clouds, batch_size=batch_size, features=features, **settings)
     scored.provenance.update({"data": data, "adapter": "off" if frozen else adapter, **_selection(predictor)})
@@ -232,8 +235,21 @@ def _labels(predictor: PointCloudClassifier, samples: CloudSamples, vote: int, s
     return torch.cat(labels)
 
 
-def segmentation(predictor: PointCloudSegmenter, clouds: CloudSet, batch_size: int = 32) -> CloudScores:
-    """Instance and class mIoU of shapes, or the scores of scenes."""
+def segmentation(
+    predictor: PointCloudSegmenter, clouds: CloudSet, batch_size: int = 32, passes: int | None = None
+) -> CloudScores:
+    """Instance and class mIoU of shapes, or the scores of scenes.
+
+    Args:
+        passes: over scenes, as `predict` takes them.
+
+    Raises:
+        InputError: a setting is out of range, or no point of a cloud has a part.
+    """
+    if passes is not None and passes < 1:
+        raise InputError(f"passes is {passes}; give at least 1")
+    if clouds.whole is not None:
+        return scenes(predictor, clouds.whole, passes)
     started = time.perf_counter()
     samples = CloudSamples(
         clouds, predictor.settings.npoints, training=False, normalise=predictor.settings.normalise, parts=True
@@ -245,12 +261,12 @@ def segmentation(predictor: PointCloudSegmenter, clouds: CloudSet, batch_size: i
         taken = [samples[number] for number in batch]
         names = [clouds.classes[int(clouds.labels[number])] for number in batch]
         scores = predictor.logits(torch.stack([one["points"] for one in taken]), predictor.one_hot(names))
-        predictions += [metrics.restrict(one, ids[name]) for one, name in zip(scores, names, strict=True)]
-        targets += [one["parts"] for one in taken]
+        for one, sample, name in zip(scores, taken, names, strict=True):
+            known = sample["parts"] != NO_PART
+            predictions.append(metrics.restrict(one, ids[name])[known])
+            targets.append(sample["parts"][known])
     how = {"split": clouds.protocol, "points": f"{predictor.settings.npoints} of each cloud, drawn with a fixed seed"}
     seconds = time.perf_counter() - started
-    if clouds.classes == ("scene",):
-        return _scene(torch.cat(predictions), torch.cat(targets), clouds, how, seconds)
     categories = [clouds.classes[int(label)] for label in clouds.labels]
     found = metrics.part_segmentation(predictions, targets, categories, dict(ids))
     named = {
@@ -262,13 +278,27 @@ def segmentation(predictor: PointCloudSegmenter, clouds: CloudSet, batch_size: i
     return CloudScores(named, how, clouds.classes, found.categories, None, len(clouds), seconds)
 
 
-def _scene(prediction: Tensor, target: Tensor, clouds: CloudSet, how: dict[str, Any], seconds: float) -> CloudScores:
-    names = clouds.parts["scene"]
-    confusion = metrics.confusion_matrix(prediction, target, len(names))
-    found = metrics.scene_segmentation(confusion)
-    named = {"mIoU": found.miou, "mean-class accuracy": found.mean_class, "overall accuracy": found.overall}
-    per_class = {name: float(value) for name, value in zip(names, found.iou, strict=True) if not value.isnan()}
-    return CloudScores(named, how, tuple(names), per_class, confusion, len(clouds), seconds)
+def scenes(predictor: PointCloudSegmenter, whole: CloudSet, passes: int | None = None) -> CloudScores:
+    """mIoU, mean-class and overall accuracy of scenes: every labelled point, found as `predict` finds it."""
+    started = time.perf_counter()
+    names = whole.parts[SCENE[0]]
+    confusion = torch.zeros(len(names), len(names), dtype=torch.float64)
+    for number in range(len(whole)):
+        points, labels = whole.load(number)
+        if labels is None or not (labels != NO_PART).any():
+            raise InputError(f"{whole.names[number]}: no point has a class, so that there is nothing to score")
+        found = predictor.segment_scene(points.astype(np.float64), passes=passes)
+        known = labels != NO_PART
+        confusion += metrics.confusion_matrix(
+            torch.from_numpy(found[known]), torch.from_numpy(labels[known]), len(names)
+        )
+    scores = metrics.scene_segmentation(confusion)
+    named = {"mIoU": scores.miou, "mean-class accuracy": scores.mean_class, "overall accuracy": scores.overall}
+    per_class = {name: float(value) for name, value in zip(names, scores.iou, strict=True) if not value.isnan()}
+    side = predictor.settings.block or SIDE
+    how = {"split": whole.protocol, "points": f"all, in columns of {side:g} m", "passes": passes or len(TILINGS)}
+    seconds = time.perf_counter() - started
+    return CloudScores(named, how, tuple(names), per_class, confusion, len(whole), seconds)
 
 
 def _matched(clouds: CloudSet, predictor: CloudPredictor) -> CloudSet:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from domains.point_cloud import metrics
 from domains.point_cloud.data import points as sampling
+from domains.point_cloud.data.datasets.cloud_set import NO_PART
 from domains.point_cloud.data.datasets.own_folder import PART_FIELDS
 from domains.point_cloud.data.inputs import Opened
 from domains.point_cloud.inference.loaded import Ready
@@ -89,10 +90,11 @@ def true_parts(opened: Opened, field: str, ids: tuple[int, ...]) -> NDArray[np.i
             raise InputError(f"no field {field!r} for --truth; there are {', '.join(fields) or 'none'}")
         return None
     labels = np.asarray(found).astype(np.int64)
-    if set(np.unique(labels)) <= set(ids):
+    known = labels[labels != NO_PART]
+    if len(known) and set(np.unique(known)) <= set(ids):
         return labels
-    if labels.min() >= 0 and labels.max() < len(ids):
-        return labels + ids[0]
+    if len(known) and known.min() >= 0 and known.max() < len(ids):
+        return np.where(labels == NO_PART, NO_PART, labels + ids[0])
     if wanted:
         raise InputError(f"field {field!r} holds label {labels.max()}, and the category has {len(ids)} parts")
     return None
@@ -107,7 +109,7 @@ def agreement(
         scene: a class that a scene neither has nor is said to have does not count; a shape's absent part counts as
             found, as the benchmarks of parts have it.
     """
-    kept = labels >= 0
+    kept = (labels >= 0) & (truth != NO_PART)
     found, wanted = torch.from_numpy(labels[kept]), torch.from_numpy(truth[kept])
     if scene:
         scores = metrics.scene_segmentation(metrics.confusion_matrix(found, wanted, len(ids)))

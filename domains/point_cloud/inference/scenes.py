@@ -24,31 +24,33 @@ def segment(
     normalise: bool,
     passes: int,
     seed: int,
+    side: float = blocks.SIDE,
 ) -> NDArray[np.int64]:
     """The class (N,) of every point of a scene.
 
     Args:
         points: (N, 3) in metres, y up. scores: log-probabilities (B, npoints, classes) of points (B, npoints, 3).
         npoints: points of a block that the model sees at once; a block of more goes through it in parts.
-        passes: parts in which each point is at least.
+        passes: over the whole scene, whose scores are added; each but the first shifts the grid of the columns.
+        side: metres of a column, as in training.
     """
-    # Training data are z-up and turned so that their x and y become z and x here.
-    found = [own for _, own in blocks.columns(points[:, [2, 0]])]
-    whole = [own for own in found if len(own) >= blocks.FEWEST] or [np.arange(len(points))]
-    labels = np.full(len(points), -1, dtype=np.int64)
-    for own in whole:
-        # In an order that the content chooses, so that the file's own has no influence.
-        own = own[sampling.canonical_order(points[own])]
-        placed = sampling.unit_sphere(points[own]) if normalise else points[own]
-        block = torch.from_numpy(placed.astype(np.float32))
-        total: Tensor | None = None
-        for chosen in torch.stack(_parts(len(own), npoints, passes, seed)).split(BATCH):
-            shares = scores(block[chosen]).exp()  # (B, npoints, classes)
-            total = torch.zeros(len(own), shares.shape[-1]) if total is None else total
-            total.index_add_(0, chosen.flatten(), shares.flatten(0, 1))
-        assert total is not None
-        labels[own] = total.argmax(-1).numpy()
-    left = labels < 0
+    total: Tensor | None = None
+    for number in range(passes):
+        shift = blocks.TILINGS[number % len(blocks.TILINGS)]
+        # Training data are z-up and turned so that their x and y become z and x here.
+        found = [own for _, own in blocks.columns(points[:, [2, 0]], side, shift)]
+        for own in [own for own in found if len(own) >= blocks.FEWEST] or [np.arange(len(points))]:
+            # In an order that the content chooses, so that the file's own has no influence.
+            own = own[sampling.canonical_order(points[own])]
+            placed = sampling.unit_sphere(points[own]) if normalise else points[own]
+            block, index = torch.from_numpy(placed.astype(np.float32)), torch.from_numpy(own)
+            for chosen in torch.stack(_parts(len(own), npoints, seed + number)).split(BATCH):
+                shares = scores(block[chosen]).exp()  # (B, npoints, classes)
+                total = torch.zeros(len(points), shares.shape[-1]) if total is None else total
+                total.index_add_(0, index[chosen].flatten(), shares.flatten(0, 1))
+    assert total is not None
+    labels = total.argmax(-1).numpy()
+    left = (total.sum(-1) == 0).numpy()
     if left.any():
         from scipy.spatial import cKDTree
 
@@ -56,12 +58,9 @@ def segment(
     return labels
 
 
-def _parts(count: int, size: int, passes: int, seed: int) -> list[Tensor]:
-    """Indices (size,) that cover all points `passes` times; points are repeated where there are fewer."""
+def _parts(count: int, size: int, seed: int) -> tuple[Tensor, ...]:
+    """Indices (size,) that cover all points; points are repeated where there are fewer."""
     rng = torch.Generator().manual_seed(seed)
-    parts: list[Tensor] = []
-    for _ in range(passes):
-        order = torch.randperm(count, generator=rng)
-        lacking = -count % size
-        parts += torch.cat([order, torch.randint(count, (lacking,), generator=rng)]).split(size)
-    return parts
+    order = torch.randperm(count, generator=rng)
+    lacking = -count % size
+    return torch.cat([order, torch.randint(count, (lacking,), generator=rng)]).split(size)

@@ -29,6 +29,7 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
     "method": (str, "a name"),
     "freeze_bn": (bool, "true or false"),
     "up": (str, "a name"),
+    "block": (float | int | None, "a number"),
 }
 
 
@@ -44,6 +45,7 @@ class Stated:
         backbone: class and architecture, with what the task decides of it.
         method: name of the preset or method. freeze_bn: as `model.attachments.attach` takes it.
         prior: whether Point-PEFT's bank lies beside the weights.
+        block: metres of the columns that scenes are cut into; None for clouds that are seen whole.
     """
 
     classes: tuple[str, ...]
@@ -57,6 +59,7 @@ class Stated:
     freeze_bn: bool = True
     up: str = "y"
     prior: bool = False
+    block: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for `json.dumps`."""
@@ -71,6 +74,8 @@ class Stated:
             "up": self.up,
             "selected_on": self.selected_on,
         }
+        if self.block is not None:
+            stated["block"] = self.block
         if self.task == "segmentation":
             return {**stated, "parts": {name: list(own) for name, own in (self.parts or {}).items()}}
         return {**stated, "prior": self.prior}
@@ -105,6 +110,7 @@ class Stated:
             freeze_bn=section.get("freeze_bn", True),
             up=section.get("up", "y"),
             prior=bool(section.get("prior", False)),
+            block=section.get("block"),
         )
 
 

@@ -164,13 +164,14 @@ def comparison(result: SegmentationResult) -> Pixels:
     """Ground truth, prediction and error side by side."""
     assert result.labels is not None and result.truth is not None and result.drawing is not None
     kept = result.labels >= 0
-    wrong = result.labels[kept] != result.truth[kept]
+    known = result.truth[kept] >= 0
+    wrong = known & (result.labels[kept] != result.truth[kept])
     errors = np.where(wrong[:, None], (214, 39, 40), (200, 200, 200)).astype(np.uint8)
     shown = result.drawing
     panels = {
         "ground truth": render(replace(shown, colors=part_colors(result.truth[kept], result.parts))),
         "prediction": shown.image,
-        f"error: {wrong.mean():.1%} of the points": render(replace(shown, colors=errors)),
+        f"error: {wrong.sum() / max(1, known.sum()):.1%} of the points": render(replace(shown, colors=errors)),
     }
     image = sheets.sheet([sheets.caption(panel, title) for title, panel in panels.items()], columns=3)
     beside = ((0, 0), (0, image.shape[1] - SIZE), (0, 0))

@@ -15,7 +15,10 @@ Split = Literal["train", "val", "test", "trainval"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test", "trainval")
 
 Loaded = tuple[NDArray[np.float32], NDArray[np.int64] | None]
-"""Points (N, 3) in the file's order and units, and the part (N,) of each where the set has parts."""
+"""Points (N, 3) in the file's order and units, and the part (N,) of each where the set has parts, or `NO_PART`."""
+
+NO_PART = -1
+"""Of a point that nobody has labelled: neither losses nor scores count it."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Options:
         noise, occluded: of the made world's shapes (see `shapes.make`).
         npoints: points of a made shape.
         parts: whether parts are wanted: a folder of one's own must then be read to know how many there are.
+        block: side of the columns that scenes are cut into, in metres; None is the set's own.
         seed: of held-out shares and of drawing from meshes.
     """
 
@@ -43,6 +47,7 @@ class Options:
     occluded: float = 0.3
     npoints: int = 1024
     parts: bool = False
+    block: float | None = None
     seed: int = 0
 
 
@@ -59,6 +64,8 @@ class CloudSet:
         normalise: whether the set's protocol puts every cloud into the unit sphere.
         protocol: one line on where the split comes from, for reports.
         notes: what a user should know of the reading: files left out, labels guessed.
+        side: metres of the columns that scenes are cut into; None where the clouds are no blocks of scenes.
+        whole: the scenes that the clouds are blocks of.
     """
 
     classes: tuple[str, ...]
@@ -69,6 +76,8 @@ class CloudSet:
     normalise: bool = True
     protocol: str = ""
     notes: tuple[str, ...] = ()
+    side: float | None = None
+    whole: CloudSet | None = None
 
     def __post_init__(self) -> None:
         if len(self.labels) != len(self.names):
@@ -88,6 +97,7 @@ class CloudSet:
             labels=self.labels[chosen],
             names=[self.names[i] for i in chosen],
             load=lambda number: self.load(int(chosen[number])),
+            whole=None,
             protocol=self.protocol if protocol is None else protocol,
         )
 

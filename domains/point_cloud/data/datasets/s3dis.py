@@ -7,14 +7,14 @@ as `data.blocks` says.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from domains.point_cloud.data import blocks
-from domains.point_cloud.data.datasets.cloud_set import CloudSet, Loaded, Options
+from domains.point_cloud.data.datasets import scenes
+from domains.point_cloud.data.datasets.cloud_set import CloudSet, Options
 from suite.errors import InputError
 
 CLASSES = (
@@ -42,19 +42,9 @@ def read(path: Path, split: str, options: Options) -> CloudSet:
         rooms = [room for room in rooms if (room in held) == (split == "val")]
     if not rooms:
         raise InputError(f"{path}: no room of the split {split}; area {TEST_AREA} is test, the others train and val")
-    places = [(room, place) for room in rooms for place in _blocks(room)]
-
-    def load(number: int) -> Loaded:
-        room, place = places[number]
-        table, inside = _room(room), _blocks(room)[place]
-        # Rooms are z-up, the backbones were trained y-up.
-        return table[inside][:, [1, 2, 0]].astype(np.float32), table[inside, 6].astype(np.int64)
-
-    names = [f"{room.relative_to(path)}[{column:.0f}, {row:.0f}]" for room, (column, row) in places]
-    labels = np.zeros(len(places), dtype=np.int64)
-    return CloudSet(
-        blocks.SCENE, labels, names, load, {"scene": CLASSES}, protocol=f"area {TEST_AREA} is the test split"
-    )
+    protocol = f"area {TEST_AREA} is the test split"
+    side = options.block or blocks.SIDE
+    return scenes.cut(rooms, _room, path, classes=CLASSES, side=side, protocol=protocol)
 
 
 def _rooms(path: Path) -> list[Path]:
@@ -66,18 +56,9 @@ def _area(room: Path) -> str:
     return found[1] if found else ""
 
 
-@lru_cache(maxsize=4)
-def _blocks(room: Path) -> dict[tuple[float, float], NDArray[np.int64]]:
-    """Indices of the points of every block by its place in the grid."""
-    return {place: own for place, own in blocks.columns(_room(room)[:, :2]) if len(own) >= blocks.FEWEST}
-
-
-@lru_cache(maxsize=4)
-def _room(room: Path) -> NDArray[np.float32]:
-    """x y z r g b label (n, 7), the corner of the room at 0."""
+def _room(room: Path) -> scenes.Scene:
     table = _prepared(room) if room.suffix == ".npy" else _annotated(room)
-    table[:, :3] -= table[:, :3].min(0)
-    return table
+    return table[:, :3], table[:, 6].astype(np.int64)
 
 
 def _prepared(room: Path) -> NDArray[np.float32]:
