@@ -17,7 +17,7 @@ from domains.point_cloud.data import points as sampling
 from domains.point_cloud.data.augment import scale_translate
 from domains.point_cloud.data.blocks import SCENE, SIDE, TILINGS
 from domains.point_cloud.data.datasets.cloud_set import part_ids
-from domains.point_cloud.data.inputs import Opened, open_all
+from domains.point_cloud.data.inputs import Opened, check_samples, open_all
 from domains.point_cloud.inference import scenes
 from domains.point_cloud.inference.insight import explain
 from domains.point_cloud.inference.loaded import CloudPredictor, Ready, name_of, summarised, viewed
@@ -64,6 +64,7 @@ class PointCloudClassifier(CloudPredictor):
         query = ClassificationQuery(**options)
         if query.vote < 1 or query.top < 1 or query.batch_size < 1:
             raise InputError("vote, top and batch_size must be at least 1")
+        check_samples(query.samples)
         folder, names = summarised(out, query, inputs), Names()
         drawn = query.view or (folder.path is not None and (query.picture or query.turntable))
         results = (
@@ -231,6 +232,7 @@ class PointCloudSegmenter(CloudPredictor):
             raise InputError(f"unknown category {query.category!r}; choose auto, {', '.join(self.parts)}")
         if query.passes is not None and query.passes < 1:
             raise InputError(f"passes is {query.passes}; give at least 1")
+        check_samples(query.samples)
         folder, names = summarised(out, query, inputs), Names()
         drawn = query.view or folder.path is not None
 

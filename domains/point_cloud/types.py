@@ -45,7 +45,7 @@ class ClassificationQuery:
     Attributes:
         top: how many classes to tell, the likeliest first.
         vote: passes over augmented copies whose mean logits decide; 1 is one plain pass.
-        samples: points drawn from a mesh's surface.
+        samples: points drawn from a mesh's surface; 0 takes its vertices instead.
         seed: of drawing, thinning and voting; 0 where it is left out.
         up: axis that points up in the files; y, as the benchmarks have it, or z.
         strict: refuse points with NaN or infinite coordinates instead of dropping them.
@@ -82,7 +82,7 @@ class SegmentationQuery:
             none takes the category whose parts are likeliest all together.
         classifier: reference of the adapter that names the category; `auto` takes the catalogue's on the same base that
             knows the same categories, `none` the likeliest parts.
-        samples: points drawn from a mesh's surface.
+        samples: points drawn from a mesh's surface; 0 takes its vertices instead.
         seed: of drawing and of the subsets of large clouds; 0 where it is left out.
         up: axis that points up in the files: y or z.
         strict: refuse points with NaN or infinite coordinates instead of dropping them.

@@ -114,6 +114,11 @@ def test_point_peft_is_refused_for_segmentation(base: Path) -> None:
         recipe.configure_model()
 
 
+def test_a_head_that_fetches_a_block_that_there_is_not_is_refused(base: Path) -> None:
+    with pytest.raises(InputError, match=r"head\.fetch names the blocks 3, 7, 11, and there are 0 to 1"):
+        PartSegmentationRecipe(str(base)).configure_model()
+
+
 @pytest.mark.slow
 def test_methods_over_seeds() -> None:
     """Acceptance 5: both methods beat the linear head by 5 points and come within 2 of full fine-tuning."""

@@ -17,6 +17,7 @@ from domains.point_cloud.data.blocks import SCENE
 from domains.point_cloud.data.datasets import s3dis
 from domains.point_cloud.data.datasets.cloud_set import Options
 from domains.point_cloud.data.inspect import inspect
+from domains.point_cloud.data.sources import open_set
 from domains.point_cloud.inference import parts as of_parts
 from domains.point_cloud.inference import scenes
 from domains.point_cloud.output.labelled import write_labelled
@@ -413,3 +414,15 @@ def test_use_14_inspect_knows_prepared_rooms(tmp_path):
     splits = inspect(str(tmp_path))["splits"]
     assert list(splits) == ["train", "val", "test"] and set(splits["test"]["classes"]) == {"scene"}
     assert set(splits["train"]["parts"]) >= {0, 1, 2}
+
+
+def test_use_07_a_training_set_that_nobody_classified_has_no_parts(tmp_path):
+    labels = np.arange(600) % 2
+    for number in range(4):
+        (tmp_path / "mug").mkdir(exist_ok=True)
+        write_las(tmp_path / "mug" / f"{number}.las", shape(), classification=labels)
+    with pytest.raises(InputError, match=r"0\.las: no part of each point .*where anybody has classified it"):
+        open_set(f"{tmp_path}:trainval", Options(parts=True))
+    for number in range(4):
+        write_las(tmp_path / "mug" / f"{number}.las", shape(), classification=labels + 2, label=labels)
+    assert dict(open_set(f"{tmp_path}:trainval", Options(parts=True)).parts) == {"mug": ("part 0", "part 1")}

@@ -49,6 +49,12 @@ class Opened:
     seed: int = 0
 
 
+def check_samples(samples: int) -> None:
+    """Refuse a number of points that cannot be drawn from a mesh."""
+    if samples < 0:
+        raise InputError(f"samples is {samples}; give the points to draw from a mesh, or 0 for its vertices")
+
+
 def open_all(inputs: Any, *, samples: int, seed: int | None, strict: bool, up: str) -> Iterator[Opened]:
     """Read every input in order; one that cannot be read is yielded with its error.
 

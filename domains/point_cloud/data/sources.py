@@ -11,7 +11,9 @@ from domains.point_cloud.data.datasets import (
     modelnet,
     own_folder,
     s3dis,
+    scannet,
     scanobjectnn,
+    semantic_kitti,
     shapenetpart,
     stacks,
 )
@@ -26,6 +28,8 @@ Reader = Callable[[Path, str, Options], CloudSet]
 FORMATS: Mapping[str, tuple[Callable[[Path], bool], Reader]] = {
     "shapenetpart": (shapenetpart.fits, shapenetpart.read),
     "s3dis": (s3dis.fits, s3dis.read),
+    "semantic-kitti": (semantic_kitti.fits, semantic_kitti.read),
+    "scannet": (scannet.fits, scannet.read),
     "scanobjectnn": (scanobjectnn.fits, scanobjectnn.read),
     "modelnet": (modelnet.is_resampled, modelnet.read_resampled),
     "modelnet-h5": (modelnet.is_hdf5, modelnet.read_hdf5),

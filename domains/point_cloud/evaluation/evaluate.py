@@ -42,8 +42,8 @@ def evaluate(
         adapter: reference of the adapter.
         task: what the adapter was trained for.
         base: reference of the base; the one that the adapter names where it is left out.
-        format: of the data: auto, modelnet, modelnet-h5, modelnet-off, scanobjectnn, fewshot, shapenetpart, s3dis, h5,
-            table or folder.
+        format: of the data: auto, modelnet, modelnet-h5, modelnet-off, scanobjectnn, fewshot, shapenetpart, s3dis,
+            semantic-kitti, scannet, h5, table or folder.
         variant: of ScanObjectNN: hardest (PB_T50_RS), objbg or objonly.
         occluded: largest share of a made shape's surface that is hidden.
         frozen: switch the adapter off, to see what it adds; the head stays.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 from domains.point_cloud import metrics
 from domains.point_cloud.data import points as sampling
 from domains.point_cloud.data.datasets.cloud_set import NO_PART
-from domains.point_cloud.data.datasets.own_folder import PART_FIELDS
+from domains.point_cloud.data.datasets.own_folder import PART_FIELDS, labelling_fields
 from domains.point_cloud.data.inputs import Opened
 from domains.point_cloud.inference.loaded import Ready
 from domains.point_cloud.output.pictures import Drawing, part_colors
@@ -26,9 +25,6 @@ SKELETON = 0.25
 
 SPREAD = 1 << 17
 """Points that get their part from their neighbours at once; a scan of millions is done in pieces."""
-
-NEVER_CLASSIFIED = (0, 1)
-"""What LAS calls points that nobody has classified (ASPRS LAS 1.4-R15, table 9)."""
 
 
 def subsets_of(ready: Ready, size: int, passes: int) -> list[Tensor]:
@@ -79,9 +75,8 @@ def true_parts(opened: Opened, field: str, ids: tuple[int, ...]) -> NDArray[np.i
     """
     assert opened.raw is not None
     fields = {name.lower(): values for name, values in opened.raw.fields.items()}
-    las = Path(opened.source).suffix.lower() in (".las", ".laz")
-    if field == "auto" and las and set(np.unique(fields.get("classification", ()))) <= set(NEVER_CLASSIFIED):
-        fields.pop("classification", None)
+    if field == "auto":
+        fields = labelling_fields(opened.raw)
     names = PART_FIELDS if field == "auto" else (field.lower(),)
     found = next((fields[name] for name in names if name in fields and fields[name].ndim == 1), None)
     wanted = field != "auto"

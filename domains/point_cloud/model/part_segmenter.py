@@ -72,6 +72,9 @@ class PartSegmenter(nn.Module):
         super().__init__()
         head = head or SegmentationConfig()
         self.config, self.head_config = config, head
+        if not head.fetch or not all(0 <= number < config.depth for number in head.fetch):
+            wanted = ", ".join(map(str, head.fetch)) or "none"
+            raise InputError(f"head.fetch names the blocks {wanted}, and there are 0 to {config.depth - 1}")
         width = config.trans_dim
         self.encoder = PatchEncoder(config.encoder_dims, narrow=config.encoder_width)
         self.pos_embed = position_mlp(width)

@@ -22,6 +22,9 @@ from suite.files import read_json
 PART_FIELDS = ("part", "parts", "label", "labels", "class", "classification", "scalar_label", "seg")
 """Fields of a cloud that may hold the part of each point, in order of preference."""
 
+NEVER_CLASSIFIED = (0, 1)
+"""What LAS calls points that nobody has classified (ASPRS LAS 1.4-R15, table 9)."""
+
 TABLE_PATHS, TABLE_LABELS = ("path", "file", "filename", "cloud"), ("label", "class", "category")
 
 
@@ -144,7 +147,10 @@ def _with_parts(clouds_: CloudSet, named: Mapping[str, Sequence[str]]) -> CloudS
     for number, label in enumerate(clouds_.labels):
         own = clouds_.load(number)[1]
         if own is None:
-            raise InputError(f"{clouds_.names[number]}: no part of each point (a field {', '.join(PART_FIELDS[:4])})")
+            raise InputError(
+                f"{clouds_.names[number]}: no part of each point (a field {', '.join(PART_FIELDS[:4])}; "
+                "a scan's classification counts where anybody has classified it)"
+            )
         category = clouds_.classes[label]
         known = len(named[category]) if category in named else own.max() + 1
         if own.min() < 0 or own.max() >= known:
@@ -182,13 +188,22 @@ def _part_names(folder: Path) -> Mapping[str, Sequence[str]]:
 
 def parts_of(cloud: clouds.Cloud) -> np.ndarray | None:
     """The part of each point: a field of whole numbers under a name that says so, or the last unnamed column."""
-    known = {name.lower(): values for name, values in cloud.fields.items()}
+    known = labelling_fields(cloud)
     columns = [name for name in known if name.startswith("column")]
     for name in (*PART_FIELDS, *columns[-1:]):
         values = known.get(name)
         if values is not None and values.ndim == 1 and np.array_equal(values, np.round(values)):
             return values.astype(np.int64)
     return None
+
+
+def labelling_fields(cloud: clouds.Cloud) -> dict[str, np.ndarray]:
+    """Fields of a cloud by their names in lower case, without a classification that says that there is none."""
+    known = {name.lower(): values for name, values in cloud.fields.items()}
+    las = Path(cloud.source).suffix.lower() in (".las", ".laz")
+    if las and set(np.unique(known.get("classification", ()))) <= set(NEVER_CLASSIFIED):
+        known.pop("classification", None)
+    return known
 
 
 def _tops(path: Path) -> list[Path]:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from domains.point_cloud.data.readers.arrays import read_h5, read_numpy
+from domains.point_cloud.data.readers.kitti import read_kitti
 from domains.point_cloud.data.readers.meshes import read_mesh
 from domains.point_cloud.data.readers.pcd import read_pcd
-from domains.point_cloud.data.readers.scans import read_kitti, read_las, read_ply
+from domains.point_cloud.data.readers.scans import read_las, read_ply
 from domains.point_cloud.data.readers.text import read_text
 from domains.point_cloud.types import Cloud
 

@@ -45,21 +45,22 @@ def sample_mesh(
 
 
 def read_mesh(path: Path, samples: int, seed: int, fields: Mapping[str, NDArray[Any]] | None = None) -> Cloud:
-    """Points drawn from a mesh's surface; its vertices where it has no faces.
+    """Points drawn from a mesh's surface; its vertices where it has no faces, or where no point is to be drawn.
 
     Args:
         fields: values of the vertices by name, where the caller has read them.
     """
     loaded = load_mesh(path)
     faces = getattr(loaded, "faces", None)
-    if faces is not None and len(faces):
+    if faces is not None and len(faces) and samples:
         if faces.max() >= len(loaded.vertices):
             raise InputError(f"{path}: a face names vertex {int(faces.max())} of {len(loaded.vertices)}")
         return sample_mesh(loaded, samples, seed, str(path), fields)
     vertices = np.asarray(getattr(loaded, "vertices", ()))
     if len(vertices) == 0:
         raise InputError(f"{path}: no vertices and no faces; is this a {path.suffix} file?")
-    return Cloud(str(path), vertices, notes=("no faces: its vertices are the cloud",))
+    why = "no faces" if faces is None or not len(faces) else "no point is drawn"
+    return Cloud(str(path), vertices, dict(fields or {}), notes=(f"{why}: its vertices are the cloud",))
 
 
 def load_mesh(path: Path) -> Any:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from domains.point_cloud.data.readers.meshes import MAX_POINTS, read_mesh
 from domains.point_cloud.types import Cloud
@@ -13,7 +15,20 @@ from suite.errors import InputError
 
 
 def read_ply(path: Path, samples: int, seed: int) -> Cloud:
-    """A cloud, or points of a mesh where the file has faces."""
+    """A cloud, or points of a mesh where the file has faces; its vertices where no point is to be drawn."""
+    points, fields, faces = _ply(path)
+    if faces and samples:
+        return read_mesh(path, samples, seed, fields)
+    return Cloud(str(path), points, fields, notes=("no point is drawn: its vertices are the cloud",) if faces else ())
+
+
+def read_vertices(path: Path) -> tuple[NDArray[np.floating], dict[str, NDArray[Any]]]:
+    """The vertices (N, 3) of a PLY file and their fields, whether it has faces or not."""
+    return _ply(path)[:2]
+
+
+def _ply(path: Path) -> tuple[NDArray[np.floating], dict[str, NDArray[Any]], bool]:
+    """Vertices, their fields, and whether there are faces."""
     import plyfile
 
     with path.open("rb") as stream:
@@ -31,9 +46,8 @@ def read_ply(path: Path, samples: int, seed: int) -> Cloud:
         raise InputError(f"{path}: the PLY has no vertex element with x, y and z")
     vertex = data["vertex"].data
     fields = {name: np.array(vertex[name]) for name in names if name not in axes.values()}
-    if "face" in data and len(data["face"].data):
-        return read_mesh(path, samples, seed, fields)
-    return Cloud(str(path), np.stack([vertex[axes[axis]] for axis in "xyz"], 1), fields)
+    points = np.stack([vertex[axes[axis]] for axis in "xyz"], 1)
+    return points, fields, "face" in data and len(data["face"].data) > 0
 
 
 def read_las(path: Path, samples: int, seed: int) -> Cloud:
@@ -85,12 +99,3 @@ def _check_las(path: Path) -> None:
     if not kind & 0x80 and start + count * length > size:  # the high bit says LAZ
         present = max(0, size - start) // max(1, length)
         raise InputError(f"{path}: truncated: {count} points announced, {present} follow")
-
-
-def read_kitti(path: Path, samples: int, seed: int) -> Cloud:
-    """A sweep of KITTI's laser scanner: x y z intensity, four little-endian float32 a point, nothing else."""
-    size = path.stat().st_size
-    if size % 16:
-        raise InputError(f"{path}: {size} bytes are no rows of x y z intensity in float32; is this a KITTI scan?")
-    table = np.fromfile(path, dtype="<f4").reshape(-1, 4)
-    return Cloud(str(path), table[:, :3], {"intensity": table[:, 3].copy()})
