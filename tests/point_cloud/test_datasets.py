@@ -229,6 +229,19 @@ def test_own_parts_are_counted_or_named(tmp_path):
         open_set(f"{tmp_path}:trainval", options)
 
 
+def test_own_points_may_have_no_part(tmp_path):
+    (tmp_path / "mug").mkdir()
+    for number in range(4):
+        np.savez(tmp_path / "mug" / f"{number}.npz", points=cloud(number), label=np.arange(40) % 3 - 1)
+    whole = open_set(f"{tmp_path}:trainval", Options(parts=True))
+    assert dict(whole.parts) == {"mug": ("part 0", "part 1")} and set(whole.load(0)[1]) == {-1, 0, 1}
+    assert set(whole.only(["mug"]).load(0)[1]) == {-1, 0, 1}
+    np.savez(tmp_path / "mug" / "0.npz", points=cloud(0), label=np.full(40, -1))
+    with pytest.raises(InputError, match="every point is labelled -1"):
+        for split in ("trainval", "test"):
+            open_set(f"{tmp_path}:{split}", Options(parts=True))
+
+
 def test_archives_are_unpacked_and_never_leave_their_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("SUITE_CACHE", str(tmp_path / "cache"))
     text = io.BytesIO()

@@ -122,7 +122,7 @@ class CloudSet:
 
         def renumbered(number: int) -> Loaded:
             points, parts = load(number)
-            return points, None if parts is None else moved[parts]
+            return points, None if parts is None else np.where(parts == NO_PART, NO_PART, moved[parts])
 
         parts = {name: self.parts[name] for name in categories}
         return replace(kept, classes=tuple(categories), labels=renamed[kept.labels], parts=parts, load=renumbered)

@@ -1,7 +1,7 @@
 """A user's own clouds: `folder/<split>/<class>/*`, `folder/<class>/*`, or a table of paths and labels.
 
 For segmentation each cloud carries its parts in a field (see `PART_FIELDS`, or the last column of a text file or
-array), counted from 0 within its category; `parts.json` beside the class folders, `{category: [names]}`, names them.
+array), counted from 0 within its category, -1 for none; `parts.json` beside the class folders, `{category: [names]}`, names them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from domains.point_cloud.data import clouds
-from domains.point_cloud.data.datasets.cloud_set import SPLITS, CloudSet, Loaded, Options, hold_out, part_ids
+from domains.point_cloud.data.datasets.cloud_set import NO_PART, SPLITS, CloudSet, Loaded, Options, hold_out, part_ids
 from domains.point_cloud.data.readers import formats
 from suite.errors import InputError
 from suite.files import read_json
@@ -153,7 +153,9 @@ def _with_parts(clouds_: CloudSet, named: Mapping[str, Sequence[str]]) -> CloudS
             )
         category = clouds_.classes[label]
         known = len(named[category]) if category in named else own.max() + 1
-        if own.min() < 0 or own.max() >= known:
+        if not (own != NO_PART).any():
+            raise InputError(f"{clouds_.names[number]}: every point is labelled {NO_PART}, which means no part")
+        if own.min() < NO_PART or own.max() >= known:
             raise InputError(
                 f"{clouds_.names[number]}: part {own.max()}, and {category} has {known} parts in parts.json"
             )
@@ -166,7 +168,8 @@ def _with_parts(clouds_: CloudSet, named: Mapping[str, Sequence[str]]) -> CloudS
     def load(number: int) -> Loaded:
         points, own = clouds_.load(number)
         assert own is not None
-        return points, own + first[clouds_.classes[clouds_.labels[number]]][0]
+        offset = first[clouds_.classes[clouds_.labels[number]]][0]
+        return points, np.where(own == NO_PART, NO_PART, own + offset)
 
     return replace(clouds_, parts=parts, load=load)
 
