@@ -1,7 +1,8 @@
 """A user's own clouds: `folder/<split>/<class>/*`, `folder/<class>/*`, or a table of paths and labels.
 
 For segmentation each cloud carries its parts in a field (see `PART_FIELDS`, or the last column of a text file or
-array), counted from 0 within its category, -1 for none; `parts.json` beside the class folders, `{category: [names]}`, names them.
+array), counted from 0 within its category, -1 for none; `parts.json` beside the class folders, `{category: [names]}`,
+names them.
 """
 
 from __future__ import annotations
