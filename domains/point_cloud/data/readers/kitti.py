@@ -28,10 +28,10 @@ def read_kitti(path: Path, samples: int, seed: int) -> Cloud:
     fields: dict[str, np.ndarray] = {"intensity": table[:, 3].copy()}
     file = labels_beside(path)
     if file is not None:
-        labels = np.fromfile(file, dtype="<u4") if file.stat().st_size % 4 == 0 else np.zeros(0)
-        if len(labels) != len(table):
+        if file.stat().st_size != 4 * len(table):
             raise InputError(
                 f"{file}: {file.stat().st_size} bytes are no 4 for each of the sweep's {len(table)} points"
             )
+        labels = np.fromfile(file, dtype="<u4")
         fields |= {"semantic": labels & 0xFFFF, "instance": labels >> 16}
     return Cloud(str(path), table[:, :3], fields)

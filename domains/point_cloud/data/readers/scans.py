@@ -22,12 +22,12 @@ def read_ply(path: Path, samples: int, seed: int) -> Cloud:
     return Cloud(str(path), points, fields, notes=("no point is drawn: its vertices are the cloud",) if faces else ())
 
 
-def read_vertices(path: Path) -> tuple[NDArray[np.floating], dict[str, NDArray[Any]]]:
+def read_vertices(path: Path) -> tuple[NDArray[np.float64], dict[str, NDArray[Any]]]:
     """The vertices (N, 3) of a PLY file and their fields, whether it has faces or not."""
     return _ply(path)[:2]
 
 
-def _ply(path: Path) -> tuple[NDArray[np.floating], dict[str, NDArray[Any]], bool]:
+def _ply(path: Path) -> tuple[NDArray[np.float64], dict[str, NDArray[Any]], bool]:
     """Vertices, their fields, and whether there are faces."""
     import plyfile
 
@@ -46,7 +46,7 @@ def _ply(path: Path) -> tuple[NDArray[np.floating], dict[str, NDArray[Any]], boo
         raise InputError(f"{path}: the PLY has no vertex element with x, y and z")
     vertex = data["vertex"].data
     fields = {name: np.array(vertex[name]) for name in names if name not in axes.values()}
-    points = np.stack([vertex[axes[axis]] for axis in "xyz"], 1)
+    points = np.stack([vertex[axes[axis]] for axis in "xyz"], 1).astype(np.float64, copy=False)
     return points, fields, "face" in data and len(data["face"].data) > 0
 
 
