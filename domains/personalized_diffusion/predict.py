@@ -17,6 +17,7 @@ from domains.personalized_diffusion.inference.compatibility import check_fits, f
 from domains.personalized_diffusion.inference.loaded import Loaded
 from domains.personalized_diffusion.model import bases
 from domains.personalized_diffusion.model.bases import DOMAIN, Base
+from domains.personalized_diffusion.model.conditioning import CHUNKED, chunks
 from domains.personalized_diffusion.model.drawing import draw
 from domains.personalized_diffusion.model.families import FAMILIES
 from domains.personalized_diffusion.model.manifest import Stated, TriggerWords
@@ -51,7 +52,8 @@ class Personalizer:
     """
 
     def __init__(self, base: Base, settings: Stated | None = None) -> None:
-        self.base, self.settings = base, settings or Stated()
+        self.settings = settings or Stated()
+        self.base = base.reading(self.settings.clip_skip)
         self.trigger = self.settings.trigger or TriggerWords()
         self.network = bases.adapted_network(base, self.settings.text_encoder)
         self.loaded: list[Loaded] = []
@@ -183,7 +185,7 @@ class Personalizer:
         family = FAMILIES[self.base.family]
         side = self.settings.resolution or self.base.resolution
         width, height = prompt.size or (parse_size(query.size) if query.size else (side, side))
-        unit = self.base.pipe.vae_scale_factor
+        unit = self.base.unit
         if width % unit or height % unit:
             raise InputError(f"size {width} x {height}: this base draws multiples of {unit} pixels")
         chosen = prompt.steps or query.steps or family.steps
@@ -213,11 +215,8 @@ class Personalizer:
         yield from self.notices
         if self.loaded and self.trigger.missing_from(prompt.text):
             yield f"the prompt lacks the trigger word {self.trigger.token!r}: the adapter's subject may not appear"
-        tokenizer = self.base.tokenizers[0]
-        longest = tokenizer.model_max_length
-        count = len(tokenizer(prompt.text, truncation=False, verbose=False).input_ids)
-        if self.base.family in ("tiny", "sd15", "sd21", "sdxl") and count > longest:
-            yield f"the prompt is {count} tokens long and the base reads {longest}: its end is not read"
+        if self.base.family in CHUNKED and (parts := len(chunks(prompt.text, self.base.tokenizers[0]))) > 1:
+            yield f"the prompt is longer than the base reads at once: it is read in {parts} parts"
 
 
 def _first(*values: float | None) -> float:

@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from domains.personalized_diffusion.data.captions import Trigger
 from domains.personalized_diffusion.data.datamodule import PhotoData
 from domains.personalized_diffusion.model import bases, losses, methods, skeleton
-from domains.personalized_diffusion.model.bases import Base, Conditioning, identity, lent
-from domains.personalized_diffusion.model.denoising import Timesteps, denoising_of, scaled_latents
+from domains.personalized_diffusion.model.bases import Base, identity, lent
+from domains.personalized_diffusion.model.conditioning import CHUNKED, Conditioning, side_by_side
+from domains.personalized_diffusion.model.denoising import Timesteps, denoising_of
+from domains.personalized_diffusion.model.latents import scaled_latents
 from domains.personalized_diffusion.model.manifest import Stated
 from domains.personalized_diffusion.output.card import adapter_card
 from domains.personalized_diffusion.output.samples import Samples, draw_samples
@@ -41,17 +43,20 @@ class DreamBoothRecipe(AdapterModule):
     """Teach a text-to-image base one subject from a few photos.
 
     Args:
-        base: reference of the base, a diffusers pipeline of SD 1.x, 2.x, SDXL, SD3 or Flux.
+        base: reference of the base, a diffusers pipeline of one of the families (`model/families.py`).
         architecture: configurations of its networks, for counting without weights.
         adapter: what is attached: `{preset: ..., <settings>}`, or any method as `{method: ..., targets: ...}`. The
             presets are `diffusekrona` and what it is compared with: `lora`, `lokr`, `loha`, `svdiff`, `full`. They
             take settings of their method (krona's `init`, `dropout`, `on_indivisible`) and
-            `projections`: which of the attention's, by letter: `kqvo`, `kv`, ...;
+            `projections`: which of the attention's, by letter: `kqvo`, `kv`, ...; or `targets`, a regular expression
+            over names of modules: `.*(to_[kqv]|ff.net.2)`;
             `factors` of diffusekrona: (a1, a2) for every projection, or by letter, `{k: [4, 64], v: [8, 64]}`;
             `layout` of diffusekrona: `kron` is the paper's, `official` the authors' code's;
             `rank` of lora, lokr and loha.
         text_encoder: adapt CLIP text encoders too; T5 stays frozen.
         text_lr: their learning rate; the trainer's by default.
+        clip_skip: the layer of SD 1.x's and 2.x's text encoder that prompts are read from, counted from the last, which
+            is 1; 2 is usual for bases that were trained so. The adapter remembers it.
         start: reference of an adapter to train on from; its settings replace the method's.
         prior_weight: of the class images' loss.
         snr_gamma: min-SNR weighting, usually 5; none by default.
@@ -79,6 +84,7 @@ class DreamBoothRecipe(AdapterModule):
         adapter: dict[str, Any] = DIFFUSEKRONA,
         text_encoder: bool = False,
         text_lr: float | None = None,
+        clip_skip: int = 1,
         start: str | None = None,
         prior_weight: float = 1.0,
         snr_gamma: float | None = None,
@@ -91,6 +97,7 @@ class DreamBoothRecipe(AdapterModule):
         super().__init__(base, architecture)
         self.change = methods.MethodSettings.of(adapter)
         self.text_encoder, self.text_lr, self.start = text_encoder, text_lr, start
+        self.clip_skip = clip_skip
         self.prior_weight, self.snr_gamma, self.noise_offset = prior_weight, snr_gamma, noise_offset
         self.timesteps = Timesteps.of(timesteps)
         self.samples = Samples.of(samples) if samples else None
@@ -106,7 +113,7 @@ class DreamBoothRecipe(AdapterModule):
     def backbone(self) -> Base:
         """The base, loaded once, on the CPU until training starts."""
         dtype = self.base_dtype if self.weights in ("auto", "nf4") else self.weights
-        base = bases.load(self.base, dtype, "cpu")
+        base = bases.load(self.base, dtype, "cpu").reading(self.clip_skip)
         if self.weights == "nf4":
             quantize_model(base.unet)
         if self.low_memory and hasattr(base.vae, "enable_tiling"):
@@ -145,10 +152,11 @@ class DreamBoothRecipe(AdapterModule):
     def comparisons(self) -> dict[str, int]:
         """LoRA of rank 4 on the same projections, full DreamBooth of the same networks, and KronA's other factors."""
         plain = bases.network(self.networks())
-        sizes = methods.projection_sizes(plain, self.change.projections)
+        sizes = methods.projection_sizes(plain, self.change)
+        where = "projections" if self.change.targets is None else "layers"
         networks = " and ".join(name.replace("_", " ") for name in self.networks())
         known = {
-            "LoRA of rank 4 on the same projections": 4 * sum(out + into for out, into in sizes),
+            f"LoRA of rank 4 on the same {where}": 4 * sum(out + into for out, into in sizes),
             f"full DreamBooth of the {networks}": adapters.count(plain).total,
         }
         others = methods.other_factors(sizes) if self.change.method == "krona" else {}
@@ -199,12 +207,11 @@ class DreamBoothRecipe(AdapterModule):
         base = self.backbone
         if self.text_encoder:
             return base.encode(captions)
-        states = [self._encoded(caption) for caption in captions]
-        pooled = torch.cat([state["pooled"] for state in states]) if "pooled" in states[0] else None
-        embeds = torch.cat([state["embeds"] for state in states])
-        return Conditioning(embeds, pooled).to(self.device, _dtype_of(base.unet))
+        empty = (lambda: self._encoded("")) if base.family in CHUNKED else None
+        said = side_by_side([self._encoded(caption) for caption in captions], empty)
+        return said.to(self.device, _dtype_of(base.unet))
 
-    def _encoded(self, caption: str) -> dict[str, Tensor]:
+    def _encoded(self, caption: str) -> Conditioning:
         base = self.backbone
 
         @torch.no_grad()
@@ -213,7 +220,7 @@ class DreamBoothRecipe(AdapterModule):
                 said = base.encode([caption])
             return {"embeds": said.embeds} | ({} if said.pooled is None else {"pooled": said.pooled})
 
-        return self._cache.get(("text", caption, *self._text_ids), make)
+        return Conditioning(**self._cache.get(("text", caption, "chunks", self.clip_skip, *self._text_ids), make))
 
     @cached_property
     def _cache(self) -> TensorCache:
@@ -290,6 +297,7 @@ class DreamBoothRecipe(AdapterModule):
             base=None if self.base.startswith((".", "/", "~")) else self.base,
             trigger=self.trigger,
             text_encoder=self.text_encoder,
+            clip_skip=self.clip_skip,
             resolution=data.side if data else base.resolution,
             train=train,
         )

@@ -20,6 +20,22 @@ PUBLISHED = {
     "official_sd": 260_656,
     "lora_sdxl": 5_806_080,
 }
+# Of transformers, nobody's published ones: layers by in and out width, times a1 a2 + (out / a1)(in / a2) of (16, 64).
+FLOWS = {
+    "sd3": ((24 * 8 - 1 + 13 * 4, 1536, 1536),),  # the last block's text stream has no way out
+    "flux": ((19 * 8 + 38 * 3, 3072, 3072),),
+    "flux2": ((5 * 8, 3072, 3072), (20, 3072, 3 * 3072 + 2 * 9216), (20, 3072 + 9216, 3072)),
+    "qwen_image": ((60 * 8, 3072, 3072),),
+    "z_image": ((34 * 4, 3840, 3840),),
+}
+# Of the networks that the configurations state.
+WHOLE = {
+    "sd3": 2_243_171_520,
+    "flux": 11_901_408_320,
+    "flux2": 3_875_544_576,
+    "qwen_image": 20_430_401_088,
+    "z_image": 6_154_908_736,
+}
 
 
 def counted(capsys: pytest.CaptureFixture[str], name: str, *overrides: str) -> dict:
@@ -31,6 +47,15 @@ def counted(capsys: pytest.CaptureFixture[str], name: str, *overrides: str) -> d
 def fewer(found: dict, than: str) -> float:
     [row] = [row for row in found["comparisons"] if row["with"].startswith(than)]
     return row["fewer_percent"]
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_counts_of_transformers_are_those_of_their_layers(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    found = counted(capsys, name)
+    assert found["trainable"] == sum(n * (16 * 64 + (out // 16) * (into // 64)) for n, into, out in FLOWS[name])
+    [lora] = [row["parameters"] for row in found["comparisons"] if row["with"].startswith("LoRA")]
+    assert lora == sum(n * 4 * (into + out) for n, into, out in FLOWS[name])
+    assert found["total"] - found["trainable"] == WHOLE[name]
 
 
 @pytest.mark.parametrize(("name", "trainable"), PUBLISHED.items())

@@ -147,7 +147,7 @@ def test_a_prompt_file_states_its_own_settings(personalizer, tmp_path):
 
 def test_a_prompt_longer_than_the_base_reads_is_told(personalizer):
     [result] = personalizer.predict("sks robot " * 20, images=1, steps=1)
-    assert "its end is not read" in result.notices[0]
+    assert "it is read in 3 parts" in result.notices[0]
 
 
 def test_dreambooths_prompts_land_in_the_evaluations_layout(personalizer, tmp_path, monkeypatch):

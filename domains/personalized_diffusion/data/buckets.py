@@ -21,8 +21,8 @@ from suite.training.randomness import derive
 Size = tuple[int, int]
 """Width and height in pixels."""
 Cropping = Literal["center", "random"]
-UNIT = 8
-"""Pixels to a latent of every base here: no side is cut finer."""
+UNIT = 16
+"""Pixels to what a transformer sees as one token, two of the VAE's latents: no side is cut finer."""
 
 
 def bucket_sizes(

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
 
-import torch
-
 from domains.personalized_diffusion.data import photos
 from domains.personalized_diffusion.data.captions import Trigger
 from domains.personalized_diffusion.data.photos import Photo
 from domains.personalized_diffusion.model.bases import Base
+from domains.personalized_diffusion.model.drawing import draw
+from domains.personalized_diffusion.types import Settings
 from suite import adapters
 from suite.errors import InputError
 from suite.files import atomic_file
@@ -74,18 +74,11 @@ class ClassImages:
         return paths.cache() / "personalized_diffusion" / f"class-{name}"
 
     def _draw(self, base: Base, prompt: str, folder: Path, numbers: Sequence[int], side: int, seed: int) -> None:
-        with adapters.disabled(base.unet), torch.no_grad():
+        with adapters.disabled(base.unet):
             for chosen in batches(numbers, AT_ONCE):
                 # A seed for each picture, so that a picture does not depend on which others were missing.
-                generators = [torch.Generator().manual_seed((seed << 20) + number) for number in chosen]
-                drawn = base.pipeline()(
-                    [prompt] * len(chosen),
-                    num_inference_steps=self.steps,
-                    guidance_scale=self.guidance,
-                    height=side,
-                    width=side,
-                    generator=generators,
-                ).images
+                seeds = [(seed << 20) + number for number in chosen]
+                drawn = draw(base, prompt, seeds, Settings(side, side, self.steps, self.guidance), len(chosen))
                 for number, image in zip(chosen, drawn, strict=True):
                     with atomic_file(folder / f"{number:05}.png") as temporary:
                         image.save(temporary, "PNG")

@@ -22,6 +22,7 @@ from domains.personalized_diffusion.data.class_images import ClassImages
 from domains.personalized_diffusion.data.photos import Alpha, Photo
 from domains.personalized_diffusion.data.sources import photo_folders
 from domains.personalized_diffusion.model.bases import Base, identity, lent
+from domains.personalized_diffusion.model.latents import moments_of
 from suite.errors import InputError
 from suite.training.batching import ResumableLoader, Seeded
 from suite.training.caches import TensorCache
@@ -178,9 +179,9 @@ class PhotoData(L.LightningDataModule):
         return buckets.choose(size, sizes, upscale=self.upscale, step=self.bucket_limits["step"] or 64)
 
     def _sizes(self) -> list[Size]:
-        factor = 8 if self.base is None else self.base.pipe.vae_scale_factor
+        factor = 8 if self.base is None else self.base.unit
         if self.side % factor:
-            raise InputError(f"data.resolution is {self.side}; give a multiple of {factor}, the VAE's reduction")
+            raise InputError(f"data.resolution is {self.side}; give a multiple of {factor}, as the base draws them")
         if not self.bucketing:
             return [(self.side, self.side)]
         return buckets.bucket_sizes(self.side, **{k: v for k, v in self.bucket_limits.items() if v is not None})
@@ -304,8 +305,7 @@ class PhotoSamples(Dataset):
         def make() -> dict[str, Tensor]:
             made = self._pixels(photo, bucket, flip)
             with torch.no_grad():
-                pixels = made.pop("pixels")[None].to(base.vae.device, base.vae.dtype)
-                return {**made, "moments": base.vae.encode(pixels).latent_dist.parameters[0].float()}
+                return {**made, "moments": moments_of(base.vae, made.pop("pixels")[None])[0]}
 
         return self.data.cache.get(key, make)
 

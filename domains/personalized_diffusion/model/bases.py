@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from domains.personalized_diffusion.model import conditioning
+from domains.personalized_diffusion.model.conditioning import Conditioning
 from domains.personalized_diffusion.model.families import FAMILIES, PIPELINES, Component, of_pipeline
 from suite import adapters, hub
 from suite.errors import InputError
@@ -24,25 +26,6 @@ _LEFT_OUT = ("safety_checker", "feature_extractor", "image_encoder")
 ENCODERS: tuple[str, ...] = ("text_encoder", "text_encoder_2", "text_encoder_3")
 
 
-@dataclass(frozen=True)
-class Conditioning:
-    """Encoded prompts.
-
-    Attributes:
-        embeds: (B, L, D) states of the tokens.
-        pooled: (B, P) of the whole prompt, where the family has it.
-    """
-
-    embeds: Tensor
-    pooled: Tensor | None = None
-
-    def to(self, *args: Any, **kwargs: Any) -> Conditioning:
-        """The same on another device or in another type."""
-        return Conditioning(
-            self.embeds.to(*args, **kwargs), None if self.pooled is None else self.pooled.to(*args, **kwargs)
-        )
-
-
 @dataclass
 class Base:
     """A loaded text-to-image pipeline.
@@ -52,12 +35,14 @@ class Base:
         family: which architecture it is, a name of `FAMILIES`.
         id: its reference.
         folder: where it was loaded from.
+        clip_skip: the CLIP layer that prompts are read from, counted from the last, which is 1.
     """
 
     pipe: Any
     family: str
     id: str
     folder: Path
+    clip_skip: int = 1
 
     @property
     def unet(self) -> nn.Module:
@@ -86,7 +71,8 @@ class Base:
     def tokenizers(self) -> list[Any]:
         """The tokenizer of each text encoder."""
         names = [name.replace("text_encoder", "tokenizer") for name in self.named_text_encoders()]
-        return [getattr(self.pipe, name) for name in names]
+        # Flux.2's is a processor that holds one.
+        return [getattr(found, "tokenizer", found) for found in (getattr(self.pipe, name) for name in names)]
 
     def named_text_encoders(self) -> dict[str, nn.Module]:
         """The text encoders by component name."""
@@ -104,22 +90,34 @@ class Base:
         config = self.unet.config
         return int(getattr(config, "sample_size", 128)) * self.pipe.vae_scale_factor
 
+    @property
+    def unit(self) -> int:
+        """Sides of pictures in pixels are its multiples."""
+        return int(self.pipe.vae_scale_factor) * FAMILIES[self.family].patch
+
     def encode(self, prompts: Sequence[str]) -> Conditioning:
-        """The prompts as the denoiser reads them, by the pipeline's own `encode_prompt`.
+        """The prompts as the denoiser reads them.
 
         Gradients flow where the caller lets them, so that text encoders can be trained.
         """
-        given, device = list(prompts), self.text_encoders[0].device
-        if self.family in ("sd15", "sd21", "tiny"):
-            return Conditioning(self.pipe.encode_prompt(given, device, 1, False)[0])
-        if self.family == "flux":
-            embeds, pooled, _ = self.pipe.encode_prompt(given, None, device)
-            return Conditioning(embeds, pooled)
-        if self.family == "sd3":
-            embeds, _, pooled, _ = self.pipe.encode_prompt(given, None, None, device, do_classifier_free_guidance=False)
-            return Conditioning(embeds, pooled)
-        embeds, _, pooled, _ = self.pipe.encode_prompt(given, device=device, do_classifier_free_guidance=False)
-        return Conditioning(embeds, pooled)
+        return conditioning.encode(self.pipe, self.family, prompts, self.text_encoders[0].device, self.clip_skip)
+
+    def reading(self, clip_skip: int) -> Base:
+        """The same, with prompts read from a layer of CLIP, counted from the last.
+
+        Raises:
+            InputError: the family reads another layer always, or the text encoder has none such.
+        """
+        if clip_skip < 1:
+            raise InputError(f"recipe.clip_skip is {clip_skip}; the last layer is 1, the last but one 2")
+        if clip_skip > 1 and self.family not in conditioning.SKIPPING:
+            raise InputError(
+                f"recipe.clip_skip is for SD 1.x and 2.x; {FAMILIES[self.family].title} reads its own layer"
+            )
+        if clip_skip > 1 and clip_skip > (layers := self.text_encoders[0].config.num_hidden_layers):
+            raise InputError(f"recipe.clip_skip is {clip_skip}; the base's text encoder has {layers} layers")
+        self.clip_skip = clip_skip
+        return self
 
     def to(self, device: str | torch.device) -> Base:
         """Move every module."""
@@ -237,8 +235,14 @@ def network(parts: Mapping[str, nn.Module]) -> nn.Module:
 
 
 def adapted_parts(base: Base, text_encoder: bool) -> dict[str, nn.Module]:
-    """What is adapted of a loaded base: its denoiser, and its CLIP text encoders where they are to be."""
+    """What is adapted of a loaded base: its denoiser, and its CLIP text encoders where they are to be.
+
+    Raises:
+        InputError: text encoders are to be, and none of the base's is CLIP's.
+    """
     encoders = clip_encoders(base.named_text_encoders()) if text_encoder else {}
+    if text_encoder and not encoders:
+        raise InputError(f"recipe.text_encoder adapts CLIP text encoders, and {FAMILIES[base.family].title} has none")
     return {base.component: base.unet, **encoders}
 
 

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler, FluxPipeline
+from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
 from domains.personalized_diffusion.model import losses
-from domains.personalized_diffusion.model.bases import Base, Conditioning
+from domains.personalized_diffusion.model.bases import Base
+from domains.personalized_diffusion.model.conditioning import Conditioning
+from domains.personalized_diffusion.model.velocities import velocity
 from suite.errors import InputError
 
 Sampling = Literal["uniform", "logit_normal"]
@@ -67,7 +69,7 @@ class Question:
     """What the denoiser sees and what it should say.
 
     Attributes:
-        sample: (B, C, h, w) noised latents. times: (B,) as the network reads them.
+        sample: (B, C, h, w) noised latents. times: (B,) timesteps of a diffusion model, shares of noise of a flow.
         target: (B, C, h, w). weight: (B,) of the samples' errors, or None.
     """
 
@@ -112,12 +114,12 @@ class Diffusion:
 
 
 class Flow:
-    """Training of rectified flows (SD3, Flux): the velocity from the picture to the noise.
+    """Training of rectified flows (SD3, Flux, Qwen-Image, Z-Image): the velocity from the picture to the noise.
 
     Args:
         base: the pipeline.
         timesteps: which levels; its `shift` moves them as the base's scheduler does.
-        guidance: what a distilled Flux is told of guidance.
+        guidance: what a network that was distilled on guidance (Flux) is told of it.
     """
 
     def __init__(self, base: Base, timesteps: Timesteps, guidance: float = 1.0) -> None:
@@ -132,35 +134,12 @@ class Flow:
         levels = self.timesteps.levels(len(latents), latents.device)
         levels = self.shift * levels / (1 + (self.shift - 1) * levels)
         share = levels.view(-1, 1, 1, 1).to(latents.dtype)
-        steps = self.scheduler.config.num_train_timesteps
-        return Question((1 - share) * latents + share * noise, levels * steps, noise - latents)
+        return Question((1 - share) * latents + share * noise, levels, noise - latents)
 
     def answer(self, transformer: nn.Module, asked: Question, said: Conditioning, time_ids: Tensor) -> Tensor:
         """What the network predicts."""
         sample = asked.sample.to(said.embeds.dtype)
-        if self.family == "sd3":
-            return transformer(
-                hidden_states=sample,
-                timestep=asked.times,
-                encoder_hidden_states=said.embeds,
-                pooled_projections=said.pooled,
-            ).sample
-        count, channels, height, width = sample.shape
-        packed = FluxPipeline._pack_latents(sample, count, channels, height, width)
-        where: dict[str, Any] = {"device": packed.device, "dtype": packed.dtype}
-        told = torch.full((count,), self.guidance, **where) if transformer.config.guidance_embeds else None
-        predicted = transformer(
-            hidden_states=packed,
-            timestep=asked.times / self.scheduler.config.num_train_timesteps,
-            guidance=told,
-            pooled_projections=said.pooled,
-            encoder_hidden_states=said.embeds,
-            txt_ids=torch.zeros(said.embeds.shape[1], 3, **where),
-            img_ids=FluxPipeline._prepare_latent_image_ids(
-                count, height // 2, width // 2, where["device"], where["dtype"]
-            ),
-        ).sample
-        return FluxPipeline._unpack_latents(predicted, height * 8, width * 8, 8)
+        return velocity(self.family, transformer, sample, asked.times, said, self.guidance)
 
 
 Denoising = Diffusion | Flow
@@ -174,26 +153,8 @@ def denoising_of(
     Raises:
         InputError: an option of diffusion models is asked of a rectified flow.
     """
-    if base.family not in ("sd3", "flux"):
+    if base.component == "unet":
         return Diffusion(base, timesteps, snr_gamma, noise_offset)
     if snr_gamma is not None or noise_offset:
         raise InputError(f"recipe.snr_gamma and recipe.noise_offset belong to diffusion; {base.family} is a flow")
     return Flow(base, timesteps)
-
-
-def scaled_latents(base: Base, batch: Mapping[str, Any]) -> Tensor:
-    """Latents (B, C, h, w) of a batch as the denoiser reads them: a draw from the VAE's posterior, scaled.
-
-    Args:
-        batch: `moments` (B, 2C, h, w) as cached, or `pixels` (B, 3, H, W).
-    """
-    if "moments" in batch:
-        mean, log_variance = batch["moments"].chunk(2, dim=1)
-    else:
-        with torch.no_grad():
-            parameters = base.vae.encode(batch["pixels"].to(base.vae.dtype)).latent_dist.parameters
-        mean, log_variance = parameters.float().chunk(2, dim=1)
-    deviation = torch.exp(0.5 * log_variance.clamp(-30.0, 20.0))
-    latents = mean + deviation * torch.randn_like(mean)
-    shift = getattr(base.vae.config, "shift_factor", None) or 0.0
-    return (latents - shift) * base.vae.config.scaling_factor

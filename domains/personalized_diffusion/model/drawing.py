@@ -10,6 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from domains.personalized_diffusion.model.bases import Base
+from domains.personalized_diffusion.model.conditioning import words_for
+from domains.personalized_diffusion.model.families import FAMILIES
 from domains.personalized_diffusion.types import Settings
 from suite.errors import InputError
 
@@ -25,21 +27,22 @@ def draw(base: Base, text: str, seeds: Sequence[int], settings: Settings, side_b
     """
     pipe = base.pipeline()
     images: list[Image.Image] = []
-    negative = {"negative_prompt": settings.negative} if base.family != "flux" else {}
+    family = FAMILIES[base.family]
     for start in range(0, len(seeds), side_by_side):
         some = seeds[start : start + side_by_side]
         # Noise from the CPU, an own generator a picture: the same picture on every device, in every batch.
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in some]
-        given = {name: [value] * len(some) for name, value in negative.items()}
+        given = words_for(base.pipe, base.family, text, settings.negative, len(some), base.clip_skip)
+        if not family.negative:
+            del given["negative_prompt"]
         with torch.no_grad():  # not inference mode: what the networks keep of this may meet gradients in training
             found = pipe(
-                prompt=[text] * len(some),
                 width=settings.width,
                 height=settings.height,
                 num_inference_steps=settings.steps,
-                guidance_scale=settings.guidance,
                 generator=generators,
                 output_type="pt",
+                **{family.guide: settings.guidance},
                 **given,
             ).images
         images += to_pictures(found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +18,10 @@ class Family:
         pipeline: diffusers' class of its pipeline.
         steps, guidance: of sampling where they are not told.
         tag, licence: the hub's name and the full name of the licence that its weights were released under.
-        component: what the pipeline calls its denoiser.
+        component: what the pipeline calls its denoiser. network: diffusers' class of a transformer.
+        mark: what a name of its denoiser's modules holds that no other family's does.
+        patch: latents to a side of what its denoiser sees as one token.
+        guide: what the pipeline calls its guidance. negative: whether it takes negative prompts.
         width: of the text states that its cross-attention reads, by which a file without facts is known.
         usual: the base that a file of the family was most likely trained on, where it does not say.
         version: kohya's `ss_base_model_version`. architecture: Stability's `modelspec.architecture`.
@@ -31,6 +34,11 @@ class Family:
     tag: str
     licence: str
     component: Component = "unet"
+    network: str | None = None
+    mark: str | None = None
+    patch: int = 1
+    guide: str = "guidance_scale"
+    negative: bool = True
     width: int | None = None
     usual: str | None = None
     version: str | None = None
@@ -84,6 +92,9 @@ FAMILIES: Mapping[str, Family] = {
         "other",
         "the Stability AI Community License",
         component="transformer",
+        network="SD3Transformer2DModel",
+        patch=2,
+        usual="hf:stabilityai/stable-diffusion-3.5-medium",
         version="sd3",
         architecture="stable-diffusion-3-medium",
     ),
@@ -95,8 +106,67 @@ FAMILIES: Mapping[str, Family] = {
         "other",
         "the licence of its FLUX.1 release",
         component="transformer",
+        network="FluxTransformer2DModel",
+        mark="single_transformer_blocks.0.attn.to_q",
+        patch=2,
+        negative=False,
+        usual="hf:black-forest-labs/FLUX.1-dev",
         version="flux1",
         architecture="flux-1-dev",
+    ),
+    "flux2": Family(
+        "Flux.2",
+        "Flux2Pipeline",
+        50,
+        4.0,
+        "other",
+        "the licence of its FLUX.2 release",
+        component="transformer",
+        network="Flux2Transformer2DModel",
+        mark="attn.to_qkv_mlp_proj",
+        patch=2,
+        negative=False,
+        usual="hf:black-forest-labs/FLUX.2-dev",
+    ),
+    "flux2_klein": Family(
+        "Flux.2 klein",
+        "Flux2KleinPipeline",
+        50,
+        4.0,
+        "other",
+        "the licence of its FLUX.2 release",
+        component="transformer",
+        network="Flux2Transformer2DModel",
+        patch=2,
+        negative=False,
+        usual="hf:black-forest-labs/FLUX.2-klein-base-4B",
+    ),
+    "qwen_image": Family(
+        "Qwen-Image",
+        "QwenImagePipeline",
+        50,
+        4.0,
+        "apache-2.0",
+        "Apache-2.0",
+        component="transformer",
+        network="QwenImageTransformer2DModel",
+        mark="img_mlp.net",
+        patch=2,
+        guide="true_cfg_scale",
+        usual="hf:Qwen/Qwen-Image",
+    ),
+    "z_image": Family(
+        "Z-Image",
+        "ZImagePipeline",
+        50,
+        5.0,
+        "apache-2.0",
+        "Apache-2.0",
+        component="transformer",
+        network="ZImageTransformer2DModel",
+        mark="attention.to_q",
+        patch=2,
+        usual="hf:Tongyi-MAI/Z-Image",
     ),
 }
 
@@ -110,6 +180,13 @@ PIPELINES: Mapping[str, tuple[str, ...]] = {
 def of_width(width: int | None) -> str | None:
     """The family whose cross-attention reads text states of this width, or None."""
     return next((name for name, family in FAMILIES.items() if width and family.width == width), None)
+
+
+def of_modules(names: Iterable[str]) -> str:
+    """The family of a transformer by its modules' names: the one with such a name, else SD 3."""
+    listed = list(names)
+    marked = ((name, family.mark) for name, family in FAMILIES.items() if family.mark)
+    return next((name for name, mark in marked if any(mark in module for module in listed)), "sd3")
 
 
 def of_pipeline(pipeline: str, width: int | None) -> str:

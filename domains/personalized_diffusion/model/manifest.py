@@ -19,10 +19,12 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
     "factors": (list | dict | None, "two whole numbers, or an object"),
     "rank": (int | None, "a whole number"),
     "projections": (str | None, "a name"),
+    "targets": (str | None, "a regular expression"),
     "family": (str | None, "a name"),
     "base": (str | None, "a name"),
     "trigger": (dict | None, "an object"),
     "text_encoder": (bool | None, "true or false"),
+    "clip_skip": (int | None, "a whole number"),
     "resolution": (int | None, "a whole number"),
     "train": (dict | None, "an object"),
     "source": (dict | None, "an object"),
@@ -66,9 +68,10 @@ class Stated:
 
     Attributes:
         method: name of the method. layout, factors: of KronA. rank: of LoRA, LoKr and LoHa.
-        projections: letters of the attention's projections that a preset changes.
+        projections: letters of the attention's projections that a preset changes; or targets, a regular expression.
         family: of the base; empty where it is not known. base: its reference.
         trigger: the words that call the subject. text_encoder: whether CLIP text encoders are adapted too.
+        clip_skip: the CLIP layer that prompts were read from, counted from the last, which is 1.
         resolution: side of the pictures in pixels.
         train: steps, rates, seed, numbers of pictures and versions of libraries, for people and for other programs.
         source: of an import: the file, its kind, and how much of its change the adapter holds.
@@ -79,10 +82,12 @@ class Stated:
     factors: Any = None
     rank: int | None = None
     projections: str | None = None
+    targets: str | None = None
     family: str = ""
     base: str | None = None
     trigger: TriggerWords | None = None
     text_encoder: bool = False
+    clip_skip: int = 1
     resolution: int | None = None
     train: Mapping[str, Any] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
@@ -95,10 +100,12 @@ class Stated:
             "factors": self.factors,
             **({} if self.rank is None else {"rank": self.rank}),
             "projections": self.projections,
+            **({} if self.targets is None else {"targets": self.targets}),
             "family": self.family,
             "base": self.base,
             "trigger": asdict(self.trigger) if self.trigger else None,
             "text_encoder": self.text_encoder,
+            **({} if self.clip_skip == 1 else {"clip_skip": self.clip_skip}),
             "resolution": self.resolution,
             "train": dict(self.train),
         }
@@ -122,6 +129,6 @@ class Stated:
 
     @classmethod
     def of_strangers(cls, record: Mapping[str, Any]) -> Self:
-        """What can be used of a record that a file of anybody's carries: family, trigger, resolution, training."""
-        kept = ("family", "trigger", "resolution", "train")
+        """What can be used of a record that a file of anybody's carries: family, trigger, training, drawing."""
+        kept = ("family", "trigger", "resolution", "clip_skip", "train")
         return cls.from_dict({key: record.get(key) for key in kept if isinstance(record.get(key), _KINDS[key][0])})

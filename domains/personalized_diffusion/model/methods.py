@@ -62,9 +62,9 @@ def lora(rank: int = 4, projections: str = "kqvo", names: Mapping[str, str] = PR
     return {"method": "lora", "targets": targets(projections, names), "r": rank, "lora_alpha": rank}
 
 
-def adapted(model: nn.Module, letters: str = "kqvo", names: Mapping[str, str] = PROJECTIONS) -> list[str]:
-    """Names of the projections of `model` that `targets` reaches."""
-    pattern = re.compile(targets(letters, names))
+def adapted(model: nn.Module, where: str | None = None) -> list[str]:
+    """Names of the linear layers of `model` that a regular expression reaches; by default all of attention's."""
+    pattern = re.compile(where or targets())
     return [n for n, module in model.named_modules() if isinstance(module, nn.Linear) and pattern.fullmatch(n)]
 
 
@@ -82,11 +82,11 @@ METHODS: tuple[Method, ...] = ("krona", "lora", "lokr", "loha", "svdiff", "full"
 
 
 OWN: Mapping[Method, tuple[str, ...]] = {
-    "krona": ("factors", "projections", "layout"),
-    "lora": ("rank", "projections"),
-    "lokr": ("rank", "projections"),
-    "loha": ("rank", "projections"),
-    "svdiff": ("projections",),
+    "krona": ("factors", "projections", "targets", "layout"),
+    "lora": ("rank", "projections", "targets"),
+    "lokr": ("rank", "projections", "targets"),
+    "loha": ("rank", "projections", "targets"),
+    "svdiff": ("projections", "targets"),
     "full": (),
 }
 """What a preset's section may say beside settings of the method itself."""
@@ -111,6 +111,8 @@ class MethodSettings:
         method: its name.
         factors: of krona, for all projections or by letter.
         projections: letters of the attention's projections.
+        targets: regular expression over the denoiser's module names, in place of `projections`: feed-forward layers,
+            convolutions (lora, lokr, loha), what other families call their attention.
         layout: of krona.
         rank: of lora, lokr and loha.
         options: further settings of the method.
@@ -120,6 +122,7 @@ class MethodSettings:
     method: str = "krona"
     factors: Factors | Mapping[str, Factors] = (4, 64)
     projections: str = "kqvo"
+    targets: str | None = None
     layout: Layout = "kron"
     rank: int = 4
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -153,6 +156,11 @@ class MethodSettings:
                 f"recipe.adapter.layout: unknown {self.layout!r}; choose from {', '.join(get_args(Layout))}"
             )
         targets(self.projections)
+        if self.targets is not None:
+            try:
+                re.compile(self.targets)
+            except (re.error, TypeError) as error:
+                raise InputError(f"recipe.adapter.targets {self.targets!r} is no regular expression: {error}") from None
 
     def attach(self, network: nn.Module, name: str = "default", *, advise: bool = True) -> nn.Module:
         """Put the method on a denoiser, or on a container of one and its text encoders.
@@ -189,15 +197,26 @@ class MethodSettings:
 
     def _spec(self, names: Mapping[str, str]) -> dict[str, Any]:
         """Settings for `suite.adapters.attach` on projections that are called so."""
+        where = self.where(names)
         if self.method == "krona":
-            return krona(self.factors, self.projections, names, **{"layout": self.layout, **self.options})
+            made = krona(self.factors, self.projections, names, **{"layout": self.layout, **self.options})
+            return {**made, "targets": where}
         if self.method == "lora":
-            return {**lora(self.rank, self.projections, names), **self.options}
-        where = targets(self.projections, names)
+            return {**lora(self.rank, self.projections, names), "targets": where, **self.options}
         if self.method == "svdiff":
             return {"method": "svdiff", "targets": where, **self.options}
         # Stock LoKr scales by alpha / r always, LoHa too: alpha = r leaves the change as it is.
         return {"method": self.method, "targets": where, "r": self.rank, "alpha": self.rank, **self.options}
+
+    def where(self, names: Mapping[str, str] = PROJECTIONS) -> str:
+        """The regular expression over names of the modules that change; text encoders keep their projections."""
+        own = self.targets if names is PROJECTIONS else None
+        return own or targets(self.projections, names)
+
+    def reached(self, network: nn.Module) -> list[str]:
+        """Names of the linear layers of a denoiser, or of one and its text encoders, that change."""
+        text = [self.where(TEXT_PROJECTIONS)] if isinstance(network, nn.ModuleDict) else []
+        return [name for where in [self.where(), *text] for name in adapted(network, where)]
 
     def record(self) -> dict[str, Any]:
         """What the saved adapter says of it."""
@@ -208,19 +227,17 @@ class MethodSettings:
             described |= {"layout": self.layout, "factors": _plain(self.factors)}
         elif self.method in ("lora", "lokr", "loha"):
             described["rank"] = self.rank
-        return {**described, "projections": self.projections if self.method != "full" else None}
+        by_letter = self.method != "full" and self.targets is None
+        return {**described, "projections": self.projections if by_letter else None, "targets": self.targets}
 
 
 PAIRS: tuple[Factors, ...] = ((4, 64), (8, 64), (16, 64), (64, 64), (8, 128))
 """Factors worth knowing the price of: the larger their product, the fewer parameters, up to a point."""
 
 
-def projection_sizes(network: nn.Module, projections: str = "kqvo") -> list[tuple[int, int]]:
-    """Output and input size of every projection that `MethodSettings.attach` reaches."""
-    chosen = [*adapted(network, projections)]
-    if isinstance(network, nn.ModuleDict):
-        chosen += adapted(network, projections, TEXT_PROJECTIONS)
-    layers = [network.get_submodule(name) for name in chosen]
+def projection_sizes(network: nn.Module, change: MethodSettings) -> list[tuple[int, int]]:
+    """Output and input size of every linear layer that `MethodSettings.attach` reaches."""
+    layers = [network.get_submodule(name) for name in change.reached(network)]
     return [(layer.out_features, layer.in_features) for layer in layers]
 
 

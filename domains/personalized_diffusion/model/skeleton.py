@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from domains.personalized_diffusion.model.bases import DOMAIN, ENCODERS, pipeline_class
+from domains.personalized_diffusion.model.families import FAMILIES
 from suite import hub
 from suite.errors import InputError
 from suite.files import read_json
@@ -46,7 +47,7 @@ def skeleton(architecture: Mapping[str, Any]) -> dict[str, nn.Module]:
 def _transformer(name: str) -> Any:
     import diffusers
 
-    known = {"SD3Transformer2DModel", "FluxTransformer2DModel"}
+    known = {family.network for family in FAMILIES.values() if family.network}
     if name not in known:
         raise InputError(f"architecture.transformer.class is {name!r}; it is one of {', '.join(sorted(known))}")
     return getattr(diffusers, name)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from domains.personalized_diffusion.model.families import FAMILIES, of_width
+from domains.personalized_diffusion.model.families import FAMILIES, of_modules, of_width
 from domains.personalized_diffusion.model.manifest import Stated
 from domains.personalized_diffusion.official.changes import Changes, Hadamard, Kronecker, LowRank, cross_attention_width
 
@@ -26,7 +26,7 @@ def family_of(changes: Changes, facts: Stated) -> str:
     if facts.family:
         return facts.family
     if "transformer" in changes:
-        return "flux" if any("single_" in name for name in changes["transformer"]) else "sd3"
+        return of_modules(changes["transformer"])
     return of_width(cross_attention_width(changes)) or "unknown"
 
 
