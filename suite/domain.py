@@ -23,6 +23,13 @@ ENTRY_POINTS = "suite.domains"
 
 
 @dataclass(frozen=True)
+class Alias:
+    """Another name of a command-line option: `paradigm: Annotated[str, Alias("protocol")]` takes `--protocol` too."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class Task:
     """The parts of one task, each an import string `package.module:Name`, loaded on use.
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
+from suite.domain import Alias
 from suite.prediction.options import normalise
 
 
@@ -152,7 +153,8 @@ class ExtractionQuery:
         resumes: of the class: an interrupted prediction can go on.
         relations: ask about these relations only (names, aliases or property ids); no relation step.
         heads: ask about these heads only; no subject step.
-        paradigm: the adapter's own by default; `zero-shot` asks the bare base, without adapters.
+        paradigm: how the model is asked, `VERSION` or `FAMILY/VERSION`; the adapter's own by default; `zero-shot` asks
+            the bare base, without adapters.
         protocol_templates: JSON file with the wording of an official protocol that is not shipped (see the docs).
         schema: relations to use instead of the adapter's: a built-in name or a file; in Python also a `Schema`, a list
             of names, or what a schema file holds.
@@ -195,7 +197,7 @@ class ExtractionQuery:
 
     relations: tuple[str, ...] | None = None
     heads: tuple[str, ...] | None = None
-    paradigm: str | None = None
+    paradigm: Annotated[str | None, Alias("protocol")] = None
     protocol_templates: Path | None = None
     schema: Any = None
     relation_descriptions: Path | None = None

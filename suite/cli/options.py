@@ -14,8 +14,9 @@ import inspect
 import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
+from suite.domain import Alias
 from suite.errors import InputError
 
 _WORDS = "words"  # where argparse collects the bare words
@@ -73,6 +74,7 @@ class Option:
         default: `inspect.Parameter.empty` where it must be given.
         bare: whether a word before the first option may fill it.
         help: one paragraph for people.
+        aliases: other names of it.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Option:
     default: Any = inspect.Parameter.empty
     bare: bool = False
     help: str = ""
+    aliases: tuple[str, ...] = ()
 
     @property
     def required(self) -> bool:
@@ -100,7 +103,8 @@ class Option:
         Raises:
             TypeError: the annotation is of a kind that no option can hold.
         """
-        names = dict.fromkeys((self.flag, "--" + self.name))
+        others = (f"--{alias}" for alias in self.aliases)
+        names = dict.fromkeys((self.flag, "--" + self.name, *others))
         common: dict[str, Any] = {"dest": self.name, "default": argparse.SUPPRESS, "help": self._help()}
         kind = _without_none(self.kind)
         item = _item(self.kind)
@@ -151,7 +155,7 @@ class _Extend(argparse.Action):
 
 def of_function(function: Callable[..., Any]) -> list[Option]:
     """Return the options of a typed function; the `Args:` of its docstring are their help."""
-    hints = get_type_hints(function)
+    hints, aliases = _annotations(function)
     texts = _texts(function)
     options = []
     for parameter in inspect.signature(function).parameters.values():
@@ -161,13 +165,14 @@ def of_function(function: Callable[..., Any]) -> list[Option]:
             raise TypeError(f"{function.__qualname__}: parameter {parameter.name} has no type")
         bare = parameter.kind is not parameter.KEYWORD_ONLY and _without_none(hints[parameter.name]) is not bool
         help_ = texts.get(parameter.name, "")
-        options.append(Option(parameter.name, hints[parameter.name], parameter.default, bare, help_))
+        others = aliases[parameter.name]
+        options.append(Option(parameter.name, hints[parameter.name], parameter.default, bare, help_, others))
     return options
 
 
 def of_dataclass(kind: type) -> list[Option]:
     """Return the options of a dataclass's fields; the `Attributes:` of its docstring are their help."""
-    hints = get_type_hints(kind)
+    hints, aliases = _annotations(kind)
     texts = _texts(kind)
     options = []
     for field in dataclasses.fields(kind):
@@ -178,8 +183,20 @@ def of_dataclass(kind: type) -> list[Option]:
             default = field.default_factory()
         if default is dataclasses.MISSING:
             default = inspect.Parameter.empty
-        options.append(Option(field.name, hints[field.name], default, help=texts.get(field.name, "")))
+        help_, others = texts.get(field.name, ""), aliases[field.name]
+        options.append(Option(field.name, hints[field.name], default, help=help_, aliases=others))
     return options
+
+
+def _annotations(annotated: Any) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]]:
+    """The kind of each parameter or field, and its other names."""
+    kinds: dict[str, Any] = {}
+    aliases: dict[str, tuple[str, ...]] = {}
+    for name, hint in get_type_hints(annotated, include_extras=True).items():
+        marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+        kinds[name] = get_args(hint)[0] if marks else hint
+        aliases[name] = tuple(mark.name for mark in marks if isinstance(mark, Alias))
+    return kinds, aliases
 
 
 def parse(parser: Parser, options: Sequence[Option], argv: Sequence[str]) -> dict[str, Any]:

@@ -560,3 +560,15 @@ def test_use_22_the_demo_is_read_by_people(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(verbs, "run", lambda *given: Answer.of(shown))
     assert run("demo", "--out", tmp_path) == 0
     assert capsys.readouterr().out == "Triples\n\nAll of it.\n\ngraph.png\n"
+
+
+def test_use_22_paradigm_and_protocol_are_one_option(tmp_path):
+    text, out = put(tmp_path, "t.txt", BURIED), tmp_path / "out"
+    plans = []
+    for word in ("--paradigm", "--protocol"):
+        plans.append(main(["relation_extraction", "predict", str(text), "--dry-run", word, "zero-shot"]))
+        triple = {"head": "Mirela Dostan", "relation": "burial place", "tail": "Port Selmar"}
+        labelled = put(tmp_path, "a.jsonl", json.dumps({"text": BURIED, "triples": [triple]}))
+        plans.append(run("prepare", labelled, out / word.strip("-"), "--schema", "tiny", word, "D_F"))
+        plans.append(run("evaluate", "tiny:test:2", "--oracle", word, "D_F"))
+    assert plans == [0] * 6

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Annotated, Any, Literal, TextIO
 
 from domains.relation_extraction.data.documents import Document
 from domains.relation_extraction.data.documents import pretokenize as bring_into_shape
@@ -17,6 +17,7 @@ from domains.relation_extraction.data.sources import labelled_documents
 from domains.relation_extraction.model.paradigms import find as find_protocol
 from domains.relation_extraction.model.protocol import OFFICIAL, Layout, Protocol
 from domains.relation_extraction.model.schema import Schema
+from suite.domain import Alias
 from suite.errors import InputError
 from suite.files import atomic_file, read_json, write_text
 
@@ -28,7 +29,7 @@ def prepare(
     source: str,
     out: Path,
     *,
-    protocol: str = "suite-v1/D_R_H_F_desc",
+    protocol: Annotated[str, Alias("paradigm")] = "suite-v1/D_R_H_F_desc",
     protocol_templates: Path | None = None,
     schema: str = "redocred",
     relation_descriptions: Path | None = None,
@@ -50,7 +51,7 @@ def prepare(
             split of the made world (`tiny:train`), or `-` for standard input.
         out: folder for `<name>_<adapter>_<split>.jsonl`, one file an adapter; a `dataset_info.json` that is there
             already is kept and gets the new entries.
-        protocol: the wording of the prompts, `suite-v1/VERSION` or `autore-official/VERSION`.
+        protocol: how the model is asked, `suite-v1/VERSION` or `autore-official/VERSION`; `VERSION` alone is ours.
         protocol_templates: JSON file with the wording of an official protocol that is not shipped (see the docs).
         schema: a built-in schema, or a YAML or JSON file.
         relation_descriptions: a JSON file `{relation name: text}` in place of the schema's descriptions.

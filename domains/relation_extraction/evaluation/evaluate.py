@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from domains.relation_extraction.evaluation.docred import TrainFacts, official_evaluate_benchmark, train_facts
 from domains.relation_extraction.evaluation.gold import Component, default_schema, gold_documents
@@ -15,6 +15,7 @@ from domains.relation_extraction.evaluation.scores import Evaluation
 from domains.relation_extraction.model.paradigms import find as find_protocol
 from domains.relation_extraction.model.protocol import OFFICIAL
 from domains.relation_extraction.model.schema import Schema
+from suite.domain import Alias
 from suite.errors import InputError
 from suite.scores import Scores
 
@@ -27,7 +28,7 @@ def evaluate(
     device: str = "auto",
     dtype: str = "auto",
     oracle: bool = False,
-    paradigm: str | None = None,
+    paradigm: Annotated[str | None, Alias("protocol")] = None,
     protocol_templates: Path | None = None,
     component: Component | None = None,
     frozen: bool = False,
