@@ -279,7 +279,6 @@ def _box(axes: Axes, centre: np.ndarray, size: Size, label: str, fill: str) -> F
         y,
         label,
         fontsize=_NODE_TEXT,
-        fontfamily=style.fonts(),
         color=style.INK,
         ha="center",
         va="center",

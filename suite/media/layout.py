@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
-from suite.media import style
+from suite.media import fonts
 
 _MARGIN = 0.18
 # Free room between boxes, beside and above one another, so that an arrow between neighbours can be seen.
@@ -44,12 +44,13 @@ def wrap(text: str, width: int, lines: int) -> str:
 @lru_cache(maxsize=4096)
 def measure(text: str, size: float, padding: float = 0.0) -> Size:
     """Width and height of `text` of `size` points, with `padding` on every side."""
-    font = FontProperties(family=style.fonts(), size=size)
+    font = FontProperties(family=list(fonts.covering(text)), size=size)
     rows = text.split("\n")
     # usetex and mathtext are both off: a dollar sign is a character like any other.
-    widest = max(
-        (TextPath((0, 0), _literal(row), prop=font).get_extents().width if row.strip() else 0.0) for row in rows
-    )
+    with fonts.unwarned():
+        widest = max(
+            (TextPath((0, 0), _literal(row), prop=font).get_extents().width if row.strip() else 0.0) for row in rows
+        )
     return widest / 72 + 2 * padding, len(rows) * size * _LINE_SPACING / 72 + 2 * padding
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from suite.errors import InputError
 from suite.files import atomic_file
-from suite.media import style
+from suite.media import fonts, style
 
 SUFFIXES = (".png", ".svg")
 # Series of more points than this are lines to be smoothed; shorter ones show their points and stay as they are.
@@ -141,7 +141,8 @@ def to_bytes(figure: Figure, suffix: str = ".png") -> bytes:
     buffer = io.BytesIO()
     metadata = {"Date": None} if suffix == ".svg" else {"Software": None, "Source": style.CHART}
     # Without a salt of its own, an SVG's identifiers are random.
-    with rc_context({"svg.hashsalt": "suite"}):
+    fonts.cover(figure)
+    with rc_context({"svg.hashsalt": "suite"}), fonts.unwarned():
         figure.savefig(buffer, format=suffix[1:], dpi=style.DPI, metadata=metadata)
     return buffer.getvalue()
 

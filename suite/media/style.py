@@ -1,12 +1,10 @@
-"""The look that every picture shares: colours, fonts, line patterns, bare figures."""
+"""The look that every picture shares: colours, line patterns, bare figures."""
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -39,16 +37,6 @@ PALETTE = (
 FILLS = ("#dbeafe", "#fde8d7", "#d6f3e6", "#f6dcef", "#faedc4", "#e3ddf8", "#dfe5ea", "#fadcd9", "#e4efce", "#d2f1f5")
 Pattern = Literal["-", "--", ":", "-."]
 PATTERNS: tuple[Pattern, ...] = ("-", "--", ":", "-.")
-
-# After the default font, those for scripts it lacks: matplotlib falls back glyph by glyph.
-_FONTS = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Noto Sans Arabic", "Noto Sans")
-
-
-@lru_cache(maxsize=1)
-def fonts() -> list[str]:
-    """Those of the wanted font families that this machine has; the first ships with matplotlib."""
-    installed = {font.name for font in font_manager.fontManager.ttflist}
-    return [name for name in _FONTS if name in installed]
 
 
 def line(index: int) -> tuple[str, Pattern]:
