@@ -572,3 +572,55 @@ def test_use_22_paradigm_and_protocol_are_one_option(tmp_path):
         plans.append(run("prepare", labelled, out / word.strip("-"), "--schema", "tiny", word, "D_F"))
         plans.append(run("evaluate", "tiny:test:2", "--oracle", word, "D_F"))
     assert plans == [0] * 6
+
+
+WRONG_GOLD = {
+    "label.json": [{**DOCRED[0], "labels": [{"r": "P551", "h": 0, "t": 9}]}],
+    "unknown.json": [{**DOCRED[0], "labels": [{"h": 0}]}],
+    "mention.json": [{**DOCRED[0], "vertexSet": [[{"name": "Ann", "sent_id": 7, "pos": [0, 2]}]]}],
+    "hacred.json": [{"text": "Ann Lee lives in Oslo .", "vertex_char": [[{"name": "Bob"}]], "labels_char": []}],
+    "offsets.pubtator": "1|t|Ann Lee lives in Oslo .\n1\t0\t3\tBob\tPerson\tD1\n",
+    "identifier.pubtator": "1|t|Ann Lee lives in Oslo .\n1\t0\t7\tAnn Lee\tPerson\tD1\n1\tlives\tD1\tD9\n",
+    "cdr.data": "1\tAnn Lee lives in Oslo .\t1:CID:2\ttoo few\n",
+    "spo.jsonl": {"text": "Ann Lee lives in Oslo .", "spo_list": [{"subject": "Ann"}]},
+    "none.jsonl": {"sentence": "Ann Lee lives in Oslo .", "relations": []},
+    "she.jsonl": {"token": ["Ann", "Lee", "lives", "in", "Oslo", "."], "h": {"pos": [9, 9]}, "t": {}, "relation": "x"},
+}
+
+
+@pytest.mark.parametrize("name", WRONG_GOLD)
+def test_use_21_wrong_gold_does_not_stop_a_prediction(name, tmp_path):
+    from domains.relation_extraction.data.readers import read_documents
+
+    content = WRONG_GOLD[name]
+    file = put(tmp_path, name, content if isinstance(content, str) else json.dumps(content))
+    (document,) = read_documents(file, text_only=True)
+    assert document.text == "Ann Lee lives in Oslo ."
+    assert len(document.entities) == {"label.json": 2, "unknown.json": 2, "identifier.pubtator": 1}.get(name, 0)
+    if name not in ("none.jsonl",):  # without a label it is no document at all
+        with pytest.raises(InputError):
+            list(read_documents(file, labelled=True))
+
+
+def test_use_20_pictures_name_relations_in_any_script(tmp_path, recwarn):
+    from domains.relation_extraction.output.formats import Extracted, write
+    from domains.relation_extraction.types import Argument, Triple
+
+    triples = [Triple("d", Argument("红楼梦"), "作者", Argument("曹雪芹"))]
+    write(Extracted(triples), tmp_path, "t", ("png", "svg"))
+    said = {str(one.message) for one in recwarn}
+    assert not [line for line in said if "Glyph" in line]  # matplotlib's, one a character
+    assert len(said) <= 1
+
+
+def test_use_04_brat_marks_the_mention_that_states_the_fact(tmp_path):
+    from domains.relation_extraction.output.formats import Extracted, write
+    from domains.relation_extraction.types import Argument, Span, Triple
+
+    text = "Oslo. Ann lives in Oslo."
+    tail = Argument("Oslo", (Span(0, 4), Span(19, 23)), Span(19, 23))
+    triple = Triple("d", Argument("Ann", (Span(6, 9),)), "residence", tail)
+    (ann,) = [
+        file for file in write(Extracted([triple], {"d": text}), tmp_path, "t", ("brat",)) if file.suffix == ".ann"
+    ]
+    assert "Entity 19 23\tOslo" in ann.read_text(encoding="utf-8")

@@ -179,7 +179,7 @@ def _write_brat(data: Extracted, folder: Path) -> list[Path]:
     """One `.txt` and one `.ann` a document; triples without offsets have no place in stand-off annotation."""
     by_document: dict[str, list[Triple]] = {name: [] for name in data.texts}
     for triple in data.triples:
-        if triple.doc_id in by_document and triple.head.mentions and triple.tail.mentions:
+        if triple.doc_id in by_document and triple.head.own and triple.tail.own:
             by_document[triple.doc_id].append(triple)
     written = []
     for number, (name, triples) in enumerate(by_document.items()):
@@ -190,7 +190,9 @@ def _write_brat(data: Extracted, folder: Path) -> list[Path]:
         for triple in triples:
             ends = []
             for argument in (triple.head, triple.tail):
-                place = (argument.mentions[0].start, argument.mentions[0].end)
+                own = argument.own
+                assert own is not None
+                place = (own.start, own.end)
                 ends.append(spans.setdefault(place, f"T{len(spans) + 1}"))
             kind = "".join(c if c.isalnum() else "_" for c in triple.relation)
             relations.append(f"R{len(relations) + 1}\t{kind} Arg1:{ends[0]} Arg2:{ends[1]}")

@@ -73,6 +73,11 @@ def parse_cdr(line: str, where: str, schema: Schema | None = None) -> CdrRecord:
     return CdrRecord(columns[0], tokens, document, tuple(pairs[True]), tuple(pairs[False]))
 
 
+def cdr_text(line: str) -> str:
+    """A line without its candidate pairs."""
+    return "\t".join(line.rstrip("\r\n").split("\t")[:2])
+
+
 class _Tokens:
     """Where the tokens of a CDR document stand, by their document-wide index."""
 

@@ -1,40 +1,36 @@
-"""One entrance for every format: find out what a source is and read it document by document.
-
-`FORMATS` is the one table: a further format is a row in it and the functions that it names.
-"""
+"""The formats of documents: one table. A further format is a row in it and the functions that it names."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from itertools import chain
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from domains.relation_extraction.data.documents import Document, plain_document
 from domains.relation_extraction.data.readers.annotations import LABELS, annotated_document
-from domains.relation_extraction.data.readers.cdr import parse_cdr
+from domains.relation_extraction.data.readers.cdr import cdr_text, parse_cdr
 from domains.relation_extraction.data.readers.docred import docred_document, hacred_document
 from domains.relation_extraction.data.readers.opened import Item, Opened
-from domains.relation_extraction.data.readers.pubtator import pubtator_blocks, pubtator_document
+from domains.relation_extraction.data.readers.pubtator import (
+    Line,
+    pubtator_blocks,
+    pubtator_document,
+    without_labels,
+    without_relations,
+)
 from domains.relation_extraction.data.readers.sentence_level import (
-    fewrel_records,
-    is_fewrel_table,
-    merged,
     semeval_records,
     sentence_document,
+    sentence_text,
     trex_document,
 )
 from domains.relation_extraction.data.readers.table import table_records
 from domains.relation_extraction.model.schema import Schema
 from suite.errors import InputError
-from suite.prediction.inputs import files_in
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
-_JSON = frozenset({".json", ".jsonl", ".ndjson"})
-_JSON_START = re.compile(r'\{\s*"|\[\s*(\{\s*"|\]\s*$)')
+JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
 
 DocumentOrError = Document | InputError
 P = ParamSpec("P")
@@ -81,157 +77,12 @@ class Format:
     merged: bool = False
 
 
-def read_documents(
-    source: str | Path,
-    *,
-    schema: Schema | None = None,
-    format: str = "auto",
-    per_line: bool = False,
-    encoding: str = "utf-8",
-    labelled: bool = False,
-    text_only: bool = False,
-    on_error: Callable[[InputError], None] | None = None,
-) -> Iterator[Document]:
-    """Yield the documents of a file, of a folder's files, or of standard input.
-
-    Args:
-        source: a path, or `-` for standard input.
-        schema: the relations that labels are read with. An unknown property id or relation is an error in documents
-            that are labelled as a whole; the sentence-level corpora and T-REx, which hold many more relations than any
-            schema, give only the facts that it has. None: relations keep the name they have (ids of DocRED get theirs).
-        format: one of `FORMATS`; `auto` looks at the file.
-        per_line: whether each line of a plain text is a document of its own.
-        encoding: of text files; a byte order mark is tolerated.
-        labelled: whether every document must come with its labels (training, evaluation).
-        text_only: read own annotations whose labels are wrong without them, as prediction does.
-        on_error: called with the error of each document that cannot be read, and reading goes on with the next; None:
-            the first error is raised.
-
-    Raises:
-        InputError: the source, a document or a label is wrong. One line: what, where, what to do.
-    """
-    if format not in FORMATS and format != "auto":
-        raise InputError(f"format `{format}` is unknown; choose one of auto, {', '.join(FORMATS)}")
-    seen: dict[str, int] = {}
-    for found in _everything(source, format, encoding, Reading(schema, labelled, per_line, text_only)):
-        item = _unique(found, seen, labelled, source) if isinstance(found, Document) else found
-        if isinstance(item, Document):
-            yield item
-        elif on_error is None:
-            raise item
-        else:
-            on_error(item)
-
-
-def _everything(source: str | Path, format: str, encoding: str, asked: Reading) -> Iterator[DocumentOrError]:
-    """Yield the documents of all files; an error ends its file, not the others."""
-    for file in _files(source, format, encoding):
-        some = False
-        try:
-            for found in _read_file(file, format, asked):
-                some = True
-                yield found
-            if not some:
-                yield InputError(f"{file.name}: it holds no documents; give at least one")
-        except InputError as error:
-            yield error
-
-
-def _files(source: str | Path, format: str, encoding: str) -> Iterator[Opened]:
-    if str(source) == "-":
-        yield Opened.standard_input(encoding)
-        return
-    path = Path(source)
-    if not path.exists():
-        raise InputError(f"{source}: no such file or folder; give an existing path, or - for standard input")
-    if not path.is_dir():
-        yield Opened.file(path, encoding)
-        return
-    known = [suffix for form in FORMATS.values() for suffix in form.suffixes]
+def attempt(make: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Iterator[T | InputError]:
+    """Yield what `make` returns, or the `InputError` that it raises."""
     try:
-        paths = [file for file in files_in(path, known) if not _is_instructuie_extra(file, format)]
-    except InputError:  # it names every suffix
-        paths = []
-    if not paths:
-        raise InputError(f"{source}: the folder has no documents; expected {', '.join(sorted(known)[:9])} files")
-    for file in paths:
-        yield Opened.file(file, encoding, root=path)
-
-
-def _is_instructuie_extra(file: Path, format: str) -> bool:
-    """Whether `file` is the label list or the test split of an InstructUIE folder: neither is for training."""
-    if format not in ("auto", "instructuie") or not (file.parent / "labels.json").is_file():
-        return False
-    return file.name == "labels.json" or not re.search("train|dev", file.name)
-
-
-def _read_file(file: Opened, format: str, asked: Reading) -> Iterator[DocumentOrError]:
-    head = file.head
-    kind = _kind(file, head, asked.per_line) if format == "auto" else format
-    form = FORMATS.get(kind)
-    if form is not None and form.read is not None:
-        yield from form.read(file, asked)
-    elif form is not None and form.records is not None and (form.begins is None or form.begins.match(head)):
-        yield from _read_records(file, form.records(file), kind, asked)
-    else:
-        yield from _read_records(file, file.records(), kind, asked)
-
-
-def _kind(file: Opened, head: str, per_line: bool) -> str:
-    """Tell the format of a file that its user did not name; JSON of any kind is `auto`: its first record decides."""
-    if not head.strip():
-        raise InputError(f"{file.name}: the document is empty; give a text")
-    if file.suffix in _JSON:
-        return "auto"
-    for name, form in FORMATS.items():
-        if (form.own and file.suffix == form.own) or (form.begins is not None and form.begins.match(head)):
-            return name
-    if per_line:
-        return "text"
-    return "auto" if _JSON_START.match(head) else "text"
-
-
-def _record_kind(value: Any) -> str:
-    """Tell the format of a JSON record by its keys."""
-    if is_fewrel_table(value):
-        return "fewrel"
-    known = (name for name, form in FORMATS.items() if isinstance(value, dict) and form.fits(value))
-    return next(known, "annotations")
-
-
-def _read_records(
-    file: Opened, records: Iterable[Item | InputError], kind: str, asked: Reading
-) -> Iterator[DocumentOrError]:
-    records = iter(records)
-    waiting: list[Item | InputError] = []
-    for record in records:
-        waiting.append(record)
-        if not isinstance(record, InputError):
-            kind = _record_kind(record[1]) if kind == "auto" else kind
-            break
-    form = FORMATS["annotations" if kind == "auto" else kind]
-    found = _documents(file, fewrel_records(chain(waiting, records)), form, asked)
-    if not form.merged:
-        yield from (document for document in found if document is not None)
-        return
-    some = False
-    for document in merged(found):
-        some = True
-        yield document
-    if not some:
-        raise InputError(f"{file.name}: no record has a relation of the schema; choose the schema of this data set")
-
-
-def _documents(
-    file: Opened, records: Iterable[Item | InputError], form: Format, asked: Reading
-) -> Iterator[DocumentOrError | None]:
-    assert form.document is not None
-    for number, record in enumerate(records, 1):
-        if isinstance(record, InputError):
-            yield record
-            continue
-        where, value = record
-        yield from _attempt(form.document, value, where, _id(file.stem, where, number), asked)
+        yield make(*args, **kwargs)
+    except InputError as error:
+        yield error
 
 
 def _read_text(file: Opened, asked: Reading) -> Iterator[DocumentOrError]:
@@ -242,44 +93,90 @@ def _read_text(file: Opened, asked: Reading) -> Iterator[DocumentOrError]:
         return
     for number, line in file.lines():
         if line.strip():
-            yield from _attempt(_line_document, line, f"{file.stem}:{number}", f"{file.name} line {number}")
-
-
-def _line_document(line: str, id: str, where: str) -> Document:
-    return plain_document(line, id, where=where)
+            yield from attempt(plain_document, line, f"{file.stem}:{number}", where=f"{file.name} line {number}")
 
 
 def _read_pubtator(file: Opened, asked: Reading) -> Iterator[DocumentOrError]:
+    def read(block: list[Line]) -> Document:
+        return pubtator_document(block, file.name, asked.schema)
+
     for block in pubtator_blocks(file.lines()):
-        yield from _attempt(pubtator_document, block, file.name, asked.schema)
+        poorer = (without_relations, without_labels) if asked.text_only else ()
+        yield from attempt(_first_readable, read, block, poorer)
 
 
 def _read_cdr(file: Opened, asked: Reading) -> Iterator[DocumentOrError]:
     for number, line in file.lines():
         if line.strip():
-            yield from _attempt(_cdr_document, line, f"{file.name} line {number}", asked.schema)
+            where = f"{file.name} line {number}"
+            poorer = (cdr_text,) if asked.text_only else ()
+            yield from attempt(
+                _first_readable, lambda one, where=where: parse_cdr(one, where, asked.schema).document, line, poorer
+            )
 
 
-def _cdr_document(line: str, where: str, schema: Schema | None) -> Document:
-    return parse_cdr(line, where, schema).document
+def _first_readable(read: Callable[[T], Document], value: T, poorer: Sequence[Callable[[T], T]] = ()) -> Document:
+    """What `read` makes of `value`, or of the first of the poorer values, without labels, that it can read.
+
+    Raises:
+        InputError: it can read none of them; the last one's.
+    """
+    for number, without in enumerate((None, *poorer)):
+        try:
+            return read(value if without is None else without(value))
+        except InputError:
+            if number == len(poorer):
+                raise
+    raise AssertionError
 
 
-def _annotated(value: Any, where: str, id: str, asked: Reading) -> Document:
-    """An own annotation; where its text is all that counts, a wrong label does not stop the reading."""
-    try:
-        return annotated_document(value, where, id, asked.schema, asked.labelled)
-    except InputError:
-        if not asked.text_only or not isinstance(value, dict):
-            raise
-        bare = {key: content for key, content in value.items() if key not in LABELS}
-        return annotated_document(bare, where, id, asked.schema, labelled=False)
+def _without(*keys: str) -> Callable[[Any], Any]:
+    """Takes keys out of a record."""
+    return lambda record: {key: value for key, value in record.items() if key not in keys}
+
+
+def _record(
+    document: Callable[[Any, str, str, Reading], Document], *labels: tuple[str, ...]
+) -> Callable[[Any, str, str, Reading], Document]:
+    """Reads a record; where its text alone counts, without the labels, or more and more of them, if they are wrong."""
+
+    def read(value: Any, where: str, id: str, asked: Reading) -> Document:
+        poorer = [_without(*keys) for keys in labels] if asked.text_only and isinstance(value, dict) else []
+        return _first_readable(lambda record: document(record, where, id, asked), value, poorer)
+
+    return read
+
+
+_annotated = _record(
+    lambda value, where, id, asked: annotated_document(value, where, id, asked.schema, asked.labelled), LABELS
+)
+_docred = _record(
+    lambda value, where, id, asked: docred_document(value, where, asked.schema, asked.labelled),
+    ("labels",),
+    ("labels", "vertexSet"),
+)
+_hacred = _record(
+    lambda value, where, id, asked: hacred_document(value, where, id, asked.schema, asked.labelled),
+    ("labels_char",),
+    ("labels_char", "vertex_char"),
+)
 
 
 def _sentence(value: Any, where: str, id: str, asked: Reading) -> Document | None:
-    return sentence_document(value, where, id, asked.schema)
+    """A record of a sentence-level corpus; one without a usable relation is skipped, unless the text alone counts."""
+    read = trex_document if _is_trex(value) else sentence_document
+    try:
+        if (found := read(value, where, id, asked.schema)) is not None or not asked.text_only:
+            return found
+    except InputError:
+        if not asked.text_only:
+            raise
+    return sentence_text(value, where, id)
 
 
-def _is_trex(record: Mapping[str, Any]) -> bool:
+def _is_trex(record: Any) -> bool:
+    if not isinstance(record, dict):
+        return False
     triples = record.get("triples")
     predicates = isinstance(triples, list) and triples and isinstance(triples[0], dict) and "predicate" in triples[0]
     return bool(predicates) or {"docid", "uri"} <= record.keys()
@@ -288,18 +185,18 @@ def _is_trex(record: Mapping[str, Any]) -> bool:
 FORMATS: Mapping[str, Format] = {
     "text": Format((".txt", ".text", ".md", ".html", ".htm", ".pdf", ".docx"), read=_read_text),
     "annotations": Format(
-        tuple(sorted(_JSON)),
+        JSON_SUFFIXES,
         document=_annotated,
     ),
     "csv": Format((".csv",), ".csv", records=table_records, document=_annotated),
     "tsv": Format((".tsv",), ".tsv", records=partial(table_records, delimiter="\t"), document=_annotated),
     "docred": Format(
         fits=lambda record: "sents" in record or "vertexSet" in record,
-        document=lambda value, where, id, asked: docred_document(value, where, asked.schema, asked.labelled),
+        document=_docred,
     ),
     "hacred": Format(
         fits=lambda record: "vertex_char" in record or "labels_char" in record,
-        document=lambda value, where, id, asked: hacred_document(value, where, id, asked.schema, asked.labelled),
+        document=_hacred,
     ),
     "pubtator": Format((".pubtator",), ".pubtator", re.compile(r"[^|\t\n]+\|t\|"), read=_read_pubtator),
     "cdr": Format((".data",), ".data", re.compile(r"[^\t\n]+\t[^\t\n]+\t\d+:\w+:\d+\t"), read=_read_cdr),
@@ -319,35 +216,7 @@ FORMATS: Mapping[str, Format] = {
     "nyt10": Format(document=_sentence, merged=True),
     "trex": Format(
         fits=_is_trex,
-        document=lambda value, where, id, asked: trex_document(value, where, id, asked.schema),
+        document=_sentence,
         merged=True,
     ),
 }
-
-
-def _id(stem: str, where: str, number: int) -> str:
-    line = where.rpartition(" line ")[2]
-    return f"{stem}:{line if line.isdigit() else number}"
-
-
-def _attempt(make: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Iterator[T | InputError]:
-    """Yield what `make` returns, or the `InputError` that it raises."""
-    try:
-        yield make(*args, **kwargs)
-    except InputError as error:
-        yield error
-
-
-def _unique(document: Document, seen: dict[str, int], labelled: bool, source: str | Path) -> DocumentOrError:
-    """Return `document` with an id that no earlier one has; an error if it is gold, or a name cannot be written."""
-    names = (name for entity in document.entities for name in entity.names)
-    if any(_SURROGATE.search(text) for text in (document.id, *names, *(fact.relation for fact in document.facts))):
-        return InputError(f"{source}: document {document.id!r} has half a surrogate pair in a name; write it whole")
-    seen[document.id] = seen.get(document.id, 0) + 1
-    if seen[document.id] == 1:
-        return document
-    if labelled:
-        return InputError(f'{source}: duplicate title "{document.id}"; give every labelled document its own')
-    id = f"{document.id}#{seen[document.id]}"
-    seen.setdefault(id, 1)
-    return replace(document, id=id)

@@ -86,7 +86,7 @@ def parse_pubtator(block: list[Line], name: str) -> PubTatorRecord:
             raise InputError(
                 f"{where}: it belongs to {columns[0][:40]!r} but the document is {pmid}; part them by a blank line"
             )
-        if len(columns) >= 6 or (len(columns) == 5 and columns[1].isdigit() and columns[2].isdigit()):
+        if _is_mention(columns):
             mention = _pubtator_mention(columns, text, where)
             identifier = (columns[5] if len(columns) > 5 else "").strip()
             if identifier in _UNKNOWN:  # no entry of the knowledge base: each name is a thing of its own
@@ -128,6 +128,20 @@ def pubtator_document(block: list[Line], name: str, schema: Schema | None = None
         if head != tail:
             facts.append(Fact(head, tail, *relation_of(relation.relation, schema, where)))
     return Document(record.pmid, record.text, sentences, entities, tuple(dict.fromkeys(facts)))
+
+
+def without_relations(block: list[Line]) -> list[Line]:
+    """The lines of a document but for its relations."""
+    return [line for line in block if _TEXT_LINE.fullmatch(line[1]) or _is_mention(line[1].split("\t"))]
+
+
+def without_labels(block: list[Line]) -> list[Line]:
+    """The lines of a document that hold its text."""
+    return [line for line in block if _TEXT_LINE.fullmatch(line[1])]
+
+
+def _is_mention(columns: list[str]) -> bool:
+    return len(columns) >= 6 or (len(columns) == 5 and columns[1].isdigit() and columns[2].isdigit())
 
 
 def _pubtator_mention(columns: list[str], text: str, where: str) -> Mention:

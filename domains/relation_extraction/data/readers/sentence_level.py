@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from domains.relation_extraction.data.documents import Document, Fact, check_text, joined
+from domains.relation_extraction.data.documents import Document, Fact, check_text, joined, plain_document
 from domains.relation_extraction.data.readers.fields import field, mapping, strings
 from domains.relation_extraction.data.readers.named import NamedEntities
 from domains.relation_extraction.data.sentences import split_sentences
@@ -68,6 +68,20 @@ def sentence_document(record: Any, where: str, id: str, schema: Schema | None) -
     if not triples or any(not _usable(text, *triple) for triple in triples):
         return None
     return _sentence_document(id, text, triples, schema, tokenized="token" in record)
+
+
+def sentence_text(record: Any, where: str, id: str) -> Document:
+    """Make a document of the text alone of a record that `sentence_document` or `trex_document` reads.
+
+    Raises:
+        InputError: it has no text.
+    """
+    record = mapping(record, where)
+    if "token" in record:
+        text, _ = joined([strings(record["token"], f"{where}: `token`")])
+    else:
+        text = field(record, "sentence" if "sentence" in record else "text", str, where)
+    return plain_document(text.strip(), id, where=where)
 
 
 def trex_document(record: Any, where: str, id: str, schema: Schema | None) -> Document | None:
