@@ -39,7 +39,7 @@ class Task:
         predictor: `Predictor` class: from what users hold to what they want.
         query: dataclass of what one prediction may be asked for; its fields are the options of `predict`. The class
             variable `takes_text` says that an input may be text itself, `resumes` that `predict` takes `resume`, the
-            folder of an interrupted run.
+            folder of an interrupted run, `loading` which of the options `from_pretrained` takes instead.
         result: `Result` class.
     """
 

@@ -11,12 +11,14 @@ from typing import Any, Self
 
 from domains.relation_extraction.data.documents import Document, check_text, plain_document
 from domains.relation_extraction.inference.loaded import LoadedExtractor, to_stderr
+from domains.relation_extraction.inference.served import GuessedTokens, tokenizer_of
 from domains.relation_extraction.inference.session import Session
 from domains.relation_extraction.model.bundle import DOMAIN, NO_ADAPTER, find_bundle, no_bundle
 from domains.relation_extraction.output.result import ExtractionResult
 from domains.relation_extraction.types import ExtractionQuery, Triple
 from suite import hub
 from suite.errors import InputError
+from suite.generation.server import Server
 from suite.generation.tokenizer import load_tokenizer
 from suite.prediction.folder import ResultFolder
 from suite.prediction.inputs import several
@@ -32,7 +34,12 @@ class RelationExtractor(LoadedExtractor):
 
     @classmethod
     def from_pretrained(
-        cls, adapter: str = "tiny", base: str | None = None, device: str = "auto", dtype: str = "auto"
+        cls,
+        adapter: str = "tiny",
+        base: str | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        server: str | None = None,
     ) -> Self:
         """Find adapters and base; nothing big is loaded yet.
 
@@ -42,18 +49,29 @@ class RelationExtractor(LoadedExtractor):
             base: reference of the base; the one that the adapter names by default.
             device: auto, cpu, cuda or cuda:N.
             dtype: auto, float32, bfloat16, float16, or nf4 (weights in 4 bit).
+            server: address of a server that speaks OpenAI's protocol, `http://localhost:8000/v1` for example, and
+                answers in place of a model on this machine. It serves the base, and the adapters as `relation`, `head`
+                and `fact` (or `joint`); here only the base's tokenizer is needed, and with `none` not even that.
 
         Raises:
-            InputError: adapter or base does not exist, a step's adapter is missing, or the base is not known.
+            InputError: adapter or base does not exist, a step's adapter is missing, the base is not known, or the
+                server does not answer.
         """
-        if adapter == NO_ADAPTER and base is None:
+        none, served = adapter == NO_ADAPTER, None if server is None else Server(server)
+        if none and base is None and served is None:
             raise InputError(f"adapter {NO_ADAPTER}: name the chat model with --base, for example hf:org/name")
-        none = adapter == NO_ADAPTER
         bundle = no_bundle() if none else find_bundle(hub.resolve(adapter, DOMAIN, kind="adapter"))
-        reference = base or stated_base(bundle.base, bundle.root, DOMAIN)
-        tokenizer = load_tokenizer(hub.resolve(reference, DOMAIN, kind="base"))
+        reference = base if none else base or stated_base(bundle.base, bundle.root, DOMAIN)
+        tokenizer: Any
+        if reference is None:  # whatever model the server has, in the chat template that it has for it
+            assert served is not None
+            reference, tokenizer = served.base.name, GuessedTokens()
+        elif served is not None:
+            tokenizer = tokenizer_of(reference)
+        else:
+            tokenizer = load_tokenizer(hub.resolve(reference, DOMAIN, kind="base"))
         wording = bundle.manifest.wording(tokenizer, bundle.layout, bundle.root)
-        return cls(wording, bundle, adapter=adapter, base=reference, device=device, dtype=dtype)
+        return cls(wording, bundle, adapter=adapter, base=reference, device=device, dtype=dtype, server=served)
 
     def __call__(self, text: str, **options: Any) -> list[Triple]:
         """The triples of one text; options are the fields of `ExtractionQuery`.

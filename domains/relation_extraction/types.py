@@ -150,7 +150,10 @@ class ExtractionQuery:
     """What one prediction is asked for; the fields are the options of `suite relation_extraction predict`.
 
     Attributes:
-        resumes: of the class: an interrupted prediction can go on.
+        resumes: of the class: an interrupted prediction can go on. loading: of the class: the options that
+            `from_pretrained` takes.
+        server: address of a server that speaks OpenAI's protocol (vLLM, llama.cpp), http://localhost:8000/v1 for
+            example; it answers in place of a model on this machine.
         relations: ask about these relations only (names, aliases or property ids); no relation step.
         heads: ask about these heads only; no subject step.
         paradigm: how the model is asked, `VERSION` or `FAMILY/VERSION`; the adapter's own by default; `zero-shot` asks
@@ -194,7 +197,9 @@ class ExtractionQuery:
     """
 
     resumes: ClassVar[bool] = True
+    loading: ClassVar[tuple[str, ...]] = ("server",)
 
+    server: str | None = None
     relations: tuple[str, ...] | None = None
     heads: tuple[str, ...] | None = None
     paradigm: Annotated[str | None, Alias("protocol")] = None

@@ -79,8 +79,9 @@ def run(domain: Domain, argv: Sequence[str]) -> Answer:
         chosen["out"] = settings.out
     if settings.out is None and getattr(load(task.query), "keeps", False):
         settings = replace(settings, out=Path(tempfile.mkdtemp(prefix=f"{domain.name}-")))
+    loading = {name: chosen.pop(name) for name in getattr(load(task.query), "loading", ()) if name in chosen}
     with strict_bases(settings.strict_base):
-        return _Prediction(domain, settings).run(task, given["inputs"], chosen)
+        return _Prediction(domain, settings).run(task, given["inputs"], chosen, loading)
 
 
 def _chosen_task(domain: Domain, argv: Sequence[str]) -> tuple[Task, Sequence[str]]:
@@ -123,7 +124,7 @@ class _Prediction:
         self.records: list[dict[str, Any]] = []
         self.failed = 0
 
-    def run(self, task: Task, inputs: Sequence[str], options: dict[str, Any]) -> Answer:
+    def run(self, task: Task, inputs: Sequence[str], options: dict[str, Any], loading: dict[str, Any]) -> Answer:
         # What is not there is known before a model is loaded, which may take minutes.
         takes_text: bool = getattr(load(task.query), "takes_text", False)
         words: bool = getattr(load(task.query), "takes_words", False)
@@ -133,7 +134,7 @@ class _Prediction:
             kind = load(task.predictor)
             settings = self.settings
             predictor = kind.from_pretrained(
-                settings.adapter, base=settings.base, device=settings.device, dtype=settings.dtype
+                settings.adapter, base=settings.base, device=settings.device, dtype=settings.dtype, **loading
             )
             self.folder.beside(there)
             expanded = self._expanded(kind, there)

@@ -33,6 +33,7 @@ from transformers import (
 
 from suite.errors import InputError
 from suite.generation.constraints import Constraint, State, advance
+from suite.generation.counters import Counters
 from suite.generation.kvcache import Rows, join, left_pad
 from suite.generation.prefix import PromptGroup, share_prefixes
 from suite.generation.vocabulary import Vocabulary
@@ -94,23 +95,6 @@ class Sampling:
         if self.top_p is not None:
             chosen.append(TopPLogitsWarper(self.top_p))
         return LogitsProcessorList(chosen)
-
-
-@dataclass
-class Counters:
-    """What a run cost.
-
-    Attributes:
-        prompt_tokens: tokens of all prompts, as if each were forwarded whole.
-        prefilled_tokens: prompt tokens that really went through the model.
-        seconds: of wall time; what the reader of a stream takes between tokens is in it.
-    """
-
-    calls: int = 0
-    prompt_tokens: int = 0
-    prefilled_tokens: int = 0
-    generated_tokens: int = 0
-    seconds: float = 0.0
 
 
 @dataclass

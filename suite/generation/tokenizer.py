@@ -12,14 +12,23 @@ from suite.files import read_json
 _GENERIC = ("TokenizersBackend", "PreTrainedTokenizerFast")
 
 
-def load_tokenizer(folder: Path) -> Any:
+def load_tokenizer(folder: Path | str, revision: str | None = None) -> Any:
     """The tokenizer of a base.
 
+    Args:
+        folder: of the base; a string is a repository of the Hugging Face hub, of which nothing else is fetched.
+        revision: of the repository.
+
     Raises:
-        InputError: the folder holds none that transformers can read.
+        InputError: there is none that transformers can read.
     """
     try:
-        tokenizer = _class_for(folder).from_pretrained(folder)
+        if isinstance(folder, Path):
+            tokenizer = _class_for(folder).from_pretrained(folder)
+        else:
+            from transformers import AutoTokenizer
+
+            tokenizer = AutoTokenizer.from_pretrained(folder, revision=revision)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise InputError(f"{folder}: no tokenizer that transformers reads ({first_line(error)})") from error
     # Long documents are cut into chunks before they reach the model; the warning would only mislead.

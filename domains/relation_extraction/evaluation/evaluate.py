@@ -27,6 +27,7 @@ def evaluate(
     base: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    server: str | None = None,
     oracle: bool = False,
     paradigm: Annotated[str | None, Alias("protocol")] = None,
     protocol_templates: Path | None = None,
@@ -57,6 +58,7 @@ def evaluate(
         base: reference of its base; the one that the adapter names by default.
         device: auto, cpu, cuda or cuda:N.
         dtype: auto, float32, bfloat16, float16 or nf4.
+        server: address of a server that speaks OpenAI's protocol and answers in place of a model on this machine.
         oracle: score the gold answers, read by AutoRE's own parser: the upper bound of a paradigm; needs no model.
         paradigm: with --oracle the version to bound (D_R_H_F_desc by default); else `zero-shot` or the adapter's own.
         protocol_templates: JSON file with the wording of an official protocol that is not shipped (see the docs).
@@ -112,7 +114,7 @@ def evaluate(
 
         evaluation, about = judge(
             data,
-            {"adapter": adapter, "base": base, "device": device, "dtype": dtype},
+            {"adapter": adapter, "base": base, "device": device, "dtype": dtype, "server": server},
             query,
             mode=mode,
             component=component,

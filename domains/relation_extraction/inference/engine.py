@@ -10,17 +10,17 @@ from torch import nn
 
 from domains.relation_extraction.model.calls import Call, Generation
 from domains.relation_extraction.model.encoding import CallTemplate
-from domains.relation_extraction.model.protocol import Layout
+from domains.relation_extraction.model.protocol import SAMPLING, Layout
 from domains.relation_extraction.model.protocol import Protocol as PromptProtocol
 from suite.generation.constraints import Constraint
-from suite.generation.engine import Completion, Counters, Engine, Request, Sampling
+from suite.generation.counters import Counters
+from suite.generation.engine import Completion, Engine, Request, Sampling
 from suite.generation.vocabulary import Vocabulary
 
 Decoding = Literal["greedy", "official"]
 Constrain = Callable[[Call], Constraint]
 
-OFFICIAL_SAMPLING = Sampling(temperature=0.95, top_k=50, top_p=0.6)
-"""The values of AutoRE's code."""
+OFFICIAL_SAMPLING = Sampling(temperature=SAMPLING["temperature"], top_k=int(SAMPLING["top_k"]), top_p=SAMPLING["top_p"])
 
 
 class Answering(Protocol):

@@ -61,8 +61,11 @@ def ground(
 
 def overlapping(triple: Triple) -> bool:
     """Whether head and tail never stand apart: one inside the other wherever they do, which states nothing."""
-    pairs = [(head, tail) for head in triple.head.mentions for tail in triple.tail.mentions]
-    return bool(pairs) and all(head.start < tail.end and tail.start < head.end for head, tail in pairs)
+    heads, tails = triple.head.mentions, triple.tail.mentions
+    if not (heads and tails):
+        return False
+    # Not all pairs at once: of a name in every line of a long document there are millions, and the first tells.
+    return all(head.start < tail.end and tail.start < head.end for head in heads for tail in tails)
 
 
 def _places(text: str, name: str) -> Places:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from domains.relation_extraction.inference.served import ServedEngine
 from domains.relation_extraction.model.bundle import DOMAIN, Bundle, load_bundle
 from domains.relation_extraction.model.wording import Wording
 from domains.relation_extraction.types import ExtractionQuery
@@ -21,6 +22,7 @@ from suite.generation.memory import (
     plain_config,
     stored_parameters,
 )
+from suite.generation.server import TOGETHER, Server
 
 if TYPE_CHECKING:
     import torch
@@ -40,17 +42,26 @@ class LoadedExtractor:
     Attributes:
         wording: tokenizer, template, protocol, schema and layout that the adapters were trained with.
         bundle: where the adapters are.
+        server: what answers in place of a model on this machine.
     """
 
     cpu_batch = 16
 
     def __init__(
-        self, wording: Wording, bundle: Bundle, *, adapter: str, base: str, device: str = "cpu", dtype: str = "auto"
+        self,
+        wording: Wording,
+        bundle: Bundle,
+        *,
+        adapter: str,
+        base: str,
+        device: str = "cpu",
+        dtype: str = "auto",
+        server: Server | None = None,
     ) -> None:
-        self.wording, self.bundle = wording, bundle
+        self.wording, self.bundle, self.server = wording, bundle, server
         self.adapter, self.base = adapter, base
         self.dtype, self._device = dtype, device
-        if (device, dtype) != ("auto", "auto"):  # what can be wrong is told now
+        if server is None and (device, dtype) != ("auto", "auto"):  # what can be wrong is told now
             _ = self._torch_dtype
 
     @cached_property
@@ -80,9 +91,17 @@ class LoadedExtractor:
         model, _ = load_base(self.base, dtype=self._torch_dtype, device=self.device, quantize=quantize)
         return load_bundle(model, self.bundle)
 
-    def engine(self, query: ExtractionQuery | None = None, **settings: Any) -> ModelEngine:
-        """The engine that answers calls as `query` says; `settings` of `ModelEngine` come before it, `protocol` and
-        `template` too."""
+    def engine(
+        self, query: ExtractionQuery | None = None, *, bare: bool = False, **settings: Any
+    ) -> ModelEngine | ServedEngine:
+        """The engine that answers calls as `query` says.
+
+        Args:
+            bare: ask the base itself; on this machine its adapters must be off (see `bare`).
+            **settings: of `ModelEngine`, which come before the query; `protocol` and `template` too.
+        """
+        if self.server is not None:
+            return self._served(query or ExtractionQuery(), bare, **settings)
         from domains.relation_extraction.inference.engine import ModelEngine
         from suite import adapters
 
@@ -92,7 +111,7 @@ class LoadedExtractor:
         template = settings.pop("template", wording.template)
         chosen: dict[str, Any] = {
             "layout": wording.layout,
-            "activate": partial(adapters.activate, self.model),
+            "activate": None if bare else partial(adapters.activate, self.model),
             "backend": query.backend,
             "batch_size": query.batch_size or self._batch_size(sum(window)),
             "max_new_tokens": window[1],
@@ -102,8 +121,25 @@ class LoadedExtractor:
         }
         return ModelEngine(self.model, wording.tokenizer, template, protocol, **chosen | settings)
 
+    def _served(self, query: ExtractionQuery, bare: bool, **settings: Any) -> ServedEngine:
+        assert self.server is not None
+        wording = self.wording
+        protocol = settings.pop("protocol", wording.protocol)
+        template = settings.pop("template", wording.template)
+        chosen: dict[str, Any] = {
+            "layout": wording.layout,
+            "bare": bare,
+            "decoding": query.decoding,
+            "seed": query.seed,
+            "max_new_tokens": self.window(query)[1],
+            "together": self.rows(query),
+        }
+        return ServedEngine(self.server, wording.tokenizer, template, protocol, **chosen | settings)
+
     def bare(self) -> AbstractContextManager[Any]:
-        """Within it the adapters are off: the frozen base, for comparison. Its engine needs `activate=None`."""
+        """Within it the adapters are off: the frozen base, for comparison."""
+        if self.server is not None:
+            return nullcontext()
         from suite import adapters
 
         return adapters.disabled(self.model)
@@ -114,7 +150,7 @@ class LoadedExtractor:
         Raises:
             InputError: the base has no room for the asked prompts.
         """
-        room = getattr(self._config, "max_position_embeddings", None) or _LONGEST_PROMPT + query.max_new_tokens
+        room = self._room or _LONGEST_PROMPT + query.max_new_tokens
         prompt = query.max_length or min(_LONGEST_PROMPT, room * 3 // 4)
         if not 0 < prompt < room:
             raise InputError(f"--max-length {prompt}: the base has room for {room} tokens, the answer included")
@@ -124,6 +160,8 @@ class LoadedExtractor:
         """The most calls side by side, as far as that is known before anything is loaded."""
         if query.backend == "sequential":
             return 1
+        if self.server is not None:
+            return query.batch_size or TOGETHER
         return query.batch_size or (_MOST_BATCH if self.device.startswith("cuda") else self.cpu_batch)
 
     def estimate(self) -> MemoryEstimate:
@@ -132,6 +170,13 @@ class LoadedExtractor:
         parameters = None if packed else stored_parameters(self._folder)
         config = self._config if parameters else self._whole_config
         return estimate_memory(config, parts, dtype=self._torch_dtype, quantize=packed, parameters=parameters)
+
+    @property
+    def _room(self) -> int | None:
+        """Tokens of prompt and answer together that the base takes."""
+        if self.server is not None:
+            return self.server.base.room
+        return getattr(self._config, "max_position_embeddings", None)
 
     @cached_property
     def _folder(self) -> Path:

@@ -63,7 +63,7 @@ def plan(
 
     Returns:
         `document`, `tokens`, `chunks`, the `calls` to be expected, and the `memory` that base, adapters and the cache
-        of one batch take at most, every answer as long as it may be.
+        of one batch take at most, every answer as long as it may be (nothing of it where a server answers).
     """
     expected = [
         [expected_calls(len(piece.document.sentences), wording, query) for piece in chunks]
@@ -72,17 +72,14 @@ def plan(
     counts = [sum(sum(calls.values()) for calls in each) for each in expected]
     widest = [sum(max(calls.values()) for calls in each) for each in expected]
     rows = min(extractor.rows(query), sum(sorted(widest, reverse=True)[:together]))
-    estimate, (longest, answer) = extractor.estimate(), extractor.window(query)
+    estimate = None if extractor.server else extractor.estimate()
+    longest, answer = extractor.window(query)
     planned = []
     for (name, text, chunks), calls in zip(documents, counts, strict=True):
         passage = max(len(encode_text(wording.tokenizer, piece.document.text)) for piece in chunks)
-        planned.append(
-            {
-                "document": name,
-                "tokens": len(encode_text(wording.tokenizer, text)),
-                "chunks": len(chunks),
-                "calls": calls,
-                "memory": gigabytes(estimate.total(min(passage + overhead, longest) + answer, rows)),
-            }
-        )
+        tokens = len(encode_text(wording.tokenizer, text))
+        row: dict[str, Any] = {"document": name, "tokens": tokens, "chunks": len(chunks), "calls": calls}
+        if estimate is not None:
+            row["memory"] = gigabytes(estimate.total(min(passage + overhead, longest) + answer, rows))
+        planned.append(row)
     return tuple(planned)

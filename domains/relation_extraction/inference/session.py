@@ -36,6 +36,7 @@ from suite.prediction.journal import Journal, check_begun
 
 if TYPE_CHECKING:
     from domains.relation_extraction.inference.engine import ModelEngine
+    from domains.relation_extraction.inference.served import ServedEngine
 
 # Options that change where results go or how fast they come, not what they are.
 _WITHOUT_EFFECT = (
@@ -77,6 +78,10 @@ class Session(AbstractContextManager["Session"]):
             self.wording = replace(self.wording, template=template)
         relations = None if query.relations is None else self.wording.schema.require_all(query.relations)
         self.query = replace(query, relations=relations)
+        if query.server is not None:
+            raise InputError("server chooses what is loaded; give it to RelationExtractor.from_pretrained")
+        if query.constrained and extractor.server is not None:
+            raise InputError("--constrained needs the model on this machine; leave out --server, or --constrained")
         check_formats(query.formats)
         check_base_iri(query.base_iri)
         read_aliases(query.aliases)
@@ -114,11 +119,9 @@ class Session(AbstractContextManager["Session"]):
         return self.frozen or self.wording.protocol.version == ZERO_SHOT or not self.extractor.bundle.parts
 
     @cached_property
-    def engine(self) -> ModelEngine:
-        settings: dict[str, Any] = {"activate": None} if self.bare else {}
-        return self.extractor.engine(
-            self.query, protocol=self.wording.protocol, template=self.wording.template, **settings
-        )
+    def engine(self) -> ModelEngine | ServedEngine:
+        wording = self.wording
+        return self.extractor.engine(self.query, bare=self.bare, protocol=wording.protocol, template=wording.template)
 
     def input(self, one: str | Path) -> Iterator[ExtractionResult]:
         """Read one input and yield its result, then its errors."""
@@ -261,7 +264,7 @@ class Session(AbstractContextManager["Session"]):
         protocol = self.wording.protocol
         wanted = self.query.constrained
         if wanted is None:
-            wanted = protocol.family == OURS and not self.bare
+            wanted = protocol.family == OURS and not self.bare and self.extractor.server is None
         return partial(constraint_for, schema=self.wording.schema, empty=protocol.empty) if wanted else None
 
     def _finish(
@@ -314,6 +317,7 @@ class Session(AbstractContextManager["Session"]):
             "schema": wording.schema.to_dict(),
             "base": self.extractor.base,
             "weights": weights,
+            **({"served": self.extractor.server.base.name} if self.extractor.server else {}),
         }
 
     def _cost(self) -> dict[str, float]:

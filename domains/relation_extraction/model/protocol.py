@@ -24,6 +24,9 @@ Item = str | Sequence[str]
 NAMES_A_PROMPT = 100
 """Relation names that one prompt lists; where there are more, they are asked about in several."""
 
+SAMPLING = {"temperature": 0.95, "top_k": 50, "top_p": 0.6}
+"""The values of AutoRE's code."""
+
 OFFICIAL = "autore-official"
 OURS = "suite-v1"
 
