@@ -150,8 +150,8 @@ class ExtractionQuery:
     """What one prediction is asked for; the fields are the options of `suite relation_extraction predict`.
 
     Attributes:
-        resumes: of the class: an interrupted prediction can go on. loading: of the class: the options that
-            `from_pretrained` takes.
+        resumes: of the class: an interrupted prediction can go on.
+        loading: of the class: the options that `from_pretrained` takes.
         server: address of a server that speaks OpenAI's protocol (vLLM, llama.cpp), http://localhost:8000/v1 for
             example; it answers in place of a model on this machine.
         relations: ask about these relations only (names, aliases or property ids); no relation step.
