@@ -194,6 +194,17 @@ def test_use_16_what_cameras_and_browsers_leave_is_read_or_told(tmp_path: Path, 
     assert "e.dng" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("suffix", [".heic", ".HEIF"])
+def test_use_16_phones_pictures_are_read_with_the_extra(suffix: str, tmp_path: Path) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    made = Image.new("RGB", (48, 32), (200, 40, 40))
+    pillow_heif.from_pillow(made).save(tmp_path / "a.heic")
+    (tmp_path / "a.heic").rename(tmp_path / f"b{suffix}")
+    [photo] = photos.list_photos(tmp_path)
+    assert photo.size == (48, 32)
+    assert abs(np.asarray(photos.open_photo(photo.path), int) - (200, 40, 40)).max() < 12
+
+
 def test_use_09_samples_are_drawn_at_every_step_that_ends_an_epoch(random_base: Path, tmp_path: Path) -> None:
     samples = {"every": 1, "prompts": ["a sks robot"], "images": 1, "steps": 1}
     data = PhotoData(photos="sprites:robot:3", noun="robot")
@@ -256,6 +267,21 @@ def test_use_11_half_precision_is_not_exact_and_says_its_error(to: Any, tmp_path
         total = sum(float(delta.square().sum()) for delta in wanted.values())
         assert made.error == pytest.approx((missing / total) ** 0.5, rel=0.05)
     assert exports.export(folder, tmp_path / "whole.safetensors").exact
+
+
+def test_use_11_a_merged_pipeline_in_half_precision_says_its_error(
+    random_base: Path, adapter: Path, tmp_path: Path
+) -> None:
+    whole = exports.export(adapter, tmp_path / "whole", "merged", base=random_base)
+    half = exports.export(adapter, tmp_path / "half", "merged", base=random_base, dtype="bfloat16")
+    assert whole.exact and whole.error == 0
+    plain, merged, rounded = (
+        bases.load(folder, torch.float32, "cpu").unet.state_dict() for folder in (random_base, whole.path, half.path)
+    )
+    changed = [name for name in plain if not torch.equal(plain[name], merged[name])]
+    missing = sum(float((rounded[name] - merged[name]).square().sum()) for name in changed)
+    total = sum(float((merged[name] - plain[name]).square().sum()) for name in changed)
+    assert not half.exact and half.error == pytest.approx((missing / total) ** 0.5, rel=1e-3)
 
 
 def test_use_15_one_word_is_a_prompt_and_a_mistyped_path_is_none(

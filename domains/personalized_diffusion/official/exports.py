@@ -219,8 +219,10 @@ def merged(given: Sequence[tuple[Path, float]], out: Path, base: str | Path | No
         network = adapters.load(network, folder, name=name)
         adapters.scale(network, strength, name)
     adapters.activate(network, *names)
+    plain = {} if dtype == "float32" else _weights_that_change(network)
     adapters.merge(network)
     state = adapters.merged_state(network)
+    error = _rounding_of_merged(plain, state, dtype)
     pipe = loaded.pipeline()
     for component, part in parts.items():
         prefix = f"{component}." if len(parts) > 1 else ""
@@ -231,7 +233,32 @@ def merged(given: Sequence[tuple[Path, float]], out: Path, base: str | Path | No
     with atomic_folder(out, EXPORT) as folder:
         pipe.save_pretrained(folder)
     numbers = sum(p.numel() for m in pipe.components.values() if isinstance(m, torch.nn.Module) for p in m.parameters())
-    return Written(out, "merged", True, 0.0, 0, ("diffusers",), numbers)
+    return Written(out, "merged", error == 0, error, 0, ("diffusers",), numbers)
+
+
+def _weights_that_change(network: torch.nn.Module) -> dict[str, Tensor]:
+    """A copy of the base's weights that adapters are about to be folded into; of all where no layers are wrapped."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    from suite import adapters
+
+    layers = {name for name, module in network.named_modules() if isinstance(module, BaseTunerLayer)}
+    state = adapters.merged_state(network)
+    return {key: value.clone() for key, value in state.items() if not layers or key.rpartition(".")[0] in layers}
+
+
+def _rounding_of_merged(plain: Mapping[str, Tensor], state: Mapping[str, Tensor], dtype: Dtype) -> float:
+    """The norm of what a type's numbers miss of merged weights over the norm of what merging changed in them.
+
+    Args:
+        plain: weights before merging. state: those and others after it.
+    """
+    missing = total = 0.0
+    for key, before in plain.items():
+        rounded = state[key].to(getattr(torch, dtype)).float()
+        missing += float((rounded - state[key]).double().square().sum())
+        total += float((state[key] - before).double().square().sum())
+    return (missing / total) ** 0.5 if total else 0.0
 
 
 def _empty(part: torch.nn.Module) -> torch.nn.Module:
