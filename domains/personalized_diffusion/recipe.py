@@ -187,12 +187,12 @@ class DreamBoothRecipe(AdapterModule):
             )
 
     def compute(self, batch: Mapping[str, Any]) -> Outputs:
-        """The denoising error of a batch as `domains.personalized_diffusion.data.datamodule.collate` makes it."""
+        """The denoising error of a batch as `domains.personalized_diffusion.data.samples.collate` makes it."""
         base = self.backbone
         asked = self.denoising.ask(scaled_latents(base, batch))
         said = self.conditioning(batch["captions"])
         predicted = self.denoising.answer(base.unet, asked, said, batch["time_ids"])
-        errors = losses.denoising_loss(predicted, asked.target, asked.weight)
+        errors = losses.denoising_loss(predicted, asked.target, asked.weight, batch.get("mask"))
         if not batch["prior"]:
             loss, weight = errors.mean(), len(errors)
         else:
@@ -280,15 +280,18 @@ class DreamBoothRecipe(AdapterModule):
         data, base, settings = self.data, self.backbone, self.settings
         train: dict[str, Any] = {
             "steps": self.trainer.global_step if self._trainer is not None else 0,
+            "max_steps": settings.max_steps if settings.max_steps > 0 else None,
             "lr": settings.lr,
             "text_lr": self.text_lr,
             "seed": settings.seed,
-            "batch_size": data.batch_size if data else None,
+            "optimizer": settings.optimizer,
+            "scheduler": settings.scheduler,
             "accumulate_grad_batches": settings.accumulate_grad_batches,
-            "images": len(data.shots.get("train", [])) if data else None,
-            "class_images": data.prior.count if data else None,
+            **(data.record() if data else {}),
             "prior_weight": self.prior_weight,
             "snr_gamma": self.snr_gamma,
+            "noise_offset": self.noise_offset or None,
+            "prediction_type": base.scheduler.config.get("prediction_type"),
             "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
         }
         return Stated(

@@ -90,3 +90,13 @@ def test_variation_drops_and_shuffles_but_keeps_the_first_parts() -> None:
     dropped = [Variation(dropout=0.3).vary("x", rng) for _ in range(500)].count("")
     assert 100 < dropped < 200
     assert Variation().vary("a, b", rng) == "a, b"
+
+
+def test_tags_are_dropped_but_for_the_first() -> None:
+    rng = random.Random(0)
+    said = [Variation(tag_dropout=0.5, keep_first=1).vary("sks dog, a, b, c", rng) for _ in range(400)]
+    assert all(line.startswith("sks dog") for line in said)
+    assert 140 < sum("b" in line.split(", ") for line in said) < 260
+    assert {tuple(line.split(", ")[1:]) for line in said} >= {(), ("a",), ("a", "b", "c")}
+    with pytest.raises(InputError, match="tag_dropout"):
+        Variation(tag_dropout=1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -27,7 +28,7 @@ from domains.personalized_diffusion.recipe import DreamBoothRecipe
 from suite import adapters, training
 from suite.cli.main import main
 from suite.errors import InputError
-from suite.hub import references, repository
+from suite.hub import references, repository, weights
 from suite.media import sheets
 from suite.training import TrainerConfig
 from tests.personalized_diffusion import families, networks
@@ -317,6 +318,36 @@ def test_use_17_files_are_said_to_open_where_they_do(tmp_path: Path) -> None:
     assert forms.opens_in(changes, "lora", "sgm") == ("ComfyUI",)  # SD 1.x: others know these names of SDXL alone
     wide = {"unet": {"down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k": LowRank(ONE.T, ONE)}}
     assert "diffusers" in forms.opens_in(wide, "lora", "sgm")
+
+
+def test_use_17_headers_tell_what_was_trained(random_base: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    for folder, names in (("3_sks robot", ("a.png", "b.png")), ("2_sks robot at night", ("c.png",))):
+        pictures(photos / folder, *names)
+    (photos / "3_sks robot" / "a.txt").write_text("a sks robot, snow, blue sky")
+    (photos / "3_sks robot" / "b.txt").write_text("a sks robot, snow")
+    recipe = DreamBoothRecipe(str(random_base), adapter=SMALL, clip_skip=2)
+    settings = TrainerConfig(max_steps=1, accumulate_grad_batches=2, accelerator="cpu", optimizer="sgd")
+    data = PhotoData(str(photos), noun="robot", batch_size=2)
+    run = training.fit(recipe, data, settings, folder=tmp_path / "run")
+    texts = weights.metadata(exports.export(run.adapter, tmp_path / "x.safetensors").path)
+    tags = {
+        "3_sks robot": {"a sks robot": 2, "snow": 2, "blue sky": 1},
+        "2_sks robot at night": {"sks robot at night": 1},
+    }
+    assert json.loads(texts["ss_tag_frequency"]) == tags
+    assert texts["ss_num_train_images"] == "8"  # as often as an epoch shows them
+    assert texts["ss_total_batch_size"] == "4" and texts["ss_gradient_accumulation_steps"] == "2"
+    assert texts["ss_optimizer"] == "sgd" and texts["ss_lr_scheduler"] == "linear" and texts["ss_clip_skip"] == "2"
+    assert json.loads(texts["ss_bucket_info"]) == {"buckets": {"0": {"resolution": [32, 32], "count": 3}}}
+    assert texts["modelspec.prediction_type"] == "epsilon"
+    content = (tmp_path / "x.safetensors").read_bytes()
+    digest = hashlib.sha256(content[8 + int.from_bytes(content[:8], "little") :]).hexdigest()
+    assert texts["sshs_model_hash"] == digest and texts["modelspec.hash_sha256"] == f"0x{digest}"
+    nothing = weights.metadata(
+        exports.export(networks.save(networks.with_krona(), tmp_path / "n"), tmp_path / "n.safetensors").path
+    )
+    assert "ss_tag_frequency" not in nothing  # nobody knows what its captions were
 
 
 def test_use_19_photos_on_the_toy_are_warned_of(command: Any, random_base: Path, tmp_path: Path) -> None:

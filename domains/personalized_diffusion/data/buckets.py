@@ -87,8 +87,7 @@ def fit(
         (3, height, width) and where it was cut.
     """
     width, height = image.size
-    scale = max(size[0] / width, size[1] / height)
-    covering = (max(size[0], round(width * scale)), max(size[1], round(height * scale)))
+    covering = _covering(image.size, size)
     resized = image.resize(covering, Image.Resampling.BILINEAR)
     spare_x, spare_y = covering[0] - size[0], covering[1] - size[1]
     if crop == "center":
@@ -99,6 +98,19 @@ def fit(
     cut = resized.crop((left, top, left + size[0], top + size[1]))
     pixels = torch.from_numpy(np.asarray(cut, dtype=np.float32)).permute(2, 0, 1) / 127.5 - 1
     return pixels, Crop(top, left, (height, width))
+
+
+def cut(mask: Image.Image, size: Size, crop: Crop) -> Tensor:
+    """A mask in greys, resized and cut as `fit` did its picture. (1, height, width) in [0, 1]."""
+    resized = mask.resize(_covering(mask.size, size), Image.Resampling.BILINEAR)
+    box = (crop.left, crop.top, crop.left + size[0], crop.top + size[1])
+    return torch.from_numpy(np.asarray(resized.crop(box), dtype=np.float32))[None] / 255
+
+
+def _covering(image: Size, size: Size) -> Size:
+    """The smallest size of the image's shape that covers a bucket."""
+    scale = max(size[0] / image[0], size[1] / image[1])
+    return max(size[0], round(image[0] * scale)), max(size[1], round(image[1] * scale))
 
 
 def histogram(chosen: Sequence[Size]) -> str:

@@ -174,13 +174,17 @@ class Variation:
         dropout: share of times that it is left out altogether.
         shuffle: order its parts between commas anew.
         keep_first: so many parts in front stay where they are.
+        tag_dropout: share of times that each of the others is left out.
     """
 
     dropout: float = 0.0
     shuffle: bool = False
     keep_first: int = 1
+    tag_dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.tag_dropout < 1:
+            raise InputError(f"data.tag_dropout is {self.tag_dropout}; give a share from 0 to below 1")
         if not 0 <= self.dropout < 1:
             raise InputError(f"data.caption_dropout is {self.dropout}; give a share from 0 to below 1")
         if self.keep_first < 0:
@@ -190,9 +194,12 @@ class Variation:
         """The caption as it is said this time."""
         if self.dropout and rng.random() < self.dropout:
             return ""
-        if not self.shuffle:
+        if not self.shuffle and not self.tag_dropout:
             return caption
         parts = [part.strip() for part in caption.split(",")]
         kept, rest = parts[: self.keep_first], parts[self.keep_first :]
-        rng.shuffle(rest)
+        if self.tag_dropout:
+            rest = [part for part in rest if rng.random() >= self.tag_dropout]
+        if self.shuffle:
+            rng.shuffle(rest)
         return ", ".join([*kept, *rest])

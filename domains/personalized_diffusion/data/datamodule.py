@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-import random
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from domains.personalized_diffusion.data import buckets, photos
 from domains.personalized_diffusion.data.buckets import BucketBatches, Cropping, Size
 from domains.personalized_diffusion.data.captions import CaptionSource, Trigger, Variation, captions_of, kohya_folder
 from domains.personalized_diffusion.data.class_images import ClassImages
+from domains.personalized_diffusion.data.masks import Masks
 from domains.personalized_diffusion.data.photos import Alpha, Photo
+from domains.personalized_diffusion.data.samples import Encoder, PhotoSamples, Rendering, Shot, collate
 from domains.personalized_diffusion.data.sources import photo_folders
-from domains.personalized_diffusion.model.bases import Base, identity, lent
-from domains.personalized_diffusion.model.latents import moments_of
+from domains.personalized_diffusion.model.bases import Base, lent
 from suite.errors import InputError
 from suite.training.batching import ResumableLoader, Seeded
 from suite.training.caches import TensorCache
-
-
-@dataclass(frozen=True)
-class Shot:
-    """A photo, the bucket it is trained in, its caption, and how often an epoch shows it."""
-
-    photo: Photo
-    bucket: Size
-    caption: str
-    repeats: int
 
 
 class PhotoData(L.LightningDataModule):
@@ -52,8 +41,10 @@ class PhotoData(L.LightningDataModule):
             `files`, `filename`. The token is put into captions that lack it.
         caption_dropout: share of times that a caption is left out.
         caption_shuffle: order the parts of a caption between commas anew each time.
-        keep_first: so many parts in front keep their place.
-        resolution: side of the training square in pixels, or of the largest bucket's square; the base's by default.
+        tag_dropout: share of times that each part of a caption between commas is left out.
+        keep_first: so many parts in front keep their place, and stay.
+        resolution: side of the training square in pixels, or of the largest bucket's square; the base's by default. A
+            list trains every photo at each of them.
         bucketing: keep the photos' shapes, in buckets.
         bucket_step: sides of buckets are its multiples.
         bucket_shortest: smallest side; half the resolution by default.
@@ -62,6 +53,9 @@ class PhotoData(L.LightningDataModule):
         crop: `center`, or `random` as the official code does, which latents cannot be cached for.
         flip: mirror half of the pictures.
         alpha: what stands behind transparent pixels: `white`, or `official` (whatever colour lies under them).
+        masks: what of the photos trains: `alpha` (what is not transparent), or a folder with a picture of the same name
+            for each photo, white where it trains, black where it does not. All of them by default.
+        unmasked_weight: how much what the masks leave out trains, 0 to 1.
         time_ids: SDXL's size and crop conditioning: each picture's `own`, or `official` (constants of the run).
         unreadable: `fail` at a photo that cannot be read, or `skip` it and say so.
         repeats: how often an epoch shows each photo; a kohya folder's own number multiplies it.
@@ -87,8 +81,9 @@ class PhotoData(L.LightningDataModule):
         captions: CaptionSource = "auto",
         caption_dropout: float = 0.0,
         caption_shuffle: bool = False,
+        tag_dropout: float = 0.0,
         keep_first: int = 1,
-        resolution: int | None = None,
+        resolution: int | list[int] | None = None,
         bucketing: bool = False,
         bucket_step: int = 64,
         bucket_shortest: int | None = None,
@@ -97,6 +92,8 @@ class PhotoData(L.LightningDataModule):
         crop: Cropping = "center",
         flip: bool = False,
         alpha: Alpha = "white",
+        masks: str | None = None,
+        unmasked_weight: float = 0.0,
         time_ids: Literal["own", "official"] = "own",
         unreadable: Literal["fail", "skip"] = "fail",
         repeats: int = 1,
@@ -115,10 +112,15 @@ class PhotoData(L.LightningDataModule):
             raise InputError("data.photos is empty; give the folder of the subject's photos")
         self.sources = {"train": photos, "val": val}
         self.trigger = Trigger(token or "", noun or "", template or "")
-        self.caption_source, self.variation = captions, Variation(caption_dropout, caption_shuffle, keep_first)
-        self.resolution, self.bucketing, self.upscale = resolution, bucketing, upscale
+        self.caption_source, self.variation = (
+            captions,
+            Variation(caption_dropout, caption_shuffle, keep_first, tag_dropout),
+        )
+        self.resolutions = [resolution] if isinstance(resolution, int) else list(resolution or ())
+        self.bucketing, self.upscale = bucketing, upscale
         self.bucket_limits = {"step": bucket_step, "shortest": bucket_shortest, "longest": bucket_longest}
         self.crop, self.flip, self.alpha, self.time_ids, self.unreadable = crop, flip, alpha, time_ids, unreadable
+        self.masks = None if masks is None else Masks(masks, unmasked_weight)
         self.repeats, self.batch_size, self.num_workers = repeats, batch_size, num_workers
         self.prior = ClassImages(class_images, class_folder, class_prompt, class_steps, class_guidance)
         self.cache_latents = cache_latents and crop == "center"
@@ -127,6 +129,8 @@ class PhotoData(L.LightningDataModule):
         self.base: Base | None = None
         self.seed = 0
         self._told = False
+        if any(side < 1 for side in self.resolutions):
+            raise InputError(f"data.resolution is {resolution}; give a number of pixels, or several")
         if repeats < 1 or batch_size < 1:
             raise InputError("data.repeats and data.batch_size are at least 1")
         if not upscale and not bucketing:
@@ -139,10 +143,13 @@ class PhotoData(L.LightningDataModule):
 
     @property
     def side(self) -> int:
-        """Side of the training square in pixels."""
-        if self.resolution is not None:
-            return self.resolution
-        return 512 if self.base is None else self.base.resolution
+        """Side of the training square in pixels, of the largest where there are several."""
+        return max(self.sides)
+
+    @property
+    def sides(self) -> list[int]:
+        """Sides of the training squares in pixels."""
+        return self.resolutions or [512 if self.base is None else self.base.resolution]
 
     def setup(self, stage: str | None = None) -> None:
         """Find and check the photos; say what the user should know of them.
@@ -158,7 +165,7 @@ class PhotoData(L.LightningDataModule):
             self._tell(self.base)
 
     def _shots(self, source: str) -> list[Shot]:
-        sizes = self._sizes()
+        rounds = [self._sizes(side) for side in self.sides]
         shots: list[Shot] = []
         for folder in photo_folders(source):
             found = photos.list_photos(folder, self.unreadable)
@@ -168,9 +175,12 @@ class PhotoData(L.LightningDataModule):
             said = captions_of(paths, self.trigger, self.caption_source, folder_says=below)
             named = kohya_folder(folder) if below else None
             repeats = self.repeats * (named[0] if named else 1)
+            name = f"{repeats}_{named[1] if named else self.trigger.phrase}"
             for photo, caption in zip(found, said, strict=True):
-                bucket = self._bucket(photo.size, sizes)
-                shots.append(Shot(photo, bucket, caption, repeats))
+                if self.masks is not None:
+                    self.masks.check(photo)
+                for sizes in rounds:
+                    shots.append(Shot(photo, self._bucket(photo.size, sizes), caption, repeats, name))
         return shots
 
     def _bucket(self, size: Size, sizes: Sequence[Size]) -> Size:
@@ -178,20 +188,21 @@ class PhotoData(L.LightningDataModule):
             return sizes[0]
         return buckets.choose(size, sizes, upscale=self.upscale, step=self.bucket_limits["step"] or 64)
 
-    def _sizes(self) -> list[Size]:
+    def _sizes(self, side: int) -> list[Size]:
         factor = 8 if self.base is None else self.base.unit
-        if self.side % factor:
-            raise InputError(f"data.resolution is {self.side}; give a multiple of {factor}, as the base draws them")
+        if side % factor:
+            raise InputError(f"data.resolution is {side}; give a multiple of {factor}, as the base draws them")
         if not self.bucketing:
-            return [(self.side, self.side)]
-        return buckets.bucket_sizes(self.side, **{k: v for k, v in self.bucket_limits.items() if v is not None})
+            return [(side, side)]
+        return buckets.bucket_sizes(side, **{k: v for k, v in self.bucket_limits.items() if v is not None})
 
     def _tell(self, base: Base) -> None:
         shots = self.shots["train"]
-        lines = list(photos.notices([shot.photo for shot in shots], self.side, upscale=self.upscale))
+        files = list({shot.photo.path: shot.photo for shot in shots}.values())
+        lines = list(photos.notices(files, self.side, upscale=self.upscale))
         if self.bucketing:
             lines.append(f"buckets: {buckets.histogram([shot.bucket for shot in shots])}")
-        lines.append(f"{len(shots)} photos, e.g. {shots[0].caption!r}")
+        lines.append(f"{len(files)} photos, e.g. {shots[0].caption!r}")
         lines += self.trigger.notices(base.tokenizers[0])
         if base.family == "tiny" and max(min(shot.photo.size) for shot in shots) >= 4 * base.resolution:
             lines.append(
@@ -201,8 +212,8 @@ class PhotoData(L.LightningDataModule):
         print("\n".join(f"data: {line}" for line in lines), file=sys.stderr, flush=True)
 
     def captions(self) -> list[str]:
-        """Every caption that training may say, where captions are not shuffled; empty where they are."""
-        if self.variation.shuffle:
+        """Every caption that training may say, where captions are not shuffled or cut; empty where they are."""
+        if self.variation.shuffle or self.variation.tag_dropout:
             return []
         said = [shot.caption for shot in self.shots["train"]]
         left_out = [""] if self.variation.dropout else []
@@ -234,98 +245,46 @@ class PhotoData(L.LightningDataModule):
         if split == "train" and self.prior.count:
             assert self.base is not None, "call bind before drawing class images"
             prior = self.prior.photos(self.base, self.trigger, self.side, self.seed)
-        samples = PhotoSamples(self, self.shots[split], prior, varied=split == "train")
+        assert self.base is not None or not self.cache_latents, "call bind before encoding"
+        varied = split == "train"
+        rendering = Rendering(
+            side=self.side,
+            alpha=self.alpha,
+            crop=self.crop if varied else "center",
+            own_sizes=self.time_ids == "own",
+            masks=self.masks,
+            encoder=Encoder(self.base, self.cache) if self.base is not None and self.cache_latents else None,
+        )
+        said = self.prior.prompt_of(self.trigger) if prior else ""
+        variation = self.variation if varied else Variation()
+        samples = PhotoSamples(
+            rendering, self.shots[split], prior, said, variation, flip=self.flip and varied, repeated=varied
+        )
         if self.cache_latents:
             samples.encode()
         return samples
+
+    def record(self) -> dict[str, Any]:
+        """What an adapter says of the photos that it was trained on: their number, captions and buckets."""
+        shots = self.shots.get("train", [])
+        tags: dict[str, Counter[str]] = {}
+        seen: set[Path] = set()
+        for shot in (shot for shot in shots if shot.photo.path not in seen):
+            seen.add(shot.photo.path)
+            parts = (part.strip() for part in shot.caption.split(","))
+            tags.setdefault(shot.folder, Counter()).update(part for part in parts if part)
+        sizes = Counter(shot.bucket for shot in shots)
+        return {
+            "images": len(seen),
+            "shown": sum(shot.repeats for shot in shots),
+            "class_images": self.prior.count,
+            "batch_size": self.batch_size,
+            "tags": {name: dict(counts) for name, counts in tags.items()},
+            "buckets": [[*size, count] for size, count in sorted(sizes.items())],
+        }
 
     def _beside_the_denoiser(self) -> AbstractContextManager[None]:
         """The whole base on one device: training has moved the denoiser alone when it asks for the loaders."""
         if self.base is None:
             return nullcontext()
         return lent([*self.base.text_encoders, self.base.vae], self.base.unet.device)
-
-
-class PhotoSamples(Dataset):
-    """The shots of an epoch, each with its class image where there are any.
-
-    Args:
-        data: the settings.
-        shots: the photos.
-        prior: class images, one drawn for each shot.
-        varied: vary captions and mirror pictures, as training does.
-    """
-
-    def __init__(self, data: PhotoData, shots: Sequence[Shot], prior: Sequence[Photo], *, varied: bool) -> None:
-        self.data, self.prior, self.varied = data, list(prior), varied
-        self.shots = [shot for shot in shots for _ in range(shot.repeats if varied else 1)]
-        self.said = data.prior.prompt_of(data.trigger) if self.prior else ""
-
-    @property
-    def buckets(self) -> list[Size]:
-        return [shot.bucket for shot in self.shots]
-
-    def __len__(self) -> int:
-        return len(self.shots)
-
-    def __getitem__(self, index: int) -> list[dict[str, Any]]:
-        """The shot and, with prior preservation, a class image of the same bucket."""
-        shot, rng = self.shots[index], random.Random(random.random())
-        caption = self.data.variation.vary(shot.caption, rng) if self.varied else shot.caption
-        samples = [{**self._picture(shot.photo, shot.bucket, rng), "caption": caption}]
-        if self.prior:
-            samples.append({**self._picture(rng.choice(self.prior), shot.bucket, rng), "caption": self.said})
-        return samples
-
-    def encode(self) -> None:
-        """Fill the cache of latents."""
-        flips = (False, True) if self.data.flip and self.varied else (False,)
-        for photo, bucket in {(shot.photo, shot.bucket): None for shot in self.shots}:
-            for other in [photo, *self.prior]:
-                for flip in flips:
-                    self._latents(other, bucket, flip)
-
-    def _picture(self, photo: Photo, bucket: Size, rng: random.Random) -> dict[str, Any]:
-        flip = self.data.flip and self.varied and rng.random() < 0.5
-        return self._latents(photo, bucket, flip) if self.data.cache_latents else self._pixels(photo, bucket, flip)
-
-    def _pixels(self, photo: Photo, bucket: Size, flip: bool) -> dict[str, Tensor]:
-        image = photos.open_photo(photo.path, self.data.alpha)
-        pixels, crop = buckets.fit(image, bucket, crop=self.data.crop if self.varied else "center")
-        side = self.data.side
-        true = (*crop.original, crop.top, crop.left, bucket[1], bucket[0])
-        given = true if self.data.time_ids == "own" else (side, side, 0, 0, side, side)
-        return {"pixels": pixels.flip(-1) if flip else pixels, "time_ids": torch.tensor(given)}
-
-    def _latents(self, photo: Photo, bucket: Size, flip: bool) -> dict[str, Tensor]:
-        base = self.data.base
-        assert base is not None, "call bind before encoding"
-        key = (photo.digest, bucket, flip, self.data.alpha, self.data.time_ids, self.data.side, self._vae_id())
-
-        def make() -> dict[str, Tensor]:
-            made = self._pixels(photo, bucket, flip)
-            with torch.no_grad():
-                return {**made, "moments": moments_of(base.vae, made.pop("pixels")[None])[0]}
-
-        return self.data.cache.get(key, make)
-
-    def _vae_id(self) -> str:
-        if not hasattr(self, "_identity"):
-            assert self.data.base is not None
-            self._identity = f"{identity(self.data.base.vae, self.data.base)}/{self.data.base.vae.dtype}"
-        return self._identity
-
-
-def collate(samples: list[list[dict[str, Any]]]) -> dict[str, Any]:
-    """A batch: the photos, then as many class images, as one run of the network sees them.
-
-    Returns:
-        `moments` (B, 2C, h, w) or `pixels` (B, 3, H, W), `time_ids` (B, 6), `captions`, and `prior`: whether the
-        second half are class images.
-    """
-    parts = len(samples[0])
-    ordered = [sample[part] for part in range(parts) for sample in samples]
-    batch: dict[str, Any] = {
-        name: torch.stack([sample[name] for sample in ordered]) for name in ordered[0] if name != "caption"
-    }
-    return {**batch, "captions": [sample["caption"] for sample in ordered], "prior": parts == 2}

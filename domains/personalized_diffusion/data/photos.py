@@ -56,6 +56,19 @@ def open_photo(path: str | Path, alpha: Alpha = "white") -> Image.Image:
         InputError: the file is empty, damaged, too large, or no picture.
     """
     path = Path(path)
+    image = open_raw(path)
+    try:
+        return flatten(image, alpha)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def open_raw(path: Path) -> Image.Image:
+    """The picture as it is shown, with whatever channels it has.
+
+    Raises:
+        InputError: the file is empty, damaged, too large, or no picture.
+    """
     if path.suffix.lower() in _PHONES:
         _read_heif(path)
     if not path.is_file():
@@ -74,10 +87,7 @@ def open_photo(path: str | Path, alpha: Alpha = "white") -> Image.Image:
         raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: damaged or no picture ({str(error).splitlines()[0]})") from error
-    try:
-        return flatten(ImageOps.exif_transpose(image), alpha)
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from error
+    return ImageOps.exif_transpose(image)
 
 
 def _read_heif(path: Path) -> None:

@@ -51,7 +51,7 @@ def made_photos(source: str) -> Path:
     if len(numbers) > 2 or not all(number.isdigit() for number in numbers) or numbers[:1] == ["0"]:
         raise InputError(f"{source}: write sprites:NAME, sprites:NAME:COUNT or sprites:NAME:COUNT:SEED")
     count, seed = (*map(int, numbers), *(5, 0)[len(numbers) :])
-    folder = paths.cache() / "personalized_diffusion" / f"sprites-{name}-{count}-{seed}"
+    folder = paths.cache() / "personalized_diffusion" / f"sprites-{name}-{count}-{seed}-{world.SIZE}px"
     if not folder.is_dir():
         with atomic_folder(folder, own=True) as temporary:
             world.write_photos(temporary, name, count, seed)

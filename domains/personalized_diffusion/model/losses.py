@@ -33,9 +33,19 @@ def snr_weight(scheduler: Any, timesteps: Tensor, gamma: float) -> Tensor:
     return snr.clamp(max=gamma) / divisor
 
 
-def denoising_loss(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Squared error of each sample (B,), in float32, weighted."""
-    error = functional.mse_loss(prediction.float(), target.float(), reduction="none").flatten(1).mean(1)
+def denoising_loss(
+    prediction: Tensor, target: Tensor, weight: Tensor | None = None, mask: Tensor | None = None
+) -> Tensor:
+    """Squared error of each sample (B,), in float32, weighted.
+
+    Args:
+        prediction, target: (B, C, h, w). weight: (B,) of the samples.
+        mask: (B, 1, H, W) weights of places, of mean 1, as fine as the latents or finer.
+    """
+    error = functional.mse_loss(prediction.float(), target.float(), reduction="none")
+    if mask is not None:
+        error = error * functional.adaptive_avg_pool2d(mask.float(), error.shape[-2:])
+    error = error.flatten(1).mean(1)
     return error if weight is None else error * weight
 
 

@@ -161,7 +161,7 @@ def describe(opened: Opened) -> dict[str, Any]:
         "family": header.family_of(changes, facts) + (f" (cross-attention width {width})" if width else ""),
         "base": opened.base,
         "trigger": header.trigger_phrase(facts),
-        "trained": facts.train,
+        "trained": {name: value for name, value in facts.train.items() if name not in ("tags", "buckets", "versions")},
         "as LoRA": f"exact at rank {max(exact)}" if exact else None,
         "next": _next(opened.kind, layouts, changes),
     }

@@ -124,7 +124,8 @@ def _file(
     texts = header.build(made, found.facts, found.manifest["base"], title=out.stem, form=form)
     if names == "diffusers" and form == "lora":
         texts |= diffusers_metadata(made)
-    weights.write(_cast(state, dtype), out, texts)
+    state = _cast(state, dtype)
+    weights.write(state, out, texts | header.hashes(state))
     error = math.hypot(error, rounding(made, dtype))
     ranks = [change.rank for modules in made.values() for change in modules.values() if isinstance(change, LowRank)]
     readers = opens_in(made, form, names)

@@ -5,12 +5,17 @@ Other people's headers are untrusted text: they are read as JSON at most, and cu
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
+
+from safetensors.torch import save
+from torch import Tensor
 
 from domains.personalized_diffusion.model.families import FAMILIES, of_modules, of_width
 from domains.personalized_diffusion.model.manifest import Stated
@@ -84,7 +89,11 @@ def build(
         "ss_sd_model_name": base.get("reference") or facts.base,
         "ss_resolution": f"({size}, {size})" if size else None,
         **{theirs: train.get(ours) for ours, theirs in _TRAIN.items()},
-        "ss_tag_frequency": train.get("tags") or ({"photos": {phrase: train.get("images", 1)}} if phrase else None),
+        "ss_num_train_images": train.get("shown", train.get("images")),
+        "ss_total_batch_size": _product(train.get("batch_size"), train.get("accumulate_grad_batches", 1)),
+        "ss_clip_skip": facts.clip_skip if facts.clip_skip > 1 else None,
+        "ss_bucket_info": _buckets(train.get("buckets")),
+        "ss_tag_frequency": train.get("tags") or None,
         "modelspec.sai_model_spec": "1.0.0",
         "modelspec.architecture": f"{(family and family.architecture) or name}/{kind}",
         "modelspec.implementation": "diffusers",
@@ -92,7 +101,7 @@ def build(
         "modelspec.date": date or datetime.now(UTC).isoformat(timespec="seconds"),
         "modelspec.trigger_phrase": phrase,
         "modelspec.resolution": f"{size}x{size}" if size else None,
-        "modelspec.prediction_type": train.get("prediction_type"),
+        "modelspec.prediction_type": _PREDICTIONS.get(str(train.get("prediction_type"))),
         OWN: record(changes, facts, base),
     }
     return {key: _text(value) for key, value in known.items() if value is not None}
@@ -102,18 +111,39 @@ _TRAIN = {
     "steps": "ss_steps",
     "max_steps": "ss_max_train_steps",
     "lr": "ss_learning_rate",
+    "accumulate_grad_batches": "ss_gradient_accumulation_steps",
     "text_lr": "ss_text_encoder_lr",
     "seed": "ss_seed",
-    "images": "ss_num_train_images",
     "class_images": "ss_num_reg_images",
-    "batch_size": "ss_total_batch_size",
     "optimizer": "ss_optimizer",
     "scheduler": "ss_lr_scheduler",
-    "buckets": "ss_bucket_info",
     "snr_gamma": "ss_min_snr_gamma",
     "noise_offset": "ss_noise_offset",
 }
 """What the recipe records about training, and kohya's name for it."""
+_PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v"}
+"""What a base predicts, in diffusers' words and in the specification's."""
+
+
+def hashes(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """The digest of the tensors of a file, whatever its header says, by which programs know it again."""
+    content = save({name: tensor.detach().clone().contiguous() for name, tensor in state.items()})
+    start = 8 + int.from_bytes(content[:8], "little")  # the format's header, with its own length in front
+    digest = hashlib.sha256(content[start:]).hexdigest()
+    return {"sshs_model_hash": digest, "modelspec.hash_sha256": f"0x{digest}"}
+
+
+def _product(*numbers: object) -> int | None:
+    found = [number for number in numbers if isinstance(number, int)]
+    return math.prod(found) if len(found) == len(numbers) else None
+
+
+def _buckets(recorded: object) -> dict[str, Any] | None:
+    """Width, height and number of photos of each bucket, as kohya's scripts write them."""
+    if not isinstance(recorded, list) or not all(isinstance(row, list) and len(row) == 3 for row in recorded):
+        return None
+    rows = enumerate(recorded)
+    return {"buckets": {str(n): {"resolution": [wide, high], "count": count} for n, (wide, high, count) in rows}}
 
 
 def _network(changes: Changes, form: str) -> dict[str, Any]:
