@@ -1,8 +1,12 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from domains.point_cloud.data import world
+from domains.point_cloud.model import attachments, bases
 from domains.point_cloud.official import config as official_config
+from domains.point_cloud.official.base import base
 from suite import training
 from suite.errors import InputError
 from suite.hub import paths
@@ -90,6 +94,109 @@ def test_what_has_no_counterpart_is_named(released: Path, change: dict, reason: 
     with pytest.raises(InputError, match=reason):
         official_config.config(file, out=released / "no.yaml", base="tiny")
     assert not (released / "no.yaml").exists()
+
+
+DAPT = {**SCAN, "part": "dapt", "network": "PointTransformer_DAPT", "more": "rank: 72, drop_adapter_rate: 0.2"}
+SCALES = """
+optimizer: {{ type: AdamW, kwargs: {{ lr: 0.0005, weight_decay: 0.05 }} }}
+scheduler: {{ type: CosLR, kwargs: {{ epochs: 300, initial_epochs: 10 }} }}
+dataset: {{ train: {{ _base_: ./cfgs/dataset_configs/{data}.yaml, others: {{ subset: train }} }} }}
+model: {{ NAME: {network}, {more} }}
+npoints: 2048
+total_bs: 32
+step_per_update: 1
+max_epoch: 300
+grad_norm_clip: 10
+"""
+PEFT_SCALES = """group_sizes: [32, 16, 16], num_groups: [512, 256, 64], cls_dim: 15, smooth: 0.,
+  adapter_config: { adapter_dim: [16, 16, 16] }, transformer_config: { trans_dim: [384, 192],
+  encoder_dims: [96, 192, 384], masking_radius: [0.32, 0.64, 1.28], depths: [5, 5, 5], drop_path_rate: 0.1,
+  num_heads: 6 }"""
+M2AE = """group_sizes: [16, 8, 8], num_groups: [512, 256, 64], smooth: 0.3, encoder_depths: [5, 5, 5],
+  encoder_dims: [96, 192, 384], local_radius: [0.32, 0.64, 1.28], drop_path_rate: 0.1, num_heads: 6"""
+
+
+def test_use_14_dapts_files_keep_the_width_of_its_adapters(released: Path) -> None:
+    (released / "dapt.yaml").write_text(RELEASED.format(**DAPT))
+    found = official_config.translate(released / "dapt.yaml", "tiny")
+    assert found["recipe"]["adapter"] == {"preset": "dapt", "rank": 72, "dropout": 0.2}
+    assert attachments.count_trained("dapt", found["architecture"], rank=72, dropout=0.2).trainable > 0
+
+
+def test_use_14_a_few_shot_file_starts_with_a_fold(released: Path) -> None:
+    (released / "dataset_configs" / "ModelNet40FewShot.yaml").write_text(
+        "NAME: ModelNetFewShot\nDATA_PATH: data/ModelNetFewshot\n"
+    )
+    fields = {**SCAN, "data": "ModelNet40FewShot", "part": "all", "network": "PointTransformer", "more": ""}
+    (released / "fewshot.yaml").write_text(RELEASED.format(**fields))
+    answer = official_config.config(released / "fewshot.yaml", out=released / "mine.yaml", base="tiny")
+    assert "suite point_cloud fewshot data/ModelNetFewshot/5way_10shot --config" in answer["message"]
+    found = training.load_config(released / "mine.yaml")
+    assert found.data["train"] == "data/ModelNetFewshot/5way_10shot/0.pkl:train" and found.data["val"] is None
+    assert found.trainer.monitor is None
+
+
+def test_use_14_point_m2aes_files_become_the_configuration_that_ships(released: Path) -> None:
+    shipped = training.load_config(paths.assets() / "configs" / "point_cloud" / "point_peft_m2ae_scanobjectnn.yaml")
+    fields = {"data": "ScanObjectNN_hardest", "network": "PointTransformer_best", "more": PEFT_SCALES}
+    (released / "scan.yaml").write_text(SCALES.format(**fields))
+    official_config.config(released / "scan.yaml", out=released / "mine.yaml", base=shipped.base)
+    found = training.load_config(released / "mine.yaml")
+    assert found.trainer == shipped.trainer and dict(found.data) == dict(shipped.data)
+    assert dict(found.architecture) == dict(shipped.architecture)
+    assert found.recipe["adapter"] == {"preset": "point_peft", "adapter_dim": 16}
+
+
+@pytest.mark.parametrize(("split", "variant"), [("PB", "hardest"), ("OBJ-BG", "objbg"), ("OBJ", "objonly")])
+def test_use_14_point_m2ae_itself_names_its_variant_by_split(released: Path, split: str, variant: str) -> None:
+    text = f"NAME: ScanObjectNN \nROOT: data/ScanObjectNN/main_split\nSPLIT: {split}\n"
+    (released / "dataset_configs" / "Scan.yaml").write_text(text)
+    fields = {"data": "Scan", "network": "Point_M2AE_ScanObjectNN", "more": M2AE}
+    (released / "m2ae.yaml").write_text(SCALES.format(**fields))
+    found = official_config.translate(released / "m2ae.yaml", "tiny")
+    assert found["data"]["variant"] == variant and found["architecture"]["cls_dim"] == 15
+    assert found["recipe"]["adapter"] == {"preset": "full"} and found["architecture"]["encoder_depths"] == [5, 5, 5]
+    # 0.3 shared by the 14 others is what PyTorch, which shares it among all 15, calls 0.3 * 15 / 14.
+    assert found["recipe"]["label_smoothing"] == pytest.approx(0.3 * 15 / 14)
+
+
+def test_use_14_clouds_without_background_are_a_variant_of_their_own(released: Path) -> None:
+    (released / "dataset_configs" / "ScanObjectNN_objectonly.yaml").write_text(
+        "NAME: ScanObjectNN\nROOT: data/ScanObjectNN/main_split_nobg\n"
+    )
+    (released / "only.yaml").write_text(
+        RELEASED.format(**{**FILES["mae/scan.yaml"], "data": "ScanObjectNN_objectonly"})
+    )
+    assert official_config.translate(released / "only.yaml", "tiny")["data"]["variant"] == "objonly"
+
+
+PRETRAIN = """
+optimizer: {{ type: AdamW, kwargs: {{ lr: 0.001, weight_decay: 0.05 }} }}
+scheduler: {{ type: CosLR, kwargs: {{ epochs: 3, initial_epochs: 1 }} }}
+model: {{ NAME: {network}, group_size: 8, num_group: 8, loss: cdl2, transformer_config: {{ mask_ratio: 0.75,
+  mask_type: rand, trans_dim: 24, encoder_dims: 24, depth: 2, drop_path_rate: 0.1, num_heads: 2, decoder_depth: 1,
+  decoder_num_heads: 2 }} }}
+npoints: 64
+total_bs: 4
+max_epoch: 3
+"""
+
+
+def test_use_14_a_pre_training_file_makes_a_base(tmp_path: Path) -> None:
+    (tmp_path / "pretrain.yaml").write_text(PRETRAIN.format(network="Point_MAE"))
+    with pytest.raises(InputError, match=r"suite point_cloud base CLOUDS --config pretrain\.yaml"):
+        official_config.translate(tmp_path / "pretrain.yaml", "tiny")
+    shape, schedule = official_config.pretraining(tmp_path / "pretrain.yaml", clouds=11)
+    assert shape["num_group"] == 8 and (schedule["steps"], schedule["warmup"], schedule["batch"]) == (6, 2, 4)
+    for number in range(5):
+        np.save(tmp_path / f"{number}.npy", world.make("assembly", number, 100).points)
+    answer = base([tmp_path], out=tmp_path / "base", config=tmp_path / "pretrain.yaml")
+    assert answer["exit_code"] == 0
+    known = bases.read_architecture(tmp_path / "base")
+    assert (known["depth"], known["num_group"], known["trans_dim"]) == (2, 8, 24)
+    (tmp_path / "pretrain.yaml").write_text(PRETRAIN.format(network="Point_M2AE"))
+    with pytest.raises(InputError, match="'Point_M2AE'; pre-training here is Point-MAE's"):
+        base([tmp_path], out=tmp_path / "other", config=tmp_path / "pretrain.yaml")
 
 
 @pytest.mark.parametrize("content", ["- 1\n", "a: [\n", "npoints: 3\n", "\0"])

@@ -25,6 +25,7 @@ def base(
     groups: int = 64,
     group_size: int = 32,
     seed: int = 0,
+    config: Path | None = None,
 ) -> dict[str, Any]:
     """Make a base: of a released pre-training file, or by masked reconstruction of unlabelled clouds and meshes.
 
@@ -40,8 +41,11 @@ def base(
         groups: patches of a cloud.
         group_size: points of a patch.
         seed: of pre-training.
+        config: a released configuration of pre-training (Point-MAE's pretrain.yaml), which says all of the above but
+            the seed.
     """
     from domains.point_cloud import official
+    from domains.point_cloud.official import config as translated
     from suite import hub
     from suite.errors import InputError
     from suite.files import BASE, check_replaceable
@@ -55,9 +59,12 @@ def base(
             raise InputError(f"{source[0]} is no file; give a released pre-training file")
         official.convert_base(source[0], out)
     elif source:
+        if config is not None:
+            points = translated.pretraining(config, 1)[1]["points"]
         shape = {"trans_dim": width, "encoder_dims": width, "depth": depth, "num_heads": heads}
         shape |= {"num_group": groups, "group_size": group_size}
-        refused = _pretrained(source, out, shape, steps=steps, batch=batch, points=points, seed=seed)
+        schedule = {"steps": steps, "batch": batch, "seed": seed}
+        refused = _pretrained(source, out, shape, config, points=points, **schedule)
     else:
         raise InputError("no source: give a released pre-training file, or files and folders of clouds")
     hub.resolve(str(out.resolve()), "point_cloud", kind="base")
@@ -77,7 +84,9 @@ def base(
     }
 
 
-def _pretrained(source: list[Path], out: Path, shape: dict[str, int], *, points: int, **schedule: Any) -> list[str]:
+def _pretrained(
+    source: list[Path], out: Path, shape: dict[str, Any], config: Path | None, *, points: int, **schedule: Any
+) -> list[str]:
     """Pre-train on the clouds of `source`; return one line for each file that could not be used."""
     import numpy as np
     import torch
@@ -87,6 +96,7 @@ def _pretrained(source: list[Path], out: Path, shape: dict[str, int], *, points:
     from domains.point_cloud.model.bases import save_base
     from domains.point_cloud.model.layers import BackboneConfig
     from domains.point_cloud.model.pretraining import Schedule, pretrain
+    from domains.point_cloud.official import config as translated
     from domains.point_cloud.output import reconstruction
     from suite.errors import InputError
     from suite.files import BASE, atomic_folder
@@ -107,7 +117,10 @@ def _pretrained(source: list[Path], out: Path, shape: dict[str, int], *, points:
     if not clouds:
         raise InputError(f"no cloud to pre-train on; {refused[0] if refused else 'the folders are empty'}")
     stacked = torch.from_numpy(np.stack(clouds))
-    net = pretrain(stacked, BackboneConfig(**shape), Schedule(points=points, **schedule))
+    if config is not None:
+        shape, released = translated.pretraining(config, len(clouds))
+        schedule = {**released, "seed": schedule["seed"]}
+    net = pretrain(stacked, BackboneConfig(**shape), Schedule(**{"points": points, **schedule}))
     card = (
         "---\nlibrary_name: pytorch\n---\n\n# A Point-MAE base\n\n"
         f"Pre-trained by masked reconstruction on {len(clouds)} clouds for {schedule['steps']} steps with "
