@@ -26,6 +26,7 @@ DOMAIN = Domain(
     },
     verbs={
         "evaluate": "domains.point_cloud.evaluation.evaluate:evaluate",
+        "calibrate": "domains.point_cloud.evaluation.calibrate:calibrate",
         "inspect": "domains.point_cloud.data.inspect:inspect",
         "base": "domains.point_cloud.official.base:base",
         "config": "domains.point_cloud.official.config:config",

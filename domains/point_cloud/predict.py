@@ -75,18 +75,29 @@ class PointCloudClassifier(CloudPredictor):
         kept = folder.keep(results)
         yield from viewed(kept, folder.path) if query.view else kept
 
-    def likeliest(self, opened: Opened, classes: Sequence[str], *, upsample: bool) -> tuple[float, str]:
-        """The likeliest of some classes for one cloud, by a plain pass, and its share of the softmax over all.
+    def known(self, logits: Tensor) -> bool | None:
+        """Whether any known class fits a cloud of these logits (classes,); None where nobody has measured that.
+
+        The energy score of Liu et al., arXiv 2010.03759: softmax shares are of the known classes alone, and sum to 1
+        for anything.
+        """
+        least = self.settings.known_from
+        return None if least is None else bool(logits.logsumexp(-1) >= least)
+
+    def likeliest(self, opened: Opened, classes: Sequence[str], *, upsample: bool) -> tuple[float, str, bool | None]:
+        """The likeliest of some classes for one cloud, by a plain pass, its share of the softmax over all, and `known`.
 
         Raises:
             InputError: the cloud cannot be used, or none of the classes is known.
         """
         ready = self.prepare(opened, upsample=upsample)
-        shares = self.logits(self._copies(ready, 1))[0].softmax(-1)
+        logits = self.logits(self._copies(ready, 1))[0]
+        shares = logits.softmax(-1)
         known = [name for name in classes if name in self.settings.classes]
         if not known:
             raise InputError(f"the classifier knows none of {', '.join(classes)}")
-        return max((float(shares[self.settings.classes.index(name)]), name) for name in known)
+        share, name = max((float(shares[self.settings.classes.index(name)]), name) for name in known)
+        return share, name, self.known(logits)
 
     def features(self, cloud: Any, **options: Any) -> NDArray[np.float32]:
         """The feature (2C,) that the head sees of one cloud.
@@ -161,7 +172,10 @@ class PointCloudClassifier(CloudPredictor):
         shares = logits.softmax(-1)
         best = shares.topk(min(query.top, len(shares)))
         scores = {self.settings.classes[i]: float(s) for s, i in zip(best.values, best.indices, strict=True)}
-        label = next(iter(scores))
+        label, known = next(iter(scores)), self.known(logits)
+        notices = ready.notices
+        if known is False:
+            notices = (*notices, f"no class that the adapter knows fits; {label} is the nearest")
         assert ready.opened.cloud is not None
         return ClassificationResult(
             ready.opened.source,
@@ -169,9 +183,10 @@ class PointCloudClassifier(CloudPredictor):
             label=label,
             probability=scores[label],
             scores=scores,
+            known=known,
             points_read=len(ready.opened.cloud.points),
             points_used=len(points),
-            notices=ready.notices,
+            notices=notices,
             drawing=drawing,
             query=query,
         )
@@ -335,8 +350,9 @@ class PointCloudSegmenter(CloudPredictor):
         classifier = self.classifier(query.classifier)
         if classifier is None:
             return self._likeliest(points), ()
-        share, category = classifier.likeliest(opened, tuple(self.parts), upsample=query.upsample)
-        return category, (f"{category} by the classifier ({share:.0%}); --category tells it better",)
+        share, category, known = classifier.likeliest(opened, tuple(self.parts), upsample=query.upsample)
+        doubt = ", though no category that it knows fits" if known is False else ""
+        return category, (f"{category} by the classifier ({share:.0%}){doubt}; --category tells it better",)
 
     def classifier(self, reference: str = "auto") -> PointCloudClassifier | None:
         """What names the category of a cloud, loaded once; see `SegmentationQuery`.

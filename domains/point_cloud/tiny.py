@@ -18,6 +18,7 @@ from jsonargparse import auto_cli
 from torch import Tensor
 
 from domains.point_cloud.data import world
+from domains.point_cloud.evaluation.calibrate import calibrate
 from domains.point_cloud.model.bases import save_base
 from domains.point_cloud.model.layers import BackboneConfig
 from domains.point_cloud.model.pretraining import Schedule, pretrain
@@ -128,6 +129,8 @@ def rebuild(part: Literal["all", "base", "adapter", "parts"] = "all", run_dir: P
     for name, label, config_name in (("adapter", "tiny", "tiny.yaml"), ("parts", "tiny-parts", "tiny_parts.yaml")):
         if part in ("all", name):
             score = train_adapter(home / name, config_name, run_dir / name)
+            if name == "adapter":
+                calibrate("shapes:val", adapter=str(home / name), base=str(home / "base"), occluded=0.1)
             metric = hub.Metric(MEASURES[config_name], round(score, 3), measured_on(config_name))
             embedded.record(home / name, "point_cloud", name=label, method="pcsa", base="tiny", metric=metric)
 

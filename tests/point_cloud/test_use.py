@@ -18,13 +18,14 @@ from domains.point_cloud.data.datasets import s3dis
 from domains.point_cloud.data.datasets.cloud_set import Options
 from domains.point_cloud.data.inspect import inspect
 from domains.point_cloud.data.sources import open_set
+from domains.point_cloud.evaluation.calibrate import calibrate
 from domains.point_cloud.inference import parts as of_parts
 from domains.point_cloud.inference import scenes
 from domains.point_cloud.output.labelled import write_labelled
 from domains.point_cloud.predict import PointCloudClassifier, PointCloudSegmenter
 from suite.errors import InputError
 from tests.point_cloud import rooms
-from tests.point_cloud.small import segmenter
+from tests.point_cloud.small import segmenter, write_adapter
 
 HEADER = "# .PCD v0.7 - Point Cloud Data file format\nVERSION 0.7\n"
 
@@ -426,3 +427,33 @@ def test_use_07_a_training_set_that_nobody_classified_has_no_parts(tmp_path):
     for number in range(4):
         write_las(tmp_path / "mug" / f"{number}.las", shape(), classification=labels + 2, label=labels)
     assert dict(open_set(f"{tmp_path}:trainval", Options(parts=True)).parts) == {"mug": ("part 0", "part 1")}
+
+
+def test_use_12_scenes_and_strange_things_are_told_as_unknown(tiny, tiny_parts, tmp_path):
+    names = list(world.CATEGORIES)
+    own = [world.make(names[number % 8], 2_000_000 + number // 8, 512, occluded=0.1).points for number in range(40)]
+    assert sum(result.known for result in tiny.predict(own, batch_size=40)) >= 36
+    strange = [world.make("assembly", 50_000 + number, 512).points for number in range(20)]
+    strange += [rooms.room(number, density=15)[:, [1, 2, 0]].astype(np.float64) for number in range(20)]
+    found = list(tiny.predict(strange, batch_size=20))
+    assert sum(result.known for result in found[:20]) <= 4 and sum(result.known for result in found[20:]) <= 12
+    unknown = next(result for result in found if not result.known)
+    assert "unknown, nearest" in str(unknown) and "no class that the adapter knows fits" in unknown.notices[-1]
+    assert unknown.to_dict()["known"] is False
+    first = next(points for points, result in zip(strange, found, strict=True) if not result.known)
+    assert any("though no category that it knows fits" in notice for notice in tiny_parts(first).notices)
+
+
+def test_use_12_an_adapter_learns_from_clouds_what_it_does_not_know(tmp_path):
+    base, adapter = write_adapter(tmp_path)
+    classifier = PointCloudClassifier.from_pretrained(str(adapter), str(base))
+    assert classifier(shape()).known is None
+    given = {"adapter": str(adapter), "base": str(base)}
+    record = calibrate("shapes:val:16", share=0.75, others="assemblies:val:8", **given)
+    after = PointCloudClassifier.from_pretrained(str(adapter), str(base))
+    assert after.settings.known_from == record["known_from"] and 0 <= record["others_unknown"] <= 1
+    clouds_ = open_set("shapes:val:16", Options(npoints=128))
+    assert sum(bool(after(clouds_.load(number)[0].astype(np.float64)).known) for number in range(16)) == 12
+    for wrong in ({"share": 1.0}, {"adapter": "tiny"}):
+        with pytest.raises(InputError, match=r"share is 1\.0|no folder of an adapter"):
+            calibrate("shapes:val:16", **{**given, **wrong})

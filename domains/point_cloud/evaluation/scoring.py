@@ -20,9 +20,12 @@ from domains.point_cloud.data.augment import scale_translate
 from domains.point_cloud.data.blocks import SCENE, SIDE, TILINGS
 from domains.point_cloud.data.datamodule import CloudSamples
 from domains.point_cloud.data.datasets.cloud_set import NO_PART, CloudSet, Options, part_ids
+from domains.point_cloud.data.inputs import Opened
+from domains.point_cloud.data.points import farthest
 from domains.point_cloud.data.sources import open_set
 from domains.point_cloud.model import forward
 from domains.point_cloud.predict import CloudPredictor, PointCloudClassifier, PointCloudSegmenter
+from domains.point_cloud.types import Cloud
 from suite import adapters
 from suite.errors import InputError
 from suite.files import write_text
@@ -187,6 +190,19 @@ def classification(
         notices,
         (torch.cat(seen), target) if features else None,
     )
+
+
+def energies(predictor: PointCloudClassifier, clouds: CloudSet, batch_size: int = 32) -> Tensor:
+    """The log-sum-exp of the logits of each cloud, (S,), by one plain pass, as `predict` makes it."""
+    found = []
+    for number in range(len(clouds)):
+        cloud = Cloud(clouds.names[number], clouds.load(number)[0].astype(np.float64))
+        ready = predictor.prepare(Opened(cloud.source, cloud, cloud))
+        found.append(farthest(ready.points, predictor.settings.npoints))
+    sizes = {len(points) for points in found}
+    step = 1 if predictor.depends_on_companions or len(sizes) > 1 else batch_size
+    parts = [predictor.logits(torch.stack(found[n : n + step])) for n in range(0, len(found), step)]
+    return torch.cat(parts).logsumexp(-1)
 
 
 def _reported(

@@ -30,6 +30,7 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
     "freeze_bn": (bool, "true or false"),
     "up": (str, "a name"),
     "block": (float | int | None, "a number"),
+    "known_from": (float | int | None, "a number"),
 }
 
 
@@ -46,6 +47,7 @@ class Stated:
         method: name of the preset or method. freeze_bn: as `model.attachments.attach` takes it.
         prior: whether Point-PEFT's bank lies beside the weights.
         block: metres of the columns that scenes are cut into; None for clouds that are seen whole.
+        known_from: log-sum-exp of the logits below which a cloud is of no known class; None where nobody has measured.
     """
 
     classes: tuple[str, ...]
@@ -60,6 +62,7 @@ class Stated:
     up: str = "y"
     prior: bool = False
     block: float | None = None
+    known_from: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for `json.dumps`."""
@@ -74,8 +77,7 @@ class Stated:
             "up": self.up,
             "selected_on": self.selected_on,
         }
-        if self.block is not None:
-            stated["block"] = self.block
+        stated |= {name: value for name in ("block", "known_from") if (value := getattr(self, name)) is not None}
         if self.task == "segmentation":
             return {**stated, "parts": {name: list(own) for name, own in (self.parts or {}).items()}}
         return {**stated, "prior": self.prior}
@@ -111,6 +113,7 @@ class Stated:
             up=section.get("up", "y"),
             prior=bool(section.get("prior", False)),
             block=section.get("block"),
+            known_from=section.get("known_from"),
         )
 
 

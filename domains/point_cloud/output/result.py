@@ -33,6 +33,8 @@ class ClassificationResult:
         name: of its files, unique within one prediction.
         label: the likeliest class. probability: its share of the softmax.
         scores: probabilities of the likeliest classes, in falling order.
+        known: False where no known class fits, however likely one is beside the others; None where the adapter has not
+            been calibrated (`suite point_cloud calibrate`).
         points_read: points of the file, or drawn from its surface. points_used: those that the model saw.
         notices: what the user should know, one line each.
     """
@@ -43,6 +45,7 @@ class ClassificationResult:
     label: str = ""
     probability: float = 0.0
     scores: Mapping[str, float] = field(default_factory=dict)
+    known: bool | None = None
     points_read: int = 0
     points_used: int = 0
     notices: tuple[str, ...] = ()
@@ -51,13 +54,18 @@ class ClassificationResult:
 
     def __str__(self) -> str:
         others = ", ".join(f"{name} {share:.0%}" for name, share in list(self.scores.items())[1:3])
-        lines = [f"{self.source}: {self.label} {self.probability:.1%}" + (f"  ({others})" if others else "")]
+        lines = [f"{self.source}: {self.caption_of('.1%')}" + (f"  ({others})" if others else "")]
         return "\n".join([*lines, *(f"  note: {notice}" for notice in self.notices)])
 
     @property
     def caption(self) -> str:
         """What its picture says."""
-        return f"{self.label} {self.probability:.0%}"
+        return self.caption_of(".0%")
+
+    def caption_of(self, digits: str) -> str:
+        """The label and its share, as that of the nearest class where none fits."""
+        named = f"{self.label} {self.probability:{digits}}"
+        return f"unknown, nearest {named}" if self.known is False else named
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the drawing, ready for `json.dumps`."""
@@ -65,6 +73,7 @@ class ClassificationResult:
             "label": self.label,
             "probability": self.probability,
             "scores": dict(self.scores),
+            "known": self.known,
             "points_read": self.points_read,
             "points_used": self.points_used,
             "notices": list(self.notices),
