@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from suite.cli.loading import loading, without
 from suite.cli.options import Parser
 from suite.cli.output import Answer
 from suite.cli.train import checked
@@ -22,15 +23,17 @@ def run(domain: Domain, argv: Sequence[str]) -> Answer:
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the configuration")
     given, overrides = parser.parse_known_args(list(argv))
 
-    import torch
+    # peft imports its 4-bit kernels wherever they are installed; nothing that is counted uses them.
+    with loading(), without("bitsandbytes"):
+        import torch
 
-    from suite import adapters, training
+        from suite import adapters, training
 
-    config = checked(training.load_config(given.config, overrides), domain)
-    recipe = training.recipe_of(config)
-    with torch.device("meta"):
-        recipe.configure_model()
-        others = recipe.comparisons()
+        config = checked(training.load_config(given.config, overrides), domain)
+        recipe = training.recipe_of(config)
+        with torch.device("meta"):
+            recipe.configure_model()
+            others = recipe.comparisons()
     trainable, total = adapters.count(recipe.model)
     every, active = adapters.attached(recipe.model), adapters.active(recipe.model)
     # Adapters that are trained in turn lie beside the one that trains: its share is of the base and itself.

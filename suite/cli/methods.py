@@ -1,25 +1,25 @@
 """`suite methods`: every fine-tuning method and what it declares.
 
-Asking the methods imports peft, transformers and torch, some seconds of work for a page of text. What they say is
-therefore kept, under a name made of all that it depends on, and read back until one of these changes.
+Asking the methods imports peft, transformers and torch, some seconds of work for a page of text. What they say with
+the peft that we lock is therefore shipped, in `methods.json`; with another peft, or methods of one's own beside ours,
+they are asked. `python -m tests.adapters.test_methods_page` writes the record.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-import sys
-from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
 import suite
-from suite.errors import InputError
-from suite.files import read_json, write_text
-from suite.hub import paths
+from suite.cli.loading import loading
+from suite.files import read_json
+
+RECORD = Path(__file__).with_suffix(".json")
+"""What `asked` returned, by method, beside the peft and the files that it comes from."""
 
 
 def methods(name: str | None = None) -> dict[str, Any]:
@@ -42,33 +42,30 @@ def methods(name: str | None = None) -> dict[str, Any]:
 
 def _known() -> dict[str, Any]:
     """What every method declares and the options of its configuration, by name."""
-    record = paths.cache() / "methods" / f"{_key()}.json"
-    if record.is_file():
-        try:
-            return read_json(record)
-        except InputError:
-            pass  # cut off or not ours; it is made anew
+    record = read_json(RECORD)
+    if record["peft"] == version("peft") and record["files"] == files():
+        known: dict[str, Any] = record["methods"]
+        return known
+    with loading():
+        return asked()
+
+
+def files() -> list[str]:
+    """The files of our methods, in the folder of the adapter core."""
+    folder = Path(suite.__file__).with_name("adapters") / "methods"
+    return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*.py"))
+
+
+def asked() -> dict[str, Any]:
+    """What the methods themselves say, ready for `json.dumps`."""
     from suite import adapters
 
     found = {
         name: {"facts": dataclasses.asdict(info), "options": _options(name), "help": _help(name)}
         for name, info in adapters.methods().items()
     }
-    text = json.dumps(found)
-    with suppress(OSError):  # it only saves time: a cache that cannot be written stops nobody
-        write_text(record, text)
-    known: dict[str, Any] = json.loads(text)
-    return known
-
-
-def _key() -> str:
-    """A digest of what the record comes from: peft, this Python, the adapter core's own files, and this one."""
-    digest = hashlib.sha256(f"{version('peft')} {suite.__version__} {sys.version}".encode())
-    digest.update(Path(__file__).read_bytes())
-    core = Path(suite.__file__).with_name("adapters")
-    for file in sorted(core.rglob("*.py")):
-        digest.update(str(file.relative_to(core)).encode() + file.read_bytes())
-    return digest.hexdigest()[:32]
+    plain: dict[str, Any] = json.loads(json.dumps(found))
+    return plain
 
 
 def _options(name: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from suite.cli.loading import loading
 from suite.cli.options import Parser
 from suite.cli.output import Answer
 from suite.domain import Domain
@@ -19,8 +20,9 @@ _LATEST = "latest"
 
 def run(domain: Domain, argv: Sequence[str]) -> Answer:
     """Train as the configuration and the options in `argv` say."""
-    from suite import training
-    from suite.training.folder import is_follower
+    with loading():
+        from suite import training
+        from suite.training.folder import is_follower
 
     parser = _parser(domain)
     given, overrides = parser.parse_known_args(list(argv))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -16,9 +17,12 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from suite import adapters
-from suite.cli import doctor
+from suite.cli import doctor, methods
 from tests.cli.conftest import Command
 from tests.domains import fake_parts
+
+ROOT = Path(__file__).parents[2]
+FACTS = dataclasses.asdict(adapters.MethodInfo("", layers=()))
 
 
 def test_methods_lists_and_shows(suite: Command) -> None:
@@ -33,21 +37,37 @@ def test_methods_lists_and_shows(suite: Command) -> None:
     assert "a1 = 4\n      Rows of A; divides the output size." in page
 
 
-def test_methods_are_asked_once(suite: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first call asks the methods themselves; the next one imports nothing of them and prints the same."""
-    monkeypatch.setenv("SUITE_CACHE", str(tmp_path / "cache"))
-    first = suite("methods").out + suite("methods", "lora").out
+def imported(*argv: str, of: tuple[str, ...]) -> tuple[str, list[str]]:
+    """What a call in a process of its own prints, and which of the modules it imports."""
     code = (
-        "import sys; from suite.cli.main import main\n"
-        "codes = main(['methods']), main(['methods', 'lora'])\n"
-        "print([name for name in ('torch', 'peft', 'transformers') if name in sys.modules], codes, file=sys.stderr)"
+        "import json, sys; from suite.cli.main import main\n"
+        f"assert main({list(argv)}) == 0\n"
+        f"print(json.dumps([name for name in {of} if name in sys.modules]), file=sys.stderr)"
     )
-    second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert second.stderr == "[] (0, 0)\n"
-    assert second.stdout == first and "krona" in first
-    [record] = (tmp_path / "cache" / "methods").iterdir()
-    record.write_text("{")
-    assert suite("methods").out + suite("methods", "lora").out == first
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    return done.stdout, json.loads(done.stderr)
+
+
+def test_methods_imports_none_of_what_it_tells_of(suite: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    told, loaded = imported("methods", of=("torch", "peft", "transformers"))
+    assert loaded == [] and "krona" in told
+    assert told == suite("methods").out
+    monkeypatch.setattr(methods, "version", lambda name: "999")
+    assert "krona" in suite("methods").out and "r = 8" in suite("methods", "lora").out
+
+
+def test_methods_asks_where_a_method_stands_beside_ours(suite: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(methods, "files", lambda: ["additive/mine.py"])
+    monkeypatch.setattr(methods, "asked", lambda: {"mine": {"facts": FACTS | {"name": "mine"}}})
+    assert "mine" in suite("methods").out
+
+
+def test_count_imports_no_kernels_and_no_compiler() -> None:
+    config = ROOT / "configs" / "relation_extraction" / "tiny.yaml"
+    loaded = imported(
+        "relation_extraction", "count", "--config", str(config), of=("bitsandbytes", "torch._inductor.compile_fx")
+    )
+    assert "trainable  244,480" in loaded[0] and loaded[1] == []
 
 
 def test_doctor_tells_what_there_is(suite: Command) -> None:
