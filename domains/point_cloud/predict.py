@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from domains.point_cloud import metrics
-from domains.point_cloud.data import points as sampling
+from domains.point_cloud.data import sampling
 from domains.point_cloud.data.augment import scale_translate
 from domains.point_cloud.data.blocks import SCENE, SIDE, TILINGS
 from domains.point_cloud.data.datasets.cloud_set import part_ids

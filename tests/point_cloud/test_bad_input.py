@@ -5,8 +5,7 @@ import numpy as np
 import open3d
 import pytest
 
-from domains.point_cloud.data import clouds, world
-from domains.point_cloud.data import points as sampling
+from domains.point_cloud.data import clouds, sampling, world
 from domains.point_cloud.data.datamodule import CloudSamples
 from domains.point_cloud.data.datasets.cloud_set import CloudSet
 from domains.point_cloud.model import attachments, bases

@@ -117,7 +117,7 @@ def test_points_without_a_place_keep_theirs_in_the_order(small, points, tmp_path
 
 
 def test_every_point_of_a_large_cloud_gets_a_label(small, tmp_path, monkeypatch):
-    from domains.point_cloud.data import points as sampling
+    from domains.point_cloud.data import sampling
 
     monkeypatch.setattr(sampling, "MOST", 700)
     cloud = world.make("mug", 1, 3000).points

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+import sys
+import tracemalloc
 from dataclasses import replace
 
 import laspy
@@ -17,6 +19,7 @@ from domains.point_cloud.data.blocks import SCENE
 from domains.point_cloud.data.datasets import s3dis
 from domains.point_cloud.data.datasets.cloud_set import Options
 from domains.point_cloud.data.inspect import inspect
+from domains.point_cloud.data.readers import text
 from domains.point_cloud.data.sources import open_set
 from domains.point_cloud.evaluation.calibrate import calibrate
 from domains.point_cloud.inference import parts as of_parts
@@ -457,3 +460,65 @@ def test_use_12_an_adapter_learns_from_clouds_what_it_does_not_know(tmp_path):
     for wrong in ({"share": 1.0}, {"adapter": "tiny"}):
         with pytest.raises(InputError, match=r"share is 1\.0|no folder of an adapter"):
             calibrate("shapes:val:16", **{**given, **wrong})
+
+
+def test_use_14_text_is_read_in_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr(text, "PIECE", 7)
+    monkeypatch.setattr(text, "HEAD", 3)
+    points = shape(count=50)
+    lines = [f"{x},{y},{z},{'leg' if x > 0 else 'arm'}" for x, y, z in points]
+    (tmp_path / "a.csv").write_text("\n".join(["x,y,z,class", *lines]))
+    cloud = clouds.read(tmp_path / "a.csv")
+    assert np.array_equal(cloud.points, points) and cloud.fields["class"].tolist() == (points[:, 0] > 0).tolist()
+    again = clouds.read(write_labelled(cloud, np.arange(50), tmp_path, "out"))
+    assert again.fields["label"].tolist() == list(range(50)) and list(again.fields) == ["class", "label"]
+    (tmp_path / "b.csv").write_text("\n".join(["x,y,z,class", *lines[:40], "1,2,3,4", *lines[40:45]]))
+    with pytest.raises(InputError, match="not numbers separated like"):
+        clouds.read(tmp_path / "b.csv")
+    (tmp_path / "c.csv").write_text("\n".join(["x,y,z,class", *lines[:40], "1,2,3"]))
+    with pytest.raises(InputError, match=r"line 42: 3 columns where the first line has 4"):
+        clouds.read(tmp_path / "c.csv")
+
+
+def test_use_14_a_text_of_many_points_takes_little_more_memory_than_they_do(tmp_path, monkeypatch):
+    points = np.random.default_rng(0).normal(size=(60_000, 3)).round(4)
+    (tmp_path / "a.xyz").write_text("".join(f"{x} {y} {z}\n" for x, y, z in points.tolist()))
+    monkeypatch.setattr(text, "PIECE", 2_000, raising=False)
+    tracemalloc.start()
+    try:
+        cloud = clouds.raw(tmp_path / "a.xyz")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(cloud.points) == 60_000 and peak < 5 * cloud.points.nbytes
+
+
+def test_use_missing_formats_of_scanners_and_printers(tmp_path):
+    box = trimesh.creation.box()
+    box.export(tmp_path / "box.3mf")
+    cloud = clouds.read(tmp_path / "box.3mf", samples=300)
+    assert len(cloud.points) == 300 and np.allclose(np.abs(cloud.points).max(0), 0.5, atol=0.02)
+    (tmp_path / "a.pts").write_text("2\n1 2 3 -700 10 20 30\n4 5 6 -701 11 21 31\n")
+    found = clouds.read(tmp_path / "a.pts")
+    assert found.points.tolist() == [[1, 2, 3], [4, 5, 6]] and found.fields["column3"].tolist() == [-700, -701]
+
+
+def test_use_missing_e57(tmp_path):
+    pye57 = pytest.importorskip("pye57", reason=".e57 needs the extra e57")
+    points = shape(count=200)
+    data = {f"cartesian{axis}": points[:, number] for number, axis in enumerate("XYZ")}
+    file = pye57.E57(str(tmp_path / "a.e57"), mode="w")
+    file.write_scan_raw({**data, "intensity": np.linspace(0, 1, 200)})
+    file.write_scan_raw({**data, "intensity": np.linspace(0, 1, 200)}, translation=np.array([5.0, 0.0, 0.0]))
+    file.close()
+    cloud = clouds.read(tmp_path / "a.e57")
+    assert np.allclose(cloud.points[:200], points, atol=1e-6)
+    assert np.allclose(cloud.points[200:], np.add(points, (5, 0, 0)), atol=1e-6)
+    assert np.bincount(cloud.fields["scan"]).tolist() == [200, 200] and cloud.fields["intensity"].max() == 1
+
+
+def test_use_missing_e57_without_its_package_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pye57", None)
+    (tmp_path / "a.e57").write_bytes(b"ASTM-E57" + bytes(100))
+    with pytest.raises(InputError, match=r"pip install 'peft-suite\[e57\]'"):
+        clouds.read(tmp_path / "a.e57")

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from domains.point_cloud.data.augment import AUGMENTATIONS, Augmentation
 from domains.point_cloud.data.datasets.cloud_set import NO_PART, CloudSet, Options
-from domains.point_cloud.data.points import farthest, pool_size, unit_sphere
+from domains.point_cloud.data.sampling import farthest, pool_size, unit_sphere
 from domains.point_cloud.data.sources import named_split, open_set
 from suite.errors import InputError
 from suite.training import loader

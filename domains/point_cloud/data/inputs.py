@@ -22,6 +22,7 @@ _SIGNATURES = {
     b"\x93NUMPY": ".npy",
     b"PK\x03\x04": ".npz",
     b"LASF": ".las",
+    b"ASTM-E57": ".e57",
     b"glTF": ".glb",
     b"OFF": ".off",
     b"\x89HDF": ".h5",

@@ -21,7 +21,7 @@ from domains.point_cloud.data.blocks import SCENE, SIDE, TILINGS
 from domains.point_cloud.data.datamodule import CloudSamples
 from domains.point_cloud.data.datasets.cloud_set import NO_PART, CloudSet, Options, part_ids
 from domains.point_cloud.data.inputs import Opened
-from domains.point_cloud.data.points import farthest
+from domains.point_cloud.data.sampling import farthest
 from domains.point_cloud.data.sources import open_set
 from domains.point_cloud.model import forward
 from domains.point_cloud.predict import CloudPredictor, PointCloudClassifier, PointCloudSegmenter

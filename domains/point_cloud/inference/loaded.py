@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from domains.point_cloud.data import points as sampling
+from domains.point_cloud.data import sampling
 from domains.point_cloud.data.inputs import Opened
 from domains.point_cloud.data.readers import formats
 from domains.point_cloud.model import forward

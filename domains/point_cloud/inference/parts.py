@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from domains.point_cloud import metrics
-from domains.point_cloud.data import points as sampling
+from domains.point_cloud.data import sampling
 from domains.point_cloud.data.datasets.cloud_set import NO_PART
 from domains.point_cloud.data.datasets.own_folder import PART_FIELDS, labelling_fields
 from domains.point_cloud.data.inputs import Opened

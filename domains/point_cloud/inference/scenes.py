@@ -9,8 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from domains.point_cloud.data import blocks
-from domains.point_cloud.data import points as sampling
+from domains.point_cloud.data import blocks, sampling
 
 BATCH = 16
 """Samples of a block that go through the model side by side."""

@@ -91,8 +91,7 @@ def _pretrained(
     import numpy as np
     import torch
 
-    from domains.point_cloud.data import inputs
-    from domains.point_cloud.data import points as sampling
+    from domains.point_cloud.data import inputs, sampling
     from domains.point_cloud.model.bases import save_base
     from domains.point_cloud.model.layers import BackboneConfig
     from domains.point_cloud.model.pretraining import Schedule, pretrain

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from domains.point_cloud.data.readers.arrays import read_h5, read_numpy
+from domains.point_cloud.data.readers.e57 import read_e57
 from domains.point_cloud.data.readers.kitti import read_kitti
 from domains.point_cloud.data.readers.meshes import read_mesh
 from domains.point_cloud.data.readers.pcd import read_pcd
@@ -21,6 +22,7 @@ READERS: Mapping[str, Callable[[Path, int, int], Cloud]] = {
     ".csv": read_text,
     ".pts": read_text,
     ".bin": read_kitti,
+    ".e57": read_e57,
     ".las": read_las,
     ".laz": read_las,
     ".obj": read_mesh,

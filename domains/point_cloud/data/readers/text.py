@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,8 @@ from domains.point_cloud.types import Cloud
 from suite.errors import InputError
 
 COMMENTS = ("#", "//")
+HEAD, PIECE = 1000, 50_000
+"""Lines that tell how a file is parted, and lines that are held as text at once."""
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
 
 
@@ -22,38 +26,69 @@ def read_text(path: Path, samples: int, seed: int) -> Cloud:
 
     A column after the coordinates may hold names (of classes): it becomes their numbers, in alphabetical order.
     """
-    lines, comments = _lines(path)
-    separator = _separator(lines, path)
-    names = _names_of(lines, comments, separator)
-    if names is not None and names[0]:
-        lines = lines[1:] if names[1] else lines
-    # An xyz file of chemistry and some scanners starts with the number of points alone.
-    if lines and names is None and re.fullmatch(r"\d+(\.0*)?", lines[0][1]):
-        lines = lines[1:]
-    rows = _rows(path, lines, separator)
-    if not rows:
+    layout = _layout(path)
+    pieces: list[list[Column]] = []
+    width = 0
+    # Text is many times as large in Python's objects as in arrays: only a piece of it is held at once.
+    while lines := list(islice(layout.lines, PIECE)):
+        rows = _rows(path, lines, layout.separator, width)
+        width = len(rows[0])
+        pieces.append(_columns(path, rows, lines))
+    if not pieces:
         raise InputError(f"{path}: no line of numbers")
-    return from_columns(path, _columns(path, rows, lines), None if names is None else names[0])
+    columns = [_joined(path, own) for own in zip(*pieces, strict=True)]
+    return from_columns(path, columns, layout.names)
 
 
-def _lines(path: Path) -> tuple[list[tuple[int, str]], list[str]]:
-    """The lines with something in them by their number, and the comments before the first of them."""
+@dataclass(frozen=True)
+class Layout:
+    """How the text of a file is to be read.
+
+    Attributes:
+        separator: between columns; None for blanks. names: of the columns, where any line tells them.
+        header: number of the line that is these names, or the number of points alone; 0 where there is none.
+        lines: those with values by their number, read as they are asked for.
+    """
+
+    separator: str | None
+    names: list[str] | None
+    header: int
+    lines: Iterator[tuple[int, str]]
+
+
+def _layout(path: Path) -> Layout:
+    comments: list[str] = []
+    lines = _lines(path, comments)
+    head = list(islice(lines, HEAD))
+    separator = _separator(head)
+    named = _names_of(head, comments, separator)
+    header = 0
+    if named is not None and named[0]:
+        header = head[0][0] if named[1] else 0
+    # An xyz file of chemistry and some scanners starts with the number of points alone.
+    elif head and named is None and re.fullmatch(r"\d+(\.0*)?", head[0][1]):
+        header = head[0][0]
+    values = (line for line in chain(head, lines) if line[0] != header)
+    return Layout(separator, None if named is None else named[0], header, values)
+
+
+def _lines(path: Path, comments: list[str]) -> Iterator[tuple[int, str]]:
+    """The lines with something in them by their number; `comments` gathers those before the first of them."""
     try:
-        text = path.read_text(encoding=_encoding(path))
+        found = False
+        with path.open(encoding=_encoding(path)) as stream:
+            for number, line in enumerate(stream, start=1):
+                stripped = line.strip()
+                if stripped.startswith(COMMENTS):
+                    if not found:
+                        comments.append(stripped.lstrip("#/").strip())
+                    continue
+                stripped = stripped.split("#", 1)[0].strip()
+                if stripped:
+                    found = True
+                    yield number, stripped
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not text (byte {error.start} is not UTF-8)") from None
-    lines: list[tuple[int, str]] = []
-    comments: list[str] = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        stripped = line.strip()
-        if stripped.startswith(COMMENTS):
-            if not lines:
-                comments.append(stripped.lstrip("#/").strip())
-            continue
-        stripped = stripped.split("#", 1)[0].strip()
-        if stripped:
-            lines.append((number, stripped))
-    return lines, comments
 
 
 def _encoding(path: Path) -> str:
@@ -62,7 +97,7 @@ def _encoding(path: Path) -> str:
     return "utf-16" if start in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
 
 
-def _separator(lines: Sequence[tuple[int, str]], path: Path) -> str | None:
+def _separator(lines: Sequence[tuple[int, str]]) -> str | None:
     """What stands between columns; None for blanks. A comma within numbers that blanks or `;` part is a decimal one."""
     if not lines:
         return None
@@ -120,22 +155,28 @@ def _names_of(
     return None
 
 
-def _rows(path: Path, lines: Sequence[tuple[int, str]], separator: str | None) -> list[list[str]]:
+def _rows(path: Path, lines: Sequence[tuple[int, str]], separator: str | None, width: int) -> list[list[str]]:
+    """The words of every line; `width` is how many the first line of the file has, 0 where it is among these."""
     rows: list[list[str]] = []
     for number, text in lines:
         words = _split(text, separator)
-        if rows and len(words) != len(rows[0]):
+        width = width or len(words)
+        if len(words) != width:
             # A line that is parted otherwise is no line of fewer columns.
             if len(words) == 1:
                 raise _unlike(path, number, text)
-            raise InputError(f"{path}, line {number}: {len(words)} columns where the first line has {len(rows[0])}")
+            raise InputError(f"{path}, line {number}: {len(words)} columns where the first line has {width}")
         rows.append(words)
     return rows
 
 
-def _columns(path: Path, rows: list[list[str]], lines: Sequence[tuple[int, str]]) -> list[NDArray[np.generic]]:
-    """The columns as numbers; one that holds words throughout, as the numbers of these words."""
-    columns: list[NDArray[np.generic]] = []
+Column = NDArray[np.generic] | tuple[str, ...]
+"""Numbers, or words throughout."""
+
+
+def _columns(path: Path, rows: list[list[str]], lines: Sequence[tuple[int, str]]) -> list[Column]:
+    """The columns of some lines."""
+    columns: list[Column] = []
     for index, words in enumerate(zip(*rows, strict=True)):
         try:
             columns.append(np.array(words, dtype=np.float64))
@@ -146,10 +187,20 @@ def _columns(path: Path, rows: list[list[str]], lines: Sequence[tuple[int, str]]
         if not wrong:
             columns.append(np.array(values, dtype=np.float64))
         elif index >= 3 and len(wrong) == len(words):
-            columns.append(np.unique(words, return_inverse=True)[1].astype(np.int64))
+            columns.append(words)
         else:
             raise _unlike(path, *lines[wrong[0]])
     return columns
+
+
+def _joined(path: Path, pieces: Sequence[Column]) -> NDArray[np.generic]:
+    """A column of the whole file; one that holds words throughout, as the numbers of these words."""
+    words = [piece for piece in pieces if isinstance(piece, tuple)]
+    if not words:
+        return np.concatenate([np.asarray(piece) for piece in pieces])
+    if len(words) < len(pieces):
+        raise InputError(f"{path}: a column has numbers in some lines and words in others, e.g. {words[0][0]!r}")
+    return np.unique([word for piece in words for word in piece], return_inverse=True)[1].astype(np.int64)
 
 
 def _unlike(path: Path, number: int, text: str) -> InputError:
@@ -183,32 +234,31 @@ def with_column(path: Path, name: str, values: Sequence[str], original: str) -> 
     Returns:
         None where the file has another number of points than there are values.
     """
-    lines, comments = _lines(path)
-    separator = _separator(lines, path)
-    names = _names_of(lines, comments, separator)
+    layout = _layout(path)
+    separator, names, header = layout.separator, layout.names, layout.header
     mark = " " if separator is None else separator
-    header = lines[0][0] if names is not None and names[1] else None
-    data = [number for number, text in lines if number != header]
-    if names is None and lines and re.fullmatch(r"\d+(\.0*)?", lines[0][1]):
-        data = data[1:]
+    data = np.fromiter((number for number, _ in layout.lines), dtype=np.int64)
     if len(data) != len(values):
         return None
-    column = dict(zip(data, values, strict=True))
-    written = path.read_text(encoding=_encoding(path)).splitlines()
-    for number, line in enumerate(written, start=1):
-        if number == header:
-            words = [original if word.lower() == name else word for word in _split(line.strip(), separator)]
-            written[number - 1] = mark.join([*(f'"{w}"' if mark in w else w for w in words), name])
-        elif number in column:
-            content, sign, note = line.partition("#")
-            kept = content.rstrip().rstrip(mark)
-            written[number - 1] = f"{kept}{mark}{column[number]}" + (f" {sign}{note}" if sign else "")
-        elif (
-            names is not None
-            and not names[1]
-            and line.lstrip().startswith(COMMENTS)
-            and line.rstrip().endswith(names[0][-1])
-        ):
-            parted = "," if "," in line else ";" if ";" in line else " "
-            written[number - 1] = f"{line.rstrip()}{parted}{name}"
+    label = dict(zip(data.tolist(), values, strict=True))
+    written: list[str] = []
+    with path.open(encoding=_encoding(path)) as stream:
+        for number, line in enumerate(stream, start=1):
+            line = line.removesuffix("\n")
+            if number in label:
+                content, sign, note = line.partition("#")
+                kept = content.rstrip().rstrip(mark)
+                line = f"{kept}{mark}{label[number]}" + (f" {sign}{note}" if sign else "")
+            elif number == header and names is not None:
+                words = [original if word.lower() == name else word for word in _split(line.strip(), separator)]
+                line = mark.join([*(f'"{w}"' if mark in w else w for w in words), name])
+            elif (
+                names is not None
+                and not header
+                and line.lstrip().startswith(COMMENTS)
+                and line.rstrip().endswith(names[-1])
+            ):
+                parted = "," if "," in line else ";" if ";" in line else " "
+                line = f"{line.rstrip()}{parted}{name}"
+            written.append(line)
     return "\n".join(written) + "\n"
