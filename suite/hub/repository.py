@@ -36,6 +36,7 @@ _FOREIGN = (
     ".pb",
     ".rten",
 )
+_WEIGHTS = (".safetensors", *formats.PICKLES, *_FOREIGN)
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,11 @@ class Snapshot:
     files: Mapping[str, str]
 
 
-def fetch(reference: HubRepository, *, pickles: bool = False) -> Path:
+def fetch(reference: HubRepository, *, pickles: bool = False, weights: bool = True) -> Path:
     """The folder of a repository at a revision, complete and verified.
 
-    Where safetensors files are, pickles beside them are left out unless `pickles` is true. Without a network, what was
-    complete and verified before is used.
+    Where safetensors files are, pickles beside them are left out unless `pickles` is true; without `weights` only
+    settings and vocabularies are fetched. Without a network, what was complete and verified before is used.
 
     Raises:
         InputError: the repository, revision or folder does not exist or is not open to this user; the hub cannot be
@@ -65,9 +66,9 @@ def fetch(reference: HubRepository, *, pickles: bool = False) -> Path:
     """
     with trouble.disk_full_as_input_error(str(reference), paths.hub_cache()):
         try:
-            snapshot = _online(reference, pickles)
+            snapshot = _online(reference, pickles, weights)
         except _NoAnswerError as error:
-            snapshot = _offline(reference, pickles, error.why)
+            snapshot = _offline(reference, pickles, weights, error.why)
     return snapshot.root / reference.folder
 
 
@@ -127,13 +128,13 @@ class _NoAnswerError(Exception):
         self.why = why
 
 
-def _online(reference: HubRepository, pickles: bool) -> Snapshot:
+def _online(reference: HubRepository, pickles: bool, weights: bool) -> Snapshot:
     """Ask the hub."""
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     try:
         with _refusals(reference):
-            return _complete(reference, *_listed(reference), pickles)
+            return _complete(reference, *_listed(reference), pickles, weights)
     except (OfflineModeIsEnabled, ConnectionError) as error:
         raise _NoAnswerError from error
     except (_transport_error(), LocalEntryNotFoundError) as error:
@@ -176,10 +177,14 @@ def _listed(reference: HubRepository) -> tuple[str, dict[str, Any]]:
     return commit, files
 
 
-def _complete(reference: HubRepository, commit: str, listed: Mapping[str, Any], pickles: bool) -> Snapshot:
+def _complete(
+    reference: HubRepository, commit: str, listed: Mapping[str, Any], pickles: bool, weights: bool
+) -> Snapshot:
     from huggingface_hub import snapshot_download
 
     files = _wanted(reference, listed, pickles, _components(reference, commit, listed))
+    if not weights:
+        files = {name: file for name, file in files.items() if not name.endswith(_WEIGHTS)}
     trouble.need_space(paths.hub_cache(), _missing_bytes(reference, commit, files), str(reference))
     expected = {name: file.lfs.sha256 if file.lfs else file.blob_id for name, file in files.items()}
     if unknown := [name for name, digest in expected.items() if not digest]:
@@ -206,7 +211,7 @@ def _complete(reference: HubRepository, commit: str, listed: Mapping[str, Any], 
             if again:
                 raise
     snapshot = Snapshot(root, commit, expected)
-    _remember(reference, pickles, snapshot)
+    _remember(reference, pickles, weights, snapshot)
     return snapshot
 
 
@@ -261,8 +266,7 @@ def _wanted(
 def _folders_of_weights(prefix: str, inside: Iterable[str]) -> set[str]:
     """The folders at the top that hold weights themselves, in any format."""
     found = (PurePosixPath(name.removeprefix(prefix)) for name in inside)
-    weights = (".safetensors", *formats.PICKLES, *_FOREIGN)
-    return {path.parts[0] for path in found if len(path.parts) == 2 and path.suffix in weights}
+    return {path.parts[0] for path in found if len(path.parts) == 2 and path.suffix in _WEIGHTS}
 
 
 def _is_spare(path: PurePosixPath, prefix: str, inside: Mapping[str, Any]) -> bool:
@@ -293,8 +297,10 @@ def _drop_damaged(root: Path, expected: Mapping[str, str]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _offline(reference: HubRepository, pickles: bool, why: str) -> Snapshot:
+def _offline(reference: HubRepository, pickles: bool, weights: bool, why: str) -> Snapshot:
     snapshot = _remembered(reference, pickles)
+    if snapshot is None and not weights:
+        snapshot = _remembered(reference, pickles, weights=False)
     if snapshot is None:
         raise trouble.offline(reference, endpoint_host(), answer=why)
     checksums.check(
@@ -303,12 +309,12 @@ def _offline(reference: HubRepository, pickles: bool, why: str) -> Snapshot:
     return snapshot
 
 
-def _note(reference: HubRepository, pickles: bool) -> Path:
-    key = f"{endpoint_host()} {reference} {pickles}"
+def _note(reference: HubRepository, pickles: bool, weights: bool) -> Path:
+    key = f"{endpoint_host()} {reference} {pickles}{'' if weights else ' settings'}"
     return paths.cache() / "repositories" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
 
 
-def _remember(reference: HubRepository, pickles: bool, snapshot: Snapshot) -> None:
+def _remember(reference: HubRepository, pickles: bool, weights: bool, snapshot: Snapshot) -> None:
     """Note what was complete: the cache itself cannot tell a whole snapshot from the beginning of one."""
     content = {
         "reference": str(reference),
@@ -316,12 +322,12 @@ def _remember(reference: HubRepository, pickles: bool, snapshot: Snapshot) -> No
         "commit": snapshot.commit,
         "files": dict(snapshot.files),
     }
-    write_text(_note(reference, pickles), json.dumps(content, indent=1))
+    write_text(_note(reference, pickles, weights), json.dumps(content, indent=1))
 
 
-def _remembered(reference: HubRepository, pickles: bool) -> Snapshot | None:
+def _remembered(reference: HubRepository, pickles: bool, weights: bool = True) -> Snapshot | None:
     try:
-        noted = json.loads(_note(reference, pickles).read_text(encoding="utf-8"))
+        noted = json.loads(_note(reference, pickles, weights).read_text(encoding="utf-8"))
         snapshot = Snapshot(Path(noted["root"]), noted["commit"], noted["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

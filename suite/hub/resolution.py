@@ -57,6 +57,20 @@ def fetch(reference: Reference, kind: Kind, *, pickles: bool = False) -> tuple[P
     return download.fetch(reference), None
 
 
+def settings(reference: str) -> Path:
+    """The folder of a `hf:` repository without its weights: settings and vocabularies, verified.
+
+    Raises:
+        InputError: it is no reference of the hub's, or cannot be had.
+    """
+    parsed = references.parse(reference)
+    if not isinstance(parsed, HubRepository):
+        raise InputError(f"{reference} is no repository of the hub; write hf:org/name")
+    from suite.hub import repository
+
+    return repository.fetch(parsed, weights=False)
+
+
 def _entry(entry: Entry, pickles: bool) -> Path:
     if entry.embedded:
         folder = paths.checkpoints() / entry.source

@@ -264,3 +264,18 @@ def test_of_a_pipeline_only_the_parts_that_it_names_are_fetched(run: RunHub, sit
     site.repositories["org/base"] = files | {"model_index.json": Served(json.dumps(named).encode())}
     folder = found(run("repository.fetch(hub.references.parse('hf:org/base'))"))
     assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*") if path.is_file()) == sorted(wanted)
+
+
+def test_settings_come_without_weights_and_are_no_whole_repository(run: RunHub, site: Site) -> None:
+    named = {"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"]}
+    files = {"model_index.json": Served(json.dumps(named).encode()), "unet/config.json": Served(b"{}")}
+    files |= {f"unet/diffusion_pytorch_model.{kind}": Served(b"weights") for kind in ("safetensors", "bin")}
+    files["tokenizer/vocab.json"] = Served(b'{"a": 1}')
+    site.repositories["org/base"] = files
+    call = "resolution.settings('hf:org/base')"
+    prelude = "from suite.hub import resolution"
+    folder = found(run(call, prelude=prelude))
+    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*") if path.is_file())
+    assert names == ["model_index.json", "tokenizer/vocab.json", "unet/config.json"]
+    assert found(run(call, prelude=prelude, HF_HUB_OFFLINE="1")) == folder
+    assert "reached" in complaint(run("repository.fetch(hub.parse('hf:org/base'))", HF_HUB_OFFLINE="1"))

@@ -20,6 +20,7 @@ from suite import adapters
 from suite.errors import InputError
 from suite.files import atomic_file
 from suite.hub import paths
+from suite.hub.checksums import sha256
 from suite.prediction.loop import batches
 
 AT_ONCE = 4
@@ -68,7 +69,8 @@ class ClassImages:
     def _home(self, base: Base, prompt: str, side: int, seed: int) -> Path:
         if self.folder is not None:
             return Path(self.folder).expanduser()
-        known = adapters.fingerprint(base.folder / base.component) or base.id
+        stored = base.folder / base.component
+        known = sha256(base.file) if base.file else adapters.fingerprint(stored) or base.id
         key = json.dumps([known, prompt, side, seed, self.steps, self.guidance])
         name = hashlib.sha256(key.encode()).hexdigest()[:16]
         return paths.cache() / "personalized_diffusion" / f"class-{name}"

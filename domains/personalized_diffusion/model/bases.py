@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from domains.personalized_diffusion.model import conditioning
+from domains.personalized_diffusion.model import conditioning, single_file
 from domains.personalized_diffusion.model.conditioning import Conditioning
 from domains.personalized_diffusion.model.families import FAMILIES, PIPELINES, Component, of_pipeline
 from suite import adapters, hub
@@ -34,7 +34,8 @@ class Base:
         pipe: diffusers' pipeline; adapters attached to its modules act in it.
         family: which architecture it is, a name of `FAMILIES`.
         id: its reference.
-        folder: where it was loaded from.
+        folder: where it was loaded from; of a single file, where the settings of its parts are.
+        file: the single file that it was loaded from, if it is one.
         clip_skip: the CLIP layer that prompts are read from, counted from the last, which is 1.
     """
 
@@ -43,6 +44,7 @@ class Base:
     id: str
     folder: Path
     clip_skip: int = 1
+    file: Path | None = None
 
     @property
     def unet(self) -> nn.Module:
@@ -129,15 +131,15 @@ def load(base: str | Path = "tiny", dtype: torch.dtype | str = "auto", device: s
     """A base from its reference or folder, frozen and in evaluation mode.
 
     Args:
-        base: `tiny`, `hf:org/name`, or the folder of a diffusers pipeline (a path object, or text that starts with
-            `.`, `/` or `~`).
+        base: `tiny`, `hf:org/name`, or the folder of a diffusers pipeline or a single .safetensors file of one (a path
+            object, or text that starts with `.`, `/` or `~`).
         dtype: of its weights; `auto` is bfloat16 on a GPU and float32 elsewhere.
         device: where it goes; `auto` is a GPU where there is one.
 
     Raises:
         InputError: it cannot be had, is no pipeline, or is of a family that nothing here adapts.
     """
-    folder = Path(base) if isinstance(base, Path) else hub.resolve(base, DOMAIN, kind="base")
+    folder, file = located(base)
     name = pipeline_class(folder)
     where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     if dtype == "auto":
@@ -145,22 +147,46 @@ def load(base: str | Path = "tiny", dtype: torch.dtype | str = "auto", device: s
     elif isinstance(dtype, str):
         dtype = getattr(torch, dtype)
     import diffusers
+    from diffusers.loaders.single_file_utils import SingleFileComponentError
 
     made = getattr(diffusers, name)
+    given: dict[str, Any] = {"torch_dtype": dtype, "local_files_only": True, **_absent(made, folder)}
     try:
         with warnings.catch_warnings(), _silent():
             warnings.simplefilter("ignore", FutureWarning)
-            pipe = made.from_pretrained(
-                folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True, **_absent(made, folder)
-            )
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{folder}: the pipeline cannot be loaded ({' '.join(str(error).split())[:200]})") from error
+            if file is None:
+                pipe = made.from_pretrained(folder, use_safetensors=True, **given)
+            else:
+                pipe = made.from_single_file(str(file), config=str(folder), **given)
+    except (OSError, ValueError, KeyError, AttributeError, SingleFileComponentError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise InputError(f"{file or folder}: the pipeline cannot be loaded ({why})") from error
+    if file is not None and (bare := _without_weights(pipe)):
+        raise InputError(f"{file} lacks the weights of {', '.join(bare)}; name a pipeline's folder that has them all")
     for part in pipe.components.values():
         if isinstance(part, nn.Module):
             part.requires_grad_(False).eval()
     shown = str(base) if not isinstance(base, Path) else base.name
     width = getattr(pipe.unet.config, "cross_attention_dim", None) if hasattr(pipe, "unet") else None
-    return Base(pipe.to(where), of_pipeline(name, width), shown, folder)
+    return Base(pipe.to(where), of_pipeline(name, width), shown, folder, file=file)
+
+
+def located(base: str | Path) -> tuple[Path, Path | None]:
+    """The folder of a base's settings, and the single file of its weights where it is one.
+
+    Raises:
+        InputError: it cannot be had.
+    """
+    file = single_file.weights_file(base, DOMAIN)
+    if file is not None:
+        return single_file.settings_folder(file), file
+    return (base if isinstance(base, Path) else hub.resolve(base, DOMAIN, kind="base")), None
+
+
+def _without_weights(pipe: Any) -> list[str]:
+    """The parts of a pipeline that its file had no weights for."""
+    modules = {name: part for name, part in pipe.components.items() if isinstance(part, nn.Module)}
+    return [name for name, part in modules.items() if any(p.is_meta for p in part.parameters())]
 
 
 @contextmanager

@@ -7,9 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from domains.personalized_diffusion.model.bases import DOMAIN, ENCODERS, pipeline_class
+from domains.personalized_diffusion.model.bases import ENCODERS, located, pipeline_class
 from domains.personalized_diffusion.model.families import FAMILIES
-from suite import hub
 from suite.errors import InputError
 from suite.files import read_json
 
@@ -59,7 +58,7 @@ def read_architecture(base: str) -> dict[str, Any]:
     Raises:
         InputError: the base cannot be had.
     """
-    folder = hub.resolve(base, DOMAIN, kind="base")
+    folder, _ = located(base)
     pipeline_class(folder)
     found: dict[str, Any] = {}
     for name in ("unet", "transformer", *ENCODERS):

@@ -196,9 +196,8 @@ def shapes_of(base: str) -> dict[str, nn.Module]:
     import transformers
 
     from domains.personalized_diffusion.model import bases
-    from suite import hub
 
-    folder = hub.resolve(base, bases.DOMAIN, kind="base")
+    folder, _ = bases.located(base)
     index = read_json(folder / "model_index.json") if bases.pipeline_class(folder) else {}
     made: dict[str, nn.Module] = {}
     for name in ("unet", "transformer", "text_encoder", "text_encoder_2"):
