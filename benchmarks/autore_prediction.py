@@ -115,8 +115,8 @@ def count_tokens(documents: Sequence[Document], schema: Schema) -> dict[str, dic
     return rows
 
 
-def small_model(texts: Sequence[str]) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
-    """A random Llama and a byte-level tokenizer trained on the texts."""
+def small_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer trained on the texts."""
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
@@ -127,7 +127,12 @@ def small_model(texts: Sequence[str]) -> tuple[LlamaForCausalLM, PreTrainedToken
             vocab_size=4096, special_tokens=["<s>", "</s>"], initial_alphabet=alphabet, show_progress=False
         ),
     )
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>")
+    return PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>")
+
+
+def small_model(texts: Sequence[str]) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+    """A random Llama and a tokenizer trained on the texts."""
+    tokenizer = small_tokenizer(texts)
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
