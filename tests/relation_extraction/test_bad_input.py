@@ -65,6 +65,17 @@ def predicting(home, source, bundle=None, base=None):
         ("word.jsonl", lines("", "Two."), "word.jsonl line 2: not JSON"),
         ("key.jsonl", lines({"txt": "Two."}), "line 1: no `text`"),
         ("id.jsonl", lines({"id": "x"}), "line 1: no `text`"),
+    ],
+)
+def test_a_malformed_document(home, tmp_path, capsys, name, content, message):
+    error = said(capsys, *predicting(home, write(tmp_path, name, content)))
+    assert message in error
+    assert name in error
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
         (
             "sentence.json",
             spoilt("vertexSet", 0, 0, "sent_id", value=2),
@@ -81,9 +92,10 @@ def predicting(home, source, bundle=None, base=None):
         ("more.data", f"{CDR}\t0", "line 1: 18 columns after the text, not a multiple of 17"),
     ],
 )
-def test_a_malformed_document(home, tmp_path, capsys, name, content, message):
+def test_malformed_labels(tmp_path, capsys, name, content, message):
+    """Where labels count; a prediction reads the text without them."""
     schema = ("--schema", "cdr") if name.endswith(".data") else ()
-    error = said(capsys, *predicting(home, write(tmp_path, name, content)), *schema)
+    error = said(capsys, "evaluate", "--data", write(tmp_path, name, content), "--oracle", *schema)
     assert message in error
     assert name in error
 

@@ -10,6 +10,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from domains.relation_extraction.data.documents import Document, plain_document
 from domains.relation_extraction.data.readers.annotations import LABELS, annotated_document
+from domains.relation_extraction.data.readers.bioc import bioc_document, bioc_text, bioc_xml, is_bioc
+from domains.relation_extraction.data.readers.brat import brat_document
 from domains.relation_extraction.data.readers.cdr import cdr_text, parse_cdr
 from domains.relation_extraction.data.readers.docred import docred_document, hacred_document
 from domains.relation_extraction.data.readers.opened import Item, Opened
@@ -30,6 +32,7 @@ from domains.relation_extraction.data.readers.table import table_records
 from domains.relation_extraction.model.schema import Schema
 from suite.errors import InputError
 
+_XML = re.compile(r"<\?xml|<!DOCTYPE|<collection\b")
 JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
 
 DocumentOrError = Document | InputError
@@ -130,6 +133,18 @@ def _first_readable(read: Callable[[T], Document], value: T, poorer: Sequence[Ca
     raise AssertionError
 
 
+def _bioc(value: Any, where: str, id: str, asked: Reading) -> Document:
+    poorer = (bioc_text,) if asked.text_only else ()
+    return _first_readable(lambda record: bioc_document(record, where, id, asked.schema), value, poorer)
+
+
+def _read_brat(file: Opened, asked: Reading) -> Iterator[DocumentOrError]:
+    def read(labels: bool) -> Document:
+        return brat_document(file, asked.schema, labels=labels)
+
+    yield from attempt(_first_readable, read, True, (lambda labels: False,) if asked.text_only else ())
+
+
 def _without(*keys: str) -> Callable[[Any], Any]:
     """Takes keys out of a record."""
     return lambda record: {key: value for key, value in record.items() if key not in keys}
@@ -198,6 +213,8 @@ FORMATS: Mapping[str, Format] = {
         fits=lambda record: "vertex_char" in record or "labels_char" in record,
         document=_hacred,
     ),
+    "bioc": Format((".xml",), "", _XML, fits=is_bioc, records=bioc_xml, document=_bioc),
+    "brat": Format(read=_read_brat),
     "pubtator": Format((".pubtator",), ".pubtator", re.compile(r"[^|\t\n]+\|t\|"), read=_read_pubtator),
     "cdr": Format((".data",), ".data", re.compile(r"[^\t\n]+\t[^\t\n]+\t\d+:\w+:\d+\t"), read=_read_cdr),
     "instructuie": Format(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import codecs
 import io
 import json
+import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -19,6 +20,8 @@ Item = tuple[str, Any]
 
 _BLOCK = 1 << 20
 _HEAD = 4096
+_BIOC = re.compile(r"<collection\b")
+"""The element that all of a BioC file is in, the one kind of XML that is read."""
 _OUT_OF_SCOPE = {
     ".html": "HTML",
     ".htm": "HTML",
@@ -34,7 +37,6 @@ _OUT_OF_SCOPE = {
     ".conllu": "CoNLL",
     ".iob": "CoNLL",
     ".bio": "CoNLL",
-    ".ann": "brat's stand-off annotation",
     ".xlsx": "Excel",
     ".xls": "Excel",
     ".parquet": "Parquet",
@@ -88,6 +90,8 @@ class Opened:
             kind = "HTML"
         elif text.startswith("<?xml"):
             kind = "XML"
+        if kind == "XML" and _BIOC.search(text):
+            kind = None
         if kind:
             raise InputError(f"{self.name}: {kind} is not read; convert it to plain text first and give the .txt file")
         return text
@@ -96,6 +100,24 @@ class Opened:
         """Return the whole content, line ends as they are, without a byte order mark."""
         with self._text() as stream:
             return self._read(stream, -1)
+
+    def blocks(self) -> Iterator[str]:
+        """Yield the content piece by piece."""
+        with self._text() as stream:
+            while block := self._read(stream, _BLOCK):
+                yield block
+
+    def beside(self, suffix: str) -> Opened:
+        """The file of the same name with another ending.
+
+        Raises:
+            InputError: there is none.
+        """
+        assert self.path is not None
+        path = self.path.with_suffix(suffix)
+        if not path.is_file():
+            raise InputError(f"{self.name}: there is no {path.name} beside it; the two belong together")
+        return replace(self, name=str(path), path=path)
 
     def lines(self) -> Iterator[tuple[int, str]]:
         """Yield `(number, line)` from 1 on, without line ends."""

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from domains.relation_extraction.data.documents import Document
+from domains.relation_extraction.data.readers.bioc import bioc_records
+from domains.relation_extraction.data.readers.brat import is_brat
 from domains.relation_extraction.data.readers.formats import (
     FORMATS,
     JSON_SUFFIXES,
@@ -130,6 +132,8 @@ def _kind(file: Opened, head: str, per_line: bool) -> str:
         raise InputError(f"{file.name}: the document is empty; give a text")
     if file.suffix in JSON_SUFFIXES:
         return "auto"
+    if is_brat(file.path) and not per_line:
+        return "brat"
     for name, form in FORMATS.items():
         if (form.own and file.suffix == form.own) or (form.begins is not None and form.begins.match(head)):
             return name
@@ -149,7 +153,7 @@ def _record_kind(value: Any) -> str:
 def _read_records(
     file: Opened, records: Iterable[Item | InputError], kind: str, asked: Reading
 ) -> Iterator[DocumentOrError]:
-    records = iter(records)
+    records = bioc_records(records)
     waiting: list[Item | InputError] = []
     for record in records:
         waiting.append(record)
