@@ -57,6 +57,7 @@ def remove(model: nn.Module, attachment: Attachment) -> None:
     adapters = {member.adapter for member in attachment.members}
     base = base_of(model)
     handle: Handle = getattr(base, ATTRIBUTE)
+    handle.found.clear()
     staying = {member.adapter for other in handle.attachments.values() for member in other.members} - adapters
     inside = {id(getattr(auxiliary, "token_adapter", None)) for auxiliary in auxiliary_layers(base)}
     for name, layer in reversed(adapter_layers(base)):

@@ -105,6 +105,7 @@ class Handle:
     context: Context = field(default_factory=Context)
     biases: dict[str, Biases] = field(default_factory=dict)
     checkpointed: bool = False
+    found: dict[tuple[str, bool], tuple[str, ...]] = field(default_factory=dict)
 
     def attachment(self, name: str | None) -> Attachment:
         """The attachment called `name`, or the only active one for None.
@@ -167,6 +168,23 @@ def public_name(model: nn.Module, name: str) -> str:
 def adapter_layers(model: nn.Module) -> list[tuple[str, BaseTunerLayer]]:
     """Every peft tuner layer of the model with its dotted name, outermost first."""
     return [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
+
+
+def remembered(model: nn.Module, what: str, wanted: Callable[[nn.Module], bool]) -> list[Any]:
+    """The modules for which `wanted` holds: looked for once, and anew after adapters came, went or were switched.
+
+    What every step of a training asks is asked so: walking all modules of a large model takes milliseconds.
+
+    Args:
+        what: a name for what is wanted.
+    """
+    handle: Handle | None = getattr(model, ATTRIBUTE, None)
+    if handle is None:
+        return [module for module in model.modules() if wanted(module)]
+    key = what, isinstance(model, PeftModel)  # in peft's wrapper and without it, names differ
+    if key not in handle.found:
+        handle.found[key] = tuple(name for name, module in model.named_modules() if wanted(module))
+    return [model.get_submodule(name) for name in handle.found[key]]
 
 
 def layers(model: nn.Module, method: str | None = None, name: str | None = None) -> list[tuple[str, Any]]:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from suite.adapters.carriers.base import TunerLayer
-from suite.adapters.handle import ATTRIBUTE, Handle, adapter_layers, base_of
+from suite.adapters.handle import ATTRIBUTE, Handle, base_of, remembered
 from suite.adapters.registry import method_of
 
 
@@ -20,16 +21,24 @@ def penalties(model: nn.Module) -> dict[str, Tensor]:
         return {}
     training = [handle.attachments[name] for name in handle.active if handle.attachments[name].trainable]
     adapters = {member.adapter for attachment in training for member in attachment.members}
-    layers = [layer for _, layer in adapter_layers(model)]
+    layers = remembered(model, "penalties", _has_terms)
     terms: dict[str, Tensor] = {}
     for name, value in [*_own_terms(layers, adapters), *_peft_terms(model, layers, adapters)]:
         terms[name] = terms[name] + value if name in terms else value
     return terms
 
 
+def _has_terms(module: nn.Module) -> bool:
+    """Whether a layer's method brings terms, and this layer what they are made of."""
+    if isinstance(module, TunerLayer):
+        return type(module).penalty is not TunerLayer.penalty
+    info = method_of(module) if isinstance(module, BaseTunerLayer) else None
+    return info is not None and info.name in _TERMS and bool(getattr(module, _TERMS[info.name].made_of, None))
+
+
 def _own_terms(layers: Sequence[Any], adapters: set[str]) -> Iterator[tuple[str, Tensor]]:
     for layer in layers:
-        if isinstance(layer, TunerLayer) and type(layer).penalty is not TunerLayer.penalty:
+        if isinstance(layer, TunerLayer):
             for adapter in layer.present():
                 if adapter in adapters:
                     for name, value in layer.penalty(adapter).items():
@@ -40,13 +49,10 @@ def _peft_terms(model: nn.Module, layers: Sequence[Any], adapters: set[str]) -> 
     """What peft adds in the forward of its wrapper, or leaves to the reader of its documentation."""
     bearing: dict[tuple[str, str], list[Any]] = {}
     for layer in layers:
-        info = method_of(layer)
-        if info is None or info.name not in _TERMS:
-            continue
-        # This runs at every step: a layer without what the term is made of costs one look.
-        held = getattr(layer, _TERMS[info.name].made_of, None) or ()
-        for adapter in adapters.intersection(held):
-            bearing.setdefault((info.name, adapter), []).append(layer)
+        info = None if isinstance(layer, TunerLayer) else method_of(layer)
+        if info is not None:
+            for adapter in adapters.intersection(getattr(layer, _TERMS[info.name].made_of)):
+                bearing.setdefault((info.name, adapter), []).append(layer)
     for (method, adapter), same in sorted(bearing.items(), key=lambda item: item[0]):
         config = base_of(model).peft_config[adapter]
         for layer in same:

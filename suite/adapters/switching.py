@@ -14,7 +14,15 @@ from suite.adapters import biases
 from suite.adapters.bypass import settle_fast_paths
 from suite.adapters.carriers.base import TunerLayer
 from suite.adapters.carriers.selected_entries import SelectedEntries
-from suite.adapters.handle import ATTRIBUTE, adapter_layers, adapters_on, auxiliary_layers, check_unmerged, handle_of
+from suite.adapters.handle import (
+    ATTRIBUTE,
+    adapter_layers,
+    adapters_on,
+    auxiliary_layers,
+    check_unmerged,
+    handle_of,
+    remembered,
+)
 from suite.adapters.merge import fold, unfold
 from suite.adapters.wrapper import switch_wrapper, wrapped_members, wrapper_disabled
 from suite.errors import InputError
@@ -75,6 +83,7 @@ def _check_owners(model: nn.Module, order: Sequence[str]) -> None:
 def apply_active(model: nn.Module) -> None:
     """Make every layer's active adapters and gradient flags agree with the handle."""
     handle = handle_of(model)
+    handle.found.clear()
     order = handle.active_adapters()
     frozen = {
         member.adapter
@@ -145,6 +154,5 @@ def refresh(model: nn.Module) -> None:
 
     Forwards do so themselves unless they are compiled: then this comes before the forward that follows a change.
     """
-    for layer in model.modules():
-        if isinstance(layer, SelectedEntries):
-            layer.refresh()
+    for layer in remembered(model, "selected entries", lambda module: isinstance(module, SelectedEntries)):
+        layer.refresh()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -171,3 +172,35 @@ def test_a_procedure_gives_some_parameters_a_rate_of_their_own(tmp_path: Path) -
         groups = recipe.trainer.optimizers[0].param_groups
         assert {group["lr"]: bool(group.get("gate")) for group in groups} == {1e-2: False, 1e-3: True}
         assert sum(len(group["params"]) for group in groups) == 4
+
+
+def test_a_step_walks_no_modules_where_no_method_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    walks: list[str] = []
+
+    def counted(self: nn.Module, *arguments: Any, **options: Any) -> Any:
+        walks.append(type(self).__name__)
+        return walk(self, *arguments, **options)
+
+    walk = nn.Module.named_modules
+    model = adapters.attach(tiny_llama(), "lora", targets=["q_proj"])
+    adapters.penalties(model), adapters.refresh(model)
+    monkeypatch.setattr(nn.Module, "named_modules", counted)
+    for _ in range(3):
+        assert adapters.penalties(model) == {}
+        adapters.refresh(model)
+    assert walks == []
+
+
+def test_terms_come_and_go_with_the_adapters_that_bring_them() -> None:
+    model = adapters.attach(tiny_llama(), "lora", targets=["q_proj"])
+    assert adapters.penalties(model) == {}
+    adapters.attach(model, "toy_masked", targets=["v_proj"], name="second")
+    adapters.activate(model, "second")
+    copied = deepcopy(model)
+    assert adapters.penalties(model).keys() == adapters.penalties(copied).keys() == {"toy_masked/size"}
+    adapters.activate(model, "default")
+    assert adapters.penalties(model) == {} != adapters.penalties(copied)
+    adapters.activate(model, "second")
+    assert adapters.penalties(model)
+    adapters.detach(model, "second")
+    assert adapters.penalties(model) == {}
