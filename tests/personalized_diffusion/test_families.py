@@ -10,17 +10,20 @@ import torch
 from torch import Tensor
 
 from domains.personalized_diffusion.data.datamodule import PhotoData
-from domains.personalized_diffusion.model import bases
+from domains.personalized_diffusion.model import bases, methods
 from domains.personalized_diffusion.model.conditioning import side_by_side
 from domains.personalized_diffusion.model.families import FAMILIES
 from domains.personalized_diffusion.model.latents import moments_of, scaled_latents
+from domains.personalized_diffusion.model.manifest import Stated
 from domains.personalized_diffusion.model.velocities import velocity
+from domains.personalized_diffusion.official import exports, forms, header, weights_files
+from domains.personalized_diffusion.official.changes import LowRank
 from domains.personalized_diffusion.predict import Personalizer
 from domains.personalized_diffusion.recipe import DreamBoothRecipe
 from suite import adapters, training
 from suite.errors import InputError
 from suite.training import TrainerConfig
-from tests.personalized_diffusion import families
+from tests.personalized_diffusion import families, networks
 
 FLOWS = [name for name, family in FAMILIES.items() if family.component == "transformer"]
 TARGETS = {
@@ -159,3 +162,37 @@ def test_a_family_without_clip_has_no_text_encoder_to_adapt(folders: dict[str, P
     base = bases.load(folders["z_image"], torch.float32, "cpu")
     with pytest.raises(InputError, match="Z-Image has none"):
         bases.adapted_parts(base, text_encoder=True)
+
+
+@pytest.mark.parametrize("family", FLOWS)
+def test_adapters_go_out_and_come_back_under_every_name(folders: dict[str, Path], family: str, tmp_path: Path) -> None:
+    base = bases.load(folders[family], torch.float32, "cpu")
+    adapters.attach(base.unet, {**methods.krona((2, 4)), "targets": TARGETS[family]})
+    networks.fill(base.unet)
+    folder = networks.save(base.unet, tmp_path / "a", family=family)
+    wanted = networks.layer_deltas(base.unet)
+    for names in ("kohya", "diffusers"):
+        made = exports.export(folder, tmp_path / f"{names}.safetensors", "lora", names=names)
+        found = weights_files.read(made.path).changes
+        assert list(found) == ["transformer"] and found["transformer"].keys() == wanted.keys()
+        for name, delta in wanted.items():
+            networks.close(found["transformer"][name].delta(), delta)
+        told = {"flux2_klein": "flux2", "sd3": "unknown", "qwen_image": "unknown"}.get(family, family)
+        assert header.family_of(found, Stated()) == told  # those two are named alike, and told by their real widths
+    assert "diffusers" in made.opens_in
+    theirs = bases.load(folders[family], torch.float32, "cpu").unet
+    theirs.load_lora_adapter(str(tmp_path), weight_name="diffusers.safetensors", prefix="transformer")
+    adapters.merge(base.unet)
+    for name in wanted:
+        layer = theirs.get_submodule(name)
+        changed = layer.get_base_layer().weight + layer.get_delta_weight(layer.active_adapters[0])
+        networks.close(changed, base.unet.get_submodule(name).get_base_layer().weight)
+
+
+@pytest.mark.parametrize(("width", "family"), [(1536, "sd3"), (2432, "sd3"), (3072, "qwen_image"), (32, "unknown")])
+def test_families_that_are_named_alike_are_told_by_their_width(width: int, family: str) -> None:
+    change = LowRank(torch.zeros(1, width), torch.zeros(width, 1))
+    changes = {"transformer": {"transformer_blocks.0.attn.to_q": change}}
+    assert header.family_of(changes, Stated()) == family
+    # Loaders of other programs were compared for SD3 and Flux alone.
+    assert ("ComfyUI" in forms.opens_in(changes, "lora", "kohya")) == (family != "qwen_image")

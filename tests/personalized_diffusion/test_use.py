@@ -421,6 +421,7 @@ def test_use_08_loha_stays_loha(tmp_path: Path) -> None:
     assert made.form == "loha" and made.exact and "ComfyUI" in made.opens_in
     (tmp_path / "b").mkdir()
     imports.convert(made.path, tmp_path / "b")
+    assert adapters.read_manifest(tmp_path / "b")["domain"]["method"] == "loha"
     back = networks.layer_deltas(adapters.load(networks.unet(), tmp_path / "b"))
     assert back.keys() == wanted.keys()
     for name, delta in wanted.items():
@@ -439,6 +440,32 @@ def test_use_08_methods_that_cannot_be_read_are_named(parts: dict[str, Any], wor
     file = file_of(tmp_path / "x.safetensors", {"lora_unet_mid_block_attentions_0_proj_in": parts})
     with pytest.raises(InputError, match=words):
         weights_files.read(file)
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("model.diffusion_model.input_blocks.0.0.weight", ("whole base", "--base")),
+        ("control_model.input_blocks.0.0.weight", ("ControlNet",)),
+        ("controlnet_cond_embedding.conv_in.weight", ("ControlNet",)),
+        ("emb_params", ("textual inversion", "load_textual_inversion")),
+        ("clip_g", ("textual inversion",)),
+        ("image_proj.proj.weight", ("IP-Adapter",)),
+        ("base_model.model.mid_block.attn.to_q.vera_lambda_b", ("VeRA",)),
+    ],
+)
+def test_use_08_what_is_no_adapter_of_weights_is_named(
+    key: str, words: tuple[str, ...], command: Any, tmp_path: Path
+) -> None:
+    save_file({key: ONE}, tmp_path / "x.safetensors")
+    refused(command("import", tmp_path / "x.safetensors", tmp_path / "mine"), "x.safetensors", *words)
+
+
+def test_use_08_words_beside_a_lora_are_left_out_and_told(tmp_path: Path, capsys: Any) -> None:
+    file = file_of(tmp_path / "x.safetensors", {"lora_unet_mid_block_attentions_0_proj_in": low((2, 8), (8, 2))})
+    save_file({**load_file(file), "bundle_emb.dog.string_to_param.*": ONE}, file)
+    assert set(weights_files.read(file).changes["unet"]) == {"mid_block.attentions.0.proj_in"}
+    assert "embeddings of words" in capsys.readouterr().err
 
 
 def test_use_08_norms_are_left_out_and_told(tmp_path: Path, capsys: Any) -> None:

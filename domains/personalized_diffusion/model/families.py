@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -19,7 +20,8 @@ class Family:
         steps, guidance: of sampling where they are not told.
         tag, licence: the hub's name and the full name of the licence that its weights were released under.
         component: what the pipeline calls its denoiser. network: diffusers' class of a transformer.
-        mark: what a name of its denoiser's modules holds that no other family's does.
+        mark: regular expression that a name of its denoiser's modules holds and no other family's does.
+        hidden: widths of its transformers, by which those are told whose modules are named alike.
         patch: latents to a side of what its denoiser sees as one token.
         guide: what the pipeline calls its guidance. negative: whether it takes negative prompts.
         width: of the text states that its cross-attention reads, by which a file without facts is known.
@@ -36,6 +38,7 @@ class Family:
     component: Component = "unet"
     network: str | None = None
     mark: str | None = None
+    hidden: tuple[int, ...] = ()
     patch: int = 1
     guide: str = "guidance_scale"
     negative: bool = True
@@ -93,6 +96,7 @@ FAMILIES: Mapping[str, Family] = {
         "the Stability AI Community License",
         component="transformer",
         network="SD3Transformer2DModel",
+        hidden=(1536, 2432),
         patch=2,
         usual="hf:stabilityai/stable-diffusion-3.5-medium",
         version="sd3",
@@ -107,7 +111,7 @@ FAMILIES: Mapping[str, Family] = {
         "the licence of its FLUX.1 release",
         component="transformer",
         network="FluxTransformer2DModel",
-        mark="single_transformer_blocks.0.attn.to_q",
+        mark=r"^single_transformer_blocks\.\d+\.(attn\.to_[kqv]$|proj_|norm)",
         patch=2,
         negative=False,
         usual="hf:black-forest-labs/FLUX.1-dev",
@@ -123,7 +127,7 @@ FAMILIES: Mapping[str, Family] = {
         "the licence of its FLUX.2 release",
         component="transformer",
         network="Flux2Transformer2DModel",
-        mark="attn.to_qkv_mlp_proj",
+        mark=r"\.attn\.to_qkv_mlp_proj$",
         patch=2,
         negative=False,
         usual="hf:black-forest-labs/FLUX.2-dev",
@@ -150,7 +154,8 @@ FAMILIES: Mapping[str, Family] = {
         "Apache-2.0",
         component="transformer",
         network="QwenImageTransformer2DModel",
-        mark="img_mlp.net",
+        mark=r"\.img_mlp\.",
+        hidden=(3072,),
         patch=2,
         guide="true_cfg_scale",
         usual="hf:Qwen/Qwen-Image",
@@ -164,7 +169,7 @@ FAMILIES: Mapping[str, Family] = {
         "Apache-2.0",
         component="transformer",
         network="ZImageTransformer2DModel",
-        mark="attention.to_q",
+        mark=r"\.attention\.to_",
         patch=2,
         usual="hf:Tongyi-MAI/Z-Image",
     ),
@@ -182,11 +187,12 @@ def of_width(width: int | None) -> str | None:
     return next((name for name, family in FAMILIES.items() if width and family.width == width), None)
 
 
-def of_modules(names: Iterable[str]) -> str:
-    """The family of a transformer by its modules' names: the one with such a name, else SD 3."""
+def of_modules(names: Iterable[str], width: int | None = None) -> str | None:
+    """The family of a transformer by its modules' names, or by its width among those that are named alike."""
     listed = list(names)
     marked = ((name, family.mark) for name, family in FAMILIES.items() if family.mark)
-    return next((name for name, mark in marked if any(mark in module for module in listed)), "sd3")
+    found = (name for name, mark in marked if any(re.search(mark, module) for module in listed))
+    return next(found, None) or next((name for name, family in FAMILIES.items() if width in family.hidden), None)
 
 
 def of_pipeline(pipeline: str, width: int | None) -> str:

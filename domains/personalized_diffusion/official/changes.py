@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from domains.personalized_diffusion.model.families import of_modules
 from suite.adapters.methods.reparameterized.krona import fit
 from suite.errors import InputError
 
@@ -274,6 +275,12 @@ def parameters(changes: Changes) -> int:
 def _official_rows(matrix: Tensor, a1: int) -> Tensor:
     """Move row q * b1 + p to p * a1 + q."""
     return matrix.reshape(a1, -1, matrix.shape[1]).transpose(0, 1).reshape(matrix.shape)
+
+
+def transformer_family(modules: Mapping[str, Change]) -> str | None:
+    """The family of the transformer that has these modules, by their names and widths; None where nothing tells."""
+    width = next((change.shape[-1] for name, change in modules.items() if name.endswith(".to_q")), None)
+    return of_modules(modules, width)
 
 
 def cross_attention_width(changes: Changes) -> int | None:

@@ -27,6 +27,7 @@ from domains.personalized_diffusion.official.changes import (
     cross_attention_width,
     folded,
     low_rank,
+    transformer_family,
 )
 from domains.personalized_diffusion.official.naming import Names, foreign
 from suite.errors import InputError
@@ -212,6 +213,8 @@ def _diff_keys(change: Dense, names: Names) -> dict[str, Tensor]:
 
 def _readers(changes: Changes, names: Names) -> tuple[str, ...]:
     """Programs that know modules by these names, whatever the form, diffusers left out."""
+    if "transformer" in changes and transformer_family(changes["transformer"]) not in (None, "sd3", "flux"):
+        return ()  # nobody's loader but diffusers' was compared with these names
     if names == "diffusers":
         return ("ComfyUI",) if "transformer" in changes else ()
     if names == "lycoris":

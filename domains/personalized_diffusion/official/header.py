@@ -17,9 +17,16 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
-from domains.personalized_diffusion.model.families import FAMILIES, of_modules, of_width
+from domains.personalized_diffusion.model.families import FAMILIES, of_width
 from domains.personalized_diffusion.model.manifest import Stated
-from domains.personalized_diffusion.official.changes import Changes, Hadamard, Kronecker, LowRank, cross_attention_width
+from domains.personalized_diffusion.official.changes import (
+    Changes,
+    Hadamard,
+    Kronecker,
+    LowRank,
+    cross_attention_width,
+    transformer_family,
+)
 
 OWN = "peft_suite"
 """The key of our own record."""
@@ -31,7 +38,7 @@ def family_of(changes: Changes, facts: Stated) -> str:
     if facts.family:
         return facts.family
     if "transformer" in changes:
-        return of_modules(changes["transformer"])
+        return transformer_family(changes["transformer"]) or "unknown"
     return of_width(cross_attention_width(changes)) or "unknown"
 
 

@@ -19,7 +19,7 @@ from torch import nn
 from domains.personalized_diffusion.model.families import FAMILIES, of_width
 from domains.personalized_diffusion.model.manifest import Stated, TriggerWords
 from domains.personalized_diffusion.official import adapter_folder, header, weights_files
-from domains.personalized_diffusion.official.changes import Changes, Kronecker, cross_attention_width, fit_all
+from domains.personalized_diffusion.official.changes import Changes, Hadamard, Kronecker, cross_attention_width, fit_all
 from domains.personalized_diffusion.official.exports import DIFFUSERS_NAME
 from domains.personalized_diffusion.official.forms import converted
 from domains.personalized_diffusion.official.processor_keys import Kind
@@ -177,7 +177,7 @@ def _facts(opened: Opened, changes: Changes, held: float, token: str | None, nou
         facts,
         trigger=TriggerWords(token, noun or "") if token else facts.trigger,
         family=header.family_of(changes, facts),
-        method="krona" if pairs else "lora",
+        method="krona" if pairs else "loha" if everything and isinstance(everything[0], Hadamard) else "lora",
         layout=("official" if everything[0].official else "kron") if isinstance(everything[0], Kronecker) else None,
         factors=max(pairs, key=pairs.count) if pairs else None,
         text_encoder=any(part.startswith("text_encoder") for part in changes),

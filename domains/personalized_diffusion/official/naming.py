@@ -44,7 +44,8 @@ _SEGMENTS = (
     *("text_model", "self_attn", "q_proj", "k_proj", "v_proj", "out_proj", "text_projection"),
     *("input_blocks", "middle_block", "output_blocks", "in_layers", "out_layers", "emb_layers", "skip_connection"),
     *("time_embed", "label_emb", "double_blocks", "single_blocks", "img_attn", "txt_attn", "img_mlp", "txt_mlp"),
-    *("img_mod", "txt_mod"),
+    *("img_mod", "txt_mod", "to_qkv_mlp_proj", "linear_in", "linear_out", "noise_refiner", "context_refiner"),
+    *("feed_forward", "img_in", "txt_in", "time_text_embed", "adaLN_modulation", "single_stream_modulation"),
 )
 _WORDS = {tuple(segment.split("_")): segment for segment in _SEGMENTS}
 _LONGEST = max(map(len, _WORDS))
@@ -54,6 +55,7 @@ _LAYERS = 2
 _DOWN = re.compile(r"down_blocks\.(\d+)\.attentions\.(\d+)\.(.+)")
 _UP = re.compile(r"up_blocks\.(\d+)\.attentions\.(\d+)\.(.+)")
 _FLUX = ("double_blocks.", "single_blocks.")
+_Z_IMAGE = ("layers.", "noise_refiner.", "context_refiner.")
 _MIDDLE = "mid_block.attentions.0."
 _SGM = re.compile(r"(input|output)_blocks\.(\d+)\.([012])\.(.+)")
 _RESNET = {
@@ -207,5 +209,5 @@ def _of_bare(module: str) -> str:
     """The component of a module named without one."""
     if module.startswith(("text_model.", "encoder.layers.")):
         return "text_encoder"
-    transformer = ("transformer_blocks.", "single_transformer_blocks.", *_FLUX)
+    transformer = ("transformer_blocks.", "single_transformer_blocks.", *_FLUX, *_Z_IMAGE)
     return "transformer" if module.startswith(transformer) else "unet"

@@ -40,6 +40,23 @@ _UNREAD = {
     "BOFT": re.compile(r"(.+)\.boft_.+"),
 }
 """Methods whose change takes the base's weights, by a part of their keys."""
+_NO_ADAPTER: Mapping[str, tuple[re.Pattern[str], str]] = {
+    "a whole base": (
+        re.compile(r"(model\.diffusion_model|first_stage_model|cond_stage_model|conditioner)\..+"),
+        "give it with --base",
+    ),
+    "a ControlNet": (
+        re.compile(r"(control_model|controlnet_\w+|lora_controlnet)\b.*"),
+        "it changes no weights of a base",
+    ),
+    "a textual inversion": (
+        re.compile(r"emb_params|string_to_(param|token)\b.*|clip_[lg]|<.+>"),
+        "its words belong to the tokenizer; load it with pipe.load_textual_inversion",
+    ),
+    "an IP-Adapter": (re.compile(r"(image_proj|ip_adapter)\..+"), "load it with pipe.load_ip_adapter"),
+    "VeRA": (re.compile(r".+\.vera_(lambda_[bd]|[AB])\b.*"), "its projections are drawn by peft; merge it there"),
+}
+"""What else lies about as weights files, by a key, and what to do with it."""
 _ALIASES = {
     "lora_A": "down",
     "lora_B": "up",
@@ -107,11 +124,17 @@ def parse(
     for name, pattern in _UNREAD.items():
         if known_key := next((key for key in state if pattern.fullmatch(key)), None):
             raise InputError(f"{where} is {name} ({known_key}), which takes its base; merge it there with its own tool")
+    for name, (pattern, what) in _NO_ADAPTER.items():
+        if known_key := next((key for key in state if pattern.fullmatch(key)), None):
+            raise InputError(f"{where} is {name} ({known_key}): {what}")
+    words = [key for key in state if key.startswith("bundle_emb.")]
+    if words:
+        print(f"{where}: left out {len(words)} embeddings of words, e.g. {words[0]}", file=sys.stderr, flush=True)
     norms = [key for key in state if _NORM.fullmatch(key)]
     if norms:
         print(f"{where}: left out {len(norms)} changes of norms, e.g. {norms[0]}", file=sys.stderr, flush=True)
     for key, value in state.items():
-        if key in theirs or key in norms:
+        if key in theirs or key in norms or key in words:
             continue
         match = _PART.fullmatch(key)
         if match is None:
