@@ -165,6 +165,7 @@ class ExtractionQuery:
         examples: labelled file whose documents stand, solved, before each question (few-shot, for protocols of one
             prompt).
         format: of the input: auto, text, annotations, docred, hacred, pubtator, cdr, and more (see the docs).
+        per_document: a result, and files, for each document as it is finished, not one for each input.
         per_line: each line of a plain text is a document of its own.
         encoding: of the input files.
         pretokenize: shape of the text that the model reads: docred (tokens joined by spaces), none, or auto (as the
@@ -209,6 +210,7 @@ class ExtractionQuery:
     examples: Path | None = None
     format: str = "auto"
     per_line: bool = False
+    per_document: bool = False
     encoding: str = "utf-8"
     pretokenize: Literal["auto", "docred", "none"] = "auto"
     max_length: int | None = None

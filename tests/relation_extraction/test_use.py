@@ -626,3 +626,21 @@ def test_use_04_brat_marks_the_mention_that_states_the_fact(tmp_path):
         file for file in write(Extracted([triple], {"d": text}), tmp_path, "t", ("brat",)) if file.suffix == ".ann"
     ]
     assert "Entity 19 23\tOslo" in ann.read_text(encoding="utf-8")
+
+
+def test_use_documents_of_a_file_come_one_by_one(tiny, tmp_path):
+    rows = [{"id": f"a/{number}", "text": BURIED, "page": number} for number in range(40)]
+    many = put(tmp_path, "many.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    asked = {"heads": ("Mirela Dostan",), "relations": ("burial place",), "formats": ("jsonl",), "per_document": True}
+    results = tiny.predict(many, out=tmp_path / "out", **asked)
+    first = next(results)
+    assert (first.source, list(first.texts), len(first.triples)) == (str(many), ["a/0"], 1)
+    assert len(list((tmp_path / "out").glob("*.triples.jsonl"))) == 1  # on disk already
+    assert len((tmp_path / "out/progress.jsonl").read_text().splitlines()) < 20  # the rest was not read yet
+    rest = list(results)
+    assert len(rest) == 39
+    calls = sum(result.cost["calls"] for result in (first, *rest))
+    assert calls == 40
+    assert len(list((tmp_path / "out").glob("*.triples.jsonl"))) == 40
+    (line,) = (tmp_path / "out/a_7.documents.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(line)["page"] == 7

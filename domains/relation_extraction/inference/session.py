@@ -38,10 +38,13 @@ if TYPE_CHECKING:
     from domains.relation_extraction.inference.engine import ModelEngine
     from domains.relation_extraction.inference.served import ServedEngine
 
+Finished = tuple[Document, list[Triple], list[Extraction]]
+"""A document, its triples, and what its chunks gave (nothing, where it was finished before)."""
+
 # Options that change where results go or how fast they come, not what they are.
 _WITHOUT_EFFECT = (
     *("trace", "formats", "group_by", "aliases", "base_iri", "max_nodes", "escape_formulas"),
-    *("backend", "batch_size", "dry_run", "format", "per_line", "encoding"),
+    *("backend", "batch_size", "dry_run", "format", "per_line", "per_document", "encoding"),
 )
 
 
@@ -86,6 +89,7 @@ class Session(AbstractContextManager["Session"]):
         check_base_iri(query.base_iri)
         read_aliases(query.aliases)
         self._names = Names()
+        self._told: dict[str, float] = {}  # of the cost, in earlier results
         self._stack = ExitStack()
         self._trace: Trace | None = None
         # Opened only on entering: a signature reads the weights.
@@ -135,13 +139,15 @@ class Session(AbstractContextManager["Session"]):
                 asked = [(document.id, document.text, chunks) for document, chunks in shaped]
                 rows = plan(asked, self.extractor, self.wording, self.query, **costs)
                 yield ExtractionResult(name, plan=rows, query=self.query)
-        else:
-            if (result := self._result(name, documents)).texts:
-                yield result
+        elif self.query.per_document:
+            for one_document in self.documents(documents):
+                yield self._result(name, [one_document], one_document[0].id)
+        elif (result := self._result(name, self.documents(documents), Path(name).stem)).texts:
+            yield result
         for error in errors:
             yield ExtractionResult(name, error=str(error), query=self.query)
 
-    def documents(self, documents: Iterable[Document]) -> Iterator[tuple[Document, list[Triple], list[Extraction]]]:
+    def documents(self, documents: Iterable[Document]) -> Iterator[Finished]:
         """Yield each document with its triples and what its chunks gave (nothing, where it was finished before)."""
         # The extraction pulls documents ahead of what it yields, a group at a time.
         waiting: list[tuple[Document, list[Chunk]]] = []
@@ -167,15 +173,14 @@ class Session(AbstractContextManager["Session"]):
         for document, _ in waiting:
             yield self._known(document)
 
-    def _result(self, name: str, documents: Iterable[Document]) -> ExtractionResult:
+    def _result(self, name: str, finished: Iterable[Finished], stem: str) -> ExtractionResult:
         triples: list[Triple] = []
         texts: dict[str, str] = {}
         entities: dict[str, tuple[tuple[str, ...], ...]] = {}
         metadata: dict[str, Mapping[str, Any]] = {}
         dropped: Counter[str] = Counter()
         notices: list[str] = []
-        before = self._cost()
-        for document, found, extractions in self.documents(documents):
+        for document, found, extractions in finished:
             triples += found
             texts[document.id] = document.source_text
             if document.metadata:
@@ -184,7 +189,9 @@ class Session(AbstractContextManager["Session"]):
                 entities[document.id] = tuple(entity.names for entity in document.entities)
             dropped.update(line.reason for extraction in extractions for line in extraction.dropped)
             notices += [notice for extraction in extractions for notice in extraction.notices]
-        cost = {key: value - before.get(key, 0) for key, value in self._cost().items()}
+        total = self._cost()
+        cost = {key: value - self._told.get(key, 0) for key, value in total.items()}
+        self._told = total
         return ExtractionResult(
             name,
             None,
@@ -197,7 +204,7 @@ class Session(AbstractContextManager["Session"]):
             query=self.query,
             schema=self.wording.schema,
             metadata=metadata,
-            name=self._names.of(file_name(Path(name).stem, "triples")) if texts else "",
+            name=self._names.of(file_name(stem, "triples")) if texts else "",
         )
 
     def _read(self, one: str | Path, errors: list[InputError]) -> Iterator[Document]:
@@ -267,9 +274,7 @@ class Session(AbstractContextManager["Session"]):
             wanted = protocol.family == OURS and not self.bare and self.extractor.server is None
         return partial(constraint_for, schema=self.wording.schema, empty=protocol.empty) if wanted else None
 
-    def _finish(
-        self, document: Document, chunks: list[Chunk], parts: list[Extraction]
-    ) -> tuple[Document, list[Triple], list[Extraction]]:
+    def _finish(self, document: Document, chunks: list[Chunk], parts: list[Extraction]) -> Finished:
         """Put the triples of the chunks into the user's own text."""
         triples: list[Triple] = []
         protocol = self.wording.protocol
@@ -302,7 +307,7 @@ class Session(AbstractContextManager["Session"]):
         record = self._journal.find(document.id, document.source_text) if self._journal else None
         return None if record is None else [Triple.from_dict(triple) for triple in record["triples"]]
 
-    def _known(self, document: Document) -> tuple[Document, list[Triple], list[Extraction]]:
+    def _known(self, document: Document) -> Finished:
         self.report(f"{document.id}: finished before")
         return document, self._finished(document) or [], []
 
