@@ -98,7 +98,8 @@ def _stating(
 ) -> tuple[Place | None, Place | None]:
     """The mentions of head and tail that state the fact: in the first sentence that holds both, and nearest each other.
 
-    Of a head without a tail, or the other way round, the first mention.
+    Where no sentence does, a head and the nearest tail after it. Of a head without a tail, or the other way round, the
+    first mention.
     """
     start, end = within or (0, len(document.text))
     inside = [
@@ -109,13 +110,15 @@ def _stating(
         return next(iter(heads_inside), None), next(iter(tails_inside), None)
     sentences = {place: document.sentence_at(place[0]) for place in {*heads_inside, *tails_inside}}
 
-    def cost(pair: tuple[Place, Place]) -> tuple[bool, int, int, int, int]:
+    def cost(pair: tuple[Place, Place]) -> tuple[bool, int, int, bool, int, int]:
         head, tail = pair
         gap = max(head[0], tail[0]) - min(head[1], tail[1])
         parts = _runs_on(document.text, head) + _runs_on(document.text, tail)
         # Ends that overlap are one mention read twice: worse than any two apart.
         apart, together = sentences[head] != sentences[tail], sentences[head] or 0
-        return apart, parts, 0 if apart else together, gap if gap >= 0 else len(document.text), head[0]
+        # Where no sentence holds both, one of them goes by a pronoun, mostly the subject, which was named before.
+        backwards = apart and tail < head
+        return apart, parts, 0 if apart else together, backwards, gap if gap >= 0 else len(document.text), head[0]
 
     return min(_pairs(heads_inside, tails_inside), key=cost)
 
