@@ -17,6 +17,7 @@ from suite.adapters.methods import import_all
 from suite.adapters.peft_methods import declare_peft_methods
 from suite.adapters.penalties import penalties
 from suite.adapters.plan import plan
+from suite.adapters.ranks import finalize
 from suite.adapters.registry import MethodInfo, methods, register_tuner
 from suite.adapters.scale import scale
 from suite.adapters.state import buffer_names
@@ -44,6 +45,7 @@ __all__ = [
     "detach",
     "disabled",
     "enable_checkpointing",
+    "finalize",
     "fingerprint",
     "layers",
     "load",

@@ -38,14 +38,21 @@ def check_settings(settings: Mapping[str, Any], fields: Sequence[dataclasses.Fie
     for name, value in _numbers(settings):
         if not math.isfinite(value):
             raise InputError(f"{file}: {name} is {value}, not a finite number")
+    adaptive = any(field.name == "init_r" for field in fields)  # AdaLoRA lists which of them stay
     for field in fields:
-        if field.name in settings:
+        if field.name in settings and not (adaptive and _is_pattern_of_ranks(field.name, settings[field.name])):
             _check_kind(field, settings[field.name], file)
     for name, pattern in _patterns(settings):
         try:
             re.compile(pattern)
         except (re.error, RecursionError, OverflowError) as error:
             raise InputError(f"{file}: {name} {pattern!r} is no regular expression ({one_line(error)})") from error
+
+
+def _is_pattern_of_ranks(name: str, value: Any) -> bool:
+    """Whether a setting says by layer which of its ranks are left."""
+    lists = value.values() if name == "rank_pattern" and isinstance(value, dict) else [None]
+    return all(isinstance(stay, list) and all(isinstance(here, bool) for here in stay) for stay in lists)
 
 
 def _check_kind(field: dataclasses.Field[Any], value: Any, file: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
@@ -35,16 +37,30 @@ def saved_state(model: nn.Module, member: Member) -> dict[str, Tensor]:
     """One member's tensors under the names that its file holds: peft's own, free of other methods' nesting."""
     carrier = carrier_of(model, member)
     config = carrier.peft_config[member.adapter]
-    reference, config.base_model_name_or_path = config.base_model_name_or_path, None  # peft would ask the hub about it
-    try:
-        with only(model, member.adapter):
-            state = get_peft_model_state_dict(carrier, adapter_name=member.adapter)
-    finally:
-        config.base_model_name_or_path = reference
+    # peft would ask the hub about the base, and let its wrapper of the model, which there is not, cut AdaLoRA's ranks.
+    with only(model, member.adapter), saying(config, base_model_name_or_path=None, **_cut_by_peft(member)):
+        state = get_peft_model_state_dict(carrier, adapter_name=member.adapter)
     prefix = "" if isinstance(carrier, PeftModel) else PREFIX
     foreign = foreign_biases(model, member.adapter)
     named = {_without_foreign_layers(carrier, key, member.adapter): value for key, value in state.items()}
     return {prefix + name: value for name, value in named.items() if name.removeprefix(PREFIX) not in foreign}
+
+
+def _cut_by_peft(member: Member) -> dict[str, None]:
+    return {"rank_pattern": None} if member.method == "adalora" else {}
+
+
+@contextmanager
+def saying(config: Any, **values: Any) -> Iterator[None]:
+    """Inside the block these fields of an adapter's config have these values."""
+    before = {field: getattr(config, field) for field in values}
+    for field, value in values.items():
+        setattr(config, field, value)
+    try:
+        yield
+    finally:
+        for field, value in before.items():
+            setattr(config, field, value)
 
 
 def load_saved_state(model: nn.Module, member: Member, state: Mapping[str, Tensor], source: str) -> None:
@@ -63,7 +79,7 @@ def load_saved_state(model: nn.Module, member: Member, state: Mapping[str, Tenso
     remapped = {nested.get(key, key.removeprefix(prefix)): value for key, value in state.items()}
     if any(tensor.is_meta for tensor in current.values()):  # nothing can be copied into these
         _give_storage(model, member.adapter)
-    with only(model, member.adapter):
+    with only(model, member.adapter), saying(carrier.peft_config[member.adapter], **_cut_by_peft(member)):
         set_peft_model_state_dict(carrier, remapped, adapter_name=member.adapter)
 
 

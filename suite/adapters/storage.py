@@ -26,8 +26,9 @@ from suite.adapters.detach import detach
 from suite.adapters.fingerprint import identify
 from suite.adapters.foreign import check_settings, tame
 from suite.adapters.handle import ATTRIBUTE, Attachment, Handle, Member, adapter_layers, handle_of
+from suite.adapters.ranks import resize, trimmed
 from suite.adapters.registry import method_info, method_name
-from suite.adapters.state import carrier_of, load_saved_state, saved_state
+from suite.adapters.state import carrier_of, load_saved_state, saved_state, saying
 from suite.adapters.switching import activate
 from suite.adapters.ties import tie
 from suite.errors import InputError, one_line
@@ -94,17 +95,16 @@ def _check_saving(model: nn.Module, attachment: Attachment, base: str | None) ->
 def _write_member(model: nn.Module, member: Member, folder: Path, base: str | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     state = {key: _storable(value) for key, value in saved_state(model, member).items()}
+    config = carrier_of(model, member).peft_config[member.adapter]
+    told: dict[str, Any] = {"base_model_name_or_path": _hub_name(base), "inference_mode": True}
+    if member.method == "adalora" and config.rank_pattern is not None:  # its schedule is through
+        state, told["rank_pattern"] = trimmed(state, config)
     for key, value in state.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise InputError(f"adapter {member.adapter!r} holds NaN or Inf in {key}: it is not saved")
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
-    config = carrier_of(model, member).peft_config[member.adapter]
-    kept = config.base_model_name_or_path, config.inference_mode
-    config.base_model_name_or_path, config.inference_mode = _hub_name(base), True
-    try:
+    with saying(config, **told):
         config.save_pretrained(str(folder))
-    finally:
-        config.base_model_name_or_path, config.inference_mode = kept
 
 
 def _storable(tensor: Tensor) -> Tensor:
@@ -173,6 +173,8 @@ def load(
     attachment = handle_of(result).attachment(name)
     try:
         for member, state, part in zip(attachment.members, states, parts, strict=True):
+            if member.method == "adalora":
+                resize(result, member.adapter, carrier_of(result, member).peft_config[member.adapter], str(part))
             load_saved_state(result, member, state, str(part))
     except Exception:
         detach(result, name)

@@ -148,6 +148,60 @@ def test_adalora_prunes_to_its_target_and_resumes_to_the_bit(tmp_path: Path) -> 
     torch.testing.assert_close(reloaded.eval()(ids).logits, whole.model.eval()(ids).logits)
 
 
+def test_a_trained_adalora_is_saved_at_its_final_ranks_and_loads_in_plain_peft(tmp_path: Path) -> None:
+    from peft import PeftModel
+    from safetensors.torch import load_file
+
+    recipe = Budget(0)
+    run = fit(recipe, Rows(24, 4), SHORT, folder=tmp_path / "run")
+    folder, model, ids = run.folder / "adapter", recipe.model.eval(), torch.arange(6)[None]
+    expected = model(ids).logits
+    values = [tensor for key, tensor in load_file(folder / "adapter_model.safetensors").items() if "lora_E" in key]
+    assert sum(map(len, values)) == 2 * len(values) and all((tensor != 0).all() for tensor in values)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    assert config["init_r"] == 4 and {len(stay) for stay in config["rank_pattern"].values()} == {4}
+    for loaded in (PeftModel.from_pretrained(tiny_llama(), folder), adapters.load(tiny_llama(), folder)):
+        torch.testing.assert_close(loaded.eval()(ids).logits, expected)
+    adapters.save(loaded, tmp_path / "again")
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
+    adapters.finalize(model)
+    ranks = [len(layer.lora_A["default"]) for _, layer in adapters.layers(model, "adalora")]
+    assert sum(ranks) == 2 * len(ranks)
+    torch.testing.assert_close(model(ids).logits, expected)
+    adapters.merge(model)
+    torch.testing.assert_close(model(ids).logits, expected)
+
+
+def test_finalize_takes_off_what_a_method_of_ours_says_is_gone() -> None:
+    model = adapters.attach(tiny_llama(), "toy_masked", targets=["q_proj"]).eval()
+    found = [layer for _, layer in adapters.layers(model)]
+    for number, layer in enumerate(found):
+        layer.tensor("b", "default").data.normal_()
+        layer.tensor("mask", "default")[: number + 1] = 0
+    ids, state = torch.arange(6)[None], torch.get_rng_state()
+    expected = model(ids).logits
+    adapters.finalize(model)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert [len(layer.tensor("a", "default")) for layer in found] == [3, 2]
+    assert all(layer.tensor("a", "default").requires_grad for layer in found)
+    torch.testing.assert_close(model(ids).logits, expected)
+
+
+def test_a_pattern_of_other_ranks_than_the_layers_have_is_refused(tmp_path: Path) -> None:
+    model = adapters.attach(tiny_llama(), "adalora", targets=["q_proj"], init_r=4, target_r=2, total_step=6)
+    adapters.save(model, tmp_path / "a")
+    file = tmp_path / "a" / "adapter_config.json"
+    place = f"{adapters.layers(model)[0][0]}.lora_E"
+    for pattern, said in (
+        ({place: [True] * 3}, "is of 3 ranks, and the layer has 4"),
+        ({place: ["x"]}, "rank_pattern"),
+    ):
+        file.write_text(json.dumps({**json.loads(file.read_text()), "rank_pattern": pattern}))
+        with pytest.raises(InputError, match=said):
+            adapters.load(tiny_llama(), tmp_path / "a")
+
+
 def test_adalora_whose_budget_would_never_be_reached_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="total_step is 6, and the run has 2 optimiser steps"):
         fit(Budget(0), Rows(8, 4), SHORT, folder=tmp_path / "run")

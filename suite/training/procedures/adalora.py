@@ -74,6 +74,12 @@ class AdaLora(Procedure):
         elif name in self.kept:
             allocator.mask_using_rank_pattern(model, self.kept[name])
 
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """From here on a saved adapter holds the ranks that are left."""
+        for name, allocator in self.allocators.items():
+            if name in self.kept and self.steps >= allocator.peft_config.total_step - allocator.peft_config.tfinal:
+                allocator.peft_config.rank_pattern = {}
+
     def state_dict(self) -> dict[str, Any]:
         scores = {name: {score: dict(getattr(a, score)) for score in SCORES} for name, a in self.allocators.items()}
         return {"scores": scores, "kept": self.kept}
