@@ -4,21 +4,18 @@
 
 One thread, float32: self- and cross-attention of an SDXL block of width 1280 with their norms, 20 heads, 77 text
 states of width 2048; 1,024 latent tokens are a picture of 1024 x 1024 pixels. A step is forward, backward to the input
-(other blocks wait for it) and to what trains, and AdamW. Every candidate runs once in each round, so that other load on
-the machine hits all alike; ratios are medians over rounds of the ratio within a round. Memory is the allocator's peak
-within one step, weights not counted. Then the forward of one 2048 -> 1280 projection on 77 states, against building
-the Kronecker product first.
+(other blocks wait for it) and to what trains, and AdamW. Every candidate runs once in each round, every other round in
+reverse, in processor time, so that other load on the machine hits all alike; ratios are medians over rounds of the
+ratio within a round. Memory is the allocator's peak within one step, weights not counted. Then the forward of one
+2048 -> 1280 projection on 77 states, against building the Kronecker product first.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import torch
 from diffusers.models.attention_processor import Attention
@@ -26,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks._measured import Target, compared, keep, rounds, verdict
 from suite import adapters
 from suite.adapters.methods.reparameterized.krona import kronecker_product
 
@@ -34,12 +32,7 @@ FACTORS = (4, 64)
 RANK = 4
 LOKR_FACTOR = 16  # (16, 16) has as many parameters as (4, 64)
 PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")
-RESULTS = Path(__file__).parent / "results"
-# (numerator, denominator, bound, whether the ratio must stay below it)
-TARGETS = [
-    ("krona", "lora", 1.15, True),
-    ("lokr", "krona", 1.8, False),
-]
+TARGETS = [Target("krona", "lora", 1.15), Target("lokr", "krona", 1.8, at_most=False)]
 FORWARD_TARGET = 5.0
 
 
@@ -125,22 +118,19 @@ def measure(tokens: int, repeats: int) -> tuple[dict[str, list[float]], dict[str
     x = torch.randn(1, tokens, WIDTH, requires_grad=True)
     states = torch.randn(1, TEXT_TOKENS, TEXT_WIDTH)
     steps, numbers = {}, {}
+
+    def run(network: nn.Module) -> Tensor:
+        x.grad = None
+        return network(x, states)
+
     for method in CANDIDATES:
         torch.manual_seed(0)
         network = adapted(Block(), method)
         numbers[method] = sum(p.numel() for p in network.parameters() if p.requires_grad)
-        steps[method] = step_of(network, lambda network: network(x, states))
-    seconds: dict[str, list[float]] = {method: [] for method in steps}
-    for number in range(repeats + 1):
-        for method, step in steps.items():
-            x.grad = None
-            start = time.perf_counter()
-            step()
-            if number:
-                seconds[method].append(time.perf_counter() - start)
+        steps[method] = step_of(network, run)
+    seconds = rounds(steps, repeats)
     memory = {}
     for method, step in steps.items():
-        x.grad = None
         memory[method] = peak_bytes(step)
     return seconds, memory, numbers
 
@@ -166,17 +156,6 @@ def forward_speed(repeats: int) -> tuple[float, float]:
     return statistics.median(ratios), float((results["ours"] - results["kron"]).abs().max())
 
 
-def compared(seconds: Mapping[str, list[float]]) -> list[dict[str, object]]:
-    """The ratios with their targets."""
-    rows: list[dict[str, object]] = []
-    for above, below, bound, upper in TARGETS:
-        ratio = statistics.median(a / b for a, b in zip(seconds[above], seconds[below], strict=True))
-        met = ratio <= bound if upper else ratio >= bound
-        target = f"{'<=' if upper else '>='} {bound}"
-        rows.append({"ratio": f"{above} / {below}", "value": ratio, "target": target, "met": met})
-    return rows
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=20, help="rounds (default 20)")
@@ -190,30 +169,14 @@ def main() -> None:
             f"{name:13s} {1e3 * statistics.median(values):9.1f} ms  peak {memory[name] / 2**20:7.1f} MiB  "
             f"{numbers[name]:8,} parameters"
         )
-    ratios = compared(seconds)
+    ratios = compared(seconds, TARGETS)
     faster, difference = forward_speed(10 * options.repeats)
-    met = faster >= FORWARD_TARGET and difference <= 1e-5
-    ratios.append(
-        {"ratio": "kron, then matmul / forward", "value": faster, "target": f">= {FORWARD_TARGET}", "met": met}
-    )
-    for row in ratios:
-        print(f"{row['ratio']}: {row['value']:.3f} (target {row['target']}) {'met' if row['met'] else 'MISSED'}")
+    ratios.append(verdict("kron, then matmul / forward", faster, FORWARD_TARGET, at_most=False))
     print(f"largest difference of the two forwards: {difference:.1e}")
+    ratios.append(verdict("that difference", difference, 1e-5))
     if options.save:
-        RESULTS.mkdir(exist_ok=True)
-        report = {
-            "threads": 1,
-            "tokens": options.tokens,
-            "repeats": options.repeats,
-            "torch": torch.__version__,
-            "machine": platform.machine(),
-            "median_seconds": {name: statistics.median(values) for name, values in seconds.items()},
-            "peak_bytes": memory,
-            "parameters": numbers,
-            "ratios": ratios,
-            "forward_difference": difference,
-        }
-        (RESULTS / "diffusekrona.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        figures = {"peak_bytes": memory, "parameters": numbers, "ratios": ratios, "forward_difference": difference}
+        keep("diffusekrona", options.repeats, seconds, tokens=options.tokens, **figures)
 
 
 if __name__ == "__main__":

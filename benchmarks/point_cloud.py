@@ -13,23 +13,18 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks import point_cloud_formulas as formulas
-from benchmarks._measured import keep
+from benchmarks._measured import Target, compared, keep, kept_bytes, ratio_of, rounds, verdict
 from domains.point_cloud.model import attachments, bases, forward, geometry
 from suite import adapters
 
 BATCH, POINTS, CLASSES, LOCAL = 4, 1024, 40, 32
-# (numerator, denominator, bound, whether the ratio must stay below it)
-TARGETS = [
-    ("PointGST step", "full step", 0.60, True),
-    ("PointGST forward", "backbone forward", 1.15, True),
-]
+TARGETS = [Target("PointGST step", "full step", 0.60), Target("PointGST forward", "backbone forward", 1.15)]
 COMPARED = [("formulas step", "PointGST step"), ("usual grouping", "grouping")]
 """Ratios that are shown without a target: beside the field's usual code nothing is claimed."""
 ACTIVATIONS = 0.40
@@ -97,21 +92,7 @@ def check_same(points: Tensor) -> None:
 
 def activation_bytes(net: nn.Module, points: Tensor) -> int:
     """Bytes that one training forward keeps for its backward, parameters not among them."""
-    own = {tensor.untyped_storage().data_ptr() for tensor in (*net.parameters(), *net.buffers())}
-    kept: dict[int, int] = {}
-    alive: list[Tensor] = []
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-            alive.append(tensor)  # freed memory would be given out, and counted, again
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss = forward.predict_logits(net, points).sum()
-    del loss
-    return sum(kept.values())
+    return kept_bytes(net, lambda: forward.predict_logits(net, points).sum())
 
 
 def measure(repeats: int) -> tuple[dict[str, list[float]], dict[str, int]]:
@@ -121,15 +102,7 @@ def measure(repeats: int) -> tuple[dict[str, list[float]], dict[str, int]]:
     labels = torch.randint(CLASSES, (BATCH,), generator=generator)
     check_same(points)
     kept = {name: activation_bytes(network(name), points) for name in ("full", "pointgst")}
-    timed = candidates(points, labels)
-    seconds: dict[str, list[float]] = {name: [] for name in timed}
-    for number in range(repeats + 1):
-        for name, run in timed.items():
-            start = time.process_time()
-            run()
-            if number:
-                seconds[name].append(time.process_time() - start)
-    return seconds, kept
+    return rounds(candidates(points, labels), repeats), kept
 
 
 def main() -> None:
@@ -141,36 +114,15 @@ def main() -> None:
     seconds, kept = measure(options.repeats)
     for name, values in seconds.items():
         print(f"{name:18s} {1e3 * statistics.median(values):8.1f} ms")
-    ratios = verdicts(seconds)
+    ratios = compared(seconds, TARGETS)
     share = kept["pointgst"] / kept["full"]
     print(f"activations: full {kept['full'] / 2**20:.0f} MiB, PointGST {kept['pointgst'] / 2**20:.0f} MiB")
-    ratios.append(verdict("PointGST / full activations", share, ACTIVATIONS, True))
+    ratios.append(verdict("PointGST / full activations", share, ACTIVATIONS))
     for above, below in COMPARED:
         ratios.append({"ratio": f"{above} / {below}", "value": ratio_of(seconds, above, below)})
         print(f"{above} / {below}: {ratios[-1]['value']:.3f}")
     if options.save:
         keep("point_cloud", options.repeats, seconds, activation_bytes=kept, ratios=ratios)
-
-
-def verdicts(seconds: dict[str, list[float]]) -> list[dict[str, object]]:
-    """Every ratio of times beside its target."""
-    found = []
-    for above, below, bound, upper in TARGETS:
-        found.append(verdict(f"{above} / {below}", ratio_of(seconds, above, below), bound, upper))
-    return found
-
-
-def ratio_of(seconds: dict[str, list[float]], above: str, below: str) -> float:
-    """The median over rounds of the ratio within a round."""
-    return statistics.median(a / b for a, b in zip(seconds[above], seconds[below], strict=True))
-
-
-def verdict(name: str, ratio: float, bound: float, upper: bool) -> dict[str, object]:
-    """Print one ratio beside its target; return both."""
-    met = ratio <= bound if upper else ratio >= bound
-    sign = "<=" if upper else ">="
-    print(f"{name}: {ratio:.3f} (target {sign} {bound}) {'met' if met else 'MISSED'}")
-    return {"ratio": name, "value": ratio, "target": f"{sign} {bound}", "met": met}
 
 
 if __name__ == "__main__":
