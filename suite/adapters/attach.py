@@ -208,6 +208,8 @@ def _inject(model: nn.Module, member: Member, config: PeftConfig) -> nn.Module:
         with warnings.catch_warnings():
             # Several adapters on one model is what we are here for.
             warnings.filterwarnings("ignore", message="Already found a `peft_config` attribute")
+            # A line for every norm that ln_tuning is put on, which is what it is for.
+            warnings.filterwarnings("ignore", message="Unsupported layer type")
             if info.in_place:
                 inject_adapter_in_model(config, base, member.adapter)
             else:

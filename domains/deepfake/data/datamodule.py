@@ -1,0 +1,162 @@
+"""Training data: labelled frames to batches of normalised pictures."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from domains.deepfake.data.datasets.own_folder import file_of
+from domains.deepfake.data.frame_set import FrameSet, LabelledFrame, open_picture, shuffled
+from domains.deepfake.data.sources import Options, open_set
+from domains.deepfake.types import Protocol
+from suite.clip.pictures import Preprocessing
+from suite.training import loader
+
+Sample = dict[str, Any]
+
+Augmentation = Literal["published", "flip", "none"]
+
+
+class FrameSamples(Dataset):
+    """Frames as a model sees them.
+
+    Args:
+        preprocessing: of the base.
+        augment: None for evaluation.
+    """
+
+    def __init__(self, frames: FrameSet, preprocessing: Preprocessing, augment: Any = None) -> None:
+        self.frames, self.preprocessing, self.augment = frames, preprocessing, augment
+        self._videos = {video: number for number, video in enumerate(frames.videos)}
+        self._sources = frames.sources()
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, number: int) -> Sample:
+        """`image` (3, side, side), `label` (), `source` (), `video` () and `number` (), which tells it from others."""
+        frame = self.frames.frames[number]
+        picture = opened(self.frames, frame)
+        if self.augment is not None:
+            picture = self.augment(picture)
+        return {
+            "image": self.preprocessing(picture),
+            "label": torch.tensor(frame.label),
+            "source": torch.tensor(self._sources[frame.source] if frame.label else 0),
+            "video": torch.tensor(self._videos[frame.video]),
+            "number": torch.tensor(number),
+        }
+
+
+def opened(frames: FrameSet, frame: LabelledFrame) -> Image.Image:
+    """The picture of a frame.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    return open_picture(file_of(frame)) if frames.open is open_picture else frames.open(frame)
+
+
+class DeepfakeData(L.LightningDataModule):
+    """Frames of the made world, of a benchmark or of one's own.
+
+    Args:
+        train: `faces:SPLIT[:CLIPS]`, or `PATH[:train|val|test]`: a list of frames (.txt), DeepfakeBench's .json, the
+            folder of a data set, or a folder with real/ and fake/.
+        val: the same; None: no validation.
+        format: of the files; `auto` finds it.
+        compression: of FaceForensics++'s family: c23, c40 or raw.
+        batch_size: frames of a batch; validation takes twice as many.
+        augment: of training frames: `published` (flip, affine, blur, light, JPEG), `flip` or none.
+        alignment: the template that the crops were cut with; kept for prediction.
+        val_share: share of the identities held out of an own folder.
+        limit_train, limit_val: at most so many frames of lists, by whole videos.
+        frames: of a made clip.
+        num_workers: processes that load.
+        seed: of what is held out.
+    """
+
+    def __init__(
+        self,
+        train: str = "faces:train",
+        val: str | None = "faces:val",
+        format: str = "auto",
+        compression: str = "c23",
+        batch_size: int = 32,
+        augment: Augmentation = "published",
+        alignment: Protocol = "deepfakebench",
+        val_share: float = 0.1,
+        limit_train: int | None = None,
+        limit_val: int | None = None,
+        frames: int = 4,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.sources: dict[str, str | None] = {"train": train, "val": val}
+        self.limits = {"train": limit_train, "val": limit_val}
+        self.format, self.batch_size, self.augment, self.alignment = format, batch_size, augment, alignment
+        self.num_workers = num_workers
+        self.options = Options(compression=compression, val_share=val_share, frames=frames, seed=seed)
+        self.preprocessing = Preprocessing(cut="transformers")
+        self.sets: dict[str, FrameSet] = {}
+
+    def setup(self, stage: str | None = None) -> None:
+        """Find the frames; they are read when they are first asked for.
+
+        Raises:
+            InputError: a source cannot be read.
+        """
+        for split, source in self.sources.items():
+            if source is None or split in self.sets:
+                continue
+            options = Options(**{**vars(self.options), "limit": self.limits[split]})
+            found = open_set(source, options, format=self.format, split=split)
+            self.sets[split] = shuffled(found) if split == "val" else found
+            for notice in found.notices:
+                print(f"data: {notice}", file=sys.stderr, flush=True)
+
+    def train_dataloader(self) -> DataLoader:
+        samples = FrameSamples(self.sets["train"], self.preprocessing, augmentation(self.augment))
+        return loader(samples, self.batch_size, num_workers=self.num_workers, collate_fn=collate)
+
+    def val_dataloader(self) -> DataLoader | list[DataLoader]:
+        if "val" not in self.sets:
+            return []
+        samples = FrameSamples(self.sets["val"], self.preprocessing)
+        return DataLoader(samples, 2 * self.batch_size, num_workers=self.num_workers, collate_fn=collate)
+
+
+def collate(samples: list[Sample]) -> dict[str, Tensor]:
+    """Samples to a batch: `image` (batch, 3, side, side), the rest (batch,)."""
+    return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
+
+
+def augmentation(name: Augmentation) -> Any:
+    """What is done to training crops before they are scaled: PIL in, PIL out; None for nothing.
+
+    `published` is the released code's: the blur is one kernel of 3 x 7 pixels for every picture, what an affine map
+    uncovers is black, and JPEG comes last, before the bicubic scaling.
+    """
+    if name == "none":
+        return None
+    from torchvision.transforms import v2
+
+    flip = v2.RandomHorizontalFlip(p=0.5)
+    if name == "flip":
+        return flip
+    return v2.Compose(
+        [
+            flip,
+            v2.RandomAffine(degrees=10, translate=(0.1, 0.1), scale=(0.9, 1.1)),
+            v2.GaussianBlur(kernel_size=(3, 7), sigma=(0.1, 2.0)),
+            v2.ColorJitter(brightness=0.1, contrast=0.1),
+            v2.JPEG((40, 100)),
+        ]
+    )

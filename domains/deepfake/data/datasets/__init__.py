@@ -1,0 +1,1 @@
+"""A file a benchmark: from its folders and lists to labelled frames."""

@@ -1,0 +1,109 @@
+"""From a source, `faces:train:200` or `./path:split`, to its frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from domains.deepfake.data.datasets import (
+    benchmarks,
+    deepfakebench,
+    frame_lists,
+    made,
+    own_folder,
+)
+from domains.deepfake.data.frame_set import FrameSet
+from suite.errors import InputError
+
+SPLITS = ("train", "val", "test")
+
+CLIPS = 400
+"""Of the made world, where a source does not say how many."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a source may be read with.
+
+    Attributes:
+        compression: of FaceForensics++'s family: c23, c40 or raw.
+        val_share: share of the identities that is held out of an own folder.
+        limit: at most so many frames of lists, by whole videos.
+        frames: of a made clip.
+        seed: of what is held out.
+    """
+
+    compression: str = "c23"
+    val_share: float = 0.1
+    limit: int | None = None
+    frames: int = 4
+    seed: int = 0
+
+
+Reader = Callable[[Path, str, Options], FrameSet]
+
+
+def _compressed(read: Callable[[Path, str, str], FrameSet]) -> Reader:
+    return lambda path, split, options: read(path, split, options.compression)
+
+
+FORMATS: Mapping[str, tuple[Callable[[Path], bool], Reader]] = {
+    "lists": (lambda path: path.suffix == ".txt", lambda path, _, options: frame_lists.read([path], options.limit)),
+    "deepfakebench": (
+        lambda path: path.suffix == ".json",
+        lambda path, split, options: deepfakebench.read(path, split, options.compression),
+    ),
+    **{name: (fits, _compressed(read)) for name, (fits, read) in benchmarks.LAYOUTS.items()},
+    "folder": (
+        own_folder.fits,
+        lambda path, split, options: own_folder.read(path, split, val_share=options.val_share, seed=options.seed),
+    ),
+}
+"""Formats by name: whether a path is in it, and its reader. The first that fits is taken."""
+
+
+def split_of(source: str) -> tuple[str, str | None]:
+    """A source without its split, and the split.
+
+    >>> split_of("./FaceForensics++:test")
+    ('./FaceForensics++', 'test')
+    """
+    where, _, last = source.rpartition(":")
+    return (where, last) if where and last in SPLITS else (source, None)
+
+
+def open_set(source: str, options: Options | None = None, *, format: str = "auto", split: str = "train") -> FrameSet:
+    """The frames of a source.
+
+    Args:
+        source: `faces:SPLIT[:CLIPS]`, or `PATH[:SPLIT]`: a list of frames (.txt), DeepfakeBench's .json, the folder of
+            a data set, or a folder with real/ and fake/.
+        format: a key of `FORMATS`, or `auto` to find it by what is on disk.
+        split: which one, where the source does not say.
+
+    Raises:
+        InputError: the source does not exist, is in no known format, or is empty.
+    """
+    options = options or Options()
+    world, *rest = source.split(":")
+    if world == made.NAME:
+        if not rest or len(rest) > 2 or (len(rest) == 2 and not rest[1].isdigit()):
+            raise InputError(f"source {source!r}: write {made.NAME}:SPLIT or {made.NAME}:SPLIT:CLIPS")
+        return made.read(rest[0], int(rest[1]) if len(rest) == 2 else CLIPS, options.frames)
+    where, named = split_of(source)
+    path = Path(where).expanduser()
+    if not path.exists():
+        raise InputError(f"{where}: no such file or folder (made data are called {made.NAME}:SPLIT)")
+    if format != "auto" and format not in FORMATS:
+        raise InputError(f"unknown data format {format!r}; choose auto, {', '.join(FORMATS)}")
+    candidates = FORMATS if format == "auto" else {format: FORMATS[format]}
+    for fits, reader in candidates.values():
+        if fits(path):
+            found = reader(path, named or split, options)
+            if not len(found):
+                raise InputError(
+                    f"{where}: no frame in its split {named or split!r}; cut faces out by preprocess first"
+                )
+            return found
+    raise InputError(f"{where}: not a known data set ({', '.join(candidates)}); see docs/deepfake.md for the layouts")

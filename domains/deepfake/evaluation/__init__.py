@@ -1,0 +1,1 @@
+"""How well an adapter does, what its scores mean, and where they come from."""

@@ -1,0 +1,84 @@
+"""What an adapter states of itself beside its weights: the `domain` section of its `suite.json`, written and read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self, get_args
+
+from domains.deepfake.model import bases
+from domains.deepfake.model.forgery_classifier import ForgeryClassifier, HeadKind
+from suite import adapters
+from suite.errors import InputError
+from suite.files import check_kinds
+
+_KINDS: Mapping[str, tuple[Any, str]] = {
+    "head": (str, "a name"),
+    "preset": (str, "a name"),
+    "alignment": (str, "a name"),
+    "scale": (int | float, "a number"),
+    "threshold": (int | float, "a number"),
+    "temperature": (int | float, "a number"),
+    "trained_on": (str, "a text"),
+    "calibrated_on": (str, "a text"),
+    "metrics": (dict, "an object"),
+}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """How an adapter's model is built, how faces are cut for it, and how its scores are read.
+
+    Attributes:
+        head: of the classifier. preset: of the recipe, or a method's name.
+        alignment: the template that crops were cut with, `deepfakebench` or `gend`. scale: how much is around the face.
+        threshold: a calibrated probability at or above it is called likely manipulated.
+        temperature: what logits are divided by.
+        trained_on, calibrated_on: in words; empty for nothing.
+        metrics: figures of its validation or calibration.
+    """
+
+    head: HeadKind = "LinearNorm"
+    preset: str = ""
+    alignment: str = "deepfakebench"
+    scale: float = 1.3
+    threshold: float = 0.5
+    temperature: float = 1.0
+    trained_on: str = ""
+    calibrated_on: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for `json.dumps`."""
+        return {**asdict(self), "metrics": dict(self.metrics)}
+
+    @classmethod
+    def from_dict(cls, section: Mapping[str, Any], where: str | Path) -> Self:
+        """From the section of an adapter's manifest.
+
+        Raises:
+            InputError: it is no section of this domain, or something in it is of the wrong kind.
+        """
+        check_kinds(section, _KINDS, str(where))
+        if section.get("head") not in get_args(HeadKind):
+            raise InputError(
+                f"{where}: the adapter states head {section.get('head')!r}, not {' or '.join(get_args(HeadKind))}; it "
+                "is no deepfake adapter of the suite"
+            )
+        stated = cls(**{name: section[name] for name in cls.__dataclass_fields__ if name in section})
+        if not (stated.temperature > 0 and math.isfinite(stated.temperature) and 0 <= stated.threshold <= 1):
+            raise InputError(f"{where}: temperature {stated.temperature} or threshold {stated.threshold} is impossible")
+        return stated
+
+
+def from_manifest(adapter: str | Path, base: str | Path) -> tuple[ForgeryClassifier, Manifest]:
+    """The model of a saved adapter on its base, in evaluation mode, and what the adapter states.
+
+    Raises:
+        InputError: the adapter is of another domain or of another base.
+    """
+    stated = Manifest.from_dict(adapters.read_manifest(adapter)["domain"], adapter)
+    model = adapters.load(bases.of_folder(base, stated.head), adapter)
+    return model.eval(), stated

@@ -1,0 +1,1 @@
+"""What a prediction gives: results, their tables, pictures, timelines and annotated copies."""

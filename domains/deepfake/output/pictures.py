@@ -1,0 +1,79 @@
+"""Pictures of results: boxes with scores, heatmaps over faces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from suite.media import sheets
+from suite.media.sheets import Pixels
+
+CARD = 240
+"""Pixels of a side of a card."""
+
+LEGEND = "an explanation aid, no mask"
+
+_CALM, _ALARM = (0, 143, 107), (213, 60, 0)
+
+
+def boxes(
+    picture: Pixels, faces: Sequence[tuple[tuple[float, float, float, float], float]], threshold: float
+) -> Pixels:
+    """A copy with a box and the score of each face: orange from the threshold on, green below."""
+    canvas = Image.fromarray(picture)
+    pen = ImageDraw.Draw(canvas)
+    side = max(picture.shape[:2])
+    width, font = max(2, side // 180), ImageFont.load_default(max(11, side // 34))
+    for (left, top, right, bottom), score in faces:
+        color = _ALARM if score >= threshold else _CALM
+        pen.rectangle((left, top, right, bottom), outline=color, width=width)
+        text = f"{score:.2f}"
+        room = pen.textbbox((0, 0), text, font=font)
+        high, wide = room[3] + 4, room[2] + 8
+        place = (left, top - high) if top >= high else (left, top)
+        pen.rectangle((place[0], place[1], place[0] + wide, place[1] + high), fill=color)
+        pen.text((place[0] + 4, place[1] + 1), text, fill="white", font=font)
+    return np.asarray(canvas)
+
+
+def heated(picture: Pixels, heat: NDArray[np.floating], share: float = 0.45) -> Pixels:
+    """A map (rows, columns) in 0-1 over a picture of any size, from blue to red."""
+    height, width = picture.shape[:2]
+    scaled = Image.fromarray(np.asarray(heat, dtype=np.float32)).resize((width, height), Image.Resampling.BILINEAR)
+    colors = matplotlib.colormaps["turbo"](np.clip(np.asarray(scaled), 0, 1))[..., :3] * 255
+    return (picture * (1 - share) + colors * share).round().astype(np.uint8)
+
+
+def heat_card(picture: Pixels, heat: NDArray[np.floating]) -> Pixels:
+    """The face and its map side by side, with the words that say what the map is."""
+    crop = fitted(picture, CARD)
+    pair = np.concatenate([crop, heated(crop, heat)], axis=1)
+    return sheets.caption(pair, LEGEND)
+
+
+def on_frame(picture: Pixels, heat: NDArray[np.floating], matrix: NDArray[np.float64], size: int) -> Pixels:
+    """The map of a crop of `size` pixels, laid back over the picture that it was cut from.
+
+    Args:
+        matrix: (2, 3), from the picture to the crop.
+    """
+    import cv2
+
+    height, width = picture.shape[:2]
+    crop = np.asarray(Image.fromarray(np.asarray(heat, dtype=np.float32)).resize((size, size)))
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    back = cv2.warpAffine(crop, matrix, (width, height), flags=flags)
+    inside = cv2.warpAffine(np.ones_like(crop), matrix, (width, height), flags=flags)[..., None]
+    return (picture * (1 - inside) + heated(picture, back) * inside).round().astype(np.uint8)
+
+
+def fitted(picture: Pixels, side: int) -> Pixels:
+    """The picture inside of a square of `side` pixels, on grey."""
+    image = sheets.cell(Image.fromarray(picture), side)
+    canvas = Image.new("RGB", (side, side), (236, 238, 241))
+    canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return np.asarray(canvas)

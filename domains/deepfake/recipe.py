@@ -1,0 +1,186 @@
+"""The recipe: a frozen CLIP of which LayerNorms and a head learn to tell manipulated faces.
+
+Yermakov et al. 2025 (arXiv 2503.19683) and their successor GenD (arXiv 2508.06248), with the ablations of both.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import MetricCollection
+
+from domains.deepfake import metrics
+from domains.deepfake.model import attachments, bases
+from domains.deepfake.model.forgery_classifier import HeadKind
+from domains.deepfake.model.interpolation import between
+from domains.deepfake.model.losses import LossWeights, Terms, combine
+from domains.deepfake.model.manifest import Manifest
+from suite import hub
+from suite.adapters.section import AdapterSection
+from suite.clip import pictures
+from suite.errors import InputError
+from suite.training import AdapterModule, Outputs
+from suite.training.names import check_names
+
+SLERP: dict[str, Any] = {"preset": "clip-ln-slerp"}
+
+
+class DeepfakeRecipe(AdapterModule):
+    """Encode, interpolate within classes, classify; cross-entropy and, where asked for, losses of the embedding.
+
+    Args:
+        base: reference of a CLIP.
+        architecture: keywords of a `CLIPVisionConfig`, for counting without weights.
+        adapter: what is attached: `{preset: ...}` with clip-ln-slerp (arXiv 2503.19683), clip-ln-unal
+            (arXiv 2508.06248), clip-ln, lora, linear (the head alone) or full; or `{method: ..., targets: ...}` with
+            any method of the core. The head trains always.
+        head: LinearNorm sees features of length 1, linear as the tower gives them.
+        loss: weights that differ from the preset's: ce_labels, uniformity, alignment_labels, label_smoothing.
+        slerp: put features between others of their class while training; the preset's choice where left out.
+        slerp_range: from where to where on the way, each 0 to 1.
+        min_lr: where a cosine schedule ends.
+        most_nan: batches whose loss is NaN, which are skipped, before training is given up.
+    """
+
+    def __init__(
+        self,
+        base: str = "tiny",
+        architecture: dict[str, Any] | None = None,
+        adapter: dict[str, Any] = SLERP,
+        head: HeadKind = "LinearNorm",
+        loss: dict[str, Any] | None = None,
+        slerp: bool | None = None,
+        slerp_range: Sequence[float] = (0.0, 1.0),
+        min_lr: float = 0.0,
+        most_nan: int = 10,
+    ) -> None:
+        super().__init__(base, architecture)
+        self.adapter = AdapterSection.of(adapter, attachments.PRESETS)
+        preset = attachments.preset_of(self.adapter)
+        check_names(loss or {}, [field.name for field in fields(LossWeights)], "recipe.loss")
+        self.loss = LossWeights(**{**asdict(preset.loss), **(loss or {})})
+        self.slerp = preset.slerp if slerp is None else slerp
+        if len(slerp_range) != 2 or not 0 <= slerp_range[0] <= slerp_range[1] <= 1:
+            raise InputError(f"recipe.slerp_range is {list(slerp_range)}; give two numbers, 0 <= from <= to <= 1")
+        self.slerp_range = (float(slerp_range[0]), float(slerp_range[1]))
+        self.head, self.min_lr, self.most_nan = head, min_lr, most_nan
+        self.preprocessing = pictures.Preprocessing(cut="transformers")
+        self.alignment, self.trained_on = "deepfakebench", ""
+        self.skipped = 0
+        self._tower: Any = None
+
+    def bind(self, data: Any) -> None:
+        """The data learn how pictures are prepared, and tell what they are."""
+        folder = hub.resolve(self.base, bases.DOMAIN, kind="base")
+        self.preprocessing = pictures.of_base(folder, cut="transformers")
+        data.preprocessing = self.preprocessing
+        self.alignment = data.alignment
+        data.setup("fit")
+        self.trained_on = data.sets["train"].title
+
+    def prepare(self) -> None:
+        self._tower = bases.tower(self.base)
+
+    def build(self) -> nn.Module:
+        if torch.get_default_device().type == "meta":
+            model = bases.shape(self.base, self.head, self.architecture)
+        else:
+            # Loading is for `prepare`, where the device is still the CPU; the head draws its numbers here.
+            vision_model, self._tower = self._tower or bases.tower(self.base), None
+            model = bases.with_head(vision_model, self.head)
+        return attachments.attach_section(model, self.adapter)
+
+    def compute(self, batch: dict[str, Tensor]) -> Outputs:
+        features, labels = self.model.features(batch["image"]), batch["label"]
+        if self.training and self.slerp:
+            features = between(features, labels, self.slerp_range)
+        scored = self.model.classify(features)
+        terms = combine(scored.logits, scored.embeddings, labels, self.loss)
+        self._log_parts(terms, len(labels))
+        total, per_sample = terms.total, terms.per_sample
+        if self.training and bool(torch.isnan(total.detach())):
+            total, per_sample = self._skip(), torch.zeros_like(per_sample)
+        return Outputs(total, per_sample, scored.logits, labels)
+
+    def _skip(self) -> Tensor:
+        """A loss whose gradient is 0, in place of NaN.
+
+        It comes from the parameters: through logits, 0 times a feature that is NaN would be NaN.
+
+        Raises:
+            InputError: it happened too often.
+        """
+        self.skipped += 1
+        print(f"the loss of a batch is NaN: skipped ({self.skipped})", file=sys.stderr, flush=True)
+        if self.skipped > self.most_nan:
+            raise InputError(
+                f"the loss was NaN in {self.skipped} batches; lower trainer.lr, or train in bf16-mixed or 32-true"
+            )
+        return torch.stack([0 * p.sum() for p in self.model.parameters() if p.requires_grad]).sum()
+
+    def _log_parts(self, terms: Terms, size: int) -> None:
+        """Uniformity and alignment, also where they do not train."""
+        if self.training or getattr(self, "_trainer", None) is None:
+            return
+        for name in ("uniformity", "alignment_labels"):
+            self.log(f"val/{name}", getattr(terms, name), on_epoch=True, sync_dist=True, batch_size=size)
+
+    def labels(self) -> dict[str, str]:
+        return {
+            "train/loss": "loss on training frames",
+            "val/loss": "loss on held-out frames",
+            "val/auroc_frame": "AUROC of held-out frames",
+            "val/auroc_video": "AUROC of held-out videos",
+            "val/map_frame": "mean AP of held-out frames",
+            "val/map_video": "mean AP of held-out videos",
+            "val/eer_frame": "equal error rate of held-out frames",
+            "val/eer_video": "equal error rate of held-out videos",
+            "val/accuracy_frame": "share of held-out frames called right",
+            "val/accuracy_video": "share of held-out videos called right",
+            "val/uniformity": "uniformity of held-out embeddings",
+            "val/alignment_labels": "alignment of held-out embeddings",
+        }
+
+    def metrics(self) -> MetricCollection:
+        return metrics.collection()
+
+    def update(self, metrics: MetricCollection, outputs: Outputs, batch: dict[str, Tensor]) -> None:
+        assert outputs.logits is not None
+        scores = outputs.logits.float().softmax(1)[:, 1]  # (batch,)
+        metrics.update(scores, batch["label"], batch["number"], batch["video"])
+
+    def extra(self) -> dict[str, Any]:
+        return Manifest(
+            head=self.head, preset=self.adapter.name, alignment=self.alignment, trained_on=self.trained_on
+        ).to_dict()
+
+    def next_steps(self, run: Path) -> list[str]:
+        base = f" --base {self.base}" if self.base.startswith((".", "/", "~")) else ""
+        adapter = run / "adapter"
+        where = adapter if adapter.is_absolute() else f"./{adapter}"
+        return [f"suite deepfake predict FILE --adapter {where}{base} --out out/"]
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        configured: Any = super().configure_optimizers()
+        if self.min_lr and self.settings.scheduler == "cosine":
+            steps = max(1, int(self.trainer.estimated_stepping_batches))
+            factor = cosine(steps, self.min_lr / self.settings.lr)
+            configured["lr_scheduler"] = {
+                "scheduler": LambdaLR(configured["optimizer"], factor),
+                "interval": "step",
+            }
+        return configured
+
+
+def cosine(steps: int, lowest: float) -> Any:
+    """The factor of the learning rate at a step: half a cosine from 1 down to `lowest`."""
+    return lambda step: lowest + (1 - lowest) * (1 + math.cos(math.pi * min(step, steps) / steps)) / 2

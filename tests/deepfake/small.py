@@ -1,0 +1,74 @@
+"""A small CLIP with random weights in a base's folder, and configurations that train on it in seconds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import CLIPConfig, CLIPModel
+
+from domains.deepfake.model import attachments, bases
+from domains.deepfake.model.manifest import Manifest
+from suite import adapters
+from suite.adapters.section import AdapterSection
+from suite.training import ExperimentConfig
+from suite.training.config import config_of
+
+VISION: dict[str, Any] = {
+    "hidden_size": 48,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "hidden_act": "quick_gelu",
+    "image_size": 64,
+    "patch_size": 8,
+}
+TEXT: dict[str, Any] = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "vocab_size": 60,
+    "max_position_embeddings": 12,
+    "bos_token_id": 58,
+    "eos_token_id": 59,
+}
+
+
+def write_base(folder: Path, seed: int = 0) -> Path:
+    """The folder of a random CLIP; norms and biases too are off their usual start, so that a swapped one shows."""
+    torch.manual_seed(seed)
+    model = CLIPModel(CLIPConfig(projection_dim=16, vision_config=VISION, text_config=TEXT)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.03)
+    model.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0.5] * 3, "image_std": [0.25] * 3}))
+    return folder
+
+
+def experiment(base: Path, **changes: Any) -> ExperimentConfig:
+    """Two steps on a few made clips; `changes` by section."""
+    content: dict[str, Any] = {
+        "domain": "deepfake",
+        "base": str(base.resolve()),
+        "data": {"train": "faces:train:8", "val": "faces:val:4", "frames": 2, "batch_size": 8},
+        "trainer": {"max_epochs": 1, "lr": 1e-3},
+    }
+    for section, values in changes.items():
+        content[section] = {**content.get(section, {}), **values}
+    return config_of(content, Path("small.yaml"))
+
+
+def write_adapter(base: Path, folder: Path, preset: str = "clip-ln-slerp", noise: float = 0.05) -> Path:
+    """An adapter that no training made: what it trains, moved at random."""
+    section = AdapterSection.of({"preset": preset}, attachments.PRESETS)
+    torch.manual_seed(1)
+    model = attachments.attach_section(bases.of_folder(base, "LinearNorm"), section)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter) * noise)
+    return adapters.save(model, folder, extra=Manifest(preset=preset, trained_on="nothing").to_dict())
