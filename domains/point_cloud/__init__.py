@@ -29,6 +29,7 @@ DOMAIN = Domain(
         "calibrate": "domains.point_cloud.evaluation.calibrate:calibrate",
         "inspect": "domains.point_cloud.data.inspect:inspect",
         "base": "domains.point_cloud.official.base:base",
+        "onnx": "domains.point_cloud.inference.onnx:onnx",
         "config": "domains.point_cloud.official.config:config",
         "fewshot": "domains.point_cloud.evaluation.fewshot:fewshot",
         "demo": "domains.point_cloud.demo:demo",

@@ -100,6 +100,7 @@ def adapter_card(config_name: str, data: str, score: float) -> str:
     parts = config_name == "tiny_parts.yaml"
     task = "cuts them into their parts" if parts else "tells them apart"
     option = " --task segmentation --adapter tiny-parts" if parts else ""
+    told = ", each told its category" if parts else ""
     text = f"""\
 PointGST on the tiny base, with its head. It knows eight categories of made shapes ({", ".join(world.CATEGORIES)}) and
 {task}. It is meant for tests and demonstrations: real scans are none of its business.
@@ -107,7 +108,7 @@ PointGST on the tiny base, with its head. It knows eight categories of made shap
 - Data: {data.rsplit(":")[-1]} shapes of the made world (`{data}`), of categories that the base has never seen.
 - Training: `suite point_cloud train --config configs/point_cloud/{config_name}`, on CPU, no GPU; the epoch was chosen
   on 160 validation shapes.
-- Reached on 400 test shapes: {MEASURES[config_name].replace("_miou", " mIoU")} {score:.3f}
+- Reached on 400 test shapes{told}: {MEASURES[config_name].replace("_miou", " mIoU")} {score:.3f}
   (`{COMMANDS[config_name]}`).
 - Use: `suite point_cloud predict FILE{option}`
 - Rebuild: `python -m domains.point_cloud.tiny --part {"parts" if parts else "adapter"}`

@@ -81,7 +81,7 @@ class Pointwise(nn.Conv1d):
         )
         shared = rest(other)
         y = functional.linear(x, own, self.bias)
-        y.view(len(shared), -1, weight.shape[0]).add_(shared[:, None])
+        y.view(shared.shape[0], -1, weight.shape[0]).add_(shared[:, None])
         return y
 
 
