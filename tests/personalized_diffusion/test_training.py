@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 
 from domains.personalized_diffusion.data.datamodule import PhotoData
 from domains.personalized_diffusion.model import bases as pipelines
+from domains.personalized_diffusion.official import exports
 from domains.personalized_diffusion.recipe import DreamBoothRecipe
 from suite import adapters, training
 from suite.errors import InputError
@@ -64,6 +66,38 @@ def test_every_family_trains_with_its_text_encoders(tmp_path: Path, family: str)
     assert parts == ["krona", "krona~2"]
     loaded = pipelines.load(base)
     adapters.load(pipelines.adapted_network(loaded, True), run.adapter)
+
+
+@pytest.mark.parametrize(
+    ("preset", "targets", "reached"),
+    [
+        ("diffusekrona", r".*(to_k|ff\.net\.2)", {"Linear"}),
+        ("lora", r".*(to_k|resnets\.\d+\.conv1)", {"Linear", "Conv2d"}),
+        ("lokr", r".*resnets\.\d+\.conv1", {"Conv2d"}),
+        ("loha", r".*resnets\.\d+\.conv1", {"Conv2d"}),
+    ],
+)
+def test_other_layers_than_projections_train_and_go_out(
+    preset: str, targets: str, reached: set[str], random_base: Path, tmp_path: Path
+) -> None:
+    own = {"factors": [4, 8]} if preset == "diffusekrona" else {"rank": 2}
+    run = train(random_base, tmp_path / "run", adapter={"preset": preset, "targets": targets, **own})
+    base = pipelines.load(random_base)
+    frozen = answer(base.unet)
+    network = adapters.load(base.unet, run.adapter)
+    layers = {n: m for n, m in network.named_modules() if hasattr(m, "get_delta_weight")}
+    assert {type(layer.get_base_layer()).__name__ for layer in layers.values()} == reached
+    assert all(re.fullmatch(targets, name) for name in layers)
+    adapted = answer(base.unet)
+    assert not torch.equal(adapted, frozen)
+    exports.export(run.adapter, tmp_path / "merged", "merged", base=random_base)
+    torch.testing.assert_close(answer(pipelines.load(tmp_path / "merged").unet), adapted, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("targets", ["(", 3])
+def test_targets_that_are_no_expression_are_told(targets: Any) -> None:
+    with pytest.raises(InputError, match=r"recipe\.adapter\.targets"):
+        DreamBoothRecipe(adapter={"preset": "diffusekrona", "targets": targets})
 
 
 def test_velocity_prediction_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
