@@ -1,4 +1,4 @@
-"""A DreamBooth step's cost with KronA beside LoRA, peft's LoKr and the materialised formula, on SDXL's attention.
+"""A DreamBooth step's cost with KronA beside LoRA, LoKr of peft and of LyCORIS, and the materialised formula.
 
     python -m benchmarks.diffusekrona [--save] [--tokens 1024] [--repeats 20]
 
@@ -7,15 +7,16 @@ states of width 2048; 1,024 latent tokens are a picture of 1024 x 1024 pixels. A
 (other blocks wait for it) and to what trains, and AdamW. Every candidate runs once in each round, every other round in
 reverse, in processor time, so that other load on the machine hits all alike; ratios are medians over rounds of the
 ratio within a round. Memory is the allocator's peak within one step, weights not counted. Then the forward of one
-2048 -> 1280 projection on 77 states, against building the Kronecker product first.
+2048 -> 1280 projection on 77 states: beside LyCORIS's LoKr in the mode that never builds the product, and beside
+building it first, which no program for training need do.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from importlib.util import find_spec
 
 import torch
 from diffusers.models.attention_processor import Attention
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks._measured import Target, compared, keep, rounds, verdict
+from benchmarks._measured import Target, compared, keep, ratio_of, rounds, verdict
 from suite import adapters
 from suite.adapters.methods.reparameterized.krona import kronecker_product
 
@@ -75,6 +76,8 @@ def adapted(network: nn.Module, method: str) -> nn.Module:
             if name.endswith(PROJECTIONS) and isinstance(layer, nn.Linear):
                 network.set_submodule(name, Materialised(layer, a1, a2))
         return network
+    if method == "lycoris":
+        return with_lycoris(network)
     settings = {
         "krona": {"a1": a1, "a2": a2},
         "lora": {"r": RANK, "lora_alpha": RANK},
@@ -84,7 +87,22 @@ def adapted(network: nn.Module, method: str) -> nn.Module:
     return adapters.attach(network, method, targets=list(PROJECTIONS), **settings)
 
 
-CANDIDATES = ("krona", "lora", "lokr", "materialised")
+CANDIDATES = ("krona", "lora", "lokr", *(("lycoris",) if find_spec("lycoris") else ()), "materialised")
+
+
+def with_lycoris(network: nn.Module) -> nn.Module:
+    """LyCORIS's own LoKr of the same size, in the mode that never builds its product."""
+    from lycoris.modules.lokr import LokrModule
+
+    made = nn.ModuleList()
+    for name, layer in network.named_modules():
+        if name.endswith(PROJECTIONS) and isinstance(layer, nn.Linear):
+            sizes = {"lora_dim": TEXT_WIDTH, "factor": LOKR_FACTOR, "full_matrix": True}
+            module = LokrModule(name.replace(".", "_"), layer, bypass_mode=True, **sizes)
+            module.apply_to()
+            made.append(module)
+    network.lycoris = made
+    return network
 
 
 def step_of(network: nn.Module, run: Callable[[nn.Module], Tensor]) -> Callable[[], None]:
@@ -135,25 +153,29 @@ def measure(tokens: int, repeats: int) -> tuple[dict[str, list[float]], dict[str
     return seconds, memory, numbers
 
 
-def forward_speed(repeats: int) -> tuple[float, float]:
-    """How much faster the layer's forward is than the Kronecker product and a matrix product; and their difference."""
+def forward_speed(repeats: int) -> tuple[dict[str, float], float]:
+    """Times of other ways to compute a layer's change beside ours, and how far the same product is from ours.
+
+    Returns:
+        By name, the median of the ratios to ours; the largest difference.
+    """
     torch.manual_seed(2)
     x = torch.randn(1, TEXT_TOKENS, TEXT_WIDTH)
     a, b = torch.randn(FACTORS), torch.randn(WIDTH // FACTORS[0], TEXT_WIDTH // FACTORS[1]) / TEXT_WIDTH**0.5
-    ways: Mapping[str, Callable[[], Tensor]] = {
+    ways: dict[str, Callable[[], Tensor]] = {
         "ours": lambda: kronecker_product(x, a, b),
-        "kron": lambda: x @ torch.kron(a, b).T,
+        "kron, then matmul": lambda: x @ torch.kron(a, b).T,
     }
+    if "lycoris" in CANDIDATES:
+        from lycoris.functional.lokr import bypass_forward_diff
+
+        first = torch.randn(LOKR_FACTOR, LOKR_FACTOR)
+        second = torch.randn(WIDTH // LOKR_FACTOR, TEXT_WIDTH // LOKR_FACTOR)
+        ways["lycoris's bypass"] = lambda: bypass_forward_diff(x, None, first, None, None, second, None, None, None)
     results = {name: way() for name, way in ways.items()}
-    ratios = []
-    for _ in range(repeats):
-        taken = {}
-        for name, way in ways.items():
-            start = time.perf_counter()
-            way()
-            taken[name] = time.perf_counter() - start
-        ratios.append(taken["kron"] / taken["ours"])
-    return statistics.median(ratios), float((results["ours"] - results["kron"]).abs().max())
+    seconds = rounds(ways, repeats)
+    ratios = {name: ratio_of(seconds, name, "ours") for name in ways if name != "ours"}
+    return ratios, float((results["ours"] - results["kron, then matmul"]).abs().max())
 
 
 def main() -> None:
@@ -170,8 +192,16 @@ def main() -> None:
             f"{numbers[name]:8,} parameters"
         )
     ratios = compared(seconds, TARGETS)
-    faster, difference = forward_speed(10 * options.repeats)
-    ratios.append(verdict("kron, then matmul / forward", faster, FORWARD_TARGET, at_most=False))
+    forward, difference = forward_speed(10 * options.repeats)
+    ratios.append(verdict("kron, then matmul / forward", forward["kron, then matmul"], FORWARD_TARGET, at_most=False))
+    if "lycoris" in seconds:
+        beside = {
+            "lycoris / krona": ratio_of(seconds, "lycoris", "krona"),
+            "lycoris's bypass / forward": forward["lycoris's bypass"],
+        }
+        for name, value in beside.items():
+            print(f"{name}: {value:.3f}")
+            ratios.append({"ratio": name, "value": value})
     print(f"largest difference of the two forwards: {difference:.1e}")
     ratios.append(verdict("that difference", difference, 1e-5))
     if options.save:

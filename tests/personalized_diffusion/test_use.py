@@ -234,6 +234,23 @@ def test_use_09_samples_are_what_predict_draws(tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(Image.open(path)), np.asarray(same))
 
 
+@pytest.mark.parametrize("section", [SMALL, {"preset": "lora", "rank": 2, "use_dora": True}], ids=["krona", "dora"])
+def test_use_09_the_last_samples_are_what_the_saved_adapter_draws(
+    section: dict[str, Any], random_base: Path, tmp_path: Path
+) -> None:
+    samples = {"every": 2, "prompts": ["a sks robot"], "images": 2, "steps": 2, "guidance": 3.0, "seed": 5}
+    recipe = DreamBoothRecipe(str(random_base), adapter=section, samples=samples)
+    settings = TrainerConfig(max_epochs=-1, max_steps=2, lr=1e-2, accelerator="cpu", precision="32-true")
+    run = training.fit(recipe, PhotoData("sprites:robot:2", noun="robot"), settings, folder=tmp_path / "run")
+    personalizer = Personalizer.from_pretrained(str(run.adapter), str(random_base), "cpu")
+    images = personalizer("a sks robot", images=2, steps=2, guidance=3.0, seed=5)
+    same = sheets.grid([images], names=["a sks robot"], title="step 2", side=128)
+    drawn = run.folder / "samples" / "step_000002.png"
+    assert np.array_equal(np.asarray(Image.open(drawn)), np.asarray(same))
+    start = np.asarray(Image.open(run.folder / "samples" / "step_000000.png"))
+    assert not np.array_equal(start[40:], np.asarray(same)[40:])  # below the title
+
+
 @pytest.mark.parametrize("words", [("--data.noun", ""), ("--data.token", ""), ("--data.photos", "")])
 def test_use_10_settings_left_empty_are_no_tracebacks(
     words: Any, command: Any, random_base: Path, tmp_path: Path
