@@ -163,6 +163,7 @@ def test_use_01_the_catalogues_metric_is_what_the_documented_command_prints(caps
 def test_use_07_turtle_of_relations_in_any_script(tmp_path):
     import re
 
+    import pyoxigraph
     import rdflib
 
     from domains.relation_extraction.output.formats import Extracted, write
@@ -176,6 +177,9 @@ def test_use_07_turtle_of_relations_in_any_script(tmp_path):
     assert not re.search(r"\b\w+:[0-9A-F]{2}%", text)
     read = [rdflib.Graph().parse(tmp_path / name) for name in ("t.ttl", "t.nt")]
     assert set(read[0]) == set(read[1])
+    strict = [set(map(str, pyoxigraph.parse(path=tmp_path / name))) for name in ("t.ttl", "t.nt")]
+    assert strict[0] == strict[1]
+    assert len(strict[0]) == len(read[0])
     assert {str(relation) for _, relation, _ in read[0]} >= {"urn:peft-suite:relation/%E4%BD%9C%E8%80%85"}
 
 
