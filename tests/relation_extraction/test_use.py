@@ -132,6 +132,11 @@ def test_use_17_an_empty_text_takes_no_other_with_it(tiny, capsys):
         ({"overlap": -1}, "overlap is -1"),
         ({"base_iri": "no iri"}, "base IRI 'no iri'"),
         ({"aliases": "nowhere.json"}, "nowhere.json"),
+        ({"format": "jpg"}, "format `jpg` is unknown"),
+        ({"encoding": "utf-99"}, "encoding `utf-99` is unknown"),
+        ({"schema": "nowhere.yaml"}, "nowhere.yaml"),
+        ({"relations": ("unheard of",)}, "unheard of"),
+        ({"examples": "nowhere.jsonl", "paradigm": "zero-shot"}, "nowhere.jsonl"),
     ],
 )
 def test_use_12_options_are_checked_before_anything_is_done(tiny, options, message):
@@ -422,6 +427,10 @@ def test_use_20_files_for_other_programs(tmp_path):
     assert nodes.splitlines()[0] == ":ID,label:string,docs:string[],:LABEL"
     assert "d%3B1" in nodes
     assert "'\t=1+1" in (tmp_path / "t.triples.csv").read_text(encoding="utf-8")
+    write(
+        Extracted([Triple("d", Argument("\r=1+1"), "r", Argument("-x"))], escape_formulas=True), tmp_path, "u", ("csv",)
+    )
+    assert "'\r=1+1" in (tmp_path / "u.triples.csv").read_bytes().decode()
 
 
 def test_use_21_out_that_is_a_file_and_labels_nobody_asked_about(tiny, tmp_path, capsys):

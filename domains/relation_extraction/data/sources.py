@@ -14,7 +14,7 @@ from pathlib import Path
 
 from domains.relation_extraction.data import world
 from domains.relation_extraction.data.documents import Document
-from domains.relation_extraction.data.readers import read_documents
+from domains.relation_extraction.data.readers import check_reading, read_documents
 from domains.relation_extraction.model.schema import Schema
 from suite.errors import InputError
 
@@ -33,6 +33,7 @@ def labelled_documents(
     Raises:
         InputError: there is no such file or split, or a document in it is malformed.
     """
+    check_reading(format, encoding)
     if source.startswith("tiny:"):
         return iter(_made(source, seed))
     match = _SLICE.fullmatch(source)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domains.relation_extraction.data.documents import Document, plain_document, pretokenize
-from domains.relation_extraction.data.readers import read_documents
+from domains.relation_extraction.data.readers import check_reading, read_documents
 from domains.relation_extraction.inference.chunks import Chunk, chunk, merge_triples
 from domains.relation_extraction.inference.constraints import constraint_for
 from domains.relation_extraction.inference.extraction import Extraction, PipelineOptions
@@ -85,6 +85,7 @@ class Session(AbstractContextManager["Session"]):
             raise InputError("server chooses what is loaded; give it to RelationExtractor.from_pretrained")
         if query.constrained and extractor.server is not None:
             raise InputError("--constrained needs the model on this machine; leave out --server, or --constrained")
+        check_reading(query.format, query.encoding)
         check_formats(query.formats)
         check_base_iri(query.base_iri)
         read_aliases(query.aliases)

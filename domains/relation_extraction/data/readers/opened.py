@@ -63,11 +63,11 @@ class Opened:
     def file(cls, path: Path, encoding: str, root: Path | None = None) -> Opened:
         """Describe the file `path`; its ids carry its folder where it was found below `root`."""
         stem = path.stem if root is None else path.relative_to(root).with_suffix("").as_posix()
-        return cls(str(path), stem, _known(encoding), path)
+        return cls(str(path), stem, check_encoding(encoding), path)
 
     @classmethod
     def standard_input(cls, encoding: str) -> Opened:
-        return cls("standard input", "stdin", _known(encoding), None, sys.stdin.buffer.read())
+        return cls("standard input", "stdin", check_encoding(encoding), None, sys.stdin.buffer.read())
 
     @property
     def suffix(self) -> str:
@@ -260,7 +260,12 @@ class Opened:
         )
 
 
-def _known(encoding: str) -> str:
+def check_encoding(encoding: str) -> str:
+    """Return the name of an encoding.
+
+    Raises:
+        InputError: there is none called so.
+    """
     try:
         codecs.lookup(encoding)
         "".encode(encoding)

@@ -20,7 +20,7 @@ from domains.relation_extraction.data.readers.formats import (
     Reading,
     attempt,
 )
-from domains.relation_extraction.data.readers.opened import Item, Opened
+from domains.relation_extraction.data.readers.opened import Item, Opened, check_encoding
 from domains.relation_extraction.data.readers.sentence_level import fewrel_records, is_fewrel_table, merged
 from domains.relation_extraction.model.schema import Schema
 from suite.errors import InputError
@@ -59,8 +59,7 @@ def read_documents(
     Raises:
         InputError: the source, a document or a label is wrong. One line: what, where, what to do.
     """
-    if format not in FORMATS and format != "auto":
-        raise InputError(f"format `{format}` is unknown; choose one of auto, {', '.join(FORMATS)}")
+    check_reading(format, encoding)
     seen: dict[str, int] = {}
     for found in _everything(source, format, encoding, Reading(schema, labelled, per_line, text_only)):
         item = _unique(found, seen, labelled, source) if isinstance(found, Document) else found
@@ -70,6 +69,17 @@ def read_documents(
             raise item
         else:
             on_error(item)
+
+
+def check_reading(format: str, encoding: str) -> None:
+    """Check how sources are to be read, before they are.
+
+    Raises:
+        InputError: there is no such format or encoding.
+    """
+    if format not in FORMATS and format != "auto":
+        raise InputError(f"format `{format}` is unknown; choose one of auto, {', '.join(FORMATS)}")
+    check_encoding(encoding)
 
 
 def _everything(source: str | Path, format: str, encoding: str, asked: Reading) -> Iterator[DocumentOrError]:
