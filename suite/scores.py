@@ -23,11 +23,12 @@ class Scores:
         metrics: the figures, ready for `json.dumps`; the numbers among them are shown to people.
         about: what was scored and how: data, split, adapter, protocol, cost.
         title: of the page; without one no page is written.
-        tables: records by name; each is a file `<name>.csv`.
+        tables: records by name; each is a file `<name>.csv`. shown: further records, on the page alone.
         pictures: by heading, what draws them.
         files: text of further files by name, in a format of the benchmark.
         notices: what the reader must know, one line each.
         message: what people read in place of the bare figures.
+        record: what stands in `metrics.json` in place of `about` and `metrics`, where a domain has a form of its own.
     """
 
     metrics: Mapping[str, Any]
@@ -38,10 +39,13 @@ class Scores:
     files: Mapping[str, str] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     message: str = ""
+    record: Mapping[str, Any] | None = None
+    shown: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """What was scored, then the figures and the notices, ready for `json.dumps`."""
-        return {**self.about, **self.metrics, **({"notices": list(self.notices)} if self.notices else {})}
+        said = {**self.about, **self.metrics} if self.record is None else self.record
+        return {**said, **({"notices": list(self.notices)} if self.notices else {})}
 
     def __str__(self) -> str:
         lines = [self.message] if self.message else [f"{name}  {text}" for name, text in self._shown().items()]
@@ -77,7 +81,7 @@ class Scores:
         for notice in self.notices:
             page.text(f"Note: {notice}")
         page.section("How").facts({name.replace("_", " "): value for name, value in self.about.items()})
-        for name, records in self.tables.items():
+        for name, records in {**self.tables, **self.shown}.items():
             page.section(name.replace("_", " ").capitalize()).records(records)
         for heading, paths in drawn.items():
             page.section(heading).image(paths[0])

@@ -71,6 +71,16 @@ def test_scores_are_one_folder_of_files(tmp_path):
     assert answer["f1"] == 0.5 and len(answer["files"]) == 4 and answer["message"].startswith("f1  0.5000")
 
 
+def test_scores_in_a_form_of_the_domains_own(tmp_path):
+    record = {"metrics": {"f1": 0.5}, "notices": []}
+    scores = Scores({"F1": 0.5}, title="t", shown={"by_class": [{"class": "mug"}]}, record=record)
+    assert [file.name for file in scores.save(tmp_path)] == ["metrics.json", "report.html"]
+    assert json.loads((tmp_path / "metrics.json").read_text()) == record
+    page = (tmp_path / "report.html").read_text()
+    assert "By class" in page and "mug" in page and "<dt>F1</dt>" in page
+    assert scores.answer() == {"message": "F1  0.5000", **record}
+
+
 def test_a_json_object_is_read_or_refused_in_one_line(tmp_path):
     file = tmp_path / "a.json"
     file.write_text('\ufeff{"a": 1}', encoding="utf-8")

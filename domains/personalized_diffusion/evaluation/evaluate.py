@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from suite.errors import InputError
 
 if TYPE_CHECKING:
+    from domains.personalized_diffusion.evaluation.folders import Drawn, PictureSource
     from domains.personalized_diffusion.evaluation.pictures import Asked
-    from domains.personalized_diffusion.evaluation.scoring import PictureScores
 
 
 def evaluate(
@@ -87,39 +89,27 @@ def evaluate(
         protocol={**scoring.how(token_kept=keep_token), **asked.provenance},
         notices=[*asked.notices, *encoders.notices(*(eye.id for eye in eyes))],
     )
-    record = report.to_dict()
-    if out is not None:
-        record["files"] = [str(path) for path in save(report, asked, Path(out))]
-    return {**record, "message": str(report)}
+    return report.report(_sheets(asked)).answer(out)
 
 
-def save(report: PictureScores, asked: Asked, out: Path) -> list[Path]:
-    """Write the figures, a contact sheet a subject and `report.html`; return the files."""
-    from domains.personalized_diffusion.evaluation.folders import by_subject, opened
-    from domains.personalized_diffusion.evaluation.scoring import NAMES
-    from domains.personalized_diffusion.output import pictures
+def _sheets(asked: Asked) -> dict[str, Callable[[Path], list[Path]]]:
+    """By heading what draws a contact sheet of each subject: its photos, then its pictures by prompt."""
+    from domains.personalized_diffusion.evaluation.folders import by_subject
     from domains.personalized_diffusion.output.result import MOST_ROWS
-    from suite.media.report import Report
-    from suite.media.sheets import save_png
     from suite.prediction.inputs import slug
 
-    files = report.save(out)
-    page = Report("Personalized diffusion: evaluation")
-    page.facts({NAMES[name]: f"{value:.4f}" for name, value in report.overall.items()})
-    page.section("How").facts({**report.encoders, **report.protocol, "pictures": report.images})
-    for notice in report.notices:
-        page.text(notice)
-    page.section("By subject")
-    rows = report.subject_rows()
-    page.table(list(rows[0]), [[_shown(value) for value in row.values()] for row in rows])
-    for name, prompts in by_subject(asked.drawn).items():
-        shown = {one.prompt: [opened(source) for source in one.images] for one in prompts[:MOST_ROWS]}
-        sheet = pictures.real_and_generated([opened(source) for source in asked.real[name]], shown)
-        files.append(save_png(sheet, out / f"sheet_{slug(name)}.png"))
-        page.image(files[-1], f"{name}: real photos, then each prompt's pictures")
-    files.append(page.save(out / "report.html"))
-    return files
+    return {
+        f"{name}: real photos, then each prompt's pictures": partial(
+            _sheet, asked.real[name], prompts[:MOST_ROWS], f"sheet_{slug(name)}.png"
+        )
+        for name, prompts in by_subject(asked.drawn).items()
+    }
 
 
-def _shown(value: Any) -> str:
-    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+def _sheet(real: Sequence[PictureSource], prompts: Sequence[Drawn], file: str, out: Path) -> list[Path]:
+    from domains.personalized_diffusion.evaluation.folders import opened
+    from domains.personalized_diffusion.output import pictures
+    from suite.media.sheets import save_png
+
+    shown = {one.prompt: [opened(source) for source in one.images] for one in prompts}
+    return [save_png(pictures.real_and_generated([opened(source) for source in real], shown), out / file)]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import stdev
 from typing import Any
 
@@ -16,8 +14,8 @@ from domains.personalized_diffusion.evaluation.encoders import Embeddings, Image
 from domains.personalized_diffusion.evaluation.folders import Drawn, PictureSource, by_subject, opened
 from domains.personalized_diffusion.metrics import SubjectScores
 from suite.errors import InputError
-from suite.files import write_text
-from suite.tables import records_csv
+from suite.scores import Drawn as Pictured
+from suite.scores import Scores
 
 NAMES = {"clip_i": "CLIP-I", "clip_t": "CLIP-T", "dino": "DINO", "div": "DIV", "pres": "PRES"}
 """How people write them. CLIP-I, DINO: likeness to the subject. CLIP-T: agreement with the prompt. DIV: likeness of
@@ -88,7 +86,12 @@ class PictureScores:
             "notices": list(self.notices),
         }
 
-    def __str__(self) -> str:
+    def report(self, pictures: Mapping[str, Pictured] | None = None) -> Scores:
+        """What people read, and the files: `metrics.json`, `subjects.csv`, `prompts.csv` and `report.html`.
+
+        Args:
+            pictures: for the page, by heading.
+        """
         lines = []
         for name, value in self.overall.items():
             spread = f"  ± {self.spread[name]:.4f} over subjects" if name in self.spread else ""
@@ -97,15 +100,16 @@ class PictureScores:
         subjects = f"{len(self.subjects)} subject" + ("s" if len(self.subjects) > 1 else "")
         lines.append(f"{self.images} pictures of {subjects} against {photos_} photos")
         lines.append(f"CLIP {self.encoders['clip']}, DINO {self.encoders['dino']}")
-        return "\n".join([*lines, *(f"note: {notice}" for notice in self.notices)])
-
-    def save(self, folder: Path) -> list[Path]:
-        """Write `metrics.json`, `subjects.csv` and `prompts.csv`; return the files."""
-        return [
-            write_text(folder / "metrics.json", json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"),
-            write_text(folder / "subjects.csv", records_csv(self.subject_rows())),
-            write_text(folder / "prompts.csv", records_csv(self.prompt_rows())),
-        ]
+        return Scores(
+            {NAMES[name]: value for name, value in self.overall.items()},
+            {**self.encoders, **self.protocol, "pictures": self.images},
+            title="Personalized diffusion: evaluation",
+            tables={"subjects": self.subject_rows(), "prompts": self.prompt_rows()},
+            pictures=pictures or {},
+            notices=self.notices,
+            message="\n".join(lines),
+            record=self.to_dict(),
+        )
 
 
 def score(

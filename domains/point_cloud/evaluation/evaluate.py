@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from suite.errors import InputError
 
 if TYPE_CHECKING:
-    from domains.point_cloud.evaluation.scoring import CloudScores
+    pass
 
 
 def evaluate(
@@ -66,7 +66,7 @@ def evaluate(
 
     if features and out is None:
         raise InputError("--features draws a picture: name a folder for it with --out")
-    scored: CloudScores = scoring.score(
+    scored = scoring.score(
         data,
         adapter,
         base,
@@ -85,7 +85,4 @@ def evaluate(
         passes=passes,
         features=features,
     )
-    record = scored.to_dict()
-    if out is not None:
-        record["files"] = [str(path) for path in scored.save(Path(out))]
-    return {**record, "message": str(scored)}
+    return scored.report().answer(out)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
@@ -28,8 +26,8 @@ from domains.point_cloud.predict import CloudPredictor, PointCloudClassifier, Po
 from domains.point_cloud.types import Cloud
 from suite import adapters
 from suite.errors import InputError
-from suite.files import write_text
-from suite.media import tsne
+from suite.media import confusion, tsne
+from suite.scores import Drawn, Scores
 
 
 @dataclass(frozen=True)
@@ -68,30 +66,25 @@ class CloudScores:
             "notices": list(self.notices),
         }
 
-    def __str__(self) -> str:
-        lines = [f"{name}  {value:.4f}" for name, value in self.metrics.items()]
+    def report(self) -> Scores:
+        """What people read, and the files: for classes `confusion.png`, for features `features.png` and `.svg`."""
         how = ", ".join(f"{name} {value}" for name, value in self.provenance.items() if value not in (None, ""))
-        lines += [f"on {self.clouds} clouds in {self.seconds:.1f} s ({how})"]
-        return "\n".join([*lines, *(f"note: {notice}" for notice in self.notices)])
-
-    def save(self, folder: Path) -> list[Path]:
-        """Write `metrics.json`, `report.html`, for classes `confusion.png`, for features `features.png` and `.svg`."""
-        from suite.media import confusion
-        from suite.media.report import Report
-
-        files = [write_text(folder / "metrics.json", json.dumps(self.to_dict(), indent=2) + "\n")]
-        page = Report("Point clouds: evaluation").facts({n: f"{v:.4f}" for n, v in self.metrics.items()})
-        page.section("How").facts(self.provenance)
-        for notice in self.notices:
-            page.text(notice)
-        page.section("By class").table(("class", "score"), [(n, f"{v:.4f}") for n, v in self.per_class.items()])
-        if self.confusion is not None:
-            files.append(confusion.save(self.confusion, self.classes, folder / "confusion.png"))
-            page.section("Confusion").image(files[-1])
-        if self.features is not None:
-            files += tsne.save(*self.features, self.classes, folder)
-            page.section("Features, by t-SNE").image(folder / "features.png")
-        return [*files, page.save(folder / "report.html")]
+        lines = [f"{name}  {value:.4f}" for name, value in self.metrics.items()]
+        pictures: dict[str, Drawn] = {}
+        if (counts := self.confusion) is not None:
+            pictures["Confusion"] = lambda folder: [confusion.save(counts, self.classes, folder / "confusion.png")]
+        if (features := self.features) is not None:
+            pictures["Features, by t-SNE"] = lambda folder: tsne.save(*features, self.classes, folder)
+        return Scores(
+            self.metrics,
+            self.provenance,
+            title="Point clouds: evaluation",
+            shown={"By class": [{"class": name, "score": f"{value:.4f}"} for name, value in self.per_class.items()]},
+            pictures=pictures,
+            notices=self.notices,
+            message="\n".join([*lines, f"on {self.clouds} clouds in {self.seconds:.1f} s ({how})"]),
+            record=self.to_dict(),
+        )
 
 
 def score(
