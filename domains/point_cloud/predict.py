@@ -193,10 +193,10 @@ class PointCloudClassifier(CloudPredictor):
 
     def _drawing(self, ready: Ready, query: ClassificationQuery) -> Drawing:
         if query.colour == "height":
-            return Drawing(ready.points.numpy(), renderer=query.renderer)
+            return Drawing(ready.points[:, :3].numpy(), renderer=query.renderer)
         seen = sampling.farthest(ready.points, self.settings.npoints)
         tokens = self._tokens(seen) if query.colour in ("influence", "spectrum") else None
-        return replace(explain(self.model, seen, ready.points, query.colour, tokens), renderer=query.renderer)
+        return replace(explain(self.model, seen, ready.points[:, :3], query.colour, tokens), renderer=query.renderer)
 
     def _tokens(self, seen: Tensor) -> Tensor:
         """The patches' last tokens (G, C) of the points (n, 3) of a cloud."""
@@ -325,12 +325,17 @@ class PointCloudSegmenter(CloudPredictor):
         """The class (N,) of every usable point of a scene."""
         assert opened.cloud is not None
         places = sampling.check_size(opened.cloud.points, self.needed, upsample=False)
-        return self.segment_scene(places, passes=query.passes, seed=opened.seed)
+        points = np.concatenate([places, self.values(opened)], 1)
+        return self.segment_scene(points, passes=query.passes, seed=opened.seed)
 
     def segment_scene(
         self, points: NDArray[np.float64], *, passes: int | None = None, seed: int = 0
     ) -> NDArray[np.int64]:
-        """The class (N,) of every point (N, 3) of a scene in metres, y up; what `predict` and `evaluate` call."""
+        """The class (N,) of every point of a scene, what `predict` and `evaluate` call.
+
+        Args:
+            points: (N, 3 + channels), places in metres, y up.
+        """
         return scenes.segment(
             points,
             lambda block: self.scores(block, SCENE[0]),
@@ -396,4 +401,5 @@ def vote_copies(points: Tensor, count: int, vote: int, rng: torch.Generator) -> 
     """(vote, count, 3): random choices out of the farthest points, each scaled and shifted (Point-MAE's voting)."""
     pool = sampling.farthest(points, min(sampling.pool_size(count), len(points)))
     chosen = [pool[torch.randperm(len(pool), generator=rng)[:count]] for _ in range(vote)]
-    return scale_translate(torch.stack(chosen), rng)
+    copies = torch.stack(chosen)  # (vote, count, 3 + channels)
+    return torch.cat([scale_translate(copies[..., :3], rng), copies[..., 3:]], -1)

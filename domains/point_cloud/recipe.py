@@ -71,6 +71,8 @@ class _PointCloudRecipe(AdapterModule):
     def backbone(self) -> nn.Module:
         """The base with the task's head; on the meta device its shape alone."""
         changes = {**(self.architecture or {}), **self.changes()}
+        if self.preprocessing.get("inputs"):
+            changes["channels"] = len(self.preprocessing["inputs"])
         if torch.get_default_device().type != "meta":
             return bases.load_base_folder(hub.resolve(self.base, DOMAIN, kind="base"), **changes)
         # A whole architecture needs no base at hand; a few fields of one change the base's.
@@ -96,6 +98,7 @@ class _PointCloudRecipe(AdapterModule):
             "up": "y",
             "selected_on": data.selected_on,
             "block": data.sets["train"].side,
+            "inputs": data.options.inputs,
         }
 
     def stated(self) -> Stated:

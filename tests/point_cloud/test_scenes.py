@@ -21,10 +21,10 @@ from tests.point_cloud import rooms
 from tests.point_cloud.small import ARCHITECTURE
 
 
-def scene_segmenter(parts: int = 13, **stated: object) -> PointCloudSegmenter:
+def scene_segmenter(parts: int = 13, channels: int = 0, **stated: object) -> PointCloudSegmenter:
     """Random weights, so that the answer changes within a room."""
     head = {"parts": parts, "categories": 1, "fetch": (0, 1), "propagation": (32, 32), "head": (32, 16)}
-    architecture = {name: value for name, value in ARCHITECTURE.items() if name != "cls_dim"}
+    architecture = {name: value for name, value in ARCHITECTURE.items() if name != "cls_dim"} | {"channels": channels}
     net = attachments.attach(
         bases.build({**architecture, "class": "part_segmenter", "head": head}), "pointgst", rank=8, local=16
     )

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from domains.point_cloud.data.augment import AUGMENTATIONS, Augmentation
+from domains.point_cloud.data.channels import layout
 from domains.point_cloud.data.datasets.cloud_set import NO_PART, CloudSet, Options
 from domains.point_cloud.data.sampling import farthest, pool_size, unit_sphere
 from domains.point_cloud.data.sources import named_split, open_set
@@ -49,7 +50,7 @@ class CloudSamples(Dataset):
         return len(self.clouds)
 
     def __getitem__(self, number: int) -> Sample:
-        """`points` (npoints, 3); `label` (), or `category` () and `parts` (npoints,)."""
+        """`points` (npoints, 3 + channels); `label` (), or `category` () and `parts` (npoints,)."""
         points, parts = self.cloud(number)
         label = torch.tensor(int(self.clouds.labels[number]))
         if self.parts:
@@ -80,7 +81,8 @@ class CloudSamples(Dataset):
 
     def _prepared(self, number: int) -> tuple[Tensor, Tensor | None]:
         loaded, labels = self.clouds.load(number)
-        placed = unit_sphere(loaded.astype(np.float64)) if self.normalise else loaded
+        placed = unit_sphere(loaded[:, :3].astype(np.float64)) if self.normalise else loaded[:, :3]
+        placed = np.concatenate([placed, loaded[:, 3:]], 1) if loaded.shape[1] > 3 else placed
         points = torch.from_numpy(np.ascontiguousarray(placed, dtype=np.float32))
         if self.parts:
             return points, self._checked_parts(labels, len(points))
@@ -131,6 +133,8 @@ class PointCloudData(L.LightningDataModule):
         up: z turns clouds whose z axis points up.
         drop_last: leave out a last training batch that is not full.
         num_workers: processes that load.
+        inputs: what the model sees of a point beside its place: colour, normal, intensity. One's own clouds and the
+            scenes of S3DIS, ScanNet and SemanticKITTI have such values.
         seed: of held-out shares and of drawing from meshes.
     """
 
@@ -154,11 +158,14 @@ class PointCloudData(L.LightningDataModule):
         up: Literal["y", "z"] = "y",
         drop_last: bool = False,
         num_workers: int = 0,
+        inputs: list[str] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
         if block is not None and not block > 0:
             raise InputError(f"data.block is {block}; give the side of a column in metres, above 0")
+        if "normal" in (inputs or ()) and augment in ("rotate", "scale_rotate"):
+            raise InputError(f"data.augment {augment} would turn places without their normals; choose another")
         self.sources: dict[str, str | None] = {"train": train, "val": val}
         self.task, self.format, self.npoints, self.batch_size = task, format, npoints, batch_size
         self.augment, self.normalise, self.drop_last, self.num_workers = augment, normalise, drop_last, num_workers
@@ -173,6 +180,7 @@ class PointCloudData(L.LightningDataModule):
             npoints=npoints,
             parts=task == "segmentation",
             block=block,
+            inputs=layout(inputs or ()),
             seed=seed,
         )
         self.sets: dict[str, CloudSet] = {}
@@ -255,5 +263,6 @@ class Collate:
     def __call__(self, samples: list[Sample]) -> Sample:
         batch = {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
         if self.augment is not None:
-            batch["points"] = self.augment(batch["points"])
+            places, values = batch["points"].split([3, batch["points"].shape[-1] - 3], -1)
+            batch["points"] = torch.cat([self.augment(places), values], -1)
         return batch

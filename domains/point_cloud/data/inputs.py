@@ -41,6 +41,7 @@ class Opened:
     Attributes:
         cloud: the points that can be used, y up. raw: every point in the file's own coordinates and order.
         seed: given, or 0: the same cloud in another format is drawn from alike.
+        up: axis that points up in the file.
     """
 
     source: str
@@ -48,6 +49,7 @@ class Opened:
     raw: Cloud | None = None
     error: str | None = None
     seed: int = 0
+    up: str = "y"
 
 
 def check_samples(samples: int) -> None:
@@ -93,7 +95,7 @@ def _open(one: Any, source: str, *, samples: int, seed: int | None, strict: bool
     cloud = clouds.usable(raw, strict=strict, up=up)
     if up == "y" and Path(source).suffix.lower() in (".las", ".laz"):
         cloud = replace(cloud, notes=(*cloud.notes, "LAS files usually have z up and the models y; try --up z"))
-    return Opened(source, cloud, raw, seed=own)
+    return Opened(source, cloud, raw, seed=own, up=up)
 
 
 def _read_stdin(samples: int, seed: int | None) -> tuple[Cloud, int]:

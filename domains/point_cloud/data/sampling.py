@@ -25,8 +25,8 @@ def pool_size(npoints: int) -> int:
 
 
 def farthest_index(points: Tensor, count: int) -> Tensor:
-    """Indices of the `count` farthest points of a cloud (N, 3), in the order in which they are found."""
-    return geometry.farthest_point_sample(points[None], min(count, len(points)))[0]
+    """Indices of the `count` farthest points of a cloud (N, 3 or more), in the order in which they are found."""
+    return geometry.farthest_point_sample(points[None, :, :3], min(count, len(points)))[0]
 
 
 def farthest(points: Tensor, count: int) -> Tensor:

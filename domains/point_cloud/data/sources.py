@@ -46,6 +46,10 @@ OWN = ("h5", "table", "folder")
 """Formats of users' own clouds; the others are benchmarks' layouts."""
 
 
+COLOURED = ("s3dis", "semantic-kitti", "scannet", "table", "folder")
+"""Formats whose points may have colours, normals or an intensity."""
+
+
 def is_benchmark(path: Path) -> bool:
     """Whether a path is laid out as one of the benchmarks."""
     return any(fits(path) for name, (fits, _) in FORMATS.items() if name not in OWN)
@@ -81,6 +85,8 @@ def open_set(source: str, options: Options | None = None, *, format: str = "auto
     options = options or Options()
     world, *rest = source.split(":")
     if world in WORLDS:
+        if options.inputs:
+            raise InputError(f"{source}: made shapes have places alone, no {', '.join(options.inputs)}")
         return _made(source, world, rest, options, split)
     where, named = split_of(source)
     path = fewshot_split.spelled(Path(where).expanduser())
@@ -90,8 +96,10 @@ def open_set(source: str, options: Options | None = None, *, format: str = "auto
         raise InputError(f"unknown data format {format!r}; choose auto, {', '.join(FORMATS)}")
     path = archives.unpacked(path)
     candidates = FORMATS if format == "auto" else {format: FORMATS[format]}
-    for fits, reader in candidates.values():
+    for name, (fits, reader) in candidates.items():
         if fits(path):
+            if options.inputs and name not in COLOURED:
+                raise InputError(f"{where}: of {name} places alone are read, no {', '.join(options.inputs)}")
             found = reader(path, named or split, options)
             if not len(found):
                 raise InputError(f"{where}: no cloud in its split {named or split!r}; use another split")

@@ -46,7 +46,7 @@ def calibrate(
     classifier = PointCloudClassifier.from_pretrained(adapter, base, device)
     if classifier.settings.parts:
         raise InputError(f"{adapter} cuts clouds into parts; calibrate the classifier that names their categories")
-    options = Options(npoints=classifier.settings.npoints, occluded=occluded)
+    options = Options(npoints=classifier.settings.npoints, occluded=occluded, inputs=classifier.settings.inputs)
     known = scoring.energies(classifier, open_set(data, options, split="val"))
     threshold = float(known.quantile(1 - share))
     record = {"known_from": threshold, "share": share, "clouds": len(known)}

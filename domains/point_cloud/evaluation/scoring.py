@@ -112,8 +112,14 @@ def score(
     kind = PointCloudSegmenter if task == "segmentation" else PointCloudClassifier
     predictor = kind.from_pretrained(adapter, base, device, dtype)
     npoints = predictor.settings.npoints
-    block = predictor.settings.block
-    options = Options(variant=variant, npoints=npoints, parts=task == "segmentation", occluded=occluded, block=block)
+    options = Options(
+        variant=variant,
+        npoints=npoints,
+        parts=task == "segmentation",
+        occluded=occluded,
+        block=predictor.settings.block,
+        inputs=predictor.settings.inputs,
+    )
     clouds = _matched(open_set(data, options, format=format, split="test"), predictor)
     with adapters.disabled(predictor.model) if frozen else nullcontext():
         if isinstance(predictor, PointCloudSegmenter):
@@ -189,7 +195,9 @@ def energies(predictor: PointCloudClassifier, clouds: CloudSet, batch_size: int 
     """The log-sum-exp of the logits of each cloud, (S,), by one plain pass, as `predict` makes it."""
     found = []
     for number in range(len(clouds)):
-        cloud = Cloud(clouds.names[number], clouds.load(number)[0].astype(np.float64))
+        loaded = clouds.load(number)[0].astype(np.float64)
+        values = dict(zip(predictor.settings.inputs, loaded[:, 3:].T, strict=True))
+        cloud = Cloud(clouds.names[number], loaded[:, :3], values)
         ready = predictor.prepare(Opened(cloud.source, cloud, cloud))
         found.append(farthest(ready.points, predictor.settings.npoints))
     sizes = {len(points) for points in found}
@@ -239,7 +247,9 @@ def _labels(predictor: PointCloudClassifier, samples: CloudSamples, vote: int, s
         passes = []
         for _ in range(vote):
             drawn = [pool[torch.randperm(len(pool), generator=rng)[:npoints]] for pool in pools]
-            passes.append(predictor.logits(scale_translate(torch.stack(drawn), rng)))
+            copies = torch.stack(drawn)  # (B, npoints, 3 + channels)
+            moved = torch.cat([scale_translate(copies[..., :3], rng), copies[..., 3:]], -1)
+            passes.append(predictor.logits(moved))
         labels.append(metrics.vote(torch.stack(passes)))
     return torch.cat(labels)
 

@@ -33,6 +33,8 @@ class Exportable(nn.Module):
         super().__init__()
         if not isinstance(model, PointTransformer):
             raise InputError(f"only classifiers on Point-MAE's network are written, not {type(model).__name__}")
+        if model.config.channels:
+            raise InputError("only classifiers of places are written, and this one sees values beside them")
         self.model, self.normalise = model, normalise
         found = [config for part in model.modules() for config in (getattr(part, "settings", None) or {}).values()]
         spectral = {(config.local, config.basis) for config in found if isinstance(config, PcsaConfig)}

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from domains.point_cloud.data import sampling
+from domains.point_cloud.data.channels import values_of
 from domains.point_cloud.data.inputs import Opened
 from domains.point_cloud.data.readers import formats
 from domains.point_cloud.model import forward
@@ -39,7 +40,8 @@ class Ready:
     """A cloud as the model takes it.
 
     Attributes:
-        points: (n, 3) float32, thinned and normalised. places: the same points where the input has them, y up.
+        points: (n, 3 + channels) float32, thinned and normalised. places: the same points where the input has them, y
+            up.
         order: which point of the input each is, where they are all of its points; None where they are not.
     """
 
@@ -129,6 +131,10 @@ class CloudPredictor:
         """
         assert opened.cloud is not None
         places = sampling.check_size(opened.cloud.points, self.needed, upsample)
+        if self.settings.inputs and places is not opened.cloud.points:
+            raise InputError(
+                "points between those of a cloud have places alone, and the adapter sees more; leave out --upsample"
+            )
         notices = [*opened.cloud.notes, *sampling.place_notes(places, self.settings.normalise)]
         far = sampling.strays(places) if self.settings.normalise else np.zeros(len(places), dtype=bool)
         if far.any() and len(places) - int(far.sum()) >= self.needed:
@@ -148,8 +154,22 @@ class CloudPredictor:
             notices.append(f"{len(kept)} points, the model was trained with {self.settings.npoints}")
         index = index[kept]
         whole = places is opened.cloud.points and len(index) == len(places)
-        seen = torch.from_numpy(points[kept].astype(np.float32))
+        seen = points[kept]
+        if self.settings.inputs:
+            seen = np.concatenate([seen, self.values(opened)[index]], 1)
+        seen = torch.from_numpy(seen.astype(np.float32))
         return Ready(opened, seen, places[index], index if whole else None, tuple(notices))
+
+    def values(self, opened: Opened) -> NDArray[np.float32]:
+        """What the model sees of each point beside its place, (N, channels).
+
+        Raises:
+            InputError: the cloud has no such values.
+        """
+        assert opened.cloud is not None
+        if not self.settings.inputs:
+            return np.empty((len(opened.cloud.points), 0), dtype=np.float32)
+        return values_of(opened.cloud.fields, self.settings.inputs, opened.up)
 
     def logits(self, points: Tensor, category: Tensor | None = None) -> Tensor:
         """Logits of points (B, N, 3) on the CPU, in float32."""

@@ -28,11 +28,13 @@ def segment(
     """The class (N,) of every point of a scene.
 
     Args:
-        points: (N, 3) in metres, y up. scores: log-probabilities (B, npoints, classes) of points (B, npoints, 3).
+        points: (N, 3) in metres, y up, with channels beside them. scores: log-probabilities (B, npoints, classes) of
+            points (B, npoints, 3 + channels).
         npoints: points of a block that the model sees at once; a block of more goes through it in parts.
         passes: over the whole scene, whose scores are added; each but the first shifts the grid of the columns.
         side: metres of a column, as in training.
     """
+    points, values = points[:, :3], points[:, 3:]
     total: Tensor | None = None
     for number in range(passes):
         shift = blocks.TILINGS[number % len(blocks.TILINGS)]
@@ -42,7 +44,8 @@ def segment(
             # In an order that the content chooses, so that the file's own has no influence.
             own = own[sampling.canonical_order(points[own])]
             placed = sampling.unit_sphere(points[own]) if normalise else points[own]
-            block, index = torch.from_numpy(placed.astype(np.float32)), torch.from_numpy(own)
+            seen = np.concatenate([placed, values[own]], 1) if values.size else placed
+            block, index = torch.from_numpy(seen.astype(np.float32)), torch.from_numpy(own)
             for chosen in torch.stack(_parts(len(own), npoints, seed + number)).split(BATCH):
                 shares = scores(block[chosen]).exp()  # (B, npoints, classes)
                 total = torch.zeros(len(points), shares.shape[-1]) if total is None else total

@@ -171,6 +171,8 @@ def attach_section(
     recipe = PRESETS[section.preset](model, section.settings) if section.preset else Recipe((section.spec(),))
     head = SEGMENTATION_HEAD if isinstance(model, PartSegmenter) else HEAD
     train = recipe.train if "*" in recipe.train else (*recipe.train, *head)
+    if getattr(model.config, "channels", 0) and "*" not in train:
+        train = (*train, bases.FIRST)
     kept = head if freeze_bn and section.preset != "full" else ("*",)
     buffers = tuple(f"{pattern}{statistic}" for pattern in kept for statistic in STATISTICS)
     present = [n for n, _ in model.named_buffers()]

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from domains.point_cloud.model.layers import BackboneConfig
@@ -29,6 +30,12 @@ BACKBONES: Mapping[str, type[nn.Module]] = {
 }
 """ACT and ReCon share Point-MAE's class and differ in their weights."""
 
+COLOURED = ("point_mae", "part_segmenter")
+"""Backbones that can see values of a point beside its place."""
+
+FIRST = "encoder.first_conv.0.weight"
+"""What sees the points themselves; beside a base's own columns those of further values start at zero."""
+
 
 def build(architecture: Mapping[str, Any]) -> nn.Module:
     """A backbone from `{"class": name, **BackboneConfig fields, "head": SegmentationConfig fields}`.
@@ -46,6 +53,10 @@ def build(architecture: Mapping[str, Any]) -> nn.Module:
         if name == "point_m2ae":
             return PointM2AE(HierarchyConfig(**settings))
         config = BackboneConfig(**settings)
+        if config.channels and name not in COLOURED:
+            raise InputError(
+                f"{name} sees places alone; colour, normals and intensity go into {' and '.join(COLOURED)}"
+            )
         if name == "part_segmenter":
             return PartSegmenter(config, SegmentationConfig(**_tuples(head or {})))
     except TypeError as error:
@@ -152,6 +163,9 @@ def load_base(model: nn.Module, state: Mapping[str, Tensor], where: str = "the f
             found[name] = value
         else:
             unused.append(key)
+    first = found.get(FIRST)
+    if first is not None and first.shape[1] == 3 < own[FIRST].shape[1]:
+        found[FIRST] = torch.cat([first, first.new_zeros(len(first), own[FIRST].shape[1] - 3, 1)], 1)
     needed = [key for key in own if key.startswith(_ENCODER) and "cls_" not in key]
     missing = [key for key in needed if key not in found and not key.endswith("num_batches_tracked")]
     wrong = [f"{key} {tuple(found[key].shape)}" for key in found if found[key].shape != own[key].shape]

@@ -81,9 +81,10 @@ def head_inputs(model: nn.Module) -> Iterator[list[Tensor]]:
 def predict_logits(
     model: nn.Module, points: Tensor, category: Tensor | None = None, prior: PointPrior | None = None
 ) -> Tensor:
-    """Points (B, N, 3) through a backbone and its adapters: logits (B, classes), or log-probabilities (B, N, parts).
+    """A batch through a backbone and its adapters: logits (B, classes), or log-probabilities (B, N, parts).
 
     Args:
+        points: (B, N, 3 + channels).
         category: one-hot (B, categories), for part segmentation.
         prior: of a Point-PEFT adapter that was trained with one.
     """
@@ -91,7 +92,7 @@ def predict_logits(
     extra = {} if prior is None else {"prior": prior.prompt(cloud_feature(model, patches, centers))}
     if isinstance(patches, Scales):
         extra["levels"] = patches.centers
-    with clouds_context(model, SideInformation(points, centers, extra)):
+    with clouds_context(model, SideInformation(points[..., :3], centers, extra)):
         if isinstance(model, PartSegmenter):
             return model(points, category, groups=(patches, centers))
         return model(points, groups=(patches, centers))

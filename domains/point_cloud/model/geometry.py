@@ -46,17 +46,21 @@ def group(points: Tensor, groups: int, size: int) -> tuple[Tensor, Tensor]:
     """Patches of a cloud: farthest-point centres and their neighbours relative to them (section 2.1 of Point-MAE).
 
     Args:
-        points: (B, N, 3).
+        points: (B, N, 3), or (B, N, 3 + k) with k values of each beside its place.
 
     Returns:
-        Neighbourhoods (B, G, M, 3), centre subtracted, not scaled; centres (B, G, 3).
+        Neighbourhoods (B, G, M, 3 + k), centre subtracted, not scaled; centres (B, G, 3).
 
     Raises:
         InputError: the clouds have fewer points than `groups` or `size`.
     """
-    centers = gather(points, farthest_point_sample(points, groups))
-    _, index = nearest_neighbours(centers, points, size)
-    return gather(points, index) - centers[:, :, None], centers
+    places = points[..., :3]
+    centers = gather(places, farthest_point_sample(places, groups))
+    _, index = nearest_neighbours(centers, places, size)
+    patches = gather(places, index) - centers[:, :, None]  # (B, G, M, 3)
+    if points.shape[-1] > 3:
+        patches = torch.cat([patches, gather(points[..., 3:], index)], -1)
+    return patches, centers
 
 
 @torch.no_grad()

@@ -28,6 +28,7 @@ class BackboneConfig:
         encoder_width: width of the patch encoder's first layer; the others are two and four times as wide.
         num_group, group_size: G patches of M points.
         cls_dim: classes. drop_path_rate: at the last block, growing linearly from 0.
+        channels: values of a point beside its place, e.g. 3 for its colour.
     """
 
     trans_dim: int = 384
@@ -39,6 +40,7 @@ class BackboneConfig:
     cls_dim: int = 40
     drop_path_rate: float = 0.1
     encoder_width: int = 128
+    channels: int = 0
 
     def __post_init__(self) -> None:
         if self.trans_dim % self.num_heads:
@@ -109,14 +111,15 @@ class PatchEncoder(nn.Module):
         narrow: width of the first layer.
         merged: the patch's members are tokens of this width instead of points; the layers are then as narrow as they
             and as wide as the result (Point-M2AE).
+        channels: values of a point beside its place.
     """
 
-    def __init__(self, width: int, large: bool = False, narrow: int = 128, merged: int = 0) -> None:
+    def __init__(self, width: int, large: bool = False, narrow: int = 128, merged: int = 0, channels: int = 0) -> None:
         super().__init__()
         first = (256, 512, 1024) if large else (merged, merged) if merged else (narrow, 2 * narrow)
         second = width if merged else 2 * first[-1]
         layers: list[nn.Module] = []
-        for inside, outside in zip((merged or 3, *first[:-2]), first[:-1], strict=True):
+        for inside, outside in zip((merged or 3 + channels, *first[:-2]), first[:-1], strict=True):
             layers += [Pointwise(inside, outside, 1), Pointnorm(outside), nn.ReLU(inplace=True)]
         self.first_conv = nn.Sequential(*layers, Pointwise(first[-2], first[-1], 1))
         self.second_conv = nn.Sequential(

@@ -30,6 +30,7 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
     "freeze_bn": (bool, "true or false"),
     "up": (str, "a name"),
     "block": (float | int | None, "a number"),
+    "inputs": (list, "a list"),
     "known_from": (float | int | None, "a number"),
 }
 
@@ -47,6 +48,7 @@ class Stated:
         method: name of the preset or method. freeze_bn: as `model.attachments.attach` takes it.
         prior: whether Point-PEFT's bank lies beside the weights.
         block: metres of the columns that scenes are cut into; None for clouds that are seen whole.
+        inputs: channels of a point that the model sees beside its place, in their order.
         known_from: log-sum-exp of the logits below which a cloud is of no known class; None where nobody has measured.
     """
 
@@ -63,6 +65,7 @@ class Stated:
     prior: bool = False
     block: float | None = None
     known_from: float | None = None
+    inputs: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for `json.dumps`."""
@@ -78,6 +81,8 @@ class Stated:
             "selected_on": self.selected_on,
         }
         stated |= {name: value for name in ("block", "known_from") if (value := getattr(self, name)) is not None}
+        if self.inputs:
+            stated["inputs"] = list(self.inputs)
         if self.task == "segmentation":
             return {**stated, "parts": {name: list(own) for name, own in (self.parts or {}).items()}}
         return {**stated, "prior": self.prior}
@@ -114,6 +119,7 @@ class Stated:
             prior=bool(section.get("prior", False)),
             block=section.get("block"),
             known_from=section.get("known_from"),
+            inputs=tuple(section.get("inputs") or ()),
         )
 
 

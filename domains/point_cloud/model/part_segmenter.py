@@ -76,7 +76,7 @@ class PartSegmenter(nn.Module):
             wanted = ", ".join(map(str, head.fetch)) or "none"
             raise InputError(f"head.fetch names the blocks {wanted}, and there are 0 to {config.depth - 1}")
         width = config.trans_dim
-        self.encoder = PatchEncoder(config.encoder_dims, narrow=config.encoder_width)
+        self.encoder = PatchEncoder(config.encoder_dims, narrow=config.encoder_width, channels=config.channels)
         self.pos_embed = position_mlp(width)
         self.blocks = Blocks(config)
         self.norm = nn.LayerNorm(width)
@@ -125,4 +125,4 @@ class PartSegmenter(nn.Module):
         self, points: Tensor, category: Tensor | None = None, groups: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:
         patches, centers = groups or self.group(points)
-        return self.decode(points, centers, self.features(patches, centers), category)
+        return self.decode(points[..., :3], centers, self.features(patches, centers), category)

@@ -27,7 +27,7 @@ class PointTransformer(nn.Module):
         super().__init__()
         self.config = config
         width = config.trans_dim
-        self.encoder = PatchEncoder(config.encoder_dims, narrow=config.encoder_width)
+        self.encoder = PatchEncoder(config.encoder_dims, narrow=config.encoder_width, channels=config.channels)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.cls_pos = nn.Parameter(torch.randn(1, 1, width))
         self.pos_embed = position_mlp(width)

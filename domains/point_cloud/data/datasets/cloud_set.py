@@ -15,7 +15,8 @@ Split = Literal["train", "val", "test", "trainval"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test", "trainval")
 
 Loaded = tuple[NDArray[np.float32], NDArray[np.int64] | None]
-"""Points (N, 3) in the file's order and units, and the part (N,) of each where the set has parts, or `NO_PART`."""
+"""Points (N, 3) in the file's order and units, with the channels that were asked for beside them; and the part (N,) of
+each where the set has parts, or `NO_PART`."""
 
 NO_PART = -1
 """Of a point that nobody has labelled: neither losses nor scores count it."""
@@ -35,6 +36,7 @@ class Options:
         npoints: points of a made shape.
         parts: whether parts are wanted: a folder of one's own must then be read to know how many there are.
         block: side of the columns that scenes are cut into, in metres; None is the set's own.
+        inputs: channels that are read of each point beside its place.
         seed: of held-out shares and of drawing from meshes.
     """
 
@@ -48,6 +50,7 @@ class Options:
     npoints: int = 1024
     parts: bool = False
     block: float | None = None
+    inputs: tuple[str, ...] = ()
     seed: int = 0
 
 

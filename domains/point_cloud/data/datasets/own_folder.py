@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from domains.point_cloud.data import clouds
+from domains.point_cloud.data.channels import values_of
 from domains.point_cloud.data.datasets.cloud_set import NO_PART, SPLITS, CloudSet, Loaded, Options, hold_out, part_ids
 from domains.point_cloud.data.readers import formats
 from suite.errors import InputError
@@ -135,7 +136,10 @@ def _set(
 ) -> CloudSet:
     def load(number: int) -> Loaded:
         cloud = clouds.read(files[number], samples=options.samples, seed=options.seed, up=options.up)
-        return cloud.points.astype(np.float32), parts_of(cloud)
+        points = cloud.points.astype(np.float32)
+        if options.inputs:
+            points = np.concatenate([points, values_of(cloud.fields, options.inputs, options.up)], 1)
+        return points, parts_of(cloud)
 
     names = [str(file) for file in files]
     found = CloudSet(tuple(classes), np.array(labels, dtype=np.int64), names, load, protocol=protocol)

@@ -7,12 +7,15 @@ as `data.blocks` says.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from domains.point_cloud.data import blocks
+from domains.point_cloud.data.channels import GROUPS, values_of
 from domains.point_cloud.data.datasets import scenes
 from domains.point_cloud.data.datasets.cloud_set import CloudSet, Options
 from suite.errors import InputError
@@ -44,7 +47,8 @@ def read(path: Path, split: str, options: Options) -> CloudSet:
         raise InputError(f"{path}: no room of the split {split}; area {TEST_AREA} is test, the others train and val")
     protocol = f"area {TEST_AREA} is the test split"
     side = options.block or blocks.SIDE
-    return scenes.cut(rooms, _room, path, classes=CLASSES, side=side, protocol=protocol)
+    load = partial(_room, inputs=options.inputs)
+    return scenes.cut(rooms, load, path, classes=CLASSES, side=side, protocol=protocol)
 
 
 def _rooms(path: Path) -> list[Path]:
@@ -56,9 +60,13 @@ def _area(room: Path) -> str:
     return found[1] if found else ""
 
 
-def _room(room: Path) -> scenes.Scene:
+def _room(room: Path, inputs: Sequence[str]) -> scenes.Scene:
     table = _prepared(room) if room.suffix == ".npy" else _annotated(room)
-    return table[:, :3], table[:, 6].astype(np.int64)
+    points, labels = table[:, :3], table[:, 6].astype(np.int64)
+    if inputs:
+        colours = dict(zip(GROUPS["colour"], table[:, 3:6].T, strict=True))
+        points = np.concatenate([points, values_of(colours, inputs, "z")], 1)
+    return points, labels
 
 
 def _prepared(room: Path) -> NDArray[np.float32]:

@@ -6,11 +6,14 @@ scene is of which split; they lie in the folder itself or in one called `splits`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from domains.point_cloud.data import blocks
+from domains.point_cloud.data.channels import values_of
 from domains.point_cloud.data.datasets import scenes
 from domains.point_cloud.data.datasets.cloud_set import NO_PART, CloudSet, Options
 from domains.point_cloud.data.readers.scans import read_vertices
@@ -54,7 +57,8 @@ def read(path: Path, split: str, options: Options) -> CloudSet:
     lack = f", {len(missing)} of {len(wanted)} scenes are not here" if missing else ""
     side = options.block or blocks.SIDE
     protocol = f"the official lists{lack}"
-    return scenes.cut(files, _scene, path, classes=tuple(CLASSES), side=side, protocol=protocol)
+    load = partial(_scene, inputs=options.inputs)
+    return scenes.cut(files, load, path, classes=tuple(CLASSES), side=side, protocol=protocol)
 
 
 def _scenes(path: Path) -> dict[str, Path]:
@@ -76,9 +80,10 @@ def _labels(mesh: Path) -> Path:
     return mesh.with_name(mesh.name.replace(MESH, LABELS))
 
 
-def _scene(mesh: Path) -> scenes.Scene:
-    points = read_vertices(mesh)[0]
+def _scene(mesh: Path, inputs: Sequence[str]) -> scenes.Scene:
+    points, colours = read_vertices(mesh)
     labelled, fields = read_vertices(_labels(mesh))
     if "label" not in fields or len(labelled) != len(points):
         raise InputError(f"{_labels(mesh)}: a label for each of the mesh's {len(points)} vertices was expected")
-    return points, _NUMBERS[fields["label"].astype(np.int64)]
+    labels = _NUMBERS[fields["label"].astype(np.int64)]
+    return (np.concatenate([points, values_of(colours, inputs, "z")], 1) if inputs else points), labels

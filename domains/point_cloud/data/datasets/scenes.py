@@ -13,7 +13,7 @@ from domains.point_cloud.data import blocks
 from domains.point_cloud.data.datasets.cloud_set import CloudSet, Loaded
 
 Scene = tuple[NDArray[np.floating], NDArray[np.int64]]
-"""Points (N, 3) in metres, z up, and the class (N,) of each; -1 where it has none."""
+"""Points (N, 3) in metres, z up, their channels beside them, and the class (N,) of each; -1 where it has none."""
 
 
 def cut(
@@ -43,7 +43,8 @@ def cut(
     def block(number: int) -> Loaded:
         file, place = places[number]
         (points, labels), inside = opened(file), own_blocks(file)[place]
-        return _turned(points[inside] - points.min(0)), labels[inside]
+        own = points[inside]
+        return _turned(np.concatenate([own[:, :3] - points[:, :3].min(0), own[:, 3:]], 1)), labels[inside]
 
     def scene(number: int) -> Loaded:
         points, labels = opened(files[number])
@@ -66,4 +67,4 @@ def cut(
 
 def _turned(points: NDArray[np.floating]) -> NDArray[np.float32]:
     """Scenes are z-up, the backbones were trained y-up."""
-    return points[:, [1, 2, 0]].astype(np.float32)
+    return points[:, [1, 2, 0, *range(3, points.shape[1])]].astype(np.float32)

@@ -5,10 +5,13 @@ Sequence 8 is the validation split, 11 to 21 are the test split, whose labels ar
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from domains.point_cloud.data.channels import values_of
 from domains.point_cloud.data.datasets import scenes
 from domains.point_cloud.data.datasets.cloud_set import NO_PART, CloudSet, Options
 from domains.point_cloud.data.readers.kitti import labels_beside, read_kitti
@@ -58,7 +61,7 @@ def read(path: Path, split: str, options: Options) -> CloudSet:
         raise InputError(f"{lacking}: no labels/{lacking.stem}.label beside velodyne/{hint}")
     return scenes.cut(
         sweeps,
-        _sweep,
+        partial(_sweep, inputs=options.inputs),
         path,
         classes=tuple(CLASSES),
         side=options.block or SIDE,
@@ -74,6 +77,9 @@ def _sequences(path: Path) -> list[Path]:
     return []
 
 
-def _sweep(file: Path) -> scenes.Scene:
+def _sweep(file: Path, inputs: Sequence[str]) -> scenes.Scene:
     cloud = read_kitti(file, 0, 0)
-    return cloud.points, _NUMBERS[cloud.fields["semantic"]]
+    labels = _NUMBERS[cloud.fields["semantic"]]
+    if not inputs:
+        return cloud.points, labels
+    return np.concatenate([cloud.points, values_of(cloud.fields, inputs, "z")], 1), labels
