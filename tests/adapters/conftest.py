@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -50,3 +51,12 @@ def randomise() -> Callable[[nn.Module], None]:
                     parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
 
     return fill
+
+
+@pytest.fixture
+def quiet_and_seeded() -> Iterator[None]:
+    """No warnings, and the same numbers in every test."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(0)
+        yield

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,6 +13,8 @@ from torch.nn import functional
 from suite import adapters
 from suite.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("quiet_and_seeded")
+
 METHODS: dict[str, dict[str, Any]] = {
     "lora": {"r": 2, "init_lora_weights": False},
     "krona": {"a1": 4, "a2": 4, "init_weights": False},
@@ -21,14 +22,6 @@ METHODS: dict[str, dict[str, Any]] = {
     "ia3": {"feedforward_modules": [], "init_ia3_weights": False},
     "paca": {"r": 2, "init_weights": False},
 }
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.manual_seed(0)
-        yield
 
 
 def encoder() -> nn.Module:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -28,17 +26,11 @@ from tests.adapters.cases import (
     sample,
 )
 
+pytestmark = pytest.mark.usefixtures("quiet_and_seeded")
+
 OURS = ours()
 # peft leaves parts of these without a gradient: unused tokens, masks, low-rank halves that start switched off.
 PARTLY_UNUSED = {"adalora", "cpt", "multitask_prompt_tuning", "shadow", "trainable_tokens", "unilora", "vblora"}
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.manual_seed(0)
-        yield
 
 
 def attached(method: str, subject: str, name: str = "default", model: nn.Module | None = None) -> nn.Module:

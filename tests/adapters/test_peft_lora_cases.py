@@ -7,8 +7,6 @@ switched, combined, mixed within a batch and deleted. References are peft's own 
 from __future__ import annotations
 
 import copy
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,8 @@ from transformers.pytorch_utils import Conv1D
 
 from suite.adapters.fused.fusing import fuse
 from suite.adapters.fused.lora import FusedForward
+
+pytestmark = pytest.mark.usefixtures("quiet_and_seeded")
 
 
 class Mlp(nn.Module):
@@ -114,14 +114,6 @@ CASES: dict[str, tuple[type[nn.Module], dict[str, Any], int]] = {
     "target parameters": (Around, {"target_modules": [], "target_parameters": ["experts.weight"]}, 0),
     "both": (Around, {"target_modules": ["lin0"], "target_parameters": ["experts.weight"]}, 1),
 }
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.manual_seed(0)
-        yield
 
 
 def randomise(model: nn.Module) -> None:
