@@ -88,12 +88,18 @@ class Personalizer:
             InputError: it does not exist, was made for another base, or trains other components than the first.
         """
         folder = folder_of(reference)
-        if settings_of(folder).text_encoder != self.settings.text_encoder:
+        stated = settings_of(folder)
+        if stated.text_encoder != self.settings.text_encoder:
             raise InputError(
                 f"{reference}: an adapter of the denoiser alone and one of the text encoder too cannot act together "
                 "live; merge one into the base first (suite personalized_diffusion export --to merged)"
             )
         check_fits(folder, self.base, reference)
+        if stated.clip_skip != self.base.clip_skip:
+            self.notices.append(
+                f"{reference} was trained on prompts from layer {stated.clip_skip} of CLIP, counted from the last; "
+                f"they are read from layer {self.base.clip_skip} here"
+            )
         name = f"adapter{len(self.loaded)}" if self.loaded else "adapter"
         self.network = adapters.load(self.network, folder, name=name)
         layers = tuple(member.adapter for member in handle_of(self.network).attachment(name).members)

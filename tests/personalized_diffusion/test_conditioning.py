@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from suite import adapters, training
 from suite.errors import InputError
 from suite.training import TrainerConfig
 from tests.personalized_diffusion import families
+from tests.personalized_diffusion.made import write_adapter
 
 LONG = "a robot in the snow at night " * 30
 SMALL = {"preset": "diffusekrona", "factors": [4, 8]}
@@ -114,3 +116,15 @@ def test_layers_that_cannot_be_skipped_are_refused(sd: bases.Base, sdxl: bases.B
     for base, skip, words in ((sd, 0, "last layer is 1"), (sd, 99, "has 2 layers|has . layers"), (sdxl, 2, "SDXL")):
         with pytest.raises(InputError, match=words):
             base.reading(skip)
+
+
+def test_a_second_adapter_of_another_layer_is_told(random_base: Path, tmp_path: Path) -> None:
+    first, second = (write_adapter(random_base, tmp_path / name) for name in ("first", "second"))
+    manifest = json.loads((second / "suite.json").read_text())
+    manifest["domain"]["clip_skip"] = 2
+    (second / "suite.json").write_text(json.dumps(manifest))
+    personalizer = Personalizer.from_pretrained(str(first), str(random_base), "cpu")
+    assert personalizer.notices == []
+    personalizer.add(str(second))
+    [told] = personalizer.notices
+    assert "layer 2 of CLIP" in told and "layer 1 here" in told

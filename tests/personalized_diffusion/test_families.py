@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import Tensor
 
 from domains.personalized_diffusion.data.datamodule import PhotoData
@@ -21,6 +23,7 @@ from domains.personalized_diffusion.official.changes import LowRank
 from domains.personalized_diffusion.predict import Personalizer
 from domains.personalized_diffusion.recipe import DreamBoothRecipe
 from suite import adapters, training
+from suite.cli.main import main
 from suite.errors import InputError
 from suite.training import TrainerConfig
 from tests.personalized_diffusion import families, networks
@@ -196,3 +199,26 @@ def test_families_that_are_named_alike_are_told_by_their_width(width: int, famil
     assert header.family_of(changes, Stated()) == family
     # Loaders of other programs were compared for SD3 and Flux alone.
     assert ("ComfyUI" in forms.opens_in(changes, "lora", "kohya")) == (family != "qwen_image")
+
+
+CONFIGS = {"sd3": "sd3", "flux": "flux", "flux2": "flux2_klein", "qwen_image": "qwen_image", "z_image": "z_image"}
+
+
+@pytest.mark.parametrize(("name", "family"), CONFIGS.items())
+def test_the_shipped_configuration_trains_its_family_at_toy_size(
+    name: str, family: str, folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With all that it asks for: its targets, samples, memory; of other sizes are only the network and the pictures."""
+    words = ["--config", f"configs/personalized_diffusion/{name}.yaml", "--base", str(folders[family])]
+    words += ["--recipe.adapter.factors", "[2, 4]", "--data.photos", "sprites:robot:2", "--data.resolution", "64"]
+    words += ["--recipe.samples", '{every: 1, prompts: ["a sks robot"], images: 1, steps: 1}']
+    words += ["--trainer.max_steps", "1", "--trainer.accelerator", "cpu", "--run-dir", str(tmp_path / "run")]
+    assert main(["personalized_diffusion", "train", *words]) == 0, capsys.readouterr().err
+    drawn = sorted(path.stem for path in (tmp_path / "run" / "samples").iterdir())
+    assert drawn == ["step_000000", "step_000001"]
+    config = yaml.safe_load(Path(f"configs/personalized_diffusion/{name}.yaml").read_text())
+    pattern = re.compile(config["recipe"]["adapter"]["targets"])
+    network = bases.load(folders[family], torch.float32, "cpu").unet
+    linear = {n for n, module in network.named_modules() if isinstance(module, torch.nn.Linear)}
+    attention = {n for n in linear if re.search(r"\.(attn2?|attention)\.", n) and "norm" not in n}
+    assert attention == {n for n in linear if pattern.fullmatch(n)}
