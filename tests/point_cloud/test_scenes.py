@@ -48,6 +48,11 @@ def test_evaluate_scores_what_predict_finds_in_whole_rooms(tmp_path, passes):
     segmenter = scene_segmenter()
     scored = scoring.segmentation(segmenter, open_set(f"{folder}:test"), passes=passes)
     assert scored.metrics["overall accuracy"] == pytest.approx(accuracy_by_predict(segmenter, folder, passes), abs=1e-9)
+    several = segmenter.predict(sorted(folder.glob("Area_5_*.npy")), up="z", passes=passes)
+    found = {result.source[-5]: result for result in several}
+    sizes = {number: len(result.labels) for number, result in found.items()}
+    told = sum(found[number].scores["accuracy"] * size for number, size in sizes.items()) / sum(sizes.values())
+    assert told == pytest.approx(scored.metrics["overall accuracy"], abs=1e-6)
     assert scored.clouds == 2 and scored.confusion.sum() == sum(len(np.load(f)) for f in folder.glob("Area_5_*"))
 
 

@@ -522,3 +522,15 @@ def test_use_missing_e57_without_its_package_is_one_line(tmp_path, monkeypatch):
     (tmp_path / "a.e57").write_bytes(b"ASTM-E57" + bytes(100))
     with pytest.raises(InputError, match=r"pip install 'peft-suite\[e57\]'"):
         clouds.read(tmp_path / "a.e57")
+
+
+def test_use_06_one_cloud_in_nine_formats_has_one_answer(tiny, tiny_parts, tmp_path):
+    points = world.make("stool", 2_000_003, 1500).points.astype(np.float32).astype(np.float64)
+    cloud = clouds.from_array(points, "stool")
+    for ending in ("ply", "pcd", "xyz", "csv", "npy", "npz", "las", "h5"):
+        write_labelled(cloud, np.zeros(1500, dtype=np.int64), tmp_path, ending, ending)
+    np.column_stack([points, np.zeros(1500)]).astype("<f4").tofile(tmp_path / "sweep.bin")
+    results = list(tiny.predict([tmp_path]))
+    assert len(results) == 9 and len({result.label for result in results}) == 1
+    assert np.ptp([result.probability for result in results]) < 1e-3
+    assert len({result.category for result in tiny_parts.predict([tmp_path])}) == 1

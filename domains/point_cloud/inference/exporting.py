@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch._higher_order_ops.while_loop import while_loop
+from torch._higher_order_ops.while_loop import while_loop  # `torch.while_loop` of later versions
 
 from domains.point_cloud.model.forward import SideInformation, clouds_context
 from domains.point_cloud.model.point_mae import PointTransformer

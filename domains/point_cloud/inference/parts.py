@@ -12,7 +12,7 @@ from torch import Tensor
 from domains.point_cloud import metrics
 from domains.point_cloud.data import sampling
 from domains.point_cloud.data.datasets.cloud_set import NO_PART
-from domains.point_cloud.data.datasets.own_folder import PART_FIELDS, labelling_fields
+from domains.point_cloud.data.datasets.own_folder import PART_FIELDS, PREPARED, labelling_fields
 from domains.point_cloud.data.inputs import Opened
 from domains.point_cloud.inference.loaded import Ready
 from domains.point_cloud.output.pictures import Drawing, part_colors
@@ -78,6 +78,9 @@ def true_parts(opened: Opened, field: str, ids: tuple[int, ...]) -> NDArray[np.i
     if field == "auto":
         fields = labelling_fields(opened.raw)
     names = PART_FIELDS if field == "auto" else (field.lower(),)
+    # A last column of one value only tells nothing; it may be anything.
+    if field == "auto" and set(fields) == PREPARED and len(np.unique(fields["column6"])) > 1:
+        names = ("column6",)
     found = next((fields[name] for name in names if name in fields and fields[name].ndim == 1), None)
     wanted = field != "auto"
     if found is None:
@@ -85,6 +88,8 @@ def true_parts(opened: Opened, field: str, ids: tuple[int, ...]) -> NDArray[np.i
             raise InputError(f"no field {field!r} for --truth; there are {', '.join(fields) or 'none'}")
         return None
     labels = np.asarray(found).astype(np.int64)
+    if not wanted and not np.array_equal(labels, found):
+        return None
     known = labels[labels != NO_PART]
     if len(known) and set(np.unique(known)) <= set(ids):
         return labels

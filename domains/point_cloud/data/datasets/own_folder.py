@@ -27,6 +27,9 @@ PART_FIELDS = ("part", "parts", "label", "labels", "class", "classification", "s
 NEVER_CLASSIFIED = (0, 1)
 """What LAS calls points that nobody has classified (ASPRS LAS 1.4-R15, table 9)."""
 
+PREPARED = frozenset({"column3", "column4", "column5", "column6"})
+"""Unnamed columns of prepared rooms (x y z r g b class) and of ShapeNetPart's shapes (x y z nx ny nz part)."""
+
 TABLE_PATHS, TABLE_LABELS = ("path", "file", "filename", "cloud"), ("label", "class", "category")
 
 
