@@ -10,7 +10,6 @@ that the server puts into its model's own chat template. Imports no torch.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,7 +23,6 @@ from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 from urllib3.util import Retry
 
 from suite.errors import InputError, one_line
-from suite.generation.counters import Counters
 
 TIMEOUT = (10.0, 600.0)
 """Seconds to connect, and for one answer: a busy server lets prompts wait."""
@@ -95,7 +93,6 @@ class Server:
         if parts.scheme not in ("http", "https") or not parts.netloc:
             raise InputError(f"server {address!r} is no address; write for example http://localhost:8000/v1")
         self.address = address.rstrip("/") + ("" if parts.path.strip("/") else "/v1")
-        self.counters = Counters()
         self._timeout = timeout
 
     @cached_property
@@ -140,24 +137,16 @@ class Server:
             InputError: the server cannot be reached, refuses, or answers something else than the protocol says. What
                 may pass (no connection, a busy server) was tried several times before.
         """
-        started = time.perf_counter()
         shared: dict[str, Any] = {"max_tokens": max_tokens, **(sampling or {"temperature": 0})}
         if stop:
             shared["stop"] = list(stop)
         with ThreadPoolExecutor(together) as pool:
             waiting = [pool.submit(self._answer, ask, shared, sampling is not None) for ask in asks]
             try:
-                answers = [one.result() for one in waiting]
+                return [one.result() for one in waiting]
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-        counters = self.counters
-        counters.calls += len(answers)
-        counters.prompt_tokens += sum(answer.prompt_tokens for answer in answers)
-        counters.prefilled_tokens = counters.prompt_tokens  # what it shares between prompts, a server does not tell
-        counters.generated_tokens += sum(answer.generated_tokens for answer in answers)
-        counters.seconds += time.perf_counter() - started
-        return answers
 
     def _answer(self, ask: Ask, shared: Mapping[str, Any], sampled: bool) -> Answer:
         body = {"model": ask.model, **shared, **({"seed": ask.seed % _SEEDS} if sampled else {})}

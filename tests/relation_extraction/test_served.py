@@ -144,3 +144,28 @@ def test_a_served_run_goes_on_where_it_stopped(server, tmp_path):
     (again,) = served.predict(TEXT, resume=tmp_path / "out", **asked)
     assert again.triples
     assert len(server.asked) == before
+    costs = [next(served.predict(TEXT, **asked)).cost["calls"] for _ in range(2)]
+    assert costs == [1, 1]  # each run's own
+
+
+def test_of_a_repository_only_the_tokenizer_is_fetched(monkeypatch):
+    import transformers
+
+    from domains.relation_extraction.inference.served import tokenizer_of
+    from tests.generation.small_model import tokenizer
+
+    fetched = []
+    monkeypatch.setattr(
+        transformers.AutoTokenizer,
+        "from_pretrained",
+        lambda *given, **more: fetched.append((given, more)) or tokenizer(),
+    )
+    assert tokenizer_of("hf:org/name@v1").encode("Oslo")
+    assert fetched == [(("org/name",), {"revision": "v1"})]
+
+    def offline(*given, **more):
+        raise OSError("cannot reach the hub\nat all")
+
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", offline)
+    with pytest.raises(InputError, match="org/name: no tokenizer that transformers reads"):
+        tokenizer_of("hf:org/name")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -81,13 +82,10 @@ class ServedEngine:
     ) -> None:
         self.server, self.tokenizer, self.template, self.protocol = server, tokenizer, template, protocol
         self.decoding, self.seed, self.max_new_tokens, self.together = decoding, seed, max_new_tokens, together
+        self.counters = Counters()
         self.models = {
             step: server.base.name if bare else self._served(protocol.adapter(step, layout)) for step in protocol.steps
         }
-
-    @property
-    def counters(self) -> Counters:
-        return self.server.counters
 
     def generate(
         self, calls: Sequence[Call], *, constraint: Callable[[Call], Any] | None = None, attempt: int = 0
@@ -100,6 +98,7 @@ class ServedEngine:
         """
         if constraint is not None:
             raise ValueError("a server's answers cannot be constrained")
+        started = time.perf_counter()
         answers = self.server.generate(
             [Ask(self.models[call.step], self._prompt(call), self._seed(call, attempt)) for call in calls],
             max_tokens=self.max_new_tokens,
@@ -107,6 +106,12 @@ class ServedEngine:
             stop=self.template.stops,
             together=self.together,
         )
+        counters = self.counters
+        counters.calls += len(answers)
+        counters.prompt_tokens += sum(answer.prompt_tokens for answer in answers)
+        counters.prefilled_tokens = counters.prompt_tokens  # what it shares between prompts, a server does not tell
+        counters.generated_tokens += sum(answer.generated_tokens for answer in answers)
+        counters.seconds += time.perf_counter() - started
         return [Generation(answer.text, answer.complete, answer.offsets, answer.logprobs) for answer in answers]
 
     def _prompt(self, call: Call) -> Sequence[int] | str:
