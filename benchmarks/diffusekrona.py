@@ -149,6 +149,7 @@ def measure(tokens: int, repeats: int) -> tuple[dict[str, list[float]], dict[str
     seconds = rounds(steps, repeats)
     memory = {}
     for method, step in steps.items():
+        x.grad = None  # what is freed within a step would count against its peak
         memory[method] = peak_bytes(step)
     return seconds, memory, numbers
 
