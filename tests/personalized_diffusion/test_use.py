@@ -565,3 +565,37 @@ def test_use_01_an_adapter_acts_on_a_fine_tune_of_its_base(
 def test_use_12_the_shipped_recipe_is_not_scolded(command: Any) -> None:
     code, _, err = command("count", "--config", "configs/personalized_diffusion/tiny.yaml")
     assert code == 0 and "make poor pictures" not in err
+
+
+FORWARD, BUILT = "lycoris's bypass / forward", "kron, then matmul / forward"
+
+
+def test_use_18_costs_on_the_page_are_what_the_benchmark_kept() -> None:
+    root = Path(__file__).parents[2]
+    kept = json.loads((root / "benchmarks" / "results" / "diffusekrona.json").read_text())
+    page = (root / "docs" / "personalized_diffusion.md").read_text(encoding="utf-8")
+    cost = page[page.index("## Cost") :]
+    rows = {
+        row.split("|")[1].strip(): [cell.strip() for cell in row.split("|")[2:-1]]
+        for row in cost.splitlines()
+        if "|" in row
+    }
+    order = ("krona", "lora", "lycoris", "lokr", "materialised")  # as the table's columns
+    seconds, ratios = kept["median_seconds"], {row["ratio"]: row["value"] for row in kept["ratios"]}
+    measured = {
+        "lora": 1 / ratios["krona / lora"],
+        "lycoris": ratios["lycoris / krona"],
+        "lokr": ratios["lokr / krona"],
+        "materialised": seconds["materialised"] / seconds["krona"],
+    }
+    assert rows["trained parameters"] == [f"{kept['parameters'][name]:,}" for name in order]
+    assert rows["peak memory of a step beside the weights, MiB"] == [
+        f"{kept['peak_bytes'][n] / 2**20:.1f}" for n in order
+    ]
+    assert rows["time of a step beside KronA's"] == ["1", *(f"{measured[name]:.2f}" for name in order[1:])]
+    told = (
+        f"{ratios['krona / lora']:.2f} of LoRA's time",
+        f"{ratios[FORWARD]:.2f} of ours",
+        f"and {ratios[BUILT]:.0f} of ours",
+    )
+    assert all(words in " ".join(cost.split()) for words in told)
