@@ -5,12 +5,12 @@ import pytest
 from domains.personalized_diffusion.data.dreambooth import LIVE_CLASSES, fill, parse_protocol, read_protocol
 from domains.personalized_diffusion.data.prompts import (
     Prompt,
-    Trigger,
     name_of,
     parse_line,
     parse_size,
     read_prompts,
 )
+from domains.personalized_diffusion.model.manifest import TriggerWords
 from suite.errors import InputError
 from suite.prediction.inputs import Names, slug
 from tests.real_data import real_data
@@ -62,13 +62,13 @@ def test_a_template_cannot_reach_into_objects():
 
 def test_the_protocol_fills_an_adapters_trigger(tmp_path):
     path = real_data("dreambooth/prompts_and_classes.txt")
-    prompts = list(read_prompts(path, Trigger("sks", "dog"), "dog6"))
+    prompts = list(read_prompts(path, TriggerWords("sks", "dog"), "dog6"))
     assert [prompt.number for prompt in prompts] == list(range(25))
     assert prompts[12].text == "a sks dog wearing a rainbow scarf" and prompts[12].subject == "dog6"
     assert name_of(prompts[3], Names()) == "dog6/03"
-    [only] = {prompt.subject for prompt in read_prompts(path, Trigger("sks", "vase"))}
+    [only] = {prompt.subject for prompt in read_prompts(path, TriggerWords("sks", "vase"))}
     assert only == "vase"
-    [unclear] = read_prompts(path, Trigger("sks", "dog"))
+    [unclear] = read_prompts(path, TriggerWords("sks", "dog"))
     assert "7 subjects of class 'dog'" in unclear.error and "--subject" in unclear.error
 
 
@@ -116,10 +116,10 @@ def test_files_that_are_no_prompts_are_refused(tmp_path):
 
 
 def test_the_trigger_is_a_word_of_its_own():
-    trigger = Trigger("sks", "dog")
+    trigger = TriggerWords("sks", "dog")
     assert trigger.missing_from("a photo of sksdog") and trigger.missing_from("a dog")
     assert not trigger.missing_from("A photo of SKS dog, sitting")
-    assert not Trigger().missing_from("a dog")
+    assert not TriggerWords().missing_from("a dog")
 
 
 def test_names_of_folders_are_safe_and_unique():
