@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from peft.utils.other import get_pattern_key
@@ -24,6 +24,7 @@ from suite.adapters.handle import handle_of
 from suite.adapters.storage import MANIFEST, member_parts, read_config, read_weights
 from suite.errors import InputError
 
+Number = TypeVar("Number", int, float)
 _PREFIX = "base_model.model."
 NEEDS_BASE = ("svdiff", "parameters")
 """Methods whose files say what to do to a base rather than what to add to it."""
@@ -212,18 +213,16 @@ def _attach_lora(network: nn.Module, changes: Mapping[str, LowRank]) -> None:
     relative = {change.magnitude is not None for change in changes.values()}
     if len(relative) > 1:
         raise InputError("some of the changes are DoRA and some are not; one adapter has one kind")
-    ranks = {name: change.rank for name, change in changes.items()}
-    alphas = {name: change.scaling * change.rank for name, change in changes.items()}
-    rank = Counter(ranks.values()).most_common(1)[0][0]
-    alpha = Counter(alphas.values()).most_common(1)[0][0]
+    rank, ranks = _usual({name: change.rank for name, change in changes.items()})
+    alpha, alphas = _usual({name: change.scaling * change.rank for name, change in changes.items()})
     adapters.attach(
         network,
         "lora",
         targets=sorted(changes),
         r=rank,
         lora_alpha=alpha,
-        rank_pattern={f"^{re.escape(name)}": value for name, value in ranks.items() if value != rank},
-        alpha_pattern={f"^{re.escape(name)}": value for name, value in alphas.items() if value != alpha},
+        rank_pattern=ranks,
+        alpha_pattern=alphas,
         use_dora=relative.pop(),
     )
     for name, change in changes.items():
@@ -235,18 +234,17 @@ def _attach_lora(network: nn.Module, changes: Mapping[str, LowRank]) -> None:
             held.weight = nn.Parameter(change.magnitude.reshape(held.weight.shape).contiguous())
 
 
+def _usual(values: Mapping[str, Number]) -> tuple[Number, dict[str, Number]]:
+    """What most layers have, and a pattern in peft's sense for each layer that has another."""
+    usual = Counter(values.values()).most_common(1)[0][0]
+    return usual, {f"^{re.escape(name)}": value for name, value in values.items() if value != usual}
+
+
 def _attach_loha(network: nn.Module, changes: Mapping[str, Hadamard]) -> None:
-    ranks = {name: change.rank for name, change in changes.items()}
-    alphas = {name: change.scaling * change.rank for name, change in changes.items()}
-    rank, alpha = (Counter(values.values()).most_common(1)[0][0] for values in (ranks, alphas))
+    rank, ranks = _usual({name: change.rank for name, change in changes.items()})
+    alpha, alphas = _usual({name: change.scaling * change.rank for name, change in changes.items()})
     adapters.attach(
-        network,
-        "loha",
-        targets=sorted(changes),
-        r=rank,
-        alpha=alpha,
-        rank_pattern={f"^{re.escape(name)}": value for name, value in ranks.items() if value != rank},
-        alpha_pattern={f"^{re.escape(name)}": value for name, value in alphas.items() if value != alpha},
+        network, "loha", targets=sorted(changes), r=rank, alpha=alpha, rank_pattern=ranks, alpha_pattern=alphas
     )
     for name, change in changes.items():
         layer: Any = network.get_submodule(name)
