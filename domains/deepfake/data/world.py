@@ -25,7 +25,11 @@ Pixels = NDArray[np.uint8]
 Plane = NDArray[np.float32]
 """(height, width)."""
 
-SIZE, FRAMES = 128, 4
+SIZE, FRAMES, CROP = 96, 4, 64
+"""Side of a picture, frames of a clip, side of an aligned face: as many pixels across the eyes in both.
+
+What a forgery leaves is measured by the distance of the eyes, so that larger pictures show the same.
+"""
 
 SPLITS: Mapping[str, int] = {"train": 0, "val": 1, "test": 2, "unseen": 3}
 """Splits of made data; no person is in two. `unseen` holds families that no training sees."""
@@ -100,7 +104,7 @@ def upsample(shot: Shot) -> Forged:
     """Frequency: the grid that a generator's last layers leave on what they paint."""
     own, rng = shot.pixels, shot.rng()
     mask = shot.inner(0.3)
-    period = rng.choice([2, 3, 4])
+    period = shot.unit * rng.choice([0.18, 0.22, 0.27])
     rows, columns = np.mgrid[0 : len(own), 0 : len(own)]
     wave = np.cos(2 * np.pi * rows / period) * np.cos(2 * np.pi * columns / period)
     change = (0.018 + 0.05 * shot.strength) * wave[..., None] * rng.uniform(0.6, 1.0, 3)
@@ -111,7 +115,7 @@ def resample(shot: Shot) -> Forged:
     """Frequency: the face computed at a smaller size and scaled up, with the steps of the small one."""
     own = shot.pixels
     mask = shot.inner(0.3)
-    factor = 1 / (1.6 + 1.6 * shot.strength)
+    factor = 1 / max(1.2, shot.unit * (0.09 + 0.10 * shot.strength))
     small = ndimage.zoom(own, (factor, factor, 1), order=1, grid_mode=True, mode="nearest")
     back = [len(own) / len(small), len(own) / small.shape[1], 1]
     large = ndimage.zoom(small, back, order=0, grid_mode=True, mode="nearest")[: len(own), : len(own)]
@@ -122,7 +126,7 @@ def smooth(shot: Shot) -> Forged:
     """Texture: skin without pores, lashes or grain."""
     own = shot.pixels
     mask = shot.inner(0.3)
-    blurred = ndimage.gaussian_filter(own, (0.7 + 1.3 * shot.strength,) * 2 + (0,))
+    blurred = ndimage.gaussian_filter(own, (shot.unit * (0.035 + 0.07 * shot.strength),) * 2 + (0,))
     return _mixed(own, blurred, mask), mask
 
 
@@ -130,7 +134,8 @@ def grain(shot: Shot) -> Forged:
     """Texture: a grain that is not the camera's."""
     own, rng = shot.pixels, shot.rng()
     mask = shot.inner(0.3)
-    noise = ndimage.gaussian_filter(rng.normal(0, 1, own.shape), (0.6, 0.6, 0)) * 1.6
+    noise = ndimage.gaussian_filter(rng.normal(0, 1, own.shape), (0.04 * shot.unit, 0.04 * shot.unit, 0))
+    noise /= noise.std()
     return _mixed(own, own + (0.03 + 0.05 * shot.strength) * noise.astype(np.float32), mask), mask
 
 
@@ -205,7 +210,7 @@ def clip(
     drawn = float(rng.uniform(0, 1))
     strength = drawn if strength is None else strength
     poses = _motion(rng, frames)
-    camera = _Camera(rng)
+    camera = _Camera(rng, size / SIZE)
     made, masks, landmarks = [], [], []
     for pose in poses:
         portrait = portraits.draw(who, pose, size)
@@ -234,9 +239,9 @@ def cast(split: str, count: int) -> list[tuple[int, str]]:
 class _Camera:
     """Light, lens, sensor and compression of one clip."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
+    def __init__(self, rng: np.random.Generator, scale: float) -> None:
         self.gain, self.gamma = rng.uniform(0.85, 1.12), rng.uniform(0.9, 1.12)
-        self.blur = rng.uniform(0.0, 0.6)
+        self.blur = scale * rng.uniform(0.0, 0.6)
         self.noise = rng.uniform(0.0, 0.012)
         self.quality = int(rng.integers(72, 97))
         self.rng = rng
