@@ -163,6 +163,9 @@ class DeepfakeRecipe(AdapterModule):
             head=self.head, preset=self.adapter.name, alignment=self.alignment, trained_on=self.trained_on
         ).to_dict()
 
+    def costs(self) -> dict[str, str]:
+        return {"a face": f"{self.model.macs() / 1e9:.1f} GMACs"}
+
     def next_steps(self, run: Path) -> list[str]:
         base = f" --base {self.base}" if self.base.startswith((".", "/", "~")) else ""
         adapter = run / "adapter"

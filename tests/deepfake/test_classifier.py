@@ -30,6 +30,8 @@ TOWERS = {
     "L/14": ({**L, "patch_size": 14}, 303_179_776, 104_450),
     "L/14-336": ({**L, "patch_size": 14, "image_size": 336}, 303_507_456, 104_450),
 }
+GMACS = {"B/32": 4.4, "B/16": 17.6, "L/14": 81.0}
+"""A face through the tower, patch embedding included."""
 
 
 def section(**values: object) -> AdapterSection:
@@ -54,6 +56,13 @@ def test_what_trains_of_every_tower(name: str) -> None:
     names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     assert len(names) == 2 * (2 + 2 * architecture["num_hidden_layers"]) + 2
     assert adapters.count(model) == (trained, tower + head + trained - head)
+
+
+@pytest.mark.parametrize("name", GMACS)
+def test_what_a_face_costs(name: str) -> None:
+    with torch.device("meta"):
+        model = bases.shape("none", "LinearNorm", TOWERS[name][0])
+    assert round(model.macs() / 1e9, 1) == GMACS[name]
 
 
 def test_lora_and_the_probe_train_what_the_paper_counts() -> None:

@@ -6,7 +6,7 @@ forgery alone. Which families train and which are only tested is `SEEN` and `UNS
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 
@@ -198,33 +198,45 @@ def clip(
 
     Args:
         family: a key of `FAMILIES`, or `real`.
-        strength: of the forgery, 0 to 1; drawn where it is left out.
+        strength: of the forgery, 0 to 1; drawn from the upper two thirds where it is left out.
 
     Raises:
         InputError: there is no such family.
     """
-    if family != "real" and family not in FAMILIES:
-        raise InputError(f"no family of forgeries is called {family!r}; there is {', '.join(FAMILIES)}")
+    return clips(number, (family,), frames=frames, size=size, strength=strength)[0]
+
+
+def clips(
+    number: int, families: Sequence[str], *, frames: int = FRAMES, size: int = SIZE, strength: float | None = None
+) -> list[Clip]:
+    """As `clip`, one of each family: the same moments of the same person, each filmed by itself."""
+    if unknown := [family for family in families if family != "real" and family not in FAMILIES]:
+        raise InputError(f"no family of forgeries is called {unknown[0]!r}; there is {', '.join(FAMILIES)}")
     rng = np.random.default_rng([number, 0xC11B])
     who, other = portraits.person(number), portraits.person(number + 50_000_000)
-    drawn = float(rng.uniform(0, 1))
+    drawn = float(rng.uniform(0.35, 1))
     strength = drawn if strength is None else strength
-    poses = _motion(rng, frames)
-    camera = _Camera(rng, size / SIZE)
-    made, masks, landmarks = [], [], []
-    for pose in poses:
-        portrait = portraits.draw(who, pose, size)
-        shot = Shot(portrait, _drawer(_lit_as(other, who), pose, size), strength, number)
+    shots = [
+        Shot(portraits.draw(who, pose, size), _drawer(_lit_as(other, who), pose, size), strength, number)
+        for pose in _motion(rng, frames)
+    ]
+    return [_filmed(shots, family, number, size) for family in families]
+
+
+def _filmed(shots: Sequence[Shot], family: str, number: int, size: int) -> Clip:
+    camera = _Camera(np.random.default_rng([number, *family.encode()]), size / SIZE)
+    made, masks = [], []
+    for shot in shots:
         untouched = shot.pixels, np.zeros((size, size), dtype=np.float32)
         picture, mask = untouched if family == "real" else FAMILIES[family](shot)
         made.append(camera.film(picture))
         masks.append(mask)
-        landmarks.append(portrait.landmarks)
-    return Clip(np.stack(made), np.stack(masks), np.stack(landmarks), family, strength, number)
+    landmarks = np.stack([shot.portrait.landmarks for shot in shots])
+    return Clip(np.stack(made), np.stack(masks), landmarks, family, shots[0].strength, number)
 
 
 def cast(split: str, count: int) -> list[tuple[int, str]]:
-    """Number and family of the clips of a split: real and forged in turn, the split's families in turn.
+    """Number and family of the clips of a split: each real one and a forgery of it, the split's families in turn.
 
     Raises:
         InputError: there is no such split.
@@ -233,7 +245,7 @@ def cast(split: str, count: int) -> list[tuple[int, str]]:
         raise InputError(f"made faces have no split {split!r}; there is {', '.join(SPLITS)}")
     families = UNSEEN if split == "unseen" else SEEN
     first = 1_000_000 * (1 + SPLITS[split])
-    return [(first + n, families[n // 2 % len(families)] if n % 2 else "real") for n in range(count)]
+    return [(first + n // 2, families[n // 2 % len(families)] if n % 2 else "real") for n in range(count)]
 
 
 class _Camera:

@@ -49,6 +49,13 @@ class ForgeryClassifier(nn.Module):
         config = self.vision_model.config
         return int(config.image_size // config.patch_size)
 
+    def macs(self) -> int:
+        """Multiplications and additions for one face: patch embedding, projections, attention, feed-forward layers."""
+        config, tokens = self.vision_model.config, self.side**2 + 1
+        width, inner = config.hidden_size, config.intermediate_size
+        layer = tokens * (4 * width**2 + 2 * width * inner) + 2 * tokens**2 * width
+        return int(self.side**2 * 3 * config.patch_size**2 * width + config.num_hidden_layers * layer)
+
     def features(self, pixels: Tensor) -> Tensor:
         """Normalised pictures (batch, 3, side, side) to features (batch, width), float32."""
         return self.vision_model(pixel_values=pixels).pooler_output.float()
