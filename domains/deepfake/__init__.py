@@ -22,6 +22,8 @@ DOMAIN = Domain(
         "calibrate": "domains.deepfake.evaluation.calibrate:calibrate",
         "preprocess": "domains.deepfake.data.preprocess:preprocess",
         "explain": "domains.deepfake.evaluation.explain:explain",
+        "onnx": "domains.deepfake.inference.onnx:onnx",
+        "demo": "domains.deepfake.demo:demo",
     },
 )
 

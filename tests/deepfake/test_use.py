@@ -15,10 +15,12 @@ from PIL import Image
 from domains.deepfake import DeepfakeDetector
 from domains.deepfake.data import detection, world
 from domains.deepfake.data.preprocess import preprocess
+from domains.deepfake.demo import demo
 from domains.deepfake.evaluation.calibrate import best_temperature, calibrate, fit
 from domains.deepfake.evaluation.evaluate import evaluate
 from domains.deepfake.evaluation.explain import explain
 from domains.deepfake.inference import heatmaps
+from domains.deepfake.inference.onnx import onnx
 from domains.deepfake.inference.tracks import Tracks
 from domains.deepfake.output.result import DetectionResult, How, ScoredFace
 from domains.deepfake.predict import Painter
@@ -335,3 +337,34 @@ def test_an_explanation_is_a_crop_its_maps_and_the_picture_under_them(home: Path
     assert "no mask of the forgery" in told["message"]
     with pytest.raises(InputError, match="no face found by haar"):
         explain(home / "media" / "nobody.jpg", out=tmp_path, detector="haar", **words)  # type: ignore[arg-type]
+
+
+def test_a_detector_goes_out_as_a_graph_that_answers_the_same(home: Path, tmp_path: Path) -> None:
+    words = {"adapter": str(home / "adapter"), "base": str(home / "base")}
+    told = onnx(out=tmp_path / "detector.pt", format="torchscript", **words)  # type: ignore[arg-type]
+    assert told["side"] == 64 and told["difference"] < 1e-4
+    scorer = DeepfakeDetector.from_pretrained(**words, device="cpu")
+    crop = np.asarray(Image.open(home / "media" / "face.png").resize((64, 64)))
+    pixels = torch.from_numpy(crop.copy()).permute(2, 0, 1)[None].float() / 255
+    loaded = torch.jit.load(str(tmp_path / "detector.pt"))
+    assert float(loaded(pixels)[0, 1]) == pytest.approx(float(scorer.predict_crops([crop])[0]), abs=1e-5)
+
+
+def test_the_onnx_file_answers_the_same_too(home: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    words = {"adapter": str(home / "adapter"), "base": str(home / "base")}
+    onnx(out=tmp_path / "detector.onnx", **words)  # type: ignore[arg-type]
+    pixels = torch.rand(3, 3, 64, 64)
+    scorer = DeepfakeDetector.from_pretrained(**words, device="cpu")
+    wanted = scorer.predict_crops(scorer.preprocessing.normalize(255 * pixels.movedim(1, -1)))
+    session = onnxruntime.InferenceSession(str(tmp_path / "detector.onnx"))
+    [found] = session.run(None, {session.get_inputs()[0].name: pixels.numpy()})
+    assert found[:, 1] == pytest.approx(wanted, abs=1e-5)
+
+
+def test_the_demo_draws_every_family_and_says_that_nothing_is_scored(tmp_path: Path) -> None:
+    told = demo(tmp_path)
+    assert all(Path(picture).is_file() for picture in told["pictures"])
+    assert "nothing is scored" in told["summary"] and told["seconds"] < 20
+    assert [row["family"] for row in told["tables"]["Families"]] == ["real", *world.FAMILIES]
