@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,12 +16,14 @@ from PIL import Image
 
 from domains.deepfake import DeepfakeDetector
 from domains.deepfake.data import detection, world
+from domains.deepfake.data.alignment import template
 from domains.deepfake.data.preprocess import preprocess
 from domains.deepfake.demo import demo
 from domains.deepfake.evaluation.calibrate import best_temperature, calibrate, fit
 from domains.deepfake.evaluation.evaluate import evaluate
 from domains.deepfake.evaluation.explain import explain
-from domains.deepfake.inference import heatmaps
+from domains.deepfake.inference import frames, heatmaps
+from domains.deepfake.inference.frames import fills
 from domains.deepfake.inference.onnx import onnx
 from domains.deepfake.inference.tracks import Tracks
 from domains.deepfake.output.result import DetectionResult, How, ScoredFace
@@ -42,9 +46,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Image.fromarray(clip.frames[0]).save(media / "face.png")
     blank = np.full((120, 120, 3), 90, dtype=np.uint8)
     Image.fromarray(blank).save(media / "nobody.jpg")
-    for name, frames in (("clip.mp4", clip.frames), ("empty.mkv.mp4", [blank] * 4)):
+    for name, shown in (("clip.mp4", clip.frames), ("empty.mkv.mp4", [blank] * 4)):
         with video_writer(media / name, Fraction(10)) as writer:
-            for frame in frames:
+            for frame in shown:
                 writer.write(frame)
     return folder
 
@@ -128,6 +132,32 @@ def test_crops_are_scored_as_they_are_in_batches_of_any_size(detector: DeepfakeD
     options = {"detector": "crops", "frames": 5}
     one, many = (detector(home / "media" / "clip.mp4", batch_size=size, **options) for size in (1, 4))
     assert [f.p_fake for f in one.faces] == pytest.approx([f.p_fake for f in many.faces], abs=1e-6)
+
+
+def test_a_crop_is_told_by_how_its_face_fills_it_and_lies_in_it() -> None:
+    square, landmarks = np.zeros((200, 200, 3), dtype=np.uint8), template("deepfakebench", 200)
+    whole = detection.Face((50.0, 20.0, 150.0, 160.0), 1.0, landmarks)
+    assert fills(square, [whole]) and not fills(square, [whole, whole])
+    assert not fills(np.zeros((200, 300, 3), dtype=np.uint8), [whole])
+    assert not fills(square, [detection.Face((50.0, 50.0, 150.0, 160.0), 1.0, landmarks)])  # 55 %
+    assert not fills(square, [detection.Face(whole.box, 1.0, landmarks + 10)])
+    assert fills(square, [detection.Face(whole.box, 1.0, landmarks + 10, estimated=True)])
+
+
+def test_a_camera_is_looked_at_a_few_times_a_second(
+    detector: DeepfakeDetector, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {}
+
+    def camera(source: str, *, fps: float) -> Iterator[Frame]:
+        asked[source] = fps
+        for number in itertools.count():  # without an end
+            yield Frame(number / fps, np.asarray(Image.open(home / "media" / "face.png")), number)
+
+    monkeypatch.setattr(frames, "read_frames", camera)
+    [result] = detector.predict("webcam", frames=3)
+    assert asked == {"webcam": 4.0} and result.kind == "video" and result.frames_read == 3
+    assert [face.time for face in result.faces] == [0.0, 0.25, 0.5] and len(result.tracks) == 1
 
 
 @pytest.mark.parametrize(
@@ -315,12 +345,12 @@ def test_masks_choose_the_forged_face_and_are_cut_beside_it(home: Path, tmp_path
     masks.mkdir()
     wide = np.concatenate([clip.frames, clip.frames], axis=2)  # the same face twice; the right one is forged
     marks = np.concatenate([0 * clip.masks, clip.masks], axis=2)
-    for path, frames in (
+    for path, shown in (
         (source / "v.mp4", wide),
         (masks / "v.mp4", (255 * marks[..., None]).astype(np.uint8).repeat(3, 3)),
     ):
         with video_writer(path, Fraction(10)) as writer:
-            for frame in frames:
+            for frame in shown:
                 writer.write(frame)
     preprocess(source, out=tmp_path / "out", detector="haar", num_frames=1, masks=masks)
     mask = np.asarray(Image.open(tmp_path / "out" / "v" / "masks" / "000.png"))

@@ -34,7 +34,7 @@ MOST_SIDE = 1280
 """Longer pictures are looked at in this size: detectors cost by the pixel, and faces worth scoring stay large."""
 
 FILLS = 0.6
-"""Share of a picture's side from which on a face fills it: the picture is a crop already."""
+"""Share of a picture's side from which on the larger side of a face fills it: the picture may be a crop already."""
 
 
 @dataclass(frozen=True)
