@@ -43,7 +43,8 @@ class TunerLayer(nn.Module, BaseTunerLayer):
         buffer_names: kept tensors (indices, originals), saved along, in a `BufferDict`.
         state_names: kept tensors that only training needs (masks, scores): in its checkpoint, not in a saved adapter.
         module_names: trained modules, in a `ModuleDict`.
-        shared_names: those of `parameter_names` that are one parameter for all layers of an adapter, and saved once.
+        shared_names: those of `parameter_names` that are one parameter for all layers of an adapter, or for all of the
+            same `sharing`, and saved once.
         strength_field: the config field that multiplies all that an adapter does, if its method marks one.
         target: dotted name of the adapted module, for messages.
         scratch: what a hook leaves for a later one; emptied after the host's forward.
@@ -57,6 +58,10 @@ class TunerLayer(nn.Module, BaseTunerLayer):
     module_names: ClassVar[tuple[str, ...]] = ()
     shared_names: ClassVar[tuple[str, ...]] = ()
     strength_field: ClassVar[str | None] = None
+
+    def sharing(self, adapter: str) -> str:
+        """Which layers the tensors in `shared_names` are shared with: those that say the same."""
+        return ""
 
     def penalty(self, adapter: str) -> dict[str, Tensor]:
         """Scalars by name that training adds to the loss, over all layers of the adapter."""
@@ -192,7 +197,7 @@ def share(model: nn.Module, adapter: str) -> None:
     Raises:
         ValueError: they differ in shape.
     """
-    first: dict[tuple[str, str], nn.Parameter] = {}
+    first: dict[tuple[str, str, str], nn.Parameter] = {}
     for layer in model.modules():
         if not isinstance(layer, TunerLayer):
             continue
@@ -200,10 +205,10 @@ def share(model: nn.Module, adapter: str) -> None:
             container: nn.ParameterDict = getattr(layer, layer.prefix + name)
             if adapter not in container:
                 continue
-            source = first.setdefault((layer.method, name), container[adapter])
+            source = first.setdefault((layer.method, name, layer.sharing(adapter)), container[adapter])
             if source.shape != container[adapter].shape:
                 sizes = f"{tuple(container[adapter].shape)}, elsewhere {tuple(source.shape)}"
-                raise ValueError(f"{layer.target}: all layers share {name}, which is {sizes} here")
+                raise ValueError(f"{layer.target}: its layers share {name}, which is {sizes} here")
             container[adapter] = source
 
 
@@ -248,12 +253,13 @@ class CarrierTuner(BaseTuner):
     @classmethod
     def _places(cls, model: nn.Module, adapter: str) -> Iterator[tuple[str, Any, list[str]]]:
         """The start of the keys of every layer with the adapter, the layer, and its tensors that files leave out."""
-        seen: set[str] = set()
+        seen: set[tuple[str, str]] = set()
         for place, layer in model.named_modules():
             if isinstance(layer, cls.tuner_layer_cls) and adapter in layer.settings:
-                again = [name for name in layer.shared_names if name in seen]
+                group = layer.sharing(adapter)
+                again = [name for name in layer.shared_names if (group, name) in seen]
                 yield f"{place}.{layer.prefix}" if place else layer.prefix, layer, [*layer.state_names, *again]
-                seen.update(layer.shared_names)
+                seen.update((group, name) for name in layer.shared_names)
 
     @classmethod
     def _get_adapter_state_dict(
@@ -279,13 +285,14 @@ class CarrierTuner(BaseTuner):
     ) -> dict[str, Tensor]:
         """The other way round: what files leave out stays as it is, and peft misses nothing."""
         state = super()._remap_adapter_state_dict_for_load(model, config, adapter_name, state_dict)
-        shared: dict[str, Tensor] = {}
+        shared: dict[tuple[str, str], Tensor] = {}
         for start, layer, left_out in cls._places(model, adapter_name):
+            group = layer.sharing(adapter_name)
             for name in left_out:
-                value = shared.get(name, layer.tensor(name, adapter_name).detach())
+                value = shared.get((group, name), layer.tensor(name, adapter_name).detach())
                 state.setdefault(f"{start}{name}.{adapter_name}", value)
             keys = {name: f"{start}{name}.{adapter_name}" for name in layer.shared_names}
-            shared.update({name: state[key] for name, key in keys.items() if key in state})
+            shared.update({(group, name): state[key] for name, key in keys.items() if key in state})
         return state
 
     def _create_and_replace(
