@@ -251,8 +251,13 @@ def _put(image: Image.Image, sprite: Sprite, x: float, y: float, size: float, an
     half = max(2, round(1.5 * size))
     mask = Image.new("L", (2 * half, 2 * half))
     pen = ImageDraw.Draw(mask)
-    turned = [(half + size * (px * math.cos(angle) - py * math.sin(angle)),
-               half + size * (px * math.sin(angle) + py * math.cos(angle))) for px, py in OUTLINES[sprite.shape]]
+    turned = [
+        (
+            half + size * (px * math.cos(angle) - py * math.sin(angle)),
+            half + size * (px * math.sin(angle) + py * math.cos(angle)),
+        )
+        for px, py in OUTLINES[sprite.shape]
+    ]
     pen.polygon(turned, fill=255)
     if sprite.shape == "ring":
         pen.ellipse([half - 0.5 * size, half - 0.5 * size, half + 0.5 * size, half + 0.5 * size], fill=0)

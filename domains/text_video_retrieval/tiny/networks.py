@@ -20,7 +20,7 @@ DIM = 128
 """Of the common space."""
 
 
-def tokenizer(words: Sequence[str] | None = None) -> CLIPTokenizer:
+def tokenizer(words: Sequence[str]) -> CLIPTokenizer:
     """CLIP's byte pairs, whose merges make each of the words one token; every other text falls into letters."""
     pieces = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     pieces.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -35,16 +35,14 @@ def tokenizer(words: Sequence[str] | None = None) -> CLIPTokenizer:
         end_of_word_suffix="</w>",
         show_progress=False,
     )
-    pieces.train_from_iterator(words if words is not None else world.vocabulary(), trainer)
+    pieces.train_from_iterator(words, trainer)
     learnt = json.loads(pieces.to_str())["model"]
     first = [*letters, *ends]
     # The end is the largest id: that is how the text tower finds it.
     tokens = [*first, *(token for token in learnt["vocab"] if token not in set(first))]
     tokens += ["<|startoftext|>", "<|endoftext|>"]
     vocabulary = {token: number for number, token in enumerate(tokens)}
-    return CLIPTokenizer(
-        vocab=vocabulary, merges=[tuple(pair) for pair in learnt["merges"]], model_max_length=LENGTH
-    )
+    return CLIPTokenizer(vocab=vocabulary, merges=[tuple(pair) for pair in learnt["merges"]], model_max_length=LENGTH)
 
 
 def clip(tokens: CLIPTokenizer, seed: int = 0) -> CLIPModel:

@@ -5,11 +5,12 @@ Half of each picture's patches are left out in most steps (FLIP, arXiv 2212.0079
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image, ImageFilter
 from torch import Tensor, nn
 from transformers import CLIPModel
 
@@ -22,9 +23,10 @@ from suite.hub import weights
 from suite.media import portraits
 from suite.training.plain import Schedule, train
 
-SCHEDULE = Schedule(steps=2400, batch=160, lr=1.5e-3, warmup=100, decay=0.05, betas=(0.9, 0.98))
+SCHEDULE = Schedule(steps=1400, batch=128, lr=1.5e-3, warmup=80, decay=0.05, betas=(0.9, 0.98))
 STILLS, PORTRAITS = 20_000, 3_000
 """Pictures of sprites, and of people."""
+TREATMENTS = ("blurred", "noisy", "coarse")
 WHOLE = 0.15
 """Share of the steps, the last ones, that see whole pictures."""
 
@@ -35,6 +37,7 @@ class Pool:
     def __init__(self, stills: int, people: int, words: Words) -> None:
         made = [world.still(number) for number in range(stills)]
         made += [portrait(number) for number in range(people)]
+        made = [treated(*one, number) for number, one in enumerate(made)]
         self.pictures = torch.from_numpy(np.stack([picture for picture, _ in made]))
         self.tokens = words([caption for _, caption in made])
         self.lengths = (self.tokens.argmax(-1) + 1).tolist()
@@ -51,17 +54,31 @@ class Pool:
 
 
 def portrait(number: int, side: int = world.SIDE) -> tuple[np.ndarray, str]:
-    """A made person (side, side, 3) and a caption of hair, clothes and glasses."""
-    who = portraits.person(number)
-    words = [f"a portrait of a person with {who.hair} hair"]
-    words += ["glasses"] if who.glasses else []
-    words += ["a beard"] if who.beard else []
-    return portraits.draw(who, size=side).pixels, " and ".join(words)
+    """A made person (side, side, 3), in a pose of theirs, and the caption."""
+    who, rng = portraits.person(number), np.random.default_rng(number)
+    turn, tilt, smile = rng.uniform(-0.6, 0.6), rng.uniform(-8, 8), rng.uniform(0, 0.8)
+    pose = portraits.Pose(scale=rng.uniform(0.8, 1.15), turn=turn, tilt=tilt, smile=smile)
+    return portraits.draw(who, pose, side).pixels, who.caption()
 
 
-def pretrain(
-    pool: Pool, model: CLIPModel, schedule: Schedule = SCHEDULE, kept: Path | None = None
-) -> CLIPModel:
+def treated(picture: np.ndarray, caption: str, number: int) -> tuple[np.ndarray, str]:
+    """Every third picture blurred, noisy or coarse, and the caption says so: the tower is to see fine texture."""
+    rng = np.random.default_rng(number)
+    kind = (*TREATMENTS, *[""] * 2 * len(TREATMENTS))[rng.integers(3 * len(TREATMENTS))]
+    if not kind:
+        return picture, caption
+    image, side = Image.fromarray(picture), len(picture)
+    if kind == "blurred":
+        changed = np.asarray(image.filter(ImageFilter.GaussianBlur(side / 64 * rng.uniform(1, 2))))
+    elif kind == "coarse":
+        small = image.resize((side // 4, side // 4), Image.Resampling.BOX)
+        changed = np.asarray(small.resize((side, side), Image.Resampling.NEAREST))
+    else:
+        changed = (picture + rng.normal(0, rng.uniform(12, 30), picture.shape)).clip(0, 255).astype(np.uint8)
+    return changed, f"{caption}, {kind}"
+
+
+def pretrain(pool: Pool, model: CLIPModel, schedule: Schedule = SCHEDULE, kept: Path | None = None) -> CLIPModel:
     """Train both towers; the model comes back in eval mode.
 
     Args:
@@ -117,10 +134,9 @@ def retrieved(model: CLIPModel, words: Words, count: int = 400, first: int = 1_0
     return float((similarity(texts, vectors).argmax(0) == torch.arange(count)).float().mean())
 
 
-Report = Callable[[str], None]
-
-
 def new(seed: int = 0) -> tuple[CLIPModel, Words]:
     """The untrained model and its tokenizer."""
-    tokens = networks.tokenizer()
+    people = " ".join(portraits.person(number).caption() for number in range(500))
+    words = {*world.vocabulary(), *re.findall(r"\w+|[^\w\s]", people), *TREATMENTS}
+    tokens = networks.tokenizer(sorted(words))
     return networks.clip(tokens, seed), Words(tokens, networks.LENGTH)
