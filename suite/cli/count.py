@@ -33,7 +33,7 @@ def run(domain: Domain, argv: Sequence[str]) -> Answer:
         recipe = training.recipe_of(config)
         with torch.device("meta"):
             recipe.configure_model()
-            others = recipe.comparisons()
+            others, costs = recipe.comparisons(), recipe.costs()
     trainable, total = adapters.count(recipe.model)
     every, active = adapters.attached(recipe.model), adapters.active(recipe.model)
     # Adapters that are trained in turn lie beside the one that trains: its share is of the base and itself.
@@ -50,4 +50,6 @@ def run(domain: Domain, argv: Sequence[str]) -> Answer:
     for row in data["comparisons"]:
         fewer, word = abs(row["fewer_percent"]), "fewer" if row["fewer_percent"] >= 0 else "more"
         lines.append(f"           {fewer:.3f} % {word} than {row['with']} ({row['parameters']:,})")
+    data["costs"] = costs
+    lines += [f"{name:<10} {text}" for name, text in costs.items()]
     return Answer(data, "\n".join(lines))

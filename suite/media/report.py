@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
+from urllib.parse import quote
 
 from suite.errors import InputError
 from suite.files import write_text
@@ -118,6 +119,23 @@ class Part:
             InputError: the file cannot be read or is not such a picture.
         """
         return self._add(_figure(source, caption, alt or caption or self._heading))
+
+    def video(self, source: str, caption: str = "", *, start: float = 0.0, poster: Picture | None = None) -> Self:
+        """Add a video that the page plays from its own file, which stays where it is.
+
+        Args:
+            source: its address, relative to the page or whole.
+            start: second from which it plays.
+            poster: what is seen before it plays.
+        """
+        shown = ""
+        if poster is not None:
+            data, kind = _picture(poster)
+            shown = f' poster="data:{kind};base64,{base64.b64encode(data).decode("ascii")}"'
+        note = f'<figcaption dir="auto">{_escape(caption)}</figcaption>' if caption else ""
+        address = _escape(f"{quote(source, safe='/:')}#t={start:.2f}")
+        player = f'<video controls preload="metadata" src="{address}"{shown} style="max-width: 100%"></video>'
+        return self._add(f"<figure>{player}{note}</figure>")
 
     def gallery(self, pictures: Iterable[tuple[Picture, str]], *, captions: bool = True) -> Self:
         """Add pictures with their captions side by side; one too wide for that has a row of its own.

@@ -133,6 +133,10 @@ class AdapterModule(L.LightningModule):
         """What the number of trained parameters is held against by `suite <domain> count`: name to parameters."""
         return {}
 
+    def costs(self) -> dict[str, str]:
+        """What one input costs the model that `build` made, by name, for `suite <domain> count`."""
+        return {}
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The trained parameters in groups, each with its learning rate and weight decay."""
         return parameter_groups(self, self.settings)

@@ -2,8 +2,8 @@
 
 A clip has one event or two. "A red square moves left, then a blue circle appears": the sentence with the two turned
 round is true of another clip with much the same pictures in another order, so that whoever takes a video for a bag of
-pictures cannot tell them apart. Pre-training sees still pictures of some shapes only; all actions, every order of events
-and the other shapes are held out from it.
+pictures cannot tell them apart. Pre-training sees still pictures of some shapes only; all actions, every order of
+events and the other shapes are held out from it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Similarity of texts and videos, the symmetric contrastive loss over all ranks, and DSL's re-weighting at test time."""
+"""Similarity of texts and videos, the symmetric contrastive loss over all ranks, and DSL at test time."""
 
 from __future__ import annotations
 

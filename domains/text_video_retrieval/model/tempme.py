@@ -6,7 +6,6 @@ it needs and returns what the next one needs: nothing is kept between forwards.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -133,21 +132,14 @@ class TempMe(nn.Module):
         videos, count = frames.shape[:2]
         if count != self.frames:
             raise ValueError(f"{count} frames of a video, and the schedule is of {self.frames}")
-        x = self.vision_model.embeddings(frames.flatten(0, 1))
-        for x, _ in self.layers(self.vision_model.pre_layrnorm(x)):  # noqa: B007 - the last one's
-            pass
+        x, size = self.vision_model.pre_layrnorm(self.vision_model.embeddings(frames.flatten(0, 1))), None
+        for layer in self.vision_model.encoder.layers:
+            x, size = layer(x, size)
         classes = self.plan.steps[-1].classes_left
         # (V * clips, classes, D) -> (V, N, D), in order of time
         x = x[:, :classes].reshape(videos, count, -1)
         vectors = self.visual_projection(self.vision_model.post_layernorm(x)).float()
         return functional.normalize(vectors, dim=-1)
-
-    def layers(self, x: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Tokens and their sizes after each layer of the image tower, from what enters the first (V * N, n, D)."""
-        size: Tensor | None = None
-        for layer in self.vision_model.encoder.layers:
-            x, size = layer(x, size)
-            yield x, size
 
     def encode_text(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """The vector of each text, not normalised.

@@ -35,8 +35,8 @@ def base_card(schedule: Schedule, stills: int, people: int, reached: float) -> s
     """The README of the base."""
     text = f"""\
 A small `CLIPModel`: pictures of 64 pixels in patches of 8 through six layers, sentences through three, one space of
-{networks.DIM} dimensions. Pre-trained by the contrastive loss on {stills:,} still pictures of sprites and {people:,} made
-portraits with their captions, every third of them blurred, noisy or coarse, which its caption says.
+{networks.DIM} dimensions. Pre-trained by the contrastive loss on {stills:,} still pictures of sprites and {people:,}
+made portraits with their captions, every third of them blurred, noisy or coarse, which its caption says.
 
 - Held out: every motion and order of events, and the shapes star and heart.
 - Data: made at run time by `domains/text_video_retrieval/data/world.py` and `suite/media/portraits.py`.

@@ -1,0 +1,1 @@
+"""Benchmarks as their authors lay them out, one a file."""

@@ -1,0 +1,53 @@
+"""DiDeMo (Hendricks et al., ICCV 2017): all descriptions of a video joined, its first half minute."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from domains.text_video_retrieval.data.captions import Files, Pair, PairSet, Split, annotations, listed, made_set
+
+LENGTH = 31.0
+"""Seconds of a video that count."""
+
+
+def fits(folder: Path) -> bool:
+    return (folder / "train_list.txt").is_file() and (folder / "train_data.json").is_file()
+
+
+def read(folder: Path, videos: Path, split: Split) -> PairSet:
+    """A paragraph for each video of the split's list.
+
+    Raises:
+        InputError: a file is missing or broken.
+    """
+    told = annotations(
+        folder / f"{split}_data.json", '[{"description", "times", "video"}]',
+        lambda content: all("description" in one and "video" in one for one in content),
+    )  # fmt: skip
+    return made_set(
+        f"DiDeMo {split}",
+        paragraphs(listed(folder / f"{split}_list.txt"), told),
+        Files.below(videos),
+        words=64,
+        frames=64,
+    )
+
+
+def paragraphs(ids: list[str], told: list[dict[str, Any]]) -> Iterator[Pair]:
+    """Ids are file names; lists and descriptions may or may not have their suffixes."""
+    described: dict[str, list[str]] = {}
+    for one in told:
+        described.setdefault(_stem(one["video"]), []).append(one["description"].strip())
+    for name in ids:
+        if sentences := described.get(_stem(name)):
+            yield Pair(_stem(name), " ".join(sentences), 0.0, LENGTH)
+
+
+def _stem(name: str) -> str:
+    return (
+        Path(name).stem
+        if Path(name).suffix.lower() in (".mp4", ".mov", ".avi", ".mpg", ".3gp", ".mkv", ".m4v", ".wmv", ".mpeg")
+        else name
+    )

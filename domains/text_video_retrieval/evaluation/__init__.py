@@ -1,0 +1,1 @@
+"""The benchmarks' figures of an adapter."""

@@ -1,0 +1,80 @@
+"""The verb `evaluate`: recall in both directions of an adapter on pairs of videos and sentences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def evaluate(
+    data: str = "world:test",
+    *,
+    adapter: str = "tiny",
+    base: str | None = None,
+    videos: Path | None = None,
+    format: str = "auto",
+    frozen: bool = False,
+    dsl: bool = False,
+    fps: float | None = None,
+    batch_size: int = 16,
+    device: str = "auto",
+    dtype: str = "auto",
+    out: Path | None = None,
+) -> dict[str, Any]:
+    """Score an adapter on pairs of videos and sentences.
+
+    R@1, R@5, R@10, R@50, median and mean rank of text to video and of video to text; ties count as chance would break
+    them. On made clips also how many sentences are nearer to their clip than to the one in the other order of events.
+
+    Args:
+        data: `world:test[:COUNT]`, or `PATH[:SPLIT]` of a benchmark's annotations or of a table of one's own.
+        adapter: reference of the adapter.
+        base: reference of the base; the one that the adapter names where it is left out.
+        videos: folder of the videos; beside the annotations where left out.
+        format: msrvtt, msvd, activitynet, didemo, lsmdc, table or auto.
+        frozen: the base alone, frame by frame, to see what the adapter adds.
+        dsl: re-weigh similarities by all queries of the test at once, which no search can; the figures are then of
+            another kind, and say so.
+        fps: frames a second that are candidates; as in training where left out.
+        batch_size: videos side by side.
+        device: auto, cpu, cuda or cuda:N.
+        dtype: auto, float32, bfloat16 or float16.
+        out: folder for metrics.json and report.html.
+
+    Raises:
+        InputError: adapter or data cannot be read, or do not fit.
+    """
+    from domains.text_video_retrieval.data.sources import open_pairs
+    from domains.text_video_retrieval.evaluation.scoring import score
+    from domains.text_video_retrieval.inference.loaded import Encoder
+    from suite.scores import Scores
+
+    pairs = open_pairs(data, videos=None if videos is None else str(videos), format=format, split="test")
+    encoder = Encoder.from_pretrained(adapter, base, device, dtype)
+    if frozen:
+        encoder = encoder.bare(device, dtype)
+    scored = score(encoder, pairs, batch_size=batch_size, fps=fps)
+    metrics = scored.metrics(dsl=dsl)
+    notices = list(pairs.notices)
+    if scored.unread:
+        name, why = next(iter(scored.unread.items()))
+        notices.append(f"{len(scored.unread)} videos cannot be read, e.g. {name}: {why}")
+    if encoder.stated.selected_on and encoder.stated.selected_on == data:
+        notices.append(f"the adapter's weights were selected on {data}: its figures there are too good")
+    if dsl:
+        notices.append("with DSL: every query knew all others of the test")
+    about = {"data": data, "adapter": "none" if frozen else adapter, "frames": encoder.frames}
+    lines = [f"{pairs.name}: {metrics['pairs']} sentences, {metrics['videos']} videos"]
+    for way in ("text_to_video", "video_to_text"):
+        shown = "  ".join(f"{name} {value:.1f}" for name, value in metrics[way].items())
+        lines.append(f"{way.replace('_', ' '):<14} {shown}")
+    lines.append(f"R-Sum {metrics['r_sum']:.1f}")
+    if "order_of_events" in metrics:
+        lines.append(f"order of events told apart: {metrics['order_of_events']:.1f} %")
+    tables = {
+        "recall": [{"direction": way.replace("_", " "), **metrics[way]} for way in ("text_to_video", "video_to_text")]
+    }
+    scores = Scores(
+        metrics, about, title="Retrieval of videos", tables=tables, notices=tuple(notices), message="\n".join(lines)
+    )
+    return scores.answer(out)

@@ -1,0 +1,1 @@
+"""Between users and the model: encoding, the index on the disk, its search."""

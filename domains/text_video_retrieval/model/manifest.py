@@ -1,0 +1,81 @@
+"""What an adapter states of itself beside its weights: the `domain` section of its `suite.json`, written and read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from domains.text_video_retrieval.model.schedule import Schedule
+from suite.errors import InputError
+from suite.files import check_kinds
+
+_KINDS: Mapping[str, tuple[Any, str]] = {
+    "frames": (int, "a whole number"),
+    "words": (int, "a whole number"),
+    "fps": (float | int, "a number"),
+    "schedule": (dict, "an object"),
+    "data": (str, "a name"),
+    "selected_on": (str, "a name"),
+}
+
+
+@dataclass(frozen=True)
+class Stated:
+    """How an adapter's model is built, and how its videos and sentences are prepared.
+
+    Attributes:
+        frames: of a video. words: tokens of a sentence, start and end counted. fps: frames a second that are
+            candidates. schedule: of merging.
+        data: what it was trained on. selected_on: the split that chose the weights.
+    """
+
+    frames: int = 12
+    words: int = 32
+    fps: float = 1.0
+    schedule: Schedule = field(default_factory=Schedule)
+    data: str = ""
+    selected_on: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for `json.dumps`."""
+        return {
+            "frames": self.frames,
+            "words": self.words,
+            "fps": self.fps,
+            "schedule": self.schedule.to_dict(),
+            "data": self.data,
+            "selected_on": self.selected_on,
+        }
+
+    @classmethod
+    def from_dict(cls, section: Mapping[str, Any], where: str | Path) -> Self:
+        """From the section of an adapter's manifest.
+
+        Raises:
+            InputError: it is of another domain, or something else stands where a number or an object belongs.
+        """
+        if "frames" not in section or "schedule" not in section:
+            raise InputError(f"{where}: the adapter states no frames and no schedule; it is none for videos")
+        check_kinds(section, _KINDS, str(where))
+        return cls(
+            frames=section["frames"],
+            words=section.get("words", 32),
+            fps=float(section.get("fps", 1.0)),
+            schedule=Schedule.of(section["schedule"]),
+            data=section.get("data", ""),
+            selected_on=section.get("selected_on", ""),
+        )
+
+    def check_frames(self, frames: int) -> None:
+        """Refuse another number of frames than the temporal positions are of.
+
+        Raises:
+            InputError: it is another one.
+        """
+        if frames != self.frames and self.schedule.frame_pos and self.schedule.merge_layer:
+            raise InputError(
+                f"frames is {frames}, and the adapter's temporal positions are of {self.frames} frames; leave it at "
+                f"{self.frames}, or train with {frames}"
+            )

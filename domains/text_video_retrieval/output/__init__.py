@@ -1,0 +1,1 @@
+"""Results of predictions and searches: their data, strips of frames, pages."""
