@@ -19,6 +19,10 @@ DOMAIN = Domain(
     },
     verbs={
         "evaluate": "domains.text_video_retrieval.evaluation.evaluate:evaluate",
+        "index": "domains.text_video_retrieval.inference.indexing:index",
+        "search": "domains.text_video_retrieval.inference.searching:search",
+        "duplicates": "domains.text_video_retrieval.inference.duplicates:duplicates",
+        "store": "domains.text_video_retrieval.inference.upkeep:store",
         "convert-msvd": "domains.text_video_retrieval.data.datasets.msvd:convert_msvd",
     },
 )

@@ -19,9 +19,9 @@ MERGING = Schedule((2, 3), (2, 2), (30, 10), 2)
 FRAMES = 4
 
 
-def config(*, image_size: int = 24, patch_size: int = 4, layers: int = 5) -> CLIPConfig:
-    text = {**TOWER, "num_hidden_layers": 2, "vocab_size": WORDS, "max_position_embeddings": 12}
-    ids = {"bos_token_id": WORDS - 2, "eos_token_id": WORDS - 1, "pad_token_id": 0}
+def config(*, image_size: int = 24, patch_size: int = 4, layers: int = 5, vocabulary: int = WORDS) -> CLIPConfig:
+    text = {**TOWER, "num_hidden_layers": 2, "vocab_size": vocabulary, "max_position_embeddings": 12}
+    ids = {"bos_token_id": vocabulary - 2, "eos_token_id": vocabulary - 1, "pad_token_id": 0}
     vision = {**TOWER, "num_hidden_layers": layers, "image_size": image_size, "patch_size": patch_size}
     return CLIPConfig(text_config={**text, **ids}, vision_config=vision, projection_dim=16)
 

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -61,7 +61,13 @@ class Encoder:
 
     @classmethod
     def from_pretrained(
-        cls, adapter: str | None = "tiny", base: str | None = None, device: str = "auto", dtype: str = "auto"
+        cls,
+        adapter: str | None = "tiny",
+        base: str | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        *,
+        frames: int | None = None,
     ) -> Self:
         """Load a base and an adapter.
 
@@ -69,6 +75,7 @@ class Encoder:
             adapter: reference of the adapter; None is the base alone, frame by frame.
             base: reference of the base; the one that the adapter names by default.
             device: auto, cpu, cuda or cuda:N. dtype: auto (float32), float32, bfloat16 or float16.
+            frames: of a video, where no adapter states them; with one, they must be its own.
 
         Raises:
             InputError: adapter or base does not exist, or they do not belong together.
@@ -76,7 +83,7 @@ class Encoder:
         device = choose_device(device)
         computed = choose_dtype(dtype, device, auto=torch.float32)
         if adapter is None:
-            stated = Stated(schedule=UNMERGED)
+            stated = Stated(frames=frames or 12, schedule=UNMERGED)
             reference = base or "tiny"
             folder = hub.resolve(reference, bases.DOMAIN, kind="base")
             model: torch.nn.Module = bases.load_folder(folder, stated.schedule, stated.frames)
@@ -84,6 +91,7 @@ class Encoder:
         else:
             chosen = choose(adapter, base, bases.DOMAIN)
             stated, folder = Stated.from_dict(chosen.settings, chosen.folder), chosen.base_folder()
+            stated.check_frames(frames or stated.frames)
             plain = bases.load_folder(folder, stated.schedule, stated.frames)
             model = adapters.load(plain, chosen.folder)
             identity = {"base": chosen.base, "adapter": adapter, "digest": weights_digest(chosen.folder)}
@@ -105,6 +113,12 @@ class Encoder:
     def frames(self) -> int:
         """Frames of a video, or of a segment of one."""
         return self.stated.frames
+
+    @property
+    def dim(self) -> int:
+        """Of the common space."""
+        model: Any = self.model
+        return int(model.clip_config.projection_dim)
 
     @property
     def seconds(self) -> float:

@@ -1,0 +1,182 @@
+"""A video as segments: cut, decoded, encoded and described, a few at a time whatever the video's length."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from domains.text_video_retrieval.data.frames import MOST_FPS, read_clip
+from domains.text_video_retrieval.inference.loaded import Encoder
+from domains.text_video_retrieval.inference.store import Segment, VideoRow
+from domains.text_video_retrieval.output.strips import thumbnail
+from suite.errors import InputError
+from suite.media.video import VideoInfo, frame_times, frames_at, probe
+from suite.prediction.loop import batches, reason
+
+BATCH = 4
+"""Segments that are encoded together."""
+AHEAD = 2
+"""Batches that are decoded before they are asked for."""
+_PART = 1 << 20
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A segment's frames as the model takes them.
+
+    Attributes:
+        frames: (N, 3, side, side). thumbnails: of each frame, as a JPEG's bytes.
+    """
+
+    start: float
+    end: float
+    frames: Tensor
+    times: tuple[float, ...]
+    thumbnails: tuple[bytes, ...]
+
+
+def content_digest(path: Path) -> str:
+    """sha256 of a file's size and its first, middle and last mebibyte: enough to know it again, whatever its size."""
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        for place in sorted({0, max(0, size // 2 - _PART // 2), max(0, size - _PART)}):
+            file.seek(place)
+            digest.update(file.read(_PART))
+    return digest.hexdigest()
+
+
+def described(path: Path, name: str) -> VideoRow:
+    """What is known of a file before it is decoded.
+
+    Raises:
+        InputError: it is gone or cannot be read.
+    """
+    try:
+        status = path.stat()
+        return VideoRow(name, status.st_size, status.st_mtime_ns, content_digest(path))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def encoded(path: Path, row: VideoRow, encoder: Encoder, seconds: float) -> tuple[VideoRow, list[Segment]]:
+    """A video's row and its segments; one that cannot be read has none, and says why.
+
+    Args:
+        seconds: length of a segment; a video is cut into equal ones of about it.
+    """
+    segments: list[Segment] = []
+    try:
+        info = probe(path)
+        length = info.duration or float(frame_times(path)[-1])
+        row = replace(row, **_facts(info, length))
+        for batch in ahead(_batches(path, length, encoder, seconds)):
+            segments += _encoded(batch, encoder)
+    except InputError as error:
+        why = reason(error, str(path))
+        return replace(row, status="partial" if segments else "error", error=why), segments
+    if not segments:
+        return replace(row, status="error", error="holds no frame"), []
+    return replace(row, status="short" if _is_short(row, encoder) else "ok"), segments
+
+
+def _is_short(row: VideoRow, encoder: Encoder) -> bool:
+    return bool(row.fps) and row.duration * row.fps < encoder.frames - 0.5
+
+
+def _facts(info: VideoInfo, length: float) -> dict[str, object]:
+    fps = float(info.fps) if info.fps is not None and 0 < float(info.fps) <= MOST_FPS else 0.0
+    return {"duration": length, "fps": fps, "width": info.width, "height": info.height, "codec": info.codec}
+
+
+def _batches(path: Path, length: float, encoder: Encoder, seconds: float) -> Iterator[list[Decoded]]:
+    """Segments of a video by `BATCH`; of each frame only the model's square and a thumbnail are kept."""
+    count = max(1, round(length / seconds))
+    if count == 1:
+        # As in training: the papers' rule over the whole video.
+        read = read_clip(path, encoder.frames, rate=encoder.stated.fps)
+        yield [_decoded(0.0, length, read.pictures, read.times, encoder)]
+        return
+    each = length / count
+    times = (np.arange(count * encoder.frames) + 0.5) * (length / (count * encoder.frames))
+    own = batches(frames_at(path, times.tolist()), encoder.frames)
+    cut = (
+        _decoded(each * number, each * (number + 1), [f.pixels for f in frames], [f.time for f in frames], encoder)
+        for number, frames in enumerate(own)
+        if len(frames) == encoder.frames
+    )
+    yield from batches(cut, BATCH)
+
+
+def _decoded(
+    start: float, end: float, pictures: Iterable[NDArray[np.uint8]], times: Iterable[float], encoder: Encoder
+) -> Decoded:
+    pictures = list(pictures)
+    return Decoded(start, end, encoder.look.batch(pictures), tuple(times), tuple(map(_jpeg, pictures)))
+
+
+def _jpeg(picture: NDArray[np.uint8]) -> bytes:
+    held = io.BytesIO()
+    thumbnail(picture).save(held, "JPEG", quality=85)
+    return held.getvalue()
+
+
+def _encoded(batch: list[Decoded], encoder: Encoder) -> list[Segment]:
+    vectors, frames = encoder.encoded(torch.stack([one.frames for one in batch]))
+    segments = []
+    for one, vector, own in zip(batch, vectors, frames, strict=True):
+        best = int((own @ vector).argmax())
+        segments.append(Segment(one.start, one.end, vector, own, one.times, best, one.thumbnails[best]))
+    return segments
+
+
+def ahead(items: Iterable[Item], most: int = AHEAD) -> Iterator[Item]:
+    """The items, `most` of them made in a thread of its own before they are asked for: decoding beside the model."""
+    waiting: queue.Queue[tuple[str, object]] = queue.Queue(most)
+    stopped = threading.Event()
+
+    def put(kind: str, value: object) -> bool:
+        while not stopped.is_set():
+            try:
+                waiting.put((kind, value), timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def make() -> None:
+        try:
+            for item in items:
+                if not put("item", item):
+                    return
+            put("end", None)
+        except BaseException as error:  # raised again where the items are asked for
+            put("error", error)
+
+    thread = threading.Thread(target=make, daemon=True)
+    thread.start()
+    try:
+        while True:
+            kind, value = waiting.get()
+            if kind == "error":
+                assert isinstance(value, BaseException)
+                raise value
+            if kind == "end":
+                return
+            yield value  # type: ignore[misc]
+    finally:
+        stopped.set()
+        thread.join()
