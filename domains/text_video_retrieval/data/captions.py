@@ -89,6 +89,11 @@ class Files:
                 files.found.setdefault(path.name, path)
         return files
 
+    def get(self, name: str) -> Path | None:
+        """The file of an id: of this name, or without its suffix, which may have been another before compression."""
+        bare = Path(name).stem if Path(name).suffix.lower() in SUFFIXES else name
+        return self.found.get(name) or self.found.get(bare)
+
 
 def made_set(
     name: str, pairs: Iterable[Pair], files: Files, *, several: bool = False, words: int = 32, frames: int = 12
@@ -99,8 +104,9 @@ def made_set(
         InputError: none is there.
     """
     pairs = list(pairs)
-    present = [pair for pair in pairs if pair.video in files.found]
-    missing = [*dict.fromkeys(pair.video for pair in pairs if pair.video not in files.found)]
+    found = {pair.video: files.get(pair.video) for pair in pairs}
+    present = [pair for pair in pairs if found[pair.video] is not None]
+    missing = [video for video, file in found.items() if file is None]
     if not present:
         wanted = f", e.g. {missing[0]}" if missing else ""
         raise InputError(f"{files.root}: holds none of the {len(missing)} videos of {name}{wanted}")
@@ -112,7 +118,7 @@ def made_set(
         notices.append(
             f"{files.root}: {len(files.repeated)} names appear twice, e.g. {files.repeated[0]}; the first counts"
         )
-    videos = {pair.video: files.found[pair.video] for pair in present}
+    videos = {video: file for video, file in found.items() if file is not None}
     return PairSet(name, tuple(present), videos, tuple(missing), tuple(notices), several, words, frames)
 
 

@@ -242,7 +242,8 @@ def _ground(name: str, side: int, seed: int) -> Pixels:
     slope = np.linspace(0, 1, side, dtype=np.float32)[:, None, None]
     # The grain is drawn at one size and repeated, so that a clip has the same one at every size.
     grain = np.random.default_rng(seed).normal(0, 5, (32, 32, 1)).astype(np.float32)
-    tiled = np.kron(grain[:, :, 0], np.ones((max(1, side // 32), max(1, side // 32)), np.float32))[:side, :side, None]
+    cells = np.arange(side) * len(grain) // side
+    tiled = grain[cells][:, cells]
     return (top + (bottom - top) * slope + tiled).clip(0, 255).astype(np.uint8)
 
 

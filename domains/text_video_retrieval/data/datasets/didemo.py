@@ -36,18 +36,10 @@ def read(folder: Path, videos: Path, split: Split) -> PairSet:
 
 
 def paragraphs(ids: list[str], told: list[dict[str, Any]]) -> Iterator[Pair]:
-    """Ids are file names; lists and descriptions may or may not have their suffixes."""
+    """Ids are whole file names, suffixes and all."""
     described: dict[str, list[str]] = {}
     for one in told:
-        described.setdefault(_stem(one["video"]), []).append(one["description"].strip())
+        described.setdefault(one["video"], []).append(one["description"])
     for name in ids:
-        if sentences := described.get(_stem(name)):
-            yield Pair(_stem(name), " ".join(sentences), 0.0, LENGTH)
-
-
-def _stem(name: str) -> str:
-    return (
-        Path(name).stem
-        if Path(name).suffix.lower() in (".mp4", ".mov", ".avi", ".mpg", ".3gp", ".mkv", ".m4v", ".wmv", ".mpeg")
-        else name
-    )
+        if sentences := described.get(name):
+            yield Pair(name, " ".join(sentences), 0.0, LENGTH)

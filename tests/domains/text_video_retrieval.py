@@ -1,0 +1,42 @@
+"""Text-to-video retrieval's side of the contract that every domain keeps."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from domains.text_video_retrieval.tiny.rebuild import measure
+from tests.domains.contract import Subject
+from tests.text_video_retrieval import clips
+
+
+def _good(folder: Path) -> Path:
+    return clips.made(folder / "clip.mp4", 5)
+
+
+def _bad(folder: Path) -> Path:
+    path = folder / "torn.mp4"
+    path.write_bytes(b"no video")
+    return path
+
+
+@cache
+def _score(adapter: str | None) -> float:
+    """R@1 of text to video on made clips, in parts of 1; the frozen base sees the same frames one by one."""
+    figures = measure(adapter or "tiny", source="world:test:24", frozen=adapter is None)
+    return float(figures["text_to_video"]["R@1"]) / 100
+
+
+SUBJECT = Subject(
+    domain="text_video_retrieval",
+    good=_good,
+    bad=_bad,
+    score=_score,
+    margin=0.15,
+    smoke=(
+        *("--data.train", "world:train:24", "--data.val", "world:val:4", "--data.batch_size", "4"),
+        *("--data.eval_batch_size", "4", "--trainer.max_epochs", "4", "--trainer.val_every", "4.0"),
+    ),
+    options=("--captions", "a red square moves left", "--captions", "a blue circle appears"),
+    evaluate=("world:test:4",),
+)

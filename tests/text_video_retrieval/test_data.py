@@ -1,0 +1,249 @@
+"""Reading pairs and videos: the rule over frames, five layouts on the disk, what is broken, augmentation."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import random
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from domains.text_video_retrieval.data import frames, world
+from domains.text_video_retrieval.data.augment import VideoAugment
+from domains.text_video_retrieval.data.datamodule import TextVideoData, mask_of
+from domains.text_video_retrieval.data.datasets.msvd import convert_msvd
+from domains.text_video_retrieval.data.frames import positions, read_clip, window
+from domains.text_video_retrieval.data.sources import open_pairs
+from domains.text_video_retrieval.predict import VideoMatcher
+from suite.clip.pictures import Preprocessing
+from suite.errors import InputError
+from tests.text_video_retrieval import clips
+from tests.text_video_retrieval.test_index import encoder  # noqa: F401
+
+
+@pytest.mark.parametrize(
+    ("last", "count", "fps", "rate", "expected"),
+    [
+        (99, 4, 25.0, 1.0, [0, 25, 50, 75]),  # as many candidates
+        (299, 4, 25.0, 1.0, [0, 75, 175, 275]),  # more: whole parts over the candidates' places
+        (49, 4, 25.0, 1.0, [0, 16, 32, 49]),  # fewer: over the frames themselves
+        (1, 4, 25.0, 1.0, [0, 0, 0, 1]),
+        (499, 4, 25.0, 0.4, [0, 124, 310, 496]),  # two and a half seconds: 62.5 frames, rounded to even
+        (9, 4, 0.5, 1.0, [0, 3, 6, 9]),  # a stride below 1 is 1
+    ],
+)
+def test_frames_are_chosen_by_the_papers_rule(
+    last: int, count: int, fps: float, rate: float, expected: list[int]
+) -> None:
+    assert positions(0, last, count, fps, rate) == expected
+
+
+def test_windows_round_as_the_papers_code() -> None:
+    assert window(None, None, 100, 25.0) == (0, 99)
+    assert window(1.9, 3.2, 1000, 25.0) == (25, 75)
+    assert window(3.0, 1.0, 1000, 25.0) == (25, 75)
+    assert window(2.0, 2.0, 1000, 25.0) == (50, 75)
+    assert window(-4.0, 99.0, 100, 25.0) == (0, 99)
+    with pytest.raises(InputError, match="after its last frame"):
+        window(10.0, 12.0, 100, 25.0)
+
+
+def test_a_clip_is_read_at_its_times(tmp_path: Path) -> None:
+    path = clips.made(tmp_path / "a.mp4", 0)
+    read = read_clip(path, 4, rate=1.0)
+    assert read.times == (0.0, 1.0, 2.0, 3.0)
+    own = world.clip("test", 0, events=2).pictures(64)
+    assert np.abs(read.pictures[1].astype(int) - own[2]).mean() < 12
+    assert not read.short
+    short = read_clip(clips.still(tmp_path / "b.mp4", 2), 4)
+    assert short.short
+    assert "several times" in short.notices[0]
+
+
+@pytest.mark.parametrize("stated", [None, Fraction(0), Fraction(1000)])
+def test_a_rate_that_cannot_be_gives_way_to_the_frames_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stated: Fraction | None
+) -> None:
+    from dataclasses import replace
+
+    path = clips.made(tmp_path / "a.mp4", 0)
+    known = frames.probe(path)
+    monkeypatch.setattr(frames, "probe", lambda source: replace(known, fps=stated))
+    read = read_clip(path, 4)
+    assert read.times == (0.0, 1.0, 2.0, 3.0)
+    assert f"states {'no' if stated is None else float(stated)} frames a second" in read.notices[0]
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    folder = tmp_path / "Videos"
+    for name in ("video0", "video1", "v_one", "clip_a", "12@N_00_1.avi"):
+        clips.still(folder / f"{name}.mp4", 2)
+    return folder
+
+
+def test_msrvtt(tmp_path: Path, videos: Path) -> None:
+    (tmp_path / "MSRVTT_JSFUSION_test.csv").write_text(
+        'key,vid_key,video_id,sentence\nret0,msr1,video1,"a dog, running"\nret1,msr9,video9,gone\n'
+    )
+    (tmp_path / "MSRVTT_train.9k.csv").write_text("video_id\nvideo0\n")
+    sentences = [{"caption": f"c{n}", "video_id": f"video{n % 2}", "sen_id": n} for n in range(6)]
+    (tmp_path / "MSRVTT_data.json").write_text(json.dumps({"sentences": sentences}))
+    test = open_pairs(f"{tmp_path}:test")
+    assert [(pair.video, pair.caption) for pair in test.pairs] == [("video1", "a dog, running")]
+    assert test.missing == ("video9",)
+    assert "1 videos are missing (video9); 1 pairs are left" in test.notices[0]
+    train = open_pairs(f"{tmp_path}:train")
+    assert [pair.caption for pair in train.pairs] == ["c0", "c2", "c4"]
+    assert train.numbers == [0, 0, 0]
+
+
+def test_lsmdc(tmp_path: Path, videos: Path) -> None:
+    line = 'clip_a\t00.1\t00.2\t00.1\t00.2\tSOMEONE "quotes" it.'
+    (tmp_path / "LSMDC16_annos_training.csv").write_text(f"{line}\n{line}\n")
+    train = open_pairs(f"{tmp_path}:train")
+    assert [pair.caption for pair in train.pairs] == ['SOMEONE "quotes" it.'] * 2
+    (tmp_path / "LSMDC16_annos_training.csv").write_text("clip_a\tno more\n")
+    with pytest.raises(InputError, match="line 1 has fewer columns"):
+        open_pairs(f"{tmp_path}:train")
+
+
+def test_activitynet(tmp_path: Path, videos: Path) -> None:
+    told = {"v_one": {"duration": 82.73, "timestamps": [[0, 1], [1, 2]], "sentences": ["A man. ", " He runs."]}}
+    for name in ("train", "val_1"):
+        (tmp_path / f"{name}.json").write_text(json.dumps(told))
+    for name in ("train_ids", "val_ids"):
+        (tmp_path / f"{name}.json").write_text(json.dumps(["v_one", "v_absent"]))
+    test = open_pairs(f"{tmp_path}:test")
+    assert [(p.caption, p.start, p.end) for p in test.pairs] == [("A man. He runs.", 0.0, 83.0)]
+    assert (test.words, test.frames) == (64, 64)
+
+
+def test_didemo(tmp_path: Path, videos: Path) -> None:
+    told = [{"description": text, "times": [[0, 1]], "video": "12@N_00_1.avi"} for text in ("a boat", "it turns")]
+    for split in ("train", "val", "test"):
+        (tmp_path / f"{split}_list.txt").write_text("12@N_00_1.avi\n")
+        (tmp_path / f"{split}_data.json").write_text(json.dumps(told))
+    test = open_pairs(f"{tmp_path}:test")
+    assert [(p.caption, p.start, p.end) for p in test.pairs] == [("a boat it turns", 0.0, 31.0)]
+    assert test.videos["12@N_00_1.avi"].name == "12@N_00_1.avi.mp4"
+
+
+class Evil:
+    def __reduce__(self) -> tuple:
+        return (print, ("run",))
+
+
+def test_msvd_converts_its_pickle_once_and_runs_nothing(
+    tmp_path: Path, videos: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "test_list.txt").write_text("clip_a\n")
+    file = tmp_path / "raw-captions.pkl"
+    file.write_bytes(pickle.dumps({"clip_a": [["a", "man"], ["he", "sings"]]}))
+    with pytest.raises(InputError, match=r"is a pickle.*convert-msvd"):
+        open_pairs(f"{tmp_path}:test")
+    convert_msvd(file)
+    test = open_pairs(f"{tmp_path}:test")
+    assert [pair.caption for pair in test.pairs] == ["a man", "he sings"]
+    assert (test.several, test.numbers) == (True, [0, 0])
+    file.write_bytes(pickle.dumps({"clip_a": Evil()}))
+    with pytest.raises(InputError, match=r"no pickle of captions \(it asks for builtins\.print\)"):
+        convert_msvd(file)
+    assert "run" not in capsys.readouterr().out
+
+
+def test_a_table_of_ones_own_and_what_is_wrong_with_it(tmp_path: Path, videos: Path) -> None:
+    table = tmp_path / "captions.csv"
+    table.write_text("video,caption,start,end\nvideo0,one,,\nvideo1.mp4,two,0,1.5\n")
+    own = open_pairs(str(table))
+    assert [(p.video, p.start, p.end) for p in own.pairs] == [("video0", None, None), ("video1.mp4", 0.0, 1.5)]
+    for text, message in (
+        ("name,caption\nvideo0,one\n", "line 1 lacks the column video; it has name, caption"),
+        ("video,caption,start\nvideo0,one,soon\n", "line 2: start and end are seconds"),
+        ("video,caption\nvideo77,one\n", "holds none of the 1 videos"),
+        ("video,caption,split\nvideo0,one,test\n", "has no pair of the split train"),
+    ):
+        table.write_text(text)
+        with pytest.raises(InputError, match=message):
+            open_pairs(str(table))
+    (tmp_path / "MSRVTT_train.9k.csv").write_text("video_id\nvideo0\n")
+    (tmp_path / "MSRVTT_data.json").write_text('{"sentences": [\n oops')
+    with pytest.raises(InputError, match="line 2 is no JSON"):
+        open_pairs(f"{tmp_path}:train")
+    (tmp_path / "MSRVTT_data.json").write_text('{"sentence": []}')
+    with pytest.raises(InputError, match="laid out in another way; expected"):
+        open_pairs(f"{tmp_path}:train")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [("world:tests", "e.g. world:train:400"), ("world:train:x", "e.g. world:train:400"), ("absent", "no such file")],
+)
+def test_sources_that_are_none(source: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        open_pairs(source)
+
+
+def test_every_frame_of_a_video_gets_the_same_operations() -> None:
+    """Equal frames stay equal; another video gets others."""
+    picture = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
+    augment = VideoAugment(side=40)
+    random.seed(0)
+    np.random.seed(0)
+    changed = [augment([picture] * 3) for _ in range(6)]
+    assert all(np.array_equal(video[0], frame) for video in changed for frame in video)
+    assert len({video[0].tobytes() for video in changed}) > 3
+    assert {frame.shape for video in changed for frame in video} == {picture.shape}
+    with pytest.raises(InputError, match="give a policy of timm"):
+        VideoAugment("twist-m7")
+
+
+def test_reversed_clips_stand_beside_their_own_in_tests_and_differ() -> None:
+    pairs = open_pairs("world:test:20").pairs
+    made = open_pairs("world:test:20").videos
+    two = [pair for pair in pairs if ", then " in pair.caption]
+    assert len(two) > 8
+    one, other = made[two[0].video], made[two[1].video]
+    assert isinstance(one, world.Clip) and isinstance(other, world.Clip)
+    assert one.turned() == other
+    assert not np.array_equal(one.pictures(32), other.pictures(32))
+
+
+def test_stills_of_pretraining_hold_out_what_happens_and_two_shapes() -> None:
+    captions = [world.still(number, 16)[1] for number in range(300)]
+    held = (*world.HELD_OUT, *world.ACTIONS, "then")
+    assert not any(word in caption for caption in captions for word in held)
+
+
+def test_batches_hold_frames_tokens_and_the_videos_numbers(encoder) -> None:  # noqa: F811
+    data = TextVideoData(train="world:train:6", val=None, batch_size=3)
+    data.meet(4, Preprocessing(24), encoder.words)
+    batch = next(iter(data.train_dataloader()))
+    assert {name: tuple(tensor.shape) for name, tensor in batch.items()} == {
+        "frames": (3, 4, 3, 24, 24), "tokens": (3, 12), "words": (3, 12), "video": (3,),
+    }  # fmt: skip
+    assert np.array_equal(batch["words"], mask_of(batch["tokens"]))
+    with pytest.raises(InputError, match="fewer than a batch of 8"):
+        small = TextVideoData(train="world:train:6", batch_size=8)
+        small.meet(4, Preprocessing(24), encoder.words)
+        small.train_dataloader()
+    with pytest.raises(InputError, match="fps is 0"):
+        TextVideoData(fps=0)
+
+
+def test_a_video_beside_sentences(encoder, tmp_path: Path) -> None:  # noqa: F811
+    matcher = VideoMatcher(encoder)
+    path = clips.made(tmp_path / "one.mp4", 3)
+    result = matcher(path, captions=["a red", "a square moves left"])
+    assert result.best in ("a red", "a square moves left")
+    assert list(result.scores.values()) == sorted(result.scores.values(), reverse=True)
+    assert set(result.moments.values()) <= set(result.times)
+    files = result.save(tmp_path / "out")
+    assert sorted(file.suffix for file in files) == [".json", ".npy", ".png"]
+    with pytest.raises(InputError, match="a caption is empty"):
+        matcher(path, captions=[" "])
+    with pytest.raises(InputError, match="end is 1 s, not after start"):
+        matcher(path, start=2.0, end=1)
