@@ -31,8 +31,13 @@ def write_base(
     return reached
 
 
-def base_card(schedule: Schedule, stills: int, people: int, reached: float) -> str:
-    """The README of the base."""
+def base_card(schedule: Schedule, stills: int, people: int, reached: float, steps: int | None = None) -> str:
+    """The README of the base.
+
+    Args:
+        steps: that were taken, where it was stopped before its schedule's end.
+    """
+    taken = f"{steps} of {schedule.steps}" if steps is not None else str(schedule.steps)
     text = f"""\
 A small `CLIPModel`: pictures of 64 pixels in patches of 8 through six layers, sentences through three, one space of
 {networks.DIM} dimensions. Pre-trained by the contrastive loss on {stills:,} still pictures of sprites and {people:,}
@@ -40,7 +45,7 @@ made portraits with their captions, every third of them blurred, noisy or coarse
 
 - Held out: every motion and order of events, and the shapes star and heart.
 - Data: made at run time by `domains/text_video_retrieval/data/world.py` and `suite/media/portraits.py`.
-- Training: {schedule.steps} steps of {schedule.batch} pairs, AdamW, cosine, half of the patches left out in most steps;
+- Training: {taken} steps of {schedule.batch} pairs, AdamW, cosine, half of the patches left out in most steps;
   one CPU core, fp32, no GPU.
 - Reached: of 400 unseen stills of sprites, {100 * reached:.1f} % find their own caption.
 - Rebuild: `python -m domains.text_video_retrieval.tiny --part base`
