@@ -30,11 +30,12 @@ def demo(out: Path = Path("out/demo/text_video_retrieval")) -> dict[str, Any]:
 
     started = time.perf_counter()
     films, scenes = out / "films", []
-    for film in range(FILMS):
-        with video_writer(films / f"film{film + 1}.mp4", world.FPS) as writer:
+    for number in range(FILMS):
+        name = f"film{number + 1}.mp4"
+        with video_writer(films / name, world.FPS) as writer:
             for place in range(EACH):
-                clip = world.clip("test", 5000 + EACH * film + place, events=2)
-                scenes.append((f"film{film + 1}.mp4", place * len(clip.pictures(8)) / world.FPS, clip.caption))
+                clip = world.clip("test", 5000 + EACH * number + place, events=2)
+                scenes.append((name, place * len(clip.pictures(8)) / world.FPS, clip.caption))
                 for picture in clip.pictures(SIDE):
                     writer.write(picture)
     encoder = Encoder.from_pretrained("tiny")

@@ -112,17 +112,17 @@ def plain(state: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
 def trained_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
     """The adapter's parameters by the authors' names, without their prefix."""
     found: dict[str, nn.Parameter] = {}
-    for place, layer in adapters.layers(model, "tied_lora"):
-        number = place.split("layers.")[1].split(".")[0]
-        start = "visual." if place.startswith("vision_model") else ""
+    for module, layer in adapters.layers(model, "tied_lora"):
+        number = module.split("layers.")[1].split(".")[0]
+        start = "visual." if module.startswith("vision_model") else ""
         for name in ("A", "B"):
             key = f"{start}transformer.resblocks.{number}.attn.TVPt_LoRA_{name.lower()}"
             [adapter] = layer.present()
             found[key] = layer.tensor(name, adapter)
     tower: Any = model
-    for number, layer in enumerate(tower.vision_model.encoder.layers):
+    for place, layer in enumerate(tower.vision_model.encoder.layers):
         if (position := layer._parameters.get("temporal_position")) is not None:
-            found[f"visual.transformer.resblocks.{number}.TVPt_Video_Positional_embedding"] = position
+            found[f"visual.transformer.resblocks.{place}.TVPt_Video_Positional_embedding"] = position
     return found
 
 

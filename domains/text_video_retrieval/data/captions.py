@@ -150,7 +150,7 @@ def rows(path: Path, columns: Sequence[str], *, delimiter: str = ",", header: bo
     return found
 
 
-def annotations(path: Path, expected: str, check: Callable[[Any], bool]) -> Any:
+def annotation(path: Path, expected: str, check: Callable[[Any], bool]) -> Any:
     """A JSON file of annotations.
 
     Args:

@@ -126,7 +126,8 @@ class TextVideoData(L.LightningDataModule):
         self.videos, self.format, self.fps = videos, format, fps
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.augment, self.num_workers = augment, num_workers
-        self.frames, self.look, self.words = 0, Preprocessing(), None
+        self.frames, self.look = 0, Preprocessing()
+        self.words: Words | None = None
         self.sets: dict[str, PairSet] = {}
 
     def meet(self, frames: int, look: Preprocessing, words: Words) -> None:

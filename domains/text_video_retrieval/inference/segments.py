@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -97,7 +97,7 @@ def _is_short(row: VideoRow, encoder: Encoder) -> bool:
     return bool(row.fps) and row.duration * row.fps < encoder.frames - 0.5
 
 
-def _facts(info: VideoInfo, length: float) -> dict[str, object]:
+def _facts(info: VideoInfo, length: float) -> dict[str, Any]:
     fps = float(info.fps) if info.fps is not None and 0 < float(info.fps) <= MOST_FPS else 0.0
     return {"duration": length, "fps": fps, "width": info.width, "height": info.height, "codec": info.codec}
 

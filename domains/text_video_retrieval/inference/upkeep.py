@@ -200,8 +200,8 @@ def imported(source: Path, folder: Path) -> str:
             own.setdefault(row["path"], []).append(place)
         for path, places in own.items():
             first = rows[places[0]]
-            numbers = {name: type_(first[name]) for name, type_ in _TYPES.items()}
-            video = VideoRow(path, **numbers, **{name: first[name] for name in _KEPT if name not in _TYPES})
+            known: dict[str, Any] = {name: _TYPES.get(name, str)(first[name]) for name in _KEPT}
+            video = VideoRow(path, **known)
             segments = [
                 Segment(
                     float(rows[place]["start"]),

@@ -84,7 +84,7 @@ class Schedule:
         Raises:
             InputError: a name is unknown, or a value is no whole number.
         """
-        given = dict(settings)
+        given: dict[str, Any] = dict(settings)
         if preset := given.pop("preset", None):
             if preset not in PRESETS:
                 raise InputError(f"schedule.preset: unknown {preset!r}; choose {', '.join(PRESETS)}")

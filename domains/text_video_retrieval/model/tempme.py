@@ -37,7 +37,8 @@ class MergingAttention(nn.Module):
         q, k, v = (layer(x).unflatten(-1, (self.heads, -1)) for layer in (self.q_proj, self.k_proj, self.v_proj))
         # A token that stands for s tokens counts s times in every softmax.
         bias = None if size is None else size.float().log().transpose(1, 2)[:, None].to(q.dtype)  # (B, 1, 1, n)
-        attended = functional.scaled_dot_product_attention(*(t.transpose(1, 2) for t in (q, k, v)), attn_mask=bias)
+        queries, keys, values = (part.transpose(1, 2) for part in (q, k, v))  # (B, heads, n, width)
+        attended = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=bias)
         return self.out_proj(attended.transpose(1, 2).flatten(2)), k.mean(2)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from domains.text_video_retrieval.data.captions import Files, Pair, PairSet, Split, annotations, made_set
+from domains.text_video_retrieval.data.captions import Files, Pair, PairSet, Split, annotation, made_set
 
 LAYOUT = '{"<video id>": {"duration", "timestamps", "sentences"}}'
 
@@ -23,11 +23,11 @@ def read(folder: Path, videos: Path, split: Split) -> PairSet:
         InputError: a file is missing or broken.
     """
     train = split == "train"
-    ids = annotations(
+    ids = annotation(
         folder / ("train_ids.json" if train else "val_ids.json"), '["<video id>", ...]',
         lambda content: all(isinstance(one, str) for one in content),
     )  # fmt: skip
-    told = annotations(
+    told = annotation(
         folder / ("train.json" if train else "val_1.json"), LAYOUT,
         lambda content: all("sentences" in one and "duration" in one for one in content.values()),
     )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from domains.text_video_retrieval.data.captions import Files, Pair, PairSet, Split, annotations, made_set, rows
+from domains.text_video_retrieval.data.captions import Files, Pair, PairSet, Split, annotation, made_set, rows
 from suite.errors import InputError
 
 TEST = "MSRVTT_JSFUSION_test.csv"
@@ -34,7 +34,7 @@ def training(folder: Path) -> Iterator[Pair]:
         raise InputError(f"{folder}: lacks {' or '.join(TRAIN)}, the list of training videos")
     listed = {row["video_id"] for row in rows(folder / name, ["video_id"])}
     layout = '{"sentences": [{"caption", "video_id", ...}]}'
-    data = annotations(
+    data = annotation(
         folder / DATA,
         layout,
         lambda content: all("caption" in one and "video_id" in one for one in content["sentences"]),

@@ -11,7 +11,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-from domains.text_video_retrieval.data.captions import Files, Pair, PairSet, Split, annotations, listed, made_set
+from domains.text_video_retrieval.data.captions import Files, Pair, PairSet, Split, annotation, listed, made_set
 from suite.errors import InputError
 from suite.files import write_text
 
@@ -33,7 +33,7 @@ def read(folder: Path, videos: Path, split: Split) -> PairSet:
             f"{folder / PICKLE}: is a pickle, which may run anything when it is read; if you trust it, convert it: "
             f"suite text_video_retrieval convert-msvd {folder / PICKLE}"
         )
-    captions = annotations(
+    captions = annotation(
         folder / CONVERTED, '{"<video id>": ["<sentence>", ...]}', lambda content: all(map(len, content.values()))
     )
     ids = listed(folder / f"{split}_list.txt")
