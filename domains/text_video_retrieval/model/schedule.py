@@ -97,7 +97,8 @@ class Schedule:
                 given[name] = _numbers(name, value)
             elif name == "tome_r" and (isinstance(value, bool) or not isinstance(value, int)):
                 raise InputError(f"schedule.tome_r is {value!r}; give a whole number")
-        return cls(**{name: bool(value) if name in _SWITCHES else value for name, value in given.items()})
+        given.update({name: bool(given[name]) for name in _SWITCHES if name in given})
+        return cls(**given)
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for `json.dumps`."""
