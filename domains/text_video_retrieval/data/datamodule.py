@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from domains.text_video_retrieval.data.augment import VideoAugment
 from domains.text_video_retrieval.data.captions import PairSet
-from domains.text_video_retrieval.data.frames import read_clip
+from domains.text_video_retrieval.data.frames import positions, read_clip
 from domains.text_video_retrieval.data.sources import open_pairs
-from domains.text_video_retrieval.data.world import Clip
+from domains.text_video_retrieval.data.world import FPS, Clip
 from suite.clip.pictures import Preprocessing
 from suite.clip.words import Words
 from suite.errors import InputError
@@ -81,7 +81,7 @@ class PairSamples(Dataset):
         if name not in self._drawn:
             self._drawn[name] = clip.pictures(self.look.size)
         drawn = self._drawn[name]
-        return drawn[np.linspace(0, len(drawn) - 1, self.frames, dtype=int)]
+        return drawn[positions(0, len(drawn) - 1, self.frames, FPS, self.rate)]
 
 
 def mask_of(tokens: Tensor) -> Tensor:

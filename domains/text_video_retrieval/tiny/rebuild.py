@@ -48,8 +48,8 @@ def adapter_card(config: ExperimentConfig, figures: dict[str, Any]) -> str:
     adapted, frozen = figures["adapted"], figures["frozen"]
     count = config.data["train"].rsplit(":")[-1]
     text = f"""\
-TempMe on the tiny base: one LoRA for the query, key and value of each attention, and temporal positions in three merge
-layers. Eight frames of 65 tokens leave the image tower as one clip of 50 tokens. It finds made clips by what happens in
+TempMe on the tiny base: one LoRA for the query, key and value of each attention, and temporal positions in two merge
+layers. Four frames of 65 tokens leave the image tower as one clip of 41 tokens. It finds made clips by what happens in
 them and in which order, none of which its base has seen. It is meant for tests and demonstrations: real videos are
 none of its business.
 

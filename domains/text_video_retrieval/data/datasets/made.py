@@ -18,4 +18,4 @@ def read(split: Split, count: int) -> PairSet:
         number += 1
     named = {f"{split}{place}": clip for place, clip in enumerate(clips)}
     pairs = tuple(Pair(name, clip.caption) for name, clip in named.items())
-    return PairSet(f"made clips, {split}", pairs, named, words=32, frames=world.FRAMES)
+    return PairSet(f"made clips, {split}", pairs, named, words=32, frames=world.FRAMES // 2)
