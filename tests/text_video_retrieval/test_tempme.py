@@ -153,7 +153,7 @@ def test_costs_on_paper_are_the_published_ones() -> None:
         (16, "vit-b-32"): (161.6, 493),
     }
     text = CLIPConfig(projection_dim=512).text_config
-    assert [round(text_cost(text, words) / 1e9, 2) for words in (32, 77)] == [1.23, 3.0]
+    assert [text_cost(text, words) / 1e9 for words in (32, 77)] == pytest.approx([1.23, 3.0], rel=0.005)
 
 
 def test_the_count_on_paper_is_what_torch_counts() -> None:
