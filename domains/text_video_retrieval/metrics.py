@@ -101,19 +101,20 @@ class Recall(Metric):
 
     def update(self, texts: Tensor, vectors: Tensor, numbers: Tensor) -> None:
         """Vectors of sentences (B, dim) and of their videos (B, dim), and the videos' numbers (B,)."""
-        self.texts.append(texts.detach().float().cpu())
-        self.vectors.append(vectors.detach().float().cpu())
-        self.numbers.append(numbers.cpu())
+        self.texts.append(texts.detach().float())
+        self.vectors.append(vectors.detach().float())
+        self.numbers.append(numbers)
 
     def compute(self) -> Tensor:
-        texts, vectors, numbers = (_whole(getattr(self, name)) for name in ("texts", "vectors", "numbers"))
+        texts, vectors, numbers = (_whole(getattr(self, name)).cpu() for name in ("texts", "vectors", "numbers"))
         kept: dict[int, int] = {}
         for place, number in enumerate(numbers.tolist()):
             kept.setdefault(number, place)
         column = {number: place for place, number in enumerate(kept)}
         scores = similarity(texts, vectors[list(kept.values())])
         figures = both_ways(scores, [column[number] for number in numbers.tolist()])
-        return torch.tensor(figures["video_to_text" if self.to_text else "text_to_video"]["R@1"])
+        direction = "video_to_text" if self.to_text else "text_to_video"
+        return torch.tensor(figures[direction]["R@1"], device=self.device)
 
 
 def _whole(parts: list[Tensor] | Tensor) -> Tensor:

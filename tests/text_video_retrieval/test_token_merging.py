@@ -67,3 +67,14 @@ def test_more_than_the_sources_is_refused() -> None:
 def test_clips_are_joined_class_tokens_first_in_order_of_time() -> None:
     tokens = torch.arange(2 * 2 * 3).view(4, 3, 1)  # two videos of two clips, [class, patch, patch]
     assert join(tokens, 2, 1)[..., 0].tolist() == [[0, 3, 1, 2, 4, 5], [6, 9, 7, 8, 10, 11]]
+
+
+def test_autocast_compares_tokens_in_float32() -> None:
+    torch.manual_seed(0)
+    metric = torch.ones(1, 33, 8) + 1e-3 * torch.randn(1, 33, 8)
+    plain = match(metric, 8, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = match(metric, 8, 1)
+    assert plain is not None and mixed is not None
+    assert torch.equal(plain.merged, mixed.merged)
+    assert torch.equal(plain.into, mixed.into)

@@ -58,7 +58,7 @@ def index(
     Args:
         inputs: folders of videos, and single ones; of a folder, videos that are gone are forgotten.
         store: folder of the index; it may be moved, as the videos may.
-        adapter: reference of the adapter.
+        adapter: reference of the adapter; `none` takes a CLIP as it is, frame by frame.
         base: reference of the base; the one that the adapter names where it is left out.
         seconds: length of a segment; as many as the model's frames at its rate where left out.
         device: auto, cpu, cuda or cuda:N.

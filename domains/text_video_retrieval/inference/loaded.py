@@ -29,6 +29,11 @@ from suite.errors import InputError
 from suite.hub.checksums import sha256
 from suite.prediction.loading import choose
 
+NONE = "none"
+"""Name of no adapter."""
+FRAMES = 12
+"""Of a video, where no adapter says."""
+
 Pixels = NDArray[np.uint8]
 Vectors = NDArray[np.float32]
 
@@ -62,7 +67,7 @@ class Encoder:
     @classmethod
     def from_pretrained(
         cls,
-        adapter: str | None = "tiny",
+        adapter: str = "tiny",
         base: str | None = None,
         device: str = "auto",
         dtype: str = "auto",
@@ -72,7 +77,7 @@ class Encoder:
         """Load a base and an adapter.
 
         Args:
-            adapter: reference of the adapter; None is the base alone, frame by frame.
+            adapter: reference of the adapter; `none` is the base alone, frame by frame.
             base: reference of the base; the one that the adapter names by default.
             device: auto, cpu, cuda or cuda:N. dtype: auto (float32), float32, bfloat16 or float16.
             frames: of a video, where no adapter states them; with one, they must be its own.
@@ -82,12 +87,14 @@ class Encoder:
         """
         device = choose_device(device)
         computed = choose_dtype(dtype, device, auto=torch.float32)
-        if adapter is None:
-            stated = Stated(frames=frames or 12, schedule=UNMERGED)
+        if adapter == NONE:
             reference = base or "tiny"
             folder = hub.resolve(reference, bases.DOMAIN, kind="base")
-            model: torch.nn.Module = bases.load_folder(folder, stated.schedule, stated.frames)
-            identity = {"base": reference, "adapter": "", "digest": ""}
+            plain = bases.load_folder(folder, UNMERGED, frames or FRAMES)
+            length = int(plain.clip_config.text_config.max_position_embeddings)
+            stated = Stated(frames=plain.frames, words=length, schedule=UNMERGED)
+            model: torch.nn.Module = plain
+            identity = {"base": reference, "adapter": NONE, "digest": ""}
         else:
             chosen = choose(adapter, base, bases.DOMAIN)
             stated, folder = Stated.from_dict(chosen.settings, chosen.folder), chosen.base_folder()
@@ -106,7 +113,7 @@ class Encoder:
         model = bases.load_folder(folder, UNMERGED, self.frames)
         device = choose_device(device)
         computed = choose_dtype(dtype, device, auto=torch.float32)
-        identity = {**self.identity, "adapter": "", "digest": ""}
+        identity = {**self.identity, "adapter": NONE, "digest": ""}
         return type(self)(model, stated, self.look, self.words, identity=identity, device=device, dtype=computed)
 
     @property

@@ -28,12 +28,12 @@ SCALE = 100.0
 
 
 def search(
-    query: list[str] = [],  # noqa: B006 - read alone
+    query: tuple[str, ...] = (),
     *,
     store: Path = STORE,
-    image: list[Path] = [],  # noqa: B006
-    without: list[str] = [],  # noqa: B006
-    weight: list[float] = [],  # noqa: B006
+    image: tuple[Path, ...] = (),
+    without: tuple[str, ...] = (),
+    weight: tuple[float, ...] = (),
     top: int = 10,
     by: Literal["best", "top3"] = "best",
     per: Literal["video", "segment"] = "video",
@@ -77,10 +77,9 @@ def search(
     try:
         model = opened.about["model"]
         encoder = Encoder.from_pretrained(
-            (adapter or model["adapter"]) or None, base or model["base"], device, "auto", frames=opened.per_row
+            adapter or model["adapter"], base or model["base"], device, frames=opened.per_row
         )
-        checked = Store.open(store, encoder.identity, check=False)
-        checked.close()
+        opened.check_model(encoder.identity)
         vector, notices = combined(encoder, query, image, without, weight)
         said(notices)
         hits = find(opened, vector, top, by=by, per=per, nearest=nearest, root=root)

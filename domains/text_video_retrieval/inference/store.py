@@ -152,17 +152,26 @@ class Store:
             raise InputError(
                 f"{folder}: an index of format {about.get('format')!r}, and this program reads {VERSION}; index anew"
             )
-        for name, value in (identity or {}).items():
-            if name.endswith("digest") and about.get("model", {}).get(name, "") != value:
-                what = "base" if name.startswith("base") else "adapter"
-                known = about.get("model", {}).get(what) or "none"
-                raise InputError(
-                    f"{folder}: made by another {what} than this one ({known}); give that one, or another --store"
-                )
         store = cls(folder, about, _connected(folder))
+        store.check_model(identity or {})
         if check and (wrong := store.faults(deep=False)):
             raise InputError(f"{folder}: {wrong[0]}; run: suite text_video_retrieval store repair --store {folder}")
         return store
+
+    def check_model(self, identity: Mapping[str, str]) -> None:
+        """Refuse another model than the one that made the index, by the digests of its weights.
+
+        Raises:
+            InputError: it is another one.
+        """
+        made = self.about.get("model", {})
+        for name, value in identity.items():
+            if name.endswith("digest") and made.get(name, "") != value:
+                what = "base" if name.startswith("base") else "adapter"
+                raise InputError(
+                    f"{self.folder}: made by another {what} than this one ({made.get(what)}); give that one, or "
+                    "another --store"
+                )
 
     def close(self) -> None:
         self.tables.close()

@@ -6,10 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from suite.adapters.fused.frozen import without_autocast
+
 
 def similarity(texts: Tensor, videos: Tensor) -> Tensor:
     """Cosine of every text (T, dim) with every video (V, dim): (T, V), float32."""
-    return functional.normalize(texts.float(), dim=-1) @ functional.normalize(videos.float(), dim=-1).T
+    with without_autocast(texts):
+        return functional.normalize(texts.float(), dim=-1) @ functional.normalize(videos.float(), dim=-1).T
 
 
 def contrastive_loss(logits: Tensor, same: Tensor | None = None) -> Tensor:

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from suite.adapters.fused.frozen import without_autocast
+
 
 class Matching(NamedTuple):
     """Which patch tokens merge into which; positions count among the patch tokens, class tokens left out.
@@ -55,7 +57,8 @@ def match(metric: Tensor, merged: int, classes: int) -> Matching | None:
             f"{sources(patches, classes)} are sources"
         )
     first = 1 - classes % 2  # the first destination
-    with torch.no_grad():
+    # Autocast would compare in bfloat16, in which many tokens are equally similar.
+    with torch.no_grad(), without_autocast(metric):
         unit = functional.normalize(metric[:, classes:].float(), dim=-1)  # (B, p, d)
         scores = unit[:, 1 - first :: 2] @ unit[:, first::2].transpose(1, 2)  # (B, sources, destinations)
         best, into = scores.max(-1)
