@@ -87,10 +87,12 @@ class TempMeRecipe(AdapterModule):
 
     def build(self) -> nn.Module:
         if torch.get_default_device().type == "meta":
-            model = bases.skeleton(self.base, self.architecture, self.schedule, self.frames)
-        else:
+            skeleton = bases.skeleton(self.base, self.architecture, self.schedule, self.frames)
+            return attachments.attach_section(skeleton, self.adapter, text=self.text_tower)
+        # Wherever it is to train: transformers would load to the device that is current, and draws differ by device.
+        with torch.device("cpu"):
             model = bases.load(self.base, self.schedule, self.frames)
-        return attachments.attach_section(model, self.adapter, text=self.text_tower)
+            return attachments.attach_section(model, self.adapter, text=self.text_tower)
 
     def bind(self, data: Any) -> None:
         folder = hub.resolve(self.base, bases.DOMAIN, kind="base")
