@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 FILMS, EACH, SIDE = 4, 3, 224
-QUERIES = 4
+QUERIES, SHOWN = 4, 8
 
 
 def demo(out: Path = Path("out/demo/text_video_retrieval")) -> dict[str, Any]:
@@ -19,13 +19,13 @@ def demo(out: Path = Path("out/demo/text_video_retrieval")) -> dict[str, Any]:
     import numpy as np
 
     from domains.text_video_retrieval.data import world
-    from domains.text_video_retrieval.data.frames import read_clip
     from domains.text_video_retrieval.inference.indexing import found, open_or_create, update
     from domains.text_video_retrieval.inference.loaded import Encoder
     from domains.text_video_retrieval.inference.searching import find
     from domains.text_video_retrieval.output import page
     from domains.text_video_retrieval.output.strips import clock, strip
     from suite.media import sheets
+    from suite.media.video import frames_at
     from suite.media.video_writing import video_writer
 
     started = time.perf_counter()
@@ -50,9 +50,10 @@ def demo(out: Path = Path("out/demo/text_video_retrieval")) -> dict[str, Any]:
             page.write(out / f"search{number + 1}", caption, hits)
             is_right = hit.path == film and hit.start <= second + 0.5 < hit.end
             right += is_right
-            read = read_clip(hit.file, encoder.frames, rate=world.FPS, start=hit.start, end=hit.end)
+            times = [hit.start + (place + 0.5) / SHOWN * (hit.end - hit.start) for place in range(SHOWN)]
+            shown = [frame.pixels for frame in frames_at(hit.file, times)]
             title = f"“{caption}”: {hit.path} at {clock(hit.start)} ({hit.score:.2f})"
-            images.append(np.asarray(strip(read.pictures, read.times, title)))
+            images.append(np.asarray(strip(shown, times, title)))
             rows.append(
                 {
                     "sentence": caption,
