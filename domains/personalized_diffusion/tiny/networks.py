@@ -24,12 +24,14 @@ from transformers import (
 
 from domains.personalized_diffusion.data import world
 
-LENGTH = 16
+LENGTH = 20
 """Tokens of a prompt, begin and end marks included."""
 WIDTH = 96
 """Of the text states."""
-PATCH = 4
-LATENT_CHANNELS = 12
+PATCH = 8
+REDUCTION = 8
+"""Pixels of a picture's side to one latent's."""
+LATENT_CHANNELS = 16
 HALF = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 
 
@@ -102,11 +104,11 @@ def vision(layers: int = 3) -> ViTModel:
 
 
 def autoencoder() -> AutoencoderKL:
-    """32 x 32 pixels to 8 x 8 latents of 12 channels."""
+    """64 x 64 pixels to 8 x 8 latents of 16 channels."""
     return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
-        block_out_channels=(32, 48, 48),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(16, 32, 48, 56),
         layers_per_block=1,
         latent_channels=LATENT_CHANNELS,
         norm_num_groups=8,
@@ -117,7 +119,7 @@ def autoencoder() -> AutoencoderKL:
 def unet() -> UNet2DConditionModel:
     """A UNet of two levels, with attention on both."""
     return UNet2DConditionModel(
-        sample_size=world.SIZE // 4,
+        sample_size=world.SIZE // REDUCTION,
         in_channels=LATENT_CHANNELS,
         out_channels=LATENT_CHANNELS,
         down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
@@ -131,10 +133,11 @@ def unet() -> UNet2DConditionModel:
 
 
 def scheduler() -> DPMSolverMultistepScheduler:
-    """Stable Diffusion's noise schedule, sampled by DPM-Solver++."""
-    return DPMSolverMultistepScheduler(
-        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, steps_offset=1
-    )
+    """A cosine schedule that ends in pure noise (Nichol and Dhariwal, arXiv 2102.09672), sampled by DPM-Solver++.
+
+    The network predicts the velocity (Salimans and Ho, arXiv 2202.00512), which tells something at that end too.
+    """
+    return DPMSolverMultistepScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction")
 
 
 def pipeline(parts: dict[str, nn.Module], tokens: CLIPTokenizer) -> StableDiffusionPipeline:

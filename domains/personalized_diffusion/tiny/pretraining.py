@@ -7,7 +7,7 @@ trained VAE's latents, as Stable Diffusion's does.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, ViTModel
 
-from domains.personalized_diffusion.data import world
+from domains.personalized_diffusion.data import creatures, world
 from domains.personalized_diffusion.data.world import Sprite
 from domains.personalized_diffusion.model import losses
 from domains.personalized_diffusion.tiny import networks
@@ -25,20 +25,20 @@ from suite.training.plain import Schedule, train
 
 CLIP = Schedule(500, 128)
 VISION = Schedule(500, 128)
-AUTOENCODER = Schedule(1000, 32, lr=3e-3, decay=0.0)
-DECODER = Schedule(800, 32, lr=1.5e-3, warmup=30, decay=0.0, betas=(0.9, 0.99), seed=1)
-UNET = (Schedule(1400, 48, lr=2e-3, warmup=60), Schedule(1300, 48, lr=1.2e-3, warmup=30, seed=1))
+AUTOENCODER = Schedule(2200, 16, lr=3e-3, decay=0.0)
+DECODER = Schedule(800, 16, lr=1.5e-3, warmup=30, decay=0.0, betas=(0.9, 0.99), seed=1)
+UNET = (Schedule(4000, 32, lr=2e-3, warmup=100), Schedule(3000, 32, lr=1.2e-3, warmup=50, seed=1))
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Pictures (N, 3, 32, 32) in 8 bit and what they show; 2i and 2i + 1 are of one creature."""
+    """Pictures (N, 3, 64, 64) in 8 bit and what they show; 2i and 2i + 1 are of one creature."""
 
     pixels: Tensor
     sprites: list[Sprite]
 
     def batch(self, rows: Tensor, flip: bool = True) -> Tensor:
-        """Pictures (B, 3, 32, 32) in [-1, 1], about half of them mirrored."""
+        """Pictures (B, 3, 64, 64) in [-1, 1], about half of them mirrored."""
         chosen = self.pixels[rows].float() / 127.5 - 1
         if flip:
             mirrored = torch.rand(len(rows)) < 0.5
@@ -64,7 +64,8 @@ def train_clip(pool: Pool, tokens: CLIPTokenizer, schedule: Schedule = CLIP) -> 
         rows = torch.randint(len(pool.sprites), (schedule.batch,))
         shown = [pool.sprites[row] for row in rows.tolist()]
         captions = [sprite.caption(rng) for sprite in shown]
-        true = torch.tensor([[float(_true_of(caption, sprite)) for caption in captions] for sprite in shown])
+        claimed = _told([_claims(caption) for caption in captions])
+        true = (claimed @ (1 - _told([_facts(sprite) for sprite in shown])).T == 0).float().T  # (pictures, captions)
         words = tokens(captions, padding="max_length", return_tensors="pt")
         logits = model(pixel_values=pool.batch(rows), **words).logits_per_image
         by_image = -(true / true.sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
@@ -75,13 +76,31 @@ def train_clip(pool: Pool, tokens: CLIPTokenizer, schedule: Schedule = CLIP) -> 
     return model.eval()
 
 
-def _true_of(caption: str, sprite: Sprite) -> bool:
-    scene = next((scene for scene in world.SCENES if caption.endswith(scene)), None)
-    words = caption.removesuffix(scene or "").split()
-    colour = next((word for word in words if word in world.COLOURS), None)
-    return (
-        sprite.individual.kind in words and colour in (None, sprite.individual.colour) and scene in (None, sprite.scene)
-    )
+FACTS = (
+    *((name, value) for name in ("colour", "second") for value in world.COLOURS),
+    *(("kind", kind) for kind in world.KINDS),
+    *(("look", look) for look in (*creatures.MARKINGS, *creatures.HEADS)),
+    *(("scene", scene) for scene in world.SCENES),
+)
+"""All that a caption may claim."""
+
+
+def _told(facts: Sequence[set[tuple[str, str]]]) -> Tensor:
+    """(N, F) of 0 and 1: which facts are in each set."""
+    return torch.tensor([[float(fact in some) for fact in FACTS] for some in facts])
+
+
+def _claims(caption: str) -> set[tuple[str, str]]:
+    scene = next((scene for scene in world.SCENES if caption.endswith(scene)), "")
+    front, _, looks = caption.removesuffix(scene).partition(" with ")
+    said = {("scene", scene), *((name, word) for name in ("colour", "kind") for word in front.split())}
+    return said.union((name, word) for name in ("second", "look") for word in looks.split())
+
+
+def _facts(sprite: Sprite) -> set[tuple[str, str]]:
+    of = sprite.individual
+    looks = {("look", of.markings), ("look", of.head), ("second", of.second)}
+    return looks | {("colour", of.colour), ("kind", of.kind), ("scene", sprite.scene)}
 
 
 def train_vision(pool: Pool, schedule: Schedule = VISION, temperature: float = 0.1) -> ViTModel:
@@ -104,7 +123,7 @@ def train_vision(pool: Pool, schedule: Schedule = VISION, temperature: float = 0
 
 
 def train_autoencoder(pool: Pool, schedule: Schedule = AUTOENCODER, kl: float = 1e-4) -> AutoencoderKL:
-    """A VAE by squared and absolute error of the pixels.
+    """A VAE by the error of the pixels and of their edges.
 
     Its residual branches start at zero: normalised, they would take long to learn that colour is to be kept.
     """
@@ -116,14 +135,20 @@ def train_autoencoder(pool: Pool, schedule: Schedule = AUTOENCODER, kl: float = 
         pictures = pool.batch(torch.randint(len(pool.sprites), (schedule.batch,)))
         posterior = model.encode(pictures).latent_dist
         again = model.decode(posterior.sample()).sample
-        error = functional.mse_loss(again, pictures) + 0.3 * functional.l1_loss(again, pictures)
-        return error + kl * posterior.kl().mean() / posterior.mean[0].numel()
+        return _unlike(again, pictures) + kl * posterior.kl().mean() / posterior.mean[0].numel()
 
     train("vae", model, loss, schedule)
     model = model.to(memory_format=torch.contiguous_format).eval()
     spread = torch.cat([means for means, _ in _moments(model, pool, range(0, len(pool.sprites), 8))]).std()
     model.register_to_config(scaling_factor=round(1 / float(spread), 4))
     return model
+
+
+def _unlike(drawn: Tensor, pictures: Tensor) -> Tensor:
+    """Squared and absolute error of the pixels, and absolute error of their differences to the right and below."""
+    error = drawn - pictures
+    edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+    return error.square().mean() + 0.3 * error.abs().mean() + 0.3 * edges
 
 
 def refine_decoder(model: AutoencoderKL, pool: Pool, schedule: Schedule = DECODER) -> AutoencoderKL:
@@ -136,22 +161,19 @@ def refine_decoder(model: AutoencoderKL, pool: Pool, schedule: Schedule = DECODE
 
     def loss() -> Tensor:
         rows = torch.randint(len(means), (schedule.batch,))
-        pictures = pool.batch(rows % len(pool.sprites), flip=False)
-        mirrored = rows >= len(pool.sprites)
-        pictures[mirrored] = pictures[mirrored].flip(-1)
+        pictures = pool.batch(rows, flip=False)
         again = model.decode(means[rows] + deviations[rows] * torch.randn_like(means[rows])).sample
-        return functional.mse_loss(again, pictures) + 0.3 * functional.l1_loss(again, pictures)
+        return _unlike(again, pictures)
 
     train("decoder", model, loss, schedule)
     return model.to(memory_format=torch.contiguous_format).eval()
 
 
 @torch.no_grad()
-def _moments(model: AutoencoderKL, pool: Pool, rows: range, flip: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
+def _moments(model: AutoencoderKL, pool: Pool, rows: range) -> Iterator[tuple[Tensor, Tensor]]:
     """Means and deviations of the posteriors, 64 pictures at a time."""
     for start in range(0, len(rows), 64):
-        pictures = pool.batch(torch.tensor(list(rows[start : start + 64])), flip=False)
-        posterior = model.encode(pictures.flip(-1) if flip else pictures).latent_dist
+        posterior = model.encode(pool.batch(torch.tensor(list(rows[start : start + 64])), flip=False)).latent_dist
         yield posterior.mean, posterior.std
 
 
@@ -165,7 +187,7 @@ def train_unet(
     dropped: float = 0.1,
     each: Callable[[int, UNet2DConditionModel], None] | None = None,
 ) -> UNet2DConditionModel:
-    """The UNet by noise prediction with min-SNR weights; the moving average of its weights is what is kept.
+    """The UNet by velocity prediction with min-SNR weights; the moving average of its weights is what is kept.
 
     Args:
         pool: pictures and what they show.
@@ -192,12 +214,12 @@ def train_unet(
         nonlocal step
         rows = torch.randint(len(means), (schedule.batch,))
         latents = (means[rows] + deviations[rows] * torch.randn_like(means[rows])) * vae.config.scaling_factor
-        shown = [pool.sprites[row % len(pool.sprites)] for row in rows.tolist()]
+        shown = [pool.sprites[row] for row in rows.tolist()]
         captions = ["" if rng.random() < dropped else sprite.caption(rng) for sprite in shown]
         noise, times = torch.randn_like(latents), torch.randint(noising.config.num_train_timesteps, (len(rows),))
         predicted = model(noising.add_noise(latents, noise, times), times, states(captions)).sample
-        weight = losses.snr_weight(noising, times, 5.0)
-        return losses.denoising_loss(predicted, noise, weight).mean()
+        target, weight = losses.target_of(noising, latents, noise, times), losses.snr_weight(noising, times, 5.0)
+        return losses.denoising_loss(predicted, target, weight).mean()
 
     def after() -> None:
         nonlocal step
@@ -219,9 +241,8 @@ def _silence(model: nn.Module, names: tuple[str, ...]) -> None:
 
 
 def _latents(vae: AutoencoderKL, pool: Pool) -> tuple[Tensor, Tensor]:
-    """Posterior means and deviations of every picture, then of every picture mirrored."""
-    rows = range(len(pool.sprites))
-    parts = [part for flip in (False, True) for part in _moments(vae, pool, rows, flip)]
+    """Posterior means and deviations (N, C, 8, 8) of every picture."""
+    parts = list(_moments(vae, pool, range(len(pool.sprites))))
     return torch.cat([means for means, _ in parts]), torch.cat([deviations for _, deviations in parts])
 
 
