@@ -1,9 +1,12 @@
 """The embedded default: its parts belong together and can be made again."""
 
+import random
 import subprocess
 import sys
+from types import SimpleNamespace
 
 from domains.personalized_diffusion.data import world
+from domains.personalized_diffusion.evaluation import pictures
 from domains.personalized_diffusion.model import bases as pipelines
 from domains.personalized_diffusion.tiny import networks as small
 from suite import hub
@@ -28,3 +31,25 @@ def test_the_shipped_folder_is_small_and_whole():
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     assert size <= 8e6
     assert (folder / "encoders" / "clip").is_dir() and (folder / "encoders" / "vision").is_dir()
+
+
+def test_held_out_pictures_stand_in_the_order_of_the_prompts():
+    """A column of a comparison is one scene, from the photo down to what each method draws."""
+    trigger, base = SimpleNamespace(token="sks", noun="robot", phrase="sks robot"), SimpleNamespace(family="tiny")
+    shown, prompts = pictures.held_out(SimpleNamespace(trigger=trigger, base=base), None, None)
+    by_scene = {one.scene: world.draw(one) for one in world.subject_photos("robot", 8, pictures.HELD_OUT)}
+    scenes = [prompt.removeprefix("a sks robot ") for prompt in prompts]
+    assert [by_scene[scene].tobytes() for scene in scenes] == [picture.tobytes() for picture in shown]
+
+
+def test_pre_training_never_shows_a_subjects_looks():
+    rng = random.Random(0)
+    made = [world.individual(rng) for _ in range(500)]
+    subjects = {(one.markings, one.head) for one in world.SUBJECTS.values()}
+    assert subjects == set(world.HELD_OUT) and not subjects & {(one.markings, one.head) for one in made}
+
+
+def test_every_word_of_a_caption_is_known():
+    rng = random.Random(1)
+    said = {word for _ in range(500) for word in world.sample(rng).caption(rng).split()}
+    assert said <= set(world.vocabulary())

@@ -1,4 +1,4 @@
-"""The creatures of the made world: five kinds, whose colours, markings, headpiece, eyes and build make an individual."""
+"""The creatures of the made world: five kinds; colours, markings, headpiece, eyes and build make an individual."""
 
 from __future__ import annotations
 
@@ -108,9 +108,7 @@ def _markings(pen: ImageDraw.ImageDraw, markings: str, body: Box, second: Colour
     elif markings == "spots":
         for x, y in ((0.2, 0.45), (0.8, 0.5), (0.5, 0.86), (0.24, 0.84), (0.78, 0.86), (0.5, 0.56)):
             middle, radius = (left + x * wide, top + y * high), 12
-            pen.ellipse(
-                (middle[0] - radius, middle[1] - radius, middle[0] + radius, middle[1] + radius), fill=second
-            )
+            pen.ellipse((middle[0] - radius, middle[1] - radius, middle[0] + radius, middle[1] + radius), fill=second)
     elif markings == "stripes":
         for share in (0.4, 0.75):
             pen.rectangle((left, top + share * high - 8, right, top + share * high + 8), fill=second)

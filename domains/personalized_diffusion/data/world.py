@@ -77,10 +77,9 @@ SUBJECTS: dict[str, Individual] = {
 def individual(rng: random.Random) -> Individual:
     """A creature of the pre-training family."""
     while True:
-        colour, second = rng.sample(list(COLOURS), 2)
-        made = Individual(
-            rng.choice(KINDS), colour, second, *(rng.choice(options) for options in (MARKINGS, HEADS, EYES, tuple(BUILDS)))
-        )
+        (colour, second), kind = rng.sample(list(COLOURS), 2), rng.choice(KINDS)
+        looks = (rng.choice(options) for options in (MARKINGS, HEADS, EYES, tuple(BUILDS)))
+        made = Individual(kind, colour, second, *looks)
         if (made.markings, made.head) not in HELD_OUT:
             return made
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 DOMAIN = "personalized_diffusion"
 METRICS = ("dino", "clip_i", "clip_t", "div")
 BASE = "base"
+SHOWN = {BASE: "frozen base", "krona": "KronA", "lora": "LoRA", "lokr": "LoKr", "loha": "LoHa", "svdiff": "SVDiff"}
+"""What rows of the picture are called."""
 
 
 def compare(
@@ -175,11 +177,13 @@ def _write(out: Path, rows: Sequence[MethodRow], shown: Mapping[str, Asked]) -> 
     ]
     first = next(iter(shown.values()))
     [real] = first.real.values()
-    columns = {name: [opened(prompt.images[0]) for prompt in asked.drawn] for name, asked in shown.items()}
+    drawn = {
+        SHOWN.get(name, name): [opened(prompt.images[0]) for prompt in asked.drawn] for name, asked in shown.items()
+    }
     files = [
         write_text(out / "comparison.json", json.dumps([row.to_dict() for row in rows], indent=2) + "\n"),
         write_text(out / "comparison.csv", records_csv(flat)),
-        save_png(pictures.real_and_generated([opened(one) for one in real], columns), out / "comparison.png"),
+        save_png(pictures.real_and_generated([opened(one) for one in real], drawn), out / "comparison.png"),
     ]
     page = Report("Personalized diffusion: methods compared").table(_HEADER, [_cells(row) for row in rows])
     page.image(files[-1], "photos; then each prompt's first picture, by method: " + ", ".join(_words(first)))

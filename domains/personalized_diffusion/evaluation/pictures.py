@@ -141,9 +141,10 @@ def held_out(personalizer: Personalizer, real: Path | None, prompts: Path | None
     if prompts is None and not own:
         raise InputError("--prompts is missing: DreamBooth's prompts_and_classes.txt, or a file of one prompt a line")
     if real is None:
-        photographs: list[PictureSource] = [
-            *map(world.draw, world.subject_photos(personalizer.trigger.noun, PHOTOS, HELD_OUT))
-        ]
+        taken = world.subject_photos(personalizer.trigger.noun, PHOTOS, HELD_OUT)
+        # In the order of the prompts below: a column of a comparison is one scene.
+        taken.sort(key=lambda one: world.SCENES.index(one.scene))
+        photographs: list[PictureSource] = [*map(world.draw, taken)]
     else:
         photographs = [photo.path for photo in photos.list_photos(real)]
     words = personalizer.trigger.phrase

@@ -23,7 +23,7 @@ def interpolation(
 
 
 def real_and_generated(
-    real: Sequence[Image.Image], generated: Mapping[str, Sequence[Image.Image]], *, side: int = 160
+    real: Sequence[Image.Image], generated: Mapping[str, Sequence[Image.Image]], *, side: int = 192
 ) -> Image.Image:
     """The subject's photos in the first row, then a row of pictures a prompt or method."""
     names = ["photos", *generated]

@@ -31,7 +31,7 @@ WIDTH = 96
 PATCH = 8
 REDUCTION = 8
 """Pixels of a picture's side to one latent's."""
-LATENT_CHANNELS = 16
+LATENT_CHANNELS = 24
 HALF = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 
 
@@ -104,14 +104,14 @@ def vision(layers: int = 3) -> ViTModel:
 
 
 def autoencoder() -> AutoencoderKL:
-    """64 x 64 pixels to 8 x 8 latents of 16 channels."""
+    """64 x 64 pixels to 8 x 8 latents of 24 channels."""
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         block_out_channels=(16, 32, 48, 56),
         layers_per_block=1,
         latent_channels=LATENT_CHANNELS,
-        norm_num_groups=8,
+        norm_num_groups=2,
         sample_size=world.SIZE,
     )
 

@@ -6,6 +6,7 @@ trained VAE's latents, as Stable Diffusion's does.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,9 +26,14 @@ from suite.training.plain import Schedule, train
 
 CLIP = Schedule(500, 128)
 VISION = Schedule(500, 128)
-AUTOENCODER = Schedule(2200, 16, lr=3e-3, decay=0.0)
-DECODER = Schedule(800, 16, lr=1.5e-3, warmup=30, decay=0.0, betas=(0.9, 0.99), seed=1)
-UNET = (Schedule(4000, 32, lr=2e-3, warmup=100), Schedule(3000, 32, lr=1.2e-3, warmup=50, seed=1))
+DECODER = Schedule(3000, 16, lr=2.5e-3, decay=0.0)
+ENCODER = Schedule(2000, 16, lr=2.5e-3, decay=0.0, seed=1)
+UNET = (Schedule(4500, 32, lr=2e-3, warmup=100),)
+
+CROP = 32
+"""Pixels of the side of what the VAE is trained on."""
+DEVIATION = 0.1
+"""Of the VAE's posterior, whose means vary by 1."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +43,13 @@ class Pool:
     pixels: Tensor
     sprites: list[Sprite]
 
-    def batch(self, rows: Tensor, flip: bool = True) -> Tensor:
-        """Pictures (B, 3, 64, 64) in [-1, 1], about half of them mirrored."""
+    def batch(self, rows: Tensor, flip: bool = True, side: int = world.SIZE) -> Tensor:
+        """Pictures (B, 3, side, side) in [-1, 1], about half of them mirrored; squares of whole patches out of them."""
         chosen = self.pixels[rows].float() / 127.5 - 1
+        if side < world.SIZE:
+            corners = torch.randint((world.SIZE - side) // networks.REDUCTION + 1, (len(rows), 2)) * networks.REDUCTION
+            cut = [one[:, y : y + side, x : x + side] for one, (y, x) in zip(chosen, corners.tolist(), strict=True)]
+            chosen = torch.stack(cut)
         if flip:
             mirrored = torch.rand(len(rows)) < 0.5
             chosen[mirrored] = chosen[mirrored].flip(-1)
@@ -122,51 +132,92 @@ def train_vision(pool: Pool, schedule: Schedule = VISION, temperature: float = 0
     return model.eval()
 
 
-def train_autoencoder(pool: Pool, schedule: Schedule = AUTOENCODER, kl: float = 1e-4) -> AutoencoderKL:
-    """A VAE by the error of the pixels and of their edges.
+@dataclass(frozen=True)
+class Components:
+    """The principal components of patches of 8 x 8 pixels, which the VAE's latents are taught to be.
 
-    Its residual branches start at zero: normalised, they would take long to learn that colour is to be kept.
+    An encoder and a decoder that meet at given latents learn apart, each by a plain regression, many times faster than
+    through each other's mistakes. The first component has most of the variance; each is scaled by the fourth root of
+    its own, half-way to equal variances, so that a latent's noise hides the fine before the coarse.
+
+    Attributes:
+        directions: (C, 192). mean: (192,) of the patches.
     """
-    torch.manual_seed(schedule.seed)
+
+    directions: Tensor
+    mean: Tensor
+
+    @classmethod
+    def of(cls, pool: Pool, pictures: int = 1500) -> Components:
+        """Those of a pool's first pictures, with a variance of 1 on average."""
+        shown = torch.arange(min(pictures, len(pool.pixels)))
+        patches = _patches(pool.batch(shown, flip=False)).transpose(1, 2).flatten(0, 1)  # (N, 192)
+        mean = patches.mean(0)
+        variances, directions = torch.linalg.eigh((patches - mean).T.cov())
+        variances, directions = (part.flip(-1)[..., : networks.LATENT_CHANNELS] for part in (variances, directions))
+        scale = variances**-0.25
+        return cls((directions * scale / (variances * scale**2).mean().sqrt()).T, mean)
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """Pictures (B, 3, H, W) as latents (B, C, H / 8, W / 8)."""
+        latents = self.directions @ (_patches(pictures) - self.mean[:, None])
+        return latents.unflatten(-1, (pictures.shape[-2] // networks.REDUCTION, -1))
+
+
+def _patches(pictures: Tensor) -> Tensor:
+    """(B, 192, number of patches)."""
+    return functional.unfold(pictures, networks.REDUCTION, stride=networks.REDUCTION)
+
+
+def train_autoencoder(
+    pool: Pool, components: Components, decoder: Schedule = DECODER, encoder: Schedule = ENCODER
+) -> AutoencoderKL:
+    """A VAE whose latents are `components`: its decoder and its encoder, one after the other.
+
+    Both see squares of 32 x 32 pixels. The decoder is given latents with some noise, the posterior's: what a denoiser
+    draws is not exact either.
+    """
+    torch.manual_seed(decoder.seed)
     model = networks.autoencoder().train().to(memory_format=torch.channels_last)
-    _silence(model, ("conv2", "to_out.0"))
+    _as_skeleton(model)
 
-    def loss() -> Tensor:
-        pictures = pool.batch(torch.randint(len(pool.sprites), (schedule.batch,)))
-        posterior = model.encode(pictures).latent_dist
-        again = model.decode(posterior.sample()).sample
-        return _unlike(again, pictures) + kl * posterior.kl().mean() / posterior.mean[0].numel()
+    def pictures(schedule: Schedule) -> Tensor:
+        return pool.batch(torch.randint(len(pool.sprites), (schedule.batch,)), side=CROP)
 
-    train("vae", model, loss, schedule)
-    model = model.to(memory_format=torch.contiguous_format).eval()
-    spread = torch.cat([means for means, _ in _moments(model, pool, range(0, len(pool.sprites), 8))]).std()
-    model.register_to_config(scaling_factor=round(1 / float(spread), 4))
-    return model
+    def decoding() -> Tensor:
+        shown = pictures(decoder)
+        latents = components(shown)
+        return _unlike(model.decode(latents + DEVIATION * torch.randn_like(latents)).sample, shown)
+
+    def encoding() -> Tensor:
+        shown = pictures(encoder)
+        return functional.mse_loss(model.encode(shown).latent_dist.mean, components(shown))
+
+    for name, loss, schedule in (("decoder", decoding, decoder), ("encoder", encoding, encoder)):
+        for part, module in model.named_children():
+            module.requires_grad_(name in part or part == {"decoder": "post_quant_conv", "encoder": "quant_conv"}[name])
+        train(name, model, loss, schedule)
+    model.register_to_config(scaling_factor=1.0)
+    return model.to(memory_format=torch.contiguous_format).requires_grad_(True).eval()
 
 
 def _unlike(drawn: Tensor, pictures: Tensor) -> Tensor:
     """Squared and absolute error of the pixels, and absolute error of their differences to the right and below."""
     error = drawn - pictures
     edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-    return error.square().mean() + 0.3 * error.abs().mean() + 0.3 * edges
+    return error.square().mean() + 0.5 * error.abs().mean() + 0.1 * edges
 
 
-def refine_decoder(model: AutoencoderKL, pool: Pool, schedule: Schedule = DECODER) -> AutoencoderKL:
-    """Train the VAE's decoder on; its latents stay what they are, so that the UNet can learn them meanwhile."""
-    torch.manual_seed(schedule.seed)
-    model = model.requires_grad_(False).train().to(memory_format=torch.channels_last)
-    model.decoder.requires_grad_(True)
-    model.post_quant_conv.requires_grad_(True)
-    means, deviations = _latents(model, pool)
-
-    def loss() -> Tensor:
-        rows = torch.randint(len(means), (schedule.batch,))
-        pictures = pool.batch(rows, flip=False)
-        again = model.decode(means[rows] + deviations[rows] * torch.randn_like(means[rows])).sample
-        return _unlike(again, pictures)
-
-    train("decoder", model, loss, schedule)
-    return model.to(memory_format=torch.contiguous_format).eval()
+def _as_skeleton(model: AutoencoderKL) -> None:
+    """Start with silent residual branches, layers that keep the size of what passes, and a constant deviation."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
+            nn.init.zeros_(module.bias)
+    _silence(model, ("conv2", "to_out.0"))
+    # The last layer's second half is the logarithm of the variance; nothing trains it.
+    nn.init.zeros_(model.quant_conv.weight[networks.LATENT_CHANNELS :])
+    nn.init.constant_(model.quant_conv.bias[networks.LATENT_CHANNELS :], 2 * math.log(DEVIATION))
 
 
 @torch.no_grad()
@@ -203,7 +254,7 @@ def train_unet(
     model, rng = start or networks.unet(), random.Random(schedule.seed)
     if start is None:
         _silence(model, ("conv2", "proj_out", "conv_out"))
-    model.train()
+    model.train().to(memory_format=torch.channels_last)
     means, deviations = _latents(vae, pool)
     states = _Captions(text, tokens)
     noising = DDPMScheduler.from_config(networks.scheduler().config)
@@ -229,7 +280,7 @@ def train_unet(
             each(step, average.module)
 
     train("unet", model, loss, schedule, after)
-    return average.module.eval()
+    return average.module.to(memory_format=torch.contiguous_format).eval()
 
 
 def _silence(model: nn.Module, names: tuple[str, ...]) -> None:
