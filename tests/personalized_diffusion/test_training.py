@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from domains.personalized_diffusion.data import world
 from domains.personalized_diffusion.data.datamodule import PhotoData
 from domains.personalized_diffusion.model import bases as pipelines
 from domains.personalized_diffusion.official import exports
@@ -207,8 +208,6 @@ def test_a_loss_that_is_not_finite_stops_with_its_usual_causes(random_base: Path
 
 
 def test_a_kohya_folder_of_folders(random_base: Path, tmp_path: Path) -> None:
-    from domains.personalized_diffusion.data import world
-
     world.write_photos(tmp_path / "photos" / "3_sks robot", "robot", 2)
     world.write_photos(tmp_path / "photos" / "1_sks robot in snow", "robot", 1, seed=1)
     for sidecar in (tmp_path / "photos").rglob("*.txt"):
@@ -247,4 +246,4 @@ def test_the_manifest_reads_back_as_json(random_base: Path, tmp_path: Path) -> N
     )
     section = json.loads((run.adapter / "suite.json").read_text())["domain"]
     assert section["factors"] == {"k": [4, 16], "v": [8, 8]}
-    assert section["layout"] == "kron" and section["family"] == "tiny" and section["resolution"] == 32
+    assert section["layout"] == "kron" and section["family"] == "tiny" and section["resolution"] == world.SIZE

@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from domains.personalized_diffusion.data import buckets, photos
+from domains.personalized_diffusion.data import buckets, photos, world
 from domains.personalized_diffusion.data.captions import Trigger, captions_of
 from domains.personalized_diffusion.data.class_images import ClassImages
 from domains.personalized_diffusion.data.datamodule import PhotoData
@@ -356,8 +356,9 @@ def test_use_17_headers_tell_what_was_trained(random_base: Path, tmp_path: Path)
     assert texts["ss_num_train_images"] == "8"  # as often as an epoch shows them
     assert texts["ss_total_batch_size"] == "4" and texts["ss_gradient_accumulation_steps"] == "2"
     assert texts["ss_optimizer"] == "sgd" and texts["ss_lr_scheduler"] == "linear" and texts["ss_clip_skip"] == "2"
-    assert json.loads(texts["ss_bucket_info"]) == {"buckets": {"0": {"resolution": [32, 32], "count": 3}}}
-    assert texts["modelspec.prediction_type"] == "epsilon"
+    bucket = {"resolution": [world.SIZE, world.SIZE], "count": 3}
+    assert json.loads(texts["ss_bucket_info"]) == {"buckets": {"0": bucket}}
+    assert texts["modelspec.prediction_type"] == "v"
     content = (tmp_path / "x.safetensors").read_bytes()
     digest = hashlib.sha256(content[8 + int.from_bytes(content[:8], "little") :]).hexdigest()
     assert texts["sshs_model_hash"] == digest and texts["modelspec.hash_sha256"] == f"0x{digest}"

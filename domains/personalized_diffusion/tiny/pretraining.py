@@ -28,7 +28,7 @@ CLIP = Schedule(500, 128)
 VISION = Schedule(500, 128)
 DECODER = Schedule(3000, 16, lr=2.5e-3, decay=0.0)
 ENCODER = Schedule(2000, 16, lr=2.5e-3, decay=0.0, seed=1)
-UNET = (Schedule(4500, 32, lr=2e-3, warmup=100),)
+UNET = (Schedule(2500, 32, lr=2e-3, warmup=100), Schedule(1500, 32, lr=1.2e-3, warmup=50, seed=1))
 
 CROP = 32
 """Pixels of the side of what the VAE is trained on."""

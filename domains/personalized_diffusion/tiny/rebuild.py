@@ -79,7 +79,8 @@ beside it, of tests and of demonstrations.
   `domains/personalized_diffusion/data/world.py`; nothing was downloaded. The subjects of the adapters are of pairs of
   markings and headpiece that appear nowhere in it.
 - Training: CLIP {CLIP.steps} steps, ViT {VISION.steps}, the VAE's decoder {DECODER.steps} and its encoder
-  {ENCODER.steps}, UNet {" + ".join(str(phase.steps) for phase in UNET)}; fp32 on one CPU core, no GPU, MINUTES minutes in all.
+  {ENCODER.steps}, UNet {" + ".join(str(phase.steps) for phase in UNET)}; fp32 on one CPU core, no GPU,
+  MINUTES minutes in all.
 - Rebuild: `python -m domains.personalized_diffusion.tiny --part base`
 """
     head = {"language": "en", "library_name": "diffusers", "pipeline_tag": "text-to-image"}
