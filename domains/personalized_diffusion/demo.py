@@ -46,7 +46,7 @@ def demo(out: Path = Path("out/demo/personalized_diffusion")) -> dict[str, Any]:
     by_strength = {
         strength: [p.image for p in results[0].pictures if (p.strength or 0.0) == strength] for strength in STEPS
     }
-    sheet = pictures.interpolation(by_strength, title="strength of the adapter", side=160)
+    sheet = pictures.interpolation(by_strength, title="strength of the adapter", side=192)
     files.append(save_png(sheet, out / "strength.png"))
     clip, dino = encoders.load(carrier=personalizer.base.id, device="cpu")
     likeness = {name: _likeness(name, rows, photographs, clip, dino) for name in ("base", "adapter")}

@@ -5,11 +5,15 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import torch
+
 from domains.personalized_diffusion.data import world
 from domains.personalized_diffusion.evaluation import pictures
 from domains.personalized_diffusion.model import bases as pipelines
 from domains.personalized_diffusion.tiny import networks as small
+from domains.personalized_diffusion.tiny import pretraining
 from suite import hub
+from suite.training.plain import Schedule
 
 DIGEST = """
 from domains.personalized_diffusion.tiny import networks as small
@@ -53,3 +57,35 @@ def test_every_word_of_a_caption_is_known():
     rng = random.Random(1)
     said = {word for _ in range(500) for word in world.sample(rng).caption(rng).split()}
     assert said <= set(world.vocabulary())
+
+
+def test_a_caption_claims_what_its_picture_shows_and_nothing_else():
+    rng = random.Random(2)
+    for shown in (world.sample(rng) for _ in range(200)):
+        facts = pretraining._facts(shown)
+        assert {claim for claim in pretraining._claims(shown.caption(rng)) if claim in pretraining.FACTS} <= facts
+    one = world.Sprite(world.SUBJECTS["robot"], "on a red carpet", 0.5, 0.5, 0.9, False, 0.0, 0)
+    other = "a red robot with blue hat on a red carpet"
+    assert set(pretraining.FACTS) & (pretraining._claims(other) - pretraining._facts(one)) == {
+        ("colour", "red"),
+        ("look", "hat"),
+    }
+
+
+def test_the_stages_of_pre_training_fit_together(tmp_path):
+    """One step of each: what comes out draws, and its autoencoder keeps to the latents that it is taught."""
+    short, pool, tokens = Schedule(1, 4), pretraining.draw_pool(4), small.tokenizer()
+    components = pretraining.Components.of(pool)
+    latents = components(pool.batch(torch.arange(8), flip=False))
+    assert latents.shape == (8, small.LATENT_CHANNELS, 8, 8)
+    torch.testing.assert_close(latents.var(dim=(0, 2, 3)).mean(), torch.tensor(1.0), atol=1e-3, rtol=0)
+    clip, vision = pretraining.train_clip(pool, tokens, short), pretraining.train_vision(pool, short)
+    vae = pretraining.train_autoencoder(pool, components, short, short)
+    deviation = vae.encode(pool.batch(torch.arange(2))).latent_dist.std
+    torch.testing.assert_close(deviation, torch.full_like(deviation, pretraining.DEVIATION))
+    text = small.text_encoder(clip)
+    unet = pretraining.train_unet(pool, text, tokens, components, short)
+    pipe = small.pipeline({"unet": unet, "vae": vae, "text_encoder": text}, tokens)
+    folder = small.save(tmp_path / "base", pipe, clip, vision)
+    [picture] = pipelines.load(folder).pipeline()("a red cat", num_inference_steps=2).images
+    assert picture.size == (world.SIZE, world.SIZE)

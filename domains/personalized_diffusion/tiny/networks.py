@@ -137,7 +137,9 @@ def scheduler() -> DPMSolverMultistepScheduler:
 
     The network predicts the velocity (Salimans and Ho, arXiv 2202.00512), which tells something at that end too.
     """
-    return DPMSolverMultistepScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction")
+    return DPMSolverMultistepScheduler(
+        beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", steps_offset=1
+    )
 
 
 def pipeline(parts: dict[str, nn.Module], tokens: CLIPTokenizer) -> StableDiffusionPipeline:

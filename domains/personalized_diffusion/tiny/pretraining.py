@@ -1,14 +1,14 @@
 """Pre-training of the tiny base on the made world: CLIP, the image encoder of the metrics, the VAE and the UNet.
 
-Each stage is a function of the pool of pictures and a schedule; the UNet reads the trained CLIP's text states and the
-trained VAE's latents, as Stable Diffusion's does.
+Each stage is a function of the pool of pictures and a schedule; the UNet reads the trained CLIP's text states, as
+Stable Diffusion's does, and the latents that the VAE is taught.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +28,11 @@ CLIP = Schedule(500, 128)
 VISION = Schedule(500, 128)
 DECODER = Schedule(3000, 16, lr=2.5e-3, decay=0.0)
 ENCODER = Schedule(2000, 16, lr=2.5e-3, decay=0.0, seed=1)
-UNET = (Schedule(2500, 32, lr=2e-3, warmup=100), Schedule(1500, 32, lr=1.2e-3, warmup=50, seed=1))
+UNET = (
+    Schedule(2500, 32, lr=2e-3, warmup=100),
+    Schedule(1500, 32, lr=1.2e-3, warmup=50, seed=1),
+    Schedule(1500, 32, lr=1.2e-3, warmup=50, seed=2),
+)
 
 CROP = 32
 """Pixels of the side of what the VAE is trained on."""
@@ -196,6 +200,7 @@ def train_autoencoder(
     for name, loss, schedule in (("decoder", decoding, decoder), ("encoder", encoding, encoder)):
         for part, module in model.named_children():
             module.requires_grad_(name in part or part == {"decoder": "post_quant_conv", "encoder": "quant_conv"}[name])
+        torch.manual_seed(schedule.seed)
         train(name, model, loss, schedule)
     model.register_to_config(scaling_factor=1.0)
     return model.to(memory_format=torch.contiguous_format).requires_grad_(True).eval()
@@ -220,19 +225,11 @@ def _as_skeleton(model: AutoencoderKL) -> None:
     nn.init.constant_(model.quant_conv.bias[networks.LATENT_CHANNELS :], 2 * math.log(DEVIATION))
 
 
-@torch.no_grad()
-def _moments(model: AutoencoderKL, pool: Pool, rows: range) -> Iterator[tuple[Tensor, Tensor]]:
-    """Means and deviations of the posteriors, 64 pictures at a time."""
-    for start in range(0, len(rows), 64):
-        posterior = model.encode(pool.batch(torch.tensor(list(rows[start : start + 64])), flip=False)).latent_dist
-        yield posterior.mean, posterior.std
-
-
 def train_unet(
     pool: Pool,
     text: CLIPTextModel,
     tokens: CLIPTokenizer,
-    vae: AutoencoderKL,
+    components: Components,
     schedule: Schedule = UNET[0],
     start: UNet2DConditionModel | None = None,
     dropped: float = 0.1,
@@ -244,7 +241,7 @@ def train_unet(
         pool: pictures and what they show.
         text: frozen text encoder.
         tokens: its tokenizer.
-        vae: frozen autoencoder.
+        components: what latents are.
         schedule: how long and how fast.
         start: a network to train on; a new one by default.
         dropped: share of captions that are left out, for guidance.
@@ -255,7 +252,7 @@ def train_unet(
     if start is None:
         _silence(model, ("conv2", "proj_out", "conv_out"))
     model.train().to(memory_format=torch.channels_last)
-    means, deviations = _latents(vae, pool)
+    means = _latents(components, pool)
     states = _Captions(text, tokens)
     noising = DDPMScheduler.from_config(networks.scheduler().config)
     average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=_averaging(0.999))
@@ -264,7 +261,7 @@ def train_unet(
     def loss() -> Tensor:
         nonlocal step
         rows = torch.randint(len(means), (schedule.batch,))
-        latents = (means[rows] + deviations[rows] * torch.randn_like(means[rows])) * vae.config.scaling_factor
+        latents = means[rows] + DEVIATION * torch.randn_like(means[rows])
         shown = [pool.sprites[row] for row in rows.tolist()]
         captions = ["" if rng.random() < dropped else sprite.caption(rng) for sprite in shown]
         noise, times = torch.randn_like(latents), torch.randint(noising.config.num_train_timesteps, (len(rows),))
@@ -291,10 +288,10 @@ def _silence(model: nn.Module, names: tuple[str, ...]) -> None:
             nn.init.zeros_(module.bias)
 
 
-def _latents(vae: AutoencoderKL, pool: Pool) -> tuple[Tensor, Tensor]:
-    """Posterior means and deviations (N, C, 8, 8) of every picture."""
-    parts = list(_moments(vae, pool, range(len(pool.sprites))))
-    return torch.cat([means for means, _ in parts]), torch.cat([deviations for _, deviations in parts])
+def _latents(components: Components, pool: Pool) -> Tensor:
+    """(N, C, 8, 8) of every picture."""
+    parts = torch.arange(len(pool.pixels)).split(500)
+    return torch.cat([components(pool.batch(rows, flip=False)) for rows in parts])
 
 
 class _Captions:

@@ -27,10 +27,10 @@ def write_base(folder: Path, individuals: int = INDIVIDUALS) -> Path:
     """Pre-train the base and its encoders, and save them as a pipeline's folder."""
     tokens, pool = networks.tokenizer(), pretraining.draw_pool(individuals)
     clip, vision = pretraining.train_clip(pool, tokens), pretraining.train_vision(pool)
-    text, vae = networks.text_encoder(clip), pretraining.train_autoencoder(pool, Components.of(pool))
-    unet = None
+    text, components = networks.text_encoder(clip), Components.of(pool)
+    vae, unet = pretraining.train_autoencoder(pool, components), None
     for phase in UNET:
-        unet = pretraining.train_unet(pool, text, tokens, vae, phase, start=unet)
+        unet = pretraining.train_unet(pool, text, tokens, components, phase, start=unet)
     pipe = networks.pipeline({"unet": unet, "vae": vae, "text_encoder": text}, tokens)
     return embedded.write_base(folder, lambda empty: networks.save(empty, pipe, clip, vision), base_card())
 
@@ -80,7 +80,7 @@ beside it, of tests and of demonstrations.
   markings and headpiece that appear nowhere in it.
 - Training: CLIP {CLIP.steps} steps, ViT {VISION.steps}, the VAE's decoder {DECODER.steps} and its encoder
   {ENCODER.steps}, UNet {" + ".join(str(phase.steps) for phase in UNET)}; fp32 on one CPU core, no GPU,
-  MINUTES minutes in all.
+  25 CPU minutes in all.
 - Rebuild: `python -m domains.personalized_diffusion.tiny --part base`
 """
     head = {"language": "en", "library_name": "diffusers", "pipeline_tag": "text-to-image"}
