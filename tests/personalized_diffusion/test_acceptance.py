@@ -38,8 +38,8 @@ def test_acceptance_12_1_the_papers_layout_is_torchs_product(a1: int, a2: int) -
 
 @pytest.mark.slow
 def test_the_tiny_base_learns_a_subject_and_still_follows_prompts(tmp_path: Path) -> None:
-    """Three seeds of KronA and LoRA by the shipped recipe, against the frozen base."""
-    record = compare(methods=("krona", "lora"), seeds=(0, 1, 2), out=tmp_path)
+    """Three of the page's seeds of KronA and LoRA by the shipped recipe, against the frozen base."""
+    record = compare(methods=("krona", "lora"), seeds=(42, 43, 44), out=tmp_path)
     base, krona, lora = record["rows"]
     assert krona["metrics"]["dino"] - base["metrics"]["dino"] > krona["spread"]["dino"]
     assert krona["metrics"]["clip_t"] > 0.9 * base["metrics"]["clip_t"]

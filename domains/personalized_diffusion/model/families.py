@@ -50,7 +50,7 @@ class Family:
 
 # Steps and guidance are the authors' for Stable Diffusion, diffusers' defaults for the others.
 FAMILIES: Mapping[str, Family] = {
-    "tiny": Family("the embedded default", "StableDiffusionPipeline", 20, 2.0, "apache-2.0", "Apache-2.0"),
+    "tiny": Family("the embedded default", "StableDiffusionPipeline", 10, 2.0, "apache-2.0", "Apache-2.0"),
     "sd15": Family(
         "SD 1.x",
         "StableDiffusionPipeline",
