@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from domains.personalized_diffusion.evaluation.compare import compare
-from suite import adapters
+from domains.personalized_diffusion.evaluation.evaluate import evaluate
+from suite import adapters, hub
 from tests.golden.registry import run_official
 
 KINDS = ("krona_layer", "unet_sd_small", "unet_sdxl_small", "lokr", "dreambooth_batch", "metrics", "keys")
@@ -34,6 +35,11 @@ def test_acceptance_12_1_the_papers_layout_is_torchs_product(a1: int, a2: int) -
     torch.testing.assert_close(delta, torch.kron(a, b), atol=1e-6, rtol=0, check_stride=False)
     adapters.merge(model)
     torch.testing.assert_close(model[0].weight.data, torch.kron(a, b), atol=1e-6, rtol=0)
+
+
+def test_the_catalogues_metric_is_what_the_documented_command_prints() -> None:
+    [entry] = [one for one in hub.catalogue("personalized_diffusion", "adapter") if one.name == "tiny"]
+    assert entry.metric is not None and round(evaluate()["metrics"]["dino"], 3) == entry.metric.value
 
 
 @pytest.mark.slow
