@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from PIL import Image, ImageDraw
 
@@ -116,7 +117,7 @@ def _markings(pen: ImageDraw.ImageDraw, markings: str, body: Box, second: Colour
 
 def _headpiece(pen: ImageDraw.ImageDraw, head: str, top: tuple[float, float], second: Colour) -> None:
     x, y = top
-    kept = {"fill": second, "outline": DARK, "width": WIDTH - 1}
+    kept: dict[str, Any] = {"fill": second, "outline": DARK, "width": WIDTH - 1}
     if head == "horns":
         for side in (-1, 1):
             pen.polygon(((x + side * 14, y + 8), (x + side * 42, y + 12), (x + side * 44, y - 32)), **kept)
@@ -146,7 +147,8 @@ def _eyes(pen: ImageDraw.ImageDraw, eyes: str, plan: Plan) -> None:
 
 
 def _robot_behind(pen: ImageDraw.ImageDraw, main: Colour) -> None:
-    steel, kept = (168, 176, 188), {"outline": DARK, "width": WIDTH - 1}
+    steel = (168, 176, 188)
+    kept: dict[str, Any] = {"outline": DARK, "width": WIDTH - 1}
     for side in (-1, 1):
         x = 128 + side * 27
         pen.rectangle((x - 11, 196, x + 11, 228), fill=steel, **kept)
@@ -183,7 +185,7 @@ def _monster_front(pen: ImageDraw.ImageDraw, main: Colour) -> None:
 
 
 def _fish_behind(pen: ImageDraw.ImageDraw, main: Colour) -> None:
-    kept = {"fill": main, "outline": DARK, "width": WIDTH}
+    kept: dict[str, Any] = {"fill": main, "outline": DARK, "width": WIDTH}
     pen.polygon(((178, 140), (240, 88), (226, 140), (240, 192)), **kept)
     pen.polygon(((100, 92), (166, 62), (160, 104)), **kept)
     pen.polygon(((104, 188), (144, 220), (148, 186)), **kept)
@@ -195,7 +197,7 @@ def _fish_front(pen: ImageDraw.ImageDraw, main: Colour) -> None:
 
 
 def _bird_behind(pen: ImageDraw.ImageDraw, main: Colour) -> None:
-    kept = {"fill": main, "outline": DARK, "width": WIDTH}
+    kept: dict[str, Any] = {"fill": main, "outline": DARK, "width": WIDTH}
     pen.polygon(((186, 132), (246, 104), (244, 146), (194, 168)), **kept)
     for x in (124, 152):
         pen.line((x, 196, x, 230), fill=(236, 140, 30), width=9)

@@ -158,7 +158,8 @@ def _night(pen: Pen) -> None:
 def _water(pen: Pen) -> None:
     for step in range(10):
         share = step / 9
-        pen.box(-5, step * 10 - 1, 105, step * 10 + 12, tuple(round(a + (b - a) * share) for a, b in _DEPTH))
+        red, green, blue = (round(above + (below - above) * share) for above, below in _DEPTH)
+        pen.box(-5, step * 10 - 1, 105, step * 10 + 12, (red, green, blue))
     pen.move(1.5)
     pen.disc(50, 106, 80, (206, 190, 136), 0.2)
     for x in (7, 14, 88, 95):
@@ -172,6 +173,7 @@ def _water(pen: Pen) -> None:
 
 
 _DEPTH = ((70, 14), (184, 92), (220, 156))
+"""Red, green and blue of the water, above and below."""
 
 
 def _room(pen: Pen) -> None:
