@@ -24,6 +24,7 @@ DOMAIN = Domain(
         "duplicates": "domains.text_video_retrieval.inference.duplicates:duplicates",
         "store": "domains.text_video_retrieval.inference.upkeep:store",
         "demo": "domains.text_video_retrieval.demo:demo",
+        "export": "domains.text_video_retrieval.inference.exporting:export",
         "convert-msvd": "domains.text_video_retrieval.data.datasets.msvd:convert_msvd",
     },
 )

@@ -150,8 +150,8 @@ class TempMe(nn.Module):
             mask: (T, L) 1 for tokens, 0 for padding, which no token sees.
         """
         hidden = self.text_model(input_ids=tokens, attention_mask=mask).last_hidden_state  # (T, L, D)
-        ends = tokens.argmax(-1)
-        return self.text_projection(hidden[torch.arange(len(tokens), device=tokens.device), ends]).float()
+        ends = tokens.argmax(-1)[:, None, None].expand(-1, 1, hidden.shape[-1])
+        return self.text_projection(hidden.gather(1, ends)[:, 0]).float()
 
 
 def plan_of(vision: Any, schedule: Schedule, frames: int) -> Plan:

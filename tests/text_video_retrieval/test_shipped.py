@@ -1,0 +1,70 @@
+"""The embedded default under use: commands, exported towers, what the tiny adapter reaches."""
+
+from __future__ import annotations
+
+import json
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from domains.text_video_retrieval.data.datamodule import mask_of
+from domains.text_video_retrieval.inference.exporting import export
+from domains.text_video_retrieval.inference.loaded import Encoder
+from suite.cli.main import main
+from suite.hub import paths
+from tests.text_video_retrieval import clips
+
+
+def said(*argv: str | Path) -> tuple[int, dict[str, Any], str]:
+    out, err = StringIO(), StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = main(["text_video_retrieval", *map(str, argv), "--json"])
+    return code, json.loads(out.getvalue()), err.getvalue()
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return Encoder.from_pretrained("tiny")
+
+
+@pytest.mark.parametrize(("patch", "merged", "plain"), [(32, "34.8", "52.9"), (16, "121.6", "210.8")])
+def test_count_prints_the_published_costs(patch: int, merged: str, plain: str) -> None:
+    config = paths.assets() / "configs" / "text_video_retrieval" / f"msrvtt_b{patch}.yaml"
+    code, counted, _ = said("count", "--config", config)
+    assert (code, counted["trainable"]) == (0, 507_648)
+    assert counted["costs"]["a video"].startswith(f"{merged} GMACs")
+    assert counted["costs"]["without merging"].startswith(f"{plain} GMACs")
+
+
+def test_index_and_search_by_the_command(tmp_path: Path) -> None:
+    film = clips.made(tmp_path / "videos" / "film.mp4", 30, 31, side=96)
+    clips.made(tmp_path / "videos" / "other.mp4", 40, side=96)
+    (tmp_path / "videos" / "torn.mp4").write_bytes(b"none")
+    store, out = tmp_path / "index", tmp_path / "found"
+    code, indexed, _ = said("index", tmp_path / "videos", "--store", store)
+    assert (code, indexed["added"], indexed["failed"], indexed["segments"]) == (0, 2, 1, 3)
+    assert indexed["errors"]["torn.mp4"]
+    code, found, _ = said("search", clips.world.clip("test", 31, events=2).caption, "--store", store, "--out", out)
+    assert code == 0
+    assert (found["hits"][0]["path"], found["hits"][0]["start"]) == (film.name, 4.0)
+    assert sorted(Path(file).name for file in found["files"]) == ["results.csv", "results.html", "results.json"]
+    code, _, err = said("search", "", "--store", store)
+    assert code == 2 and "query is empty" in err
+    assert said("store", "verify", "--store", store)[0] == 0
+    assert said("search", "a", "--store", tmp_path)[0] == 2
+
+
+def test_exported_towers_are_the_encoder(encoder: Encoder, tmp_path: Path) -> None:
+    made = export(tmp_path / "towers")
+    assert {Path(file).name for file in made["files"]} >= {"video.pt", "text.pt", "towers.json", "tokenizer.json"}
+    frames = torch.randn(3, encoder.frames, 3, 64, 64)
+    video = torch.jit.load(str(tmp_path / "towers" / "video.pt"))(frames)
+    torch.testing.assert_close(video, torch.from_numpy(encoder.encoded(frames)[0]), atol=1e-4, rtol=1e-4)
+    tokens = encoder.words(["a red star jumps", "a", "two"])
+    text = torch.jit.load(str(tmp_path / "towers" / "text.pt"))(tokens)
+    expected = encoder.model.encode_text(tokens, mask_of(tokens))
+    torch.testing.assert_close(text, torch.nn.functional.normalize(expected, dim=-1), atol=1e-4, rtol=1e-4)
