@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from transformers import CLIPConfig, CLIPModel
 
 from domains.deepfake.model import attachments, bases
@@ -72,3 +74,20 @@ def write_adapter(base: Path, folder: Path, preset: str = "clip-ln-slerp", noise
             if parameter.requires_grad:
                 parameter.add_(torch.randn_like(parameter) * noise)
     return adapters.save(model, folder, extra=Manifest(preset=preset, trained_on="nothing").to_dict())
+
+
+def write_pictures(folder: Path, count: int = 24) -> Path:
+    """`train/` and `val/` with `real/` and `fake/`: soft noise, to which the fake ones add a pattern in an ellipse."""
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[0:64, 0:64]
+    inside = ((rows - 32) / 26) ** 2 + ((columns - 32) / 20) ** 2 < 1
+    pattern = 40 * np.cos(np.pi * rows / 3) * inside
+    for split in ("train", "val"):
+        for name in ("real", "fake"):
+            for number in range(count):
+                soft = Image.fromarray(rng.integers(60, 200, (8, 8, 3), dtype=np.uint8)).resize((64, 64))
+                pixels = np.asarray(soft).astype(float) + (pattern[..., None] if name == "fake" else 0)
+                path = folder / split / name / f"{split}{number}" / "0.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
+    return folder
