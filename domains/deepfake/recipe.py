@@ -86,6 +86,9 @@ class DeepfakeRecipe(AdapterModule):
         self.alignment = data.alignment
         data.setup("fit")
         self.trained_on = data.sets["train"].title
+        if self.slerp and self.head == "linear":
+            line = "slerp trains the head on features of length 1, and head linear predicts from longer ones"
+            print(f"recipe: {line}", file=sys.stderr, flush=True)
 
     def prepare(self) -> None:
         self._tower = bases.tower(self.base)

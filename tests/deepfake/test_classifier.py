@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
+from domains.deepfake.data.datamodule import DeepfakeData
 from domains.deepfake.model import attachments, bases
 from domains.deepfake.model.forgery_classifier import ForgeryClassifier
 from domains.deepfake.model.interpolation import between, slerp
@@ -240,6 +241,15 @@ def test_a_loss_of_nan_trains_nothing_and_too_many_end_the_run(base: Path, capsy
     assert "skipped (1)" in capsys.readouterr().err
     with pytest.raises(InputError, match=r"NaN in 2 batches; lower trainer\.lr"):
         recipe.compute(batch)
+
+
+def test_slerp_before_a_head_without_normalisation_is_said_to_be_an_ablation(
+    base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for head, said in (("linear", True), ("LinearNorm", False)):
+        recipe = DeepfakeRecipe(base=str(base), head=head)
+        recipe.bind(DeepfakeData("faces:train:2", None))
+        assert ("features of length 1" in capsys.readouterr().err) == said
 
 
 def test_the_published_schedule_ends_at_the_lowest_rate() -> None:
