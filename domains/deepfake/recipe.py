@@ -177,6 +177,8 @@ class DeepfakeRecipe(AdapterModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         configured: Any = super().configure_optimizers()
+        if self.min_lr and self.settings.warmup:
+            raise InputError("recipe.min_lr is the published schedule, which has no warm-up; set trainer.warmup to 0")
         if self.min_lr and self.settings.scheduler == "cosine":
             steps = max(1, int(self.trainer.estimated_stepping_batches))
             factor = cosine(steps, self.min_lr / self.settings.lr)

@@ -17,7 +17,7 @@ from PIL import Image
 from domains.deepfake import DeepfakeDetector
 from domains.deepfake.data import detection, world
 from domains.deepfake.data.alignment import template
-from domains.deepfake.data.preprocess import preprocess
+from domains.deepfake.data.preprocess import _mask_of, preprocess
 from domains.deepfake.demo import demo
 from domains.deepfake.evaluation.calibrate import best_temperature, calibrate, fit
 from domains.deepfake.evaluation.evaluate import evaluate
@@ -336,6 +336,22 @@ def test_gend_takes_frames_from_the_middle_until_enough_have_a_face(home: Path, 
     )
     names = sorted(path.name for path in (tmp_path / "clip").iterdir())
     assert names == ["000.png", "003.png"] and told["mode"] == "at_least"
+
+
+def test_masks_of_faceforensics_lie_in_itself_whatever_the_compression(tmp_path: Path) -> None:
+    forgery = tmp_path / "manipulated_sequences" / "Deepfakes"
+    video, mask = forgery / "c23" / "videos" / "000_003.mp4", forgery / "masks" / "videos" / "000_003.mp4"
+    for path in (video, mask):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"")
+    assert _mask_of(video, tmp_path, tmp_path) == mask
+    assert _mask_of(video, tmp_path, None) is None
+    mask.unlink()
+    assert _mask_of(video, tmp_path, tmp_path) is None  # and not the video itself
+    other = tmp_path.parent / "masks" / "manipulated_sequences" / "Deepfakes" / "c23" / "videos" / "000_003_mask.mp4"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"")
+    assert _mask_of(video, tmp_path, tmp_path.parent / "masks") == other
 
 
 def test_masks_choose_the_forged_face_and_are_cut_beside_it(home: Path, tmp_path: Path) -> None:

@@ -51,7 +51,8 @@ def preprocess(
         protocol: deepfakebench (least-squares similarity) or gend (robust, farthest frames first).
         detector: auto, yunet, haar, scrfd or dlib.
         detector_file: the detector's model file.
-        masks: folder of masks laid out as the source is: the face that was forged is cut, and its mask beside it.
+        masks: folder of masks laid out as the source is, for FaceForensics++ the source itself: the face that was
+            forged is cut, and its mask beside it.
         mode: fixed_num_frames (evenly spread), fixed_stride, or at_least (frames until so many have a face); the
             protocol's own where it is left out.
         num_frames: of a video.
@@ -253,12 +254,20 @@ def _finished(out: Path, how: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _mask_of(file: Path, root: Path, masks: Path | None) -> Path | None:
-    """The mask of a video: under the same path in the folder of masks, as `X.mp4` or `X_mask.mp4`."""
+    """The mask of a video: under the same path in the folder of masks, as `X.mp4` or `X_mask.mp4`.
+
+    FaceForensics++ has them inside itself: `F/c23/videos/X.mp4` has `F/masks/videos/X.mp4`, whatever the compression.
+    """
     if masks is None:
         return None
-    beside = Path(masks) / file.relative_to(root)
-    for candidate in (beside, beside.with_stem(f"{beside.stem}_mask"), Path(masks) / file.name):
-        if candidate.is_file():
+    inside = file.relative_to(root)
+    beside = Path(masks) / inside
+    candidates = [beside.with_stem(f"{beside.stem}_mask"), Path(masks) / file.name]
+    if len(inside.parts) > 3:
+        candidates.append(Path(masks).joinpath(*inside.parts[:-3], "masks", *inside.parts[-2:]))
+    for candidate in (beside, *candidates):
+        # A video is no mask of itself, where the masks lie among the videos.
+        if candidate.is_file() and candidate.resolve() != file.resolve():
             return candidate
     return None
 
