@@ -58,6 +58,16 @@ def test_index_and_search_by_the_command(tmp_path: Path) -> None:
     assert said("search", "a", "--store", tmp_path)[0] == 2
 
 
+def test_the_same_weights_without_merging_find_much_the_same(encoder: Encoder) -> None:
+    """84 % fewer tokens, and vectors that point the same way."""
+    plain = encoder.unmerged("cpu")
+    assert (encoder.tokens, plain.tokens) == (41, 260)
+    videos = [list(clips.world.clip("test", number, events=2).pictures()[::2]) for number in range(6)]
+    merged, unmerged = encoder.videos(videos)[0], plain.videos(videos)[0]
+    assert ((merged * unmerged).sum(1) > 0.95).all()
+    assert (merged @ unmerged.T).argmax(1).tolist() == list(range(6))
+
+
 def test_exported_towers_are_the_encoder(encoder: Encoder, tmp_path: Path) -> None:
     made = export(tmp_path / "towers")
     assert {Path(file).name for file in made["files"]} >= {"video.pt", "text.pt", "towers.json", "tokenizer.json"}

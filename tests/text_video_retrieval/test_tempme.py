@@ -120,13 +120,13 @@ def test_recomputing_blocks_gives_the_same_gradients() -> None:
         torch.testing.assert_close(gradients[1][name], gradients[0][name])
 
 
-def real(patch: int, preset: str, frames: int = 12) -> nn.Module:
-    text = {"num_attention_heads": 8}
+def real(patch: int, preset: str, frames: int = 12, *, text: bool = True) -> nn.Module:
+    words = {"num_attention_heads": 8}
     vision = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "patch_size": patch}
-    config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=512)
+    config = CLIPConfig(text_config=words, vision_config=vision, projection_dim=512)
     with torch.device("meta"):
         model = TempMe(CLIPModel(config), Schedule.of({"preset": preset}), frames)
-        return attach_section(model, AdapterSection.of({"preset": "tempme"}, ["tempme"]))
+        return attach_section(model, AdapterSection.of({"preset": "tempme"}, ["tempme"]), text=text)
 
 
 @pytest.mark.parametrize(("patch", "preset"), [(32, "vit-b-32"), (16, "vit-b-16")])
@@ -136,6 +136,10 @@ def test_at_real_size_507648_numbers_in_51_tensors_train(patch: int, preset: str
     assert (sum(map(torch.Tensor.numel, trained)), len(trained)) == (507_648, 51)
     plain = real(patch, "image")
     assert adapters.count(plain).trainable == 491_520
+
+
+def test_with_the_text_tower_left_alone_311040_numbers_train() -> None:
+    assert adapters.count(real(32, "vit-b-32", text=False)).trainable == 311_040
 
 
 def test_costs_on_paper_are_the_published_ones() -> None:

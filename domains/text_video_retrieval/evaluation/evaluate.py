@@ -14,6 +14,7 @@ def evaluate(
     videos: Path | None = None,
     format: str = "auto",
     frozen: bool = False,
+    merging: bool = True,
     dsl: bool = False,
     fps: float | None = None,
     batch_size: int = 16,
@@ -33,6 +34,7 @@ def evaluate(
         videos: folder of the videos; beside the annotations where left out.
         format: msrvtt, msvd, activitynet, didemo, lsmdc, table or auto.
         frozen: the base alone, frame by frame, to see what the adapter adds.
+        merging: with --no-merging the same weights join clips and merge no token, to see what merging costs.
         dsl: re-weigh similarities by all queries of the test at once, which no search can; the figures are then of
             another kind, and say so.
         fps: frames a second that are candidates; as in training where left out.
@@ -53,6 +55,8 @@ def evaluate(
     encoder = Encoder.from_pretrained(adapter, base, device, dtype)
     if frozen:
         encoder = encoder.bare(device, dtype)
+    elif not merging:
+        encoder = encoder.unmerged(device, dtype)
     scored = score(encoder, pairs, batch_size=batch_size, fps=fps)
     metrics = scored.metrics(dsl=dsl)
     notices = list(pairs.notices)
@@ -63,7 +67,7 @@ def evaluate(
         notices.append(f"the adapter's weights were selected on {data}: its figures there are too good")
     if dsl:
         notices.append("with DSL: every query knew all others of the test")
-    about = {"data": data, "adapter": "none" if frozen else adapter, "frames": encoder.frames}
+    about = {"data": data, "adapter": "none" if frozen else adapter, "frames": encoder.frames, "tokens": encoder.tokens}
     lines = [f"{pairs.name}: {metrics['pairs']} sentences, {metrics['videos']} videos"]
     for way in ("text_to_video", "video_to_text"):
         shown = "  ".join(f"{name} {value:.1f}" for name, value in metrics[way].items())

@@ -116,6 +116,22 @@ class Encoder:
         identity = {**self.identity, "adapter": NONE, "digest": ""}
         return type(self)(model, stated, self.look, self.words, identity=identity, device=device, dtype=computed)
 
+    def unmerged(self, device: str = "auto", dtype: str = "auto") -> Self:
+        """The same weights, clips joined as they were trained and no token merged: what merging costs and saves."""
+        device = choose_device(device)
+        computed = choose_dtype(dtype, device, auto=torch.float32)
+        schedule = replace(self.stated.schedule, tome_r=0, merge_token_proportion=(0, 0))
+        plain = bases.load(self.identity["base"], schedule, self.frames)
+        model = adapters.load(plain, hub.resolve(self.identity["adapter"], bases.DOMAIN, kind="adapter"))
+        stated = replace(self.stated, schedule=schedule)
+        return type(self)(model, stated, self.look, self.words, identity=self.identity, device=device, dtype=computed)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a video after the last layer."""
+        model: Any = self.model
+        return int(model.plan.tokens)
+
     @property
     def frames(self) -> int:
         """Frames of a video, or of a segment of one."""
