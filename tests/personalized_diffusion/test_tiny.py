@@ -10,8 +10,8 @@ import torch
 from domains.personalized_diffusion.data import world
 from domains.personalized_diffusion.evaluation import pictures
 from domains.personalized_diffusion.model import bases as pipelines
+from domains.personalized_diffusion.tiny import autoencoder, pretraining
 from domains.personalized_diffusion.tiny import networks as small
-from domains.personalized_diffusion.tiny import pretraining
 from suite import hub
 from suite.training.plain import Schedule
 
@@ -75,14 +75,14 @@ def test_a_caption_claims_what_its_picture_shows_and_nothing_else():
 def test_the_stages_of_pre_training_fit_together(tmp_path):
     """One step of each: what comes out draws, and its autoencoder keeps to the latents that it is taught."""
     short, pool, tokens = Schedule(1, 4), pretraining.draw_pool(4), small.tokenizer()
-    components = pretraining.Components.of(pool)
+    components = autoencoder.Components.of(pool)
     latents = components(pool.batch(torch.arange(8), flip=False))
     assert latents.shape == (8, small.LATENT_CHANNELS, 8, 8)
     torch.testing.assert_close(latents.var(dim=(0, 2, 3)).mean(), torch.tensor(1.0), atol=1e-3, rtol=0)
     clip, vision = pretraining.train_clip(pool, tokens, short), pretraining.train_vision(pool, short)
-    vae = pretraining.train_autoencoder(pool, components, short, short)
+    vae = autoencoder.train_autoencoder(pool, components, short, short)
     deviation = vae.encode(pool.batch(torch.arange(2))).latent_dist.std
-    torch.testing.assert_close(deviation, torch.full_like(deviation, pretraining.DEVIATION))
+    torch.testing.assert_close(deviation, torch.full_like(deviation, autoencoder.DEVIATION))
     text = small.text_encoder(clip)
     unet = pretraining.train_unet(pool, text, tokens, components, short)
     pipe = small.pipeline({"unet": unet, "vae": vae, "text_encoder": text}, tokens)

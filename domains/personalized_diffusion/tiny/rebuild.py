@@ -15,7 +15,8 @@ from domains.personalized_diffusion.data import world
 from domains.personalized_diffusion.evaluation.evaluate import evaluate
 from domains.personalized_diffusion.model.bases import DOMAIN
 from domains.personalized_diffusion.tiny import networks, pretraining
-from domains.personalized_diffusion.tiny.pretraining import CLIP, DECODER, ENCODER, UNET, VISION, Components
+from domains.personalized_diffusion.tiny.autoencoder import DECODER, ENCODER, Components, train_autoencoder
+from domains.personalized_diffusion.tiny.pretraining import CLIP, UNET, VISION
 from suite import hub
 from suite.training import embedded
 
@@ -28,7 +29,7 @@ def write_base(folder: Path, individuals: int = INDIVIDUALS) -> Path:
     tokens, pool = networks.tokenizer(), pretraining.draw_pool(individuals)
     clip, vision = pretraining.train_clip(pool, tokens), pretraining.train_vision(pool)
     text, components = networks.text_encoder(clip), Components.of(pool)
-    vae, unet = pretraining.train_autoencoder(pool, components), None
+    vae, unet = train_autoencoder(pool, components), None
     for phase in UNET:
         unet = pretraining.train_unet(pool, text, tokens, components, phase, start=unet)
     pipe = networks.pipeline({"unet": unet, "vae": vae, "text_encoder": text}, tokens)
