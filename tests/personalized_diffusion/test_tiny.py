@@ -12,11 +12,13 @@ from domains.personalized_diffusion.evaluation import pictures
 from domains.personalized_diffusion.model import bases as pipelines
 from domains.personalized_diffusion.tiny import autoencoder, pretraining
 from domains.personalized_diffusion.tiny import networks as small
+from domains.personalized_diffusion.tiny.pool import draw_pool
 from suite import hub
 from suite.training.plain import Schedule
 
 DIGEST = """
 from domains.personalized_diffusion.tiny import networks as small
+from domains.personalized_diffusion.tiny.pool import draw_pool
 print(sorted(small.tokenizer().get_vocab().items()))
 """
 
@@ -74,7 +76,7 @@ def test_a_caption_claims_what_its_picture_shows_and_nothing_else():
 
 def test_the_stages_of_pre_training_fit_together(tmp_path):
     """One step of each: what comes out draws, and its autoencoder keeps to the latents that it is taught."""
-    short, pool, tokens = Schedule(1, 4), pretraining.draw_pool(4), small.tokenizer()
+    short, pool, tokens = Schedule(1, 4), draw_pool(4), small.tokenizer()
     components = autoencoder.Components.of(pool)
     latents = components(pool.batch(torch.arange(8), flip=False))
     assert latents.shape == (8, small.LATENT_CHANNELS, 8, 8)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from diffusers import AutoencoderKL
@@ -12,10 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from domains.personalized_diffusion.tiny import networks
+from domains.personalized_diffusion.tiny.pool import Pool
 from suite.training.plain import Schedule, train
-
-if TYPE_CHECKING:
-    from domains.personalized_diffusion.tiny.pretraining import Pool
 
 DECODER = Schedule(3000, 16, lr=2.5e-3, decay=0.0)
 ENCODER = Schedule(2000, 16, lr=2.5e-3, decay=0.0, seed=1)

@@ -16,6 +16,7 @@ from domains.personalized_diffusion.evaluation.evaluate import evaluate
 from domains.personalized_diffusion.model.bases import DOMAIN
 from domains.personalized_diffusion.tiny import networks, pretraining
 from domains.personalized_diffusion.tiny.autoencoder import DECODER, ENCODER, Components, train_autoencoder
+from domains.personalized_diffusion.tiny.pool import draw_pool
 from domains.personalized_diffusion.tiny.pretraining import CLIP, UNET, VISION
 from suite import hub
 from suite.training import embedded
@@ -26,7 +27,7 @@ MEASURED_ON = "8 held-out pictures of the subject, 8 prompts x 4, by the tiny im
 
 def write_base(folder: Path, individuals: int = INDIVIDUALS) -> Path:
     """Pre-train the base and its encoders, and save them as a pipeline's folder."""
-    tokens, pool = networks.tokenizer(), pretraining.draw_pool(individuals)
+    tokens, pool = networks.tokenizer(), draw_pool(individuals)
     clip, vision = pretraining.train_clip(pool, tokens), pretraining.train_vision(pool)
     text, components = networks.text_encoder(clip), Components.of(pool)
     vae, unet = train_autoencoder(pool, components), None
