@@ -44,11 +44,13 @@ class AdamW(Optimizer):
                     state["exp_avg"], state["exp_avg_sq"] = (torch.zeros_like(parameter) for _ in range(2))
                 state["step"] += 1
                 count, mean, square = float(state["step"]), state["exp_avg"], state["exp_avg_sq"]
-                mean.lerp_(parameter.grad, 1 - first)
+                # In the order of the published code: rounding adds up over thousands of steps.
+                mean.mul_(first).add_(parameter.grad, alpha=1 - first)
                 square.mul_(second).addcmul_(parameter.grad, parameter.grad, value=1 - second)
                 rate = group["lr"] * math.sqrt(1 - second**count) / (1 - first**count)
                 parameter.addcdiv_(mean, square.sqrt().add_(group["eps"]), value=-rate)
-                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                if group["weight_decay"]:
+                    parameter.add_(parameter, alpha=-group["lr"] * group["weight_decay"])
         return loss
 
 
