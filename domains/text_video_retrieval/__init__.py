@@ -31,6 +31,9 @@ DOMAIN = Domain(
 
 _PUBLIC = {
     "VideoMatcher": "predict",
+    "VideoSearcher": "inference.searching",
+    "Encoder": "inference.loaded",
+    "Hit": "output.page",
     "TempMeRecipe": "recipe",
     "TextVideoData": "data.datamodule",
     "TextVideoQuery": "types",

@@ -17,7 +17,7 @@ from domains.text_video_retrieval.inference.duplicates import same_videos
 from domains.text_video_retrieval.inference.indexing import found, index, open_or_create, update
 from domains.text_video_retrieval.inference.loaded import Encoder
 from domains.text_video_retrieval.inference.nearest import Nearest
-from domains.text_video_retrieval.inference.searching import combined, find
+from domains.text_video_retrieval.inference.searching import VideoSearcher, combined, find
 from domains.text_video_retrieval.inference.store import FRAMES, TABLES, VECTORS, Segment, Store, VideoRow
 from domains.text_video_retrieval.inference.upkeep import compacted, exported, imported, repaired
 from domains.text_video_retrieval.model.manifest import Stated
@@ -167,6 +167,19 @@ def test_a_search_names_the_video_its_segment_and_second(store: Store, encoder: 
     every = find(store, store.vectors()[row], top=9, per="segment")
     assert len(every) == 5
     assert [hit.score for hit in every] == sorted((hit.score for hit in every), reverse=True)
+
+
+def test_a_searcher_finds_the_same_again_and_again(store: Store, encoder: Encoder, tmp_path: Path) -> None:
+    searcher = VideoSearcher(store, encoder)
+    hits = searcher.search("a red square moves left", top=2)
+    assert searcher.search("a red square moves left", top=2) == hits
+    assert find(store, encoder.texts(["a red square moves left"])[0][0], top=2) == hits
+    with pytest.raises(InputError, match="without is one str; give a list"):
+        searcher.search("a red square", without="a circle")
+    with pytest.raises(InputError, match="query is empty"):
+        searcher.search()
+    with pytest.raises(InputError, match="nowhere"):
+        VideoSearcher.open(tmp_path / "nowhere")
 
 
 def test_scores_of_a_video_are_its_best_or_the_mean_of_three(store: Store) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from suite.errors import InputError
 
@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from domains.text_video_retrieval.inference.loaded import Encoder
-    from domains.text_video_retrieval.inference.nearest import Kind
+    from domains.text_video_retrieval.inference.nearest import Kind, Nearest
     from domains.text_video_retrieval.inference.store import Store
     from domains.text_video_retrieval.output.page import Hit
 
 from domains.text_video_retrieval.inference.indexing import STORE
 
+By = Literal["best", "top3"]
+Per = Literal["video", "segment"]
 SNIPPET = 3.0
 """Seconds before and after the nearest frame that are shown."""
 ROWS_A_VIDEO = 8
@@ -35,8 +37,8 @@ def search(
     without: tuple[str, ...] = (),
     weight: tuple[float, ...] = (),
     top: int = 10,
-    by: Literal["best", "top3"] = "best",
-    per: Literal["video", "segment"] = "video",
+    by: By = "best",
+    per: Per = "video",
     nearest: Literal["auto", "exact", "cells"] = "auto",
     root: Path | None = None,
     adapter: str | None = None,
@@ -67,26 +69,17 @@ def search(
     Raises:
         InputError: there is nothing to search for or in, or the index is of another model.
     """
-    from domains.text_video_retrieval.inference.loaded import Encoder, said
-    from domains.text_video_retrieval.inference.store import Store
+    from domains.text_video_retrieval.inference.loaded import said
     from domains.text_video_retrieval.output import page
 
     if top < 1:
         raise InputError(f"top is {top}; give at least 1")
-    opened = Store.open(store)
-    try:
-        model = opened.about["model"]
-        encoder = Encoder.from_pretrained(
-            adapter or model["adapter"], base or model["base"], device, frames=opened.per_row
-        )
-        opened.check_model(encoder.identity)
-        vector, notices = combined(encoder, query, image, without, weight)
+    with VideoSearcher.open(store, adapter=adapter, base=base, device=device, nearest=nearest, root=root) as searcher:
+        vector, notices = combined(searcher.encoder, query, image, without, weight)
         said(notices)
-        hits = find(opened, vector, top, by=by, per=per, nearest=nearest, root=root)
+        hits = searcher.nearest_to(vector, top, by=by, per=per)
         asked = page.asked(query, image, without)
         files = [] if out is None else [str(path) for path in page.write(out, asked, hits, notices)]
-    finally:
-        opened.close()
     lines = [str(hit) for hit in hits] or ["nothing is indexed"]
     lines += ["scores are cosines: they order what is found, and are no probabilities", *files]
     return {"message": "\n".join(lines), "query": asked, "hits": [hit.to_dict() for hit in hits], "files": files}
@@ -126,17 +119,103 @@ def combined(
     return (total / length).astype(np.float32), notices
 
 
+class VideoSearcher:
+    """An index held open with the model that made it: any number of searches load both once.
+
+    with VideoSearcher.open("video_index") as searcher:
+        for hit in searcher.search("a dog runs", without=["snow"], top=5):
+            print(hit.path, hit.start, hit.end, hit.score)
+    """
+
+    def __init__(self, store: Store, encoder: Encoder, *, nearest: Kind = "auto", root: Path | None = None) -> None:
+        from domains.text_video_retrieval.inference.nearest import Nearest
+
+        self.store, self.encoder, self.root = store, encoder, root
+        rows = store.live()
+        self._nearest: Kind | Nearest = Nearest.over(store.vectors()[rows], rows, nearest) if len(rows) else nearest
+
+    @classmethod
+    def open(
+        cls,
+        store: str | Path = STORE,
+        *,
+        adapter: str | None = None,
+        base: str | None = None,
+        device: str = "auto",
+        nearest: Kind = "auto",
+        root: Path | None = None,
+    ) -> Self:
+        """Open an index; what is left out is what made it.
+
+        Args:
+            store: its folder. nearest: exact, or cells for very many segments.
+            adapter, base: references. root: where the videos lie now, if they were moved.
+
+        Raises:
+            InputError: there is no such index, it is broken, or it is of another model.
+        """
+        from domains.text_video_retrieval.inference.loaded import Encoder
+        from domains.text_video_retrieval.inference.store import Store
+
+        opened = Store.open(Path(store))
+        try:
+            model = opened.about["model"]
+            encoder = Encoder.from_pretrained(
+                adapter or model["adapter"], base or model["base"], device, frames=opened.per_row
+            )
+            opened.check_model(encoder.identity)
+            return cls(opened, encoder, nearest=nearest, root=root)
+        except BaseException:
+            opened.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.store.close()
+
+    def search(
+        self,
+        *query: str,
+        image: Sequence[str | Path] = (),
+        without: Sequence[str] = (),
+        weight: Sequence[float] = (),
+        top: int = 10,
+        by: By = "best",
+        per: Per = "video",
+    ) -> list[Hit]:
+        """The nearest videos or segments, the nearest first; arguments as those of `suite text_video_retrieval search`.
+
+        Raises:
+            InputError: nothing is sought, a picture cannot be read, or weights are of another number.
+        """
+        if top < 1:
+            raise InputError(f"top is {top}; give at least 1")
+        for name, given in (("image", image), ("without", without)):
+            if isinstance(given, str | Path):
+                raise InputError(f"{name} is one {type(given).__name__}; give a list")
+        vector, _ = combined(self.encoder, query, [Path(path) for path in image], without, weight)
+        return self.nearest_to(vector, top, by=by, per=per)
+
+    def nearest_to(
+        self, vector: NDArray[np.float32], top: int = 10, *, by: By = "best", per: Per = "video"
+    ) -> list[Hit]:
+        """As `search`, for a vector (dim,) of length 1."""
+        return find(self.store, vector, top, by=by, per=per, nearest=self._nearest, root=self.root)
+
+
 def find(
     store: Store,
     vector: NDArray[np.float32],
     top: int = 10,
     *,
-    by: Literal["best", "top3"] = "best",
-    per: Literal["video", "segment"] = "video",
-    nearest: Kind = "auto",
+    by: By = "best",
+    per: Per = "video",
+    nearest: Kind | Nearest = "auto",
     root: Path | None = None,
 ) -> list[Hit]:
-    """The nearest videos or segments, the nearest first."""
+    """The nearest videos or segments, the nearest first; `nearest` is how to look, or what was built for it."""
     import numpy as np
 
     from domains.text_video_retrieval.inference.nearest import Nearest
@@ -144,7 +223,7 @@ def find(
     rows = store.live()
     if not len(rows):
         return []
-    built = Nearest.over(store.vectors()[rows], rows, nearest)
+    built = nearest if isinstance(nearest, Nearest) else Nearest.over(store.vectors()[rows], rows, nearest)
     count = top * ROWS_A_VIDEO if per == "video" else top
     while True:
         scores, places = built.search(vector[None], count)
