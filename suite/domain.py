@@ -66,6 +66,8 @@ class Domain:
             sit on; empty where that is a transformers model, of the class that its config.json names.
         save_base: import string of `save_base(model: nn.Module, out: Path, source: Path) -> None`, which fills the
             empty folder `out` with the base of the folder `source`, the model's weights in the place of its own.
+        check_merge: import string of `check_merge(adapter: Path) -> None`, which refuses the folder of an adapter that
+            no ordinary model can hold folded in, and says what to do instead; empty where there is none.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Domain:
     verbs: Mapping[str, str] = field(default_factory=dict)
     load_base: str = ""
     save_base: str = ""
+    check_merge: str = ""
 
 
 @runtime_checkable

@@ -27,6 +27,7 @@ DOMAIN = Domain(
         "export": "domains.text_video_retrieval.inference.exporting:export",
         "convert-msvd": "domains.text_video_retrieval.data.datasets.msvd:convert_msvd",
     },
+    check_merge="domains.text_video_retrieval.model.manifest:check_merge",
 )
 
 _PUBLIC = {

@@ -30,11 +30,14 @@ def merge(reference: str, out: Path, *, name: str | None, domain: str | None, ba
     from suite import adapters, hub
 
     check_replaceable(out, MERGED)
-    load_base, save_base = _ways(_domain_of(reference, domain))
+    owner = _domain_of(reference, domain)
+    load_base, save_base = _ways(owner)
     folder = _chosen(hub.resolve(reference, domain), name)
+    if owner is not None and owner.check_merge:
+        load(owner.check_merge)(folder)
     base = base or _recorded_base(hub.resolve(reference, domain), folder)
     source = hub.resolve(base, domain, kind="base")
-    carrier = adapters.load(load_base(source), folder)
+    carrier = _attached(load_base(source), folder, owner)
     adapters.merge(carrier)
     model = load_base(source)
     _fill(model, adapters.merged_state(carrier))
@@ -43,6 +46,17 @@ def merge(reference: str, out: Path, *, name: str | None, domain: str | None, ba
         record = {"base": base, "adapter": reference, "name": name, "domain": domain}
         (target / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return out
+
+
+def _attached(model: nn.Module, folder: Path, owner: Domain | None) -> nn.Module:
+    from suite import adapters
+
+    try:
+        return adapters.load(model, folder)
+    except InputError as error:
+        if owner is not None:
+            raise
+        raise InputError(f"{error}; if the adapter is of a domain's own model, name the domain with --domain") from None
 
 
 def _fill(model: nn.Module, merged: Mapping[str, Tensor]) -> None:

@@ -8,13 +8,16 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from domains.text_video_retrieval.data.datamodule import mask_of
 from domains.text_video_retrieval.inference.exporting import export
 from domains.text_video_retrieval.inference.loaded import Encoder
+from suite.cli import merging
 from suite.cli.main import main
+from suite.errors import InputError
 from suite.hub import paths
 from tests.text_video_retrieval import clips
 
@@ -78,3 +81,45 @@ def test_exported_towers_are_the_encoder(encoder: Encoder, tmp_path: Path) -> No
     text = torch.jit.load(str(tmp_path / "towers" / "text.pt"))(tokens)
     expected = encoder.model.encode_text(tokens, mask_of(tokens))
     torch.testing.assert_close(text, torch.nn.functional.normalize(expected, dim=-1), atol=1e-4, rtol=1e-4)
+
+
+def test_temporal_positions_are_interpolated_to_other_frames_on_request(encoder: Encoder) -> None:
+    """Four positions to eight: the ends stay, and between them stands what the line through them says."""
+    with pytest.raises(
+        InputError, match=r"positions are of 4 frames; leave it at 4, interpolate them \(--interpolate\)"
+    ):
+        Encoder.from_pretrained("tiny", frames=8)
+    longer = Encoder.from_pretrained("tiny", device="cpu", frames=8, interpolate=True)
+    assert longer.frames == longer.stated.frames == 8
+    for layer, (trained, wanted) in {3: (4, 8), 4: (2, 4)}.items():
+        held, found = (own.model.vision_model.encoder.layers[layer].temporal_position for own in (encoder, longer))
+        assert (held.shape[1], found.shape[1]) == (trained, wanted)
+        at = np.linspace(0, trained - 1, wanted)
+        for number in range(0, held.shape[-1], 17):
+            line = np.interp(at, np.arange(trained), held[0, :, 0, number].detach().numpy())
+            np.testing.assert_allclose(found[0, :, 0, number].detach().numpy(), line, atol=1e-6)
+    pictures = list(clips.world.clip("test", 3, events=2).pictures())
+    assert longer.videos([pictures])[0].shape == (1, encoder.dim)
+    assert longer.unmerged("cpu").frames == 8
+    with pytest.raises(InputError, match="clips enter layer"):
+        Encoder.from_pretrained("tiny", frames=5, interpolate=True)
+
+
+def test_an_index_remembers_how_many_frames_it_was_made_with(tmp_path: Path) -> None:
+    clips.made(tmp_path / "videos" / "film.mp4", 30, 31, side=96)
+    words = ("index", tmp_path / "videos", "--store", tmp_path / "index")
+    assert said(*words, "--frames", 8, "--interpolate")[1]["segments"] == 1
+    assert said("search", "a red square", "--store", tmp_path / "index", "--out", tmp_path / "out")[0] == 0
+    code, _, err = said(*words)
+    assert code == 2 and "its segments are of 8 frames, the model takes 4; give --frames 8" in err
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["by the domain", "by a path alone"])
+def test_merging_tempme_into_a_plain_clip_is_refused_with_what_to_do(tmp_path: Path, named: bool) -> None:
+    adapter = paths.assets() / "checkpoints" / "tiny" / "text_video_retrieval" / "adapter"
+    base = adapter.parent / "base"
+    domain = "text_video_retrieval" if named else None
+    advice = "suite text_video_retrieval export writes both towers" if named else "name the domain with --domain"
+    with pytest.raises(InputError, match=advice):
+        merging.merge(str(adapter), tmp_path / "out", name=None, domain=domain, base=str(base))
+    assert not (tmp_path / "out").exists()

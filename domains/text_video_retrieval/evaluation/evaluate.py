@@ -17,6 +17,8 @@ def evaluate(
     merging: bool = True,
     dsl: bool = False,
     fps: float | None = None,
+    frames: int | None = None,
+    interpolate: bool = False,
     batch_size: int = 16,
     device: str = "auto",
     dtype: str = "auto",
@@ -38,6 +40,8 @@ def evaluate(
         dsl: re-weigh similarities by all queries of the test at once, which no search can; the figures are then of
             another kind, and say so.
         fps: frames a second that are candidates; as in training where left out.
+        frames: of a video; the adapter's where left out.
+        interpolate: the adapter's temporal positions, if `frames` is another number than it was trained with.
         batch_size: videos side by side.
         device: auto, cpu, cuda or cuda:N.
         dtype: auto, float32, bfloat16 or float16.
@@ -52,7 +56,7 @@ def evaluate(
     from suite.scores import Scores
 
     pairs = open_pairs(data, videos=None if videos is None else str(videos), format=format, split="test")
-    encoder = Encoder.from_pretrained(adapter, base, device, dtype)
+    encoder = Encoder.from_pretrained(adapter, base, device, dtype, frames=frames, interpolate=interpolate)
     if frozen:
         encoder = encoder.bare(device, dtype)
     elif not merging:

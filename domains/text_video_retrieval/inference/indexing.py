@@ -47,6 +47,8 @@ def index(
     adapter: str = "tiny",
     base: str | None = None,
     seconds: float | None = None,
+    frames: int | None = None,
+    interpolate: bool = False,
     device: str = "auto",
     dtype: str = "auto",
 ) -> dict[str, Any]:
@@ -61,6 +63,8 @@ def index(
         adapter: reference of the adapter; `none` takes a CLIP as it is, frame by frame.
         base: reference of the base; the one that the adapter names where it is left out.
         seconds: length of a segment; as many as the model's frames at its rate where left out.
+        frames: of a segment; the adapter's where left out.
+        interpolate: the adapter's temporal positions, if `frames` is another number than it was trained with.
         device: auto, cpu, cuda or cuda:N.
         dtype: auto, float32, bfloat16 or float16.
 
@@ -73,7 +77,7 @@ def index(
         raise InputError(f"seconds is {seconds}; give the length of a segment, above 0")
     files = found(inputs)
     started = time.perf_counter()
-    encoder = Encoder.from_pretrained(adapter, base, device, dtype)
+    encoder = Encoder.from_pretrained(adapter, base, device, dtype, frames=frames, interpolate=interpolate)
     opened = open_or_create(store, encoder, inputs, seconds)
     try:
         with opened.writing():
@@ -134,6 +138,11 @@ def open_or_create(folder: Path, encoder: Encoder, inputs: Sequence[Path], secon
 
     if (folder / MANIFEST).is_file():
         opened = Store.open(folder, encoder.identity)
+        if encoder.frames != opened.per_row:
+            raise InputError(
+                f"{folder}: its segments are of {opened.per_row} frames, the model takes {encoder.frames}; give "
+                f"--frames {opened.per_row}, or another --store"
+            )
         if seconds is not None and seconds != opened.about["seconds"]:
             raise InputError(
                 f"{folder}: its segments are of {opened.about['seconds']} s; give another --store for {seconds} s"

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from domains.text_video_retrieval.data.datamodule import mask_of
-from domains.text_video_retrieval.model import bases
+from domains.text_video_retrieval.model import bases, positions
 from domains.text_video_retrieval.model.manifest import Stated
 from domains.text_video_retrieval.model.schedule import UNMERGED
 from suite import adapters, hub
@@ -73,6 +73,7 @@ class Encoder:
         dtype: str = "auto",
         *,
         frames: int | None = None,
+        interpolate: bool = False,
     ) -> Self:
         """Load a base and an adapter.
 
@@ -80,7 +81,8 @@ class Encoder:
             adapter: reference of the adapter; `none` is the base alone, frame by frame.
             base: reference of the base; the one that the adapter names by default.
             device: auto, cpu, cuda or cuda:N. dtype: auto (float32), float32, bfloat16 or float16.
-            frames: of a video, where no adapter states them; with one, they must be its own.
+            frames: of a video, where no adapter states them; with one that has temporal positions, its own.
+            interpolate: an adapter's temporal positions to another number of `frames`.
 
         Raises:
             InputError: adapter or base does not exist, or they do not belong together.
@@ -97,10 +99,10 @@ class Encoder:
             identity = {"base": reference, "adapter": NONE, "digest": ""}
         else:
             chosen = choose(adapter, base, bases.DOMAIN)
-            stated, folder = Stated.from_dict(chosen.settings, chosen.folder), chosen.base_folder()
-            stated.check_frames(frames or stated.frames)
+            trained, folder = Stated.from_dict(chosen.settings, chosen.folder), chosen.base_folder()
+            stated = trained.on(frames, interpolate=interpolate)
             plain = bases.load_folder(folder, stated.schedule, stated.frames)
-            model = adapters.load(plain, chosen.folder)
+            model = positions.load_adapter(plain, chosen.folder, trained.frames)
             identity = {"base": chosen.base, "adapter": adapter, "digest": weights_digest(chosen.folder)}
         identity["base_digest"] = adapters.fingerprint(folder) or ""
         look, reader = pictures.of_base(folder), words.of_base(folder, stated.words)
@@ -122,7 +124,9 @@ class Encoder:
         computed = choose_dtype(dtype, device, auto=torch.float32)
         schedule = replace(self.stated.schedule, tome_r=0, merge_token_proportion=(0, 0))
         plain = bases.load(self.identity["base"], schedule, self.frames)
-        model = adapters.load(plain, hub.resolve(self.identity["adapter"], bases.DOMAIN, kind="adapter"))
+        folder = hub.resolve(self.identity["adapter"], bases.DOMAIN, kind="adapter")
+        trained = Stated.from_dict(adapters.read_manifest(folder)["domain"], folder).frames
+        model = positions.load_adapter(plain, folder, trained)
         stated = replace(self.stated, schedule=schedule)
         return type(self)(model, stated, self.look, self.words, identity=self.identity, device=device, dtype=computed)
 

@@ -161,7 +161,11 @@ class VideoSearcher:
         try:
             model = opened.about["model"]
             encoder = Encoder.from_pretrained(
-                adapter or model["adapter"], base or model["base"], device, frames=opened.per_row
+                adapter or model["adapter"],
+                base or model["base"],
+                device,
+                frames=opened.per_row,
+                interpolate=True,  # whoever made the index was asked
             )
             opened.check_model(encoder.identity)
             return cls(opened, encoder, nearest=nearest, root=root)

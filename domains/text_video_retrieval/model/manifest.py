@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 from domains.text_video_retrieval.model.schedule import Schedule
 from suite.errors import InputError
 from suite.files import check_kinds
+from suite.manifest import read_manifest
 
 _KINDS: Mapping[str, tuple[Any, str]] = {
     "frames": (int, "a whole number"),
@@ -68,14 +69,36 @@ class Stated:
             selected_on=section.get("selected_on", ""),
         )
 
-    def check_frames(self, frames: int) -> None:
-        """Refuse another number of frames than the temporal positions are of.
+    def on(self, frames: int | None, *, interpolate: bool = False) -> Self:
+        """The same on as many frames; None leaves them as they are.
+
+        Args:
+            interpolate: the adapter's temporal positions to that number.
 
         Raises:
-            InputError: it is another one.
+            InputError: the temporal positions are of another number, and may not be interpolated.
         """
-        if frames != self.frames and self.schedule.frame_pos and self.schedule.merge_layer:
+        if frames is None or frames == self.frames:
+            return self
+        if frames < 1:
+            raise InputError(f"frames is {frames}; give at least 1")
+        if self.schedule.frame_pos and self.schedule.merge_layer and not interpolate:
             raise InputError(
                 f"frames is {frames}, and the adapter's temporal positions are of {self.frames} frames; leave it at "
-                f"{self.frames}, or train with {frames}"
+                f"{self.frames}, interpolate them (--interpolate), or train with {frames}"
             )
+        return replace(self, frames=frames)
+
+
+def check_merge(adapter: Path) -> None:
+    """Refuse an adapter whose schedule and temporal positions a CLIP in an ordinary folder has no place for.
+
+    Raises:
+        InputError: it merges tokens.
+    """
+    schedule = Stated.from_dict(read_manifest(adapter)["domain"], adapter).schedule
+    if schedule.merge_layer or schedule.tome_r:
+        raise InputError(
+            f"{adapter}: cannot be merged into an ordinary CLIP, which has no place for temporal positions and "
+            "merges no token; suite text_video_retrieval export writes both towers with the adapter folded in"
+        )
