@@ -111,11 +111,16 @@ def one(
     return statistics.median(taken[warmup:]), peak_gigabytes(), parameters
 
 
-def _bare(network: nn.Module, method: str) -> None:
+def _bare(network: Any, method: str) -> None:
     """Take a candidate's method off again."""
     from benchmarks.diffusekrona import Materialised
     from suite import adapters
 
+    if method == "lycoris":
+        for module in network.lycoris:
+            module.restore()
+        del network.lycoris
+        return
     if method != "materialised":
         adapters.detach(network)
         return
