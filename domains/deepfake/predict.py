@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,13 @@ from suite.errors import InputError
 from suite.media.sheets import Pixels
 from suite.media.video import SUFFIXES, Frame
 from suite.media.video_writing import annotate
+from suite.prediction.ahead import parts_ahead
 from suite.prediction.folder import ResultFolder, Sheet, Table
 from suite.prediction.inputs import Names, exists, expanded, several, slug
 from suite.prediction.loop import each, only, reason
+
+AHEAD = 4
+"""Frames that are decoded, and their faces cut, before the model asks for them."""
 
 
 class DeepfakeDetector(FaceScorer):
@@ -78,23 +83,34 @@ class DeepfakeDetector(FaceScorer):
         def failed(source: str | Path, why: str) -> DetectionResult:
             return DetectionResult(str(source), reason(why, str(source)), names.of(_stem(source)), query=query)
 
-        def judged(source: str | Path) -> DetectionResult:
-            result = self._judged(source, detect, query, names)
+        def seen(source: str | Path) -> Iterator[Looked]:
+            if not LIVE.fullmatch(str(source)) and not exists(source):
+                raise InputError(f"{source}: no such file or folder; check the path")
+            return look(source, detect, self.stated, frames=query.frames, faces=query.faces)
+
+        def judged(source: str | Path, frames: Iterator[Looked]) -> DetectionResult:
+            result = self._judged(source, frames, detect, query, names)
             if folder.path is not None and query.keep_crops:
                 result = result.with_crops()
             if folder.path is not None and query.annotate:
                 _copy(result, folder)
             return result
 
-        yield from folder.keep(each(expanded(given, self.suffixes), judged, failed))
+        with closing(parts_ahead(expanded(given, self.suffixes), seen, AHEAD)) as read:
+            yield from folder.keep(each(read, lambda one: judged(*one), lambda one, why: failed(one[0], why)))
 
-    def _judged(self, source: str | Path, detect: FaceDetector, query: DetectionQuery, names: Names) -> DetectionResult:
-        if not LIVE.fullmatch(str(source)) and not exists(source):
-            raise InputError(f"{source}: no such file or folder; check the path")
+    def _judged(
+        self,
+        source: str | Path,
+        frames: Iterator[Looked],
+        detect: FaceDetector,
+        query: DetectionQuery,
+        names: Names,
+    ) -> DetectionResult:
         gathered = _Gathered()
         notices = [detect.notice] if detect.notice else []
         waiting: list[CutFace] = []
-        for looked in look(source, detect, self.stated, frames=query.frames, faces=query.faces):
+        for looked in frames:
             gathered.see(looked)
             waiting += looked.cut
             # Faces go through the model as soon as a batch is full: a long video is never in memory.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import shutil
+import threading
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -111,6 +113,35 @@ def test_no_face_is_an_answer_of_the_command_and_what_cannot_be_read_is_named(
     assert len(lines) == 4
     assert "not a picture" in said.err and "neither a picture" in said.err and "no such file" in said.err
     assert "Traceback" not in said.err
+
+
+def test_the_next_inputs_are_read_while_the_model_has_one_and_errors_stay_their_own(
+    detector: DeepfakeDetector, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["0.png", "1.png", "cut.jpg", "3.png"]
+    for name in names:
+        shutil.copy(home / "media" / "face.png", tmp_path / name)
+    (tmp_path / "cut.jpg").write_bytes(b"\xff\xd8\xff")
+    opened, second = [], threading.Event()
+    read, score = frames.open_picture, detector.predict_crops
+
+    def reading(path: Path) -> Image.Image:
+        opened.append(Path(path).name)
+        if len(opened) == 2:
+            second.set()
+        return read(path)
+
+    def scoring(crops: list[np.ndarray]) -> np.ndarray:
+        assert second.wait(5), "nothing was read while the model had the first picture"
+        return score(crops)
+
+    monkeypatch.setattr(frames, "open_picture", reading)
+    monkeypatch.setattr(detector, "predict_crops", scoring)
+    results = list(detector.predict([tmp_path / name for name in names]))
+    assert [Path(result.source).name for result in results] == names == opened
+    assert [result.error is None for result in results] == [True, True, False, True]
+    assert len({result.faces[0].p_fake for result in results if result.faces}) == 1
+    assert threading.active_count() == 1 or not any(t.name.startswith("Thread") for t in threading.enumerate())
 
 
 def test_what_is_said_beside_a_score(detector: DeepfakeDetector, home: Path) -> None:

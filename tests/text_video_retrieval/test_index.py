@@ -351,7 +351,7 @@ def test_a_long_video_is_held_a_few_segments_at_a_time(encoder: Encoder, monkeyp
 
     monkeypatch.setattr(reading, "frames_at", lambda path, times: (Picture() for _ in times))
     cut = reading._batches(Path("long.mp4"), 2000.0, encoder, 4.0)
-    assert sum(len(batch) for batch in reading.ahead(cut)) == 500
+    assert sum(len(batch) for batch in reading.ahead(cut, reading.AHEAD)) == 500
     assert most[0] <= 2 * models.FRAMES
 
 

@@ -12,7 +12,11 @@ from numpy.typing import NDArray
 from domains.deepfake.data.datamodule import opened
 from domains.deepfake.data.frame_set import FrameSet
 from domains.deepfake.inference.loaded import FaceScorer
+from suite.prediction.ahead import ahead
 from suite.prediction.loop import batches
+
+AHEAD = 2
+"""Batches of pictures that are read before the model asks for them."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,8 @@ class Answers:
 
 
 def answers(scorer: FaceScorer, frames: FrameSet, batch_size: int = 32) -> Answers:
-    """Run a model over all frames of a set; a few pictures are held at once."""
-    logits = [scorer.logits(batch).double().numpy() for batch in _batches(scorer, frames, batch_size)]
+    """Run a model over all frames of a set; a few batches are held at once."""
+    logits = [scorer.logits(batch).double().numpy() for batch in ahead(_batches(scorer, frames, batch_size), AHEAD)]
     return Answers([frame.path for frame in frames.frames], np.concatenate(logits), frames.labels)
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-import queue
-import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +20,7 @@ from domains.text_video_retrieval.inference.store import Segment, VideoRow
 from domains.text_video_retrieval.output.strips import thumbnail
 from suite.errors import InputError
 from suite.media.video import VideoInfo, frame_times, frames_at, probe
+from suite.prediction.ahead import ahead
 from suite.prediction.loop import batches, reason
 
 BATCH = 4
@@ -29,8 +28,6 @@ BATCH = 4
 AHEAD = 2
 """Batches that are decoded before they are asked for."""
 _PART = 1 << 20
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ def encoded(path: Path, row: VideoRow, encoder: Encoder, seconds: float) -> tupl
         info = probe(path)
         length = info.duration or float(frame_times(path)[-1])
         row = replace(row, **_facts(info, length))
-        for batch in ahead(_batches(path, length, encoder, seconds)):
+        for batch in ahead(_batches(path, length, encoder, seconds), AHEAD):
             segments += _encoded(batch, encoder)
     except InputError as error:
         why = reason(error, str(path))
@@ -141,42 +138,3 @@ def _encoded(batch: list[Decoded], encoder: Encoder) -> list[Segment]:
         best = int((own @ vector).argmax())
         segments.append(Segment(one.start, one.end, vector, own, one.times, best, one.thumbnails[best]))
     return segments
-
-
-def ahead(items: Iterable[Item], most: int = AHEAD) -> Iterator[Item]:
-    """The items, `most` of them made in a thread of its own before they are asked for: decoding beside the model."""
-    waiting: queue.Queue[tuple[str, object]] = queue.Queue(most)
-    stopped = threading.Event()
-
-    def put(kind: str, value: object) -> bool:
-        while not stopped.is_set():
-            try:
-                waiting.put((kind, value), timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def make() -> None:
-        try:
-            for item in items:
-                if not put("item", item):
-                    return
-            put("end", None)
-        except BaseException as error:  # raised again where the items are asked for
-            put("error", error)
-
-    thread = threading.Thread(target=make, daemon=True)
-    thread.start()
-    try:
-        while True:
-            kind, value = waiting.get()
-            if kind == "error":
-                assert isinstance(value, BaseException)
-                raise value
-            if kind == "end":
-                return
-            yield value  # type: ignore[misc]
-    finally:
-        stopped.set()
-        thread.join()
