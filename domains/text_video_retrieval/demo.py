@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 FILMS, EACH, SIDE = 4, 3, 224
-QUERIES, SHOWN = 4, 8
+QUERIES, SHOWN = 4, 6
 
 
 def demo(out: Path = Path("out/demo/text_video_retrieval")) -> dict[str, Any]:
