@@ -38,8 +38,8 @@ class DeepfakeRecipe(AdapterModule):
     """Encode, interpolate within classes, classify; cross-entropy and, where asked for, losses of the embedding.
 
     Args:
-        base: reference of a CLIP.
-        architecture: keywords of a `CLIPVisionConfig`, for counting without weights.
+        base: reference of a CLIP or of timm's Perception Encoder.
+        architecture: keywords of a `CLIPVisionConfig`, or `timm: NAME`, for counting without weights.
         adapter: what is attached: `{preset: ...}` with clip-ln-slerp (arXiv 2503.19683), clip-ln-unal
             (arXiv 2508.06248), clip-ln, lora, linear (the head alone) or full; or `{method: ..., targets: ...}` with
             any method of the core. The head trains always.
@@ -81,7 +81,7 @@ class DeepfakeRecipe(AdapterModule):
     def bind(self, data: Any) -> None:
         """The data learn how pictures are prepared, and tell what they are."""
         folder = hub.resolve(self.base, bases.DOMAIN, kind="base")
-        self.preprocessing = pictures.of_base(folder, cut="transformers")
+        self.preprocessing = bases.preprocessing(folder)
         data.preprocessing = self.preprocessing
         self.alignment = data.alignment
         data.setup("fit")

@@ -59,6 +59,20 @@ def test_what_trains_of_every_tower(name: str) -> None:
     assert adapters.count(model) == (trained, tower + head + trained - head)
 
 
+def test_what_trains_of_a_perception_encoder() -> None:
+    """51 norms, the one of its pooling among them: what `norm_pre`, `norm1`, `norm2` and `norm` name in GenD's code."""
+    with torch.device("meta"):
+        model = bases.shape("none", "LinearNorm", {"timm": "vit_pe_core_large_patch14_336"})
+        tower = sum(parameter.numel() for parameter in model.vision_model.parameters())
+        norms = [name for name, part in model.named_modules() if isinstance(part, nn.LayerNorm)]
+        model = attachments.attach_section(model, section(preset="clip-ln-unal"))
+    assert (tower, len(norms)) == (316_102_656, 51)
+    assert len([p for p in model.parameters() if p.requires_grad]) == 2 * 51 + 2
+    assert adapters.count(model) == (51 * 2048 + 2_050, tower + 51 * 2048 + 2_050)
+    with pytest.raises(InputError, match=r"no Perception Encoder 'vit_pe_core_huge'; choose .*vit_pe_core_large"):
+        bases.shape("none", "LinearNorm", {"timm": "vit_pe_core_huge"})
+
+
 @pytest.mark.parametrize("name", GMACS)
 def test_what_a_face_costs(name: str) -> None:
     with torch.device("meta"):

@@ -6,15 +6,18 @@ import json
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from peft import LNTuningConfig, get_peft_model
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPModel, CLIPVisionModel
 
+from domains.deepfake.inference import heatmaps
 from domains.deepfake.inference.loaded import FaceScorer
+from domains.deepfake.model import bases, perception
 from domains.deepfake.model.bases import shape
-from domains.deepfake.official import convert
+from domains.deepfake.official import convert, export
 from domains.deepfake.official.keys import is_norm, released, state_of
 from suite import hub
 from suite.errors import InputError
@@ -159,8 +162,8 @@ def test_missing_and_unknown_tensors_are_errors(
 
 def test_other_towers_programs_and_pickles_are_refused(base: Path, tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
-    weights.write({"feature_extractor.backbone.blocks.0.weight": torch.zeros(1)}, file)
-    with pytest.raises(InputError, match="its tower is no CLIP"):
+    weights.write({"feature_extractor.backbone.layer.0.norm1.weight": torch.zeros(1)}, file)
+    with pytest.raises(InputError, match="neither CLIP's nor a Perception Encoder"):
         convert(file, tmp_path, base=base)
     program = tmp_path / "model.torchscript"
     program.write_bytes(b"PK")
@@ -170,6 +173,48 @@ def test_other_towers_programs_and_pickles_are_refused(base: Path, tmp_path: Pat
     torch.save({"state_dict": {}, "hyper_parameters": Path("x")}, pickled)
     with pytest.raises(InputError, match="ask its authors for safetensors"):
         convert(pickled, tmp_path, base=base)
+
+
+def test_gend_on_perception_encoder_goes_through_adapter_and_back_with_equal_logits(tmp_path: Path) -> None:
+    """A small tower of timm's under the names of GenD's `PerceptionEncoder`: `feature_extractor.backbone.X`."""
+    sizes = {"embed_dim": 32, "depth": 2, "num_heads": 2, "attn_pool_num_heads": 2, "img_size": 56}
+    torch.manual_seed(0)
+    eva = timm.create_model("vit_pe_core_large_patch14_336", dynamic_img_size=True, num_classes=0, **sizes).eval()
+    base = perception.write_folder(tmp_path / "base", eva_name := "vit_pe_core_large_patch14_336", eva.state_dict())
+    about = {"architecture": eva_name, "num_classes": 0, "model_args": sizes}
+    (base / "config.json").write_text(json.dumps(about))
+    with torch.no_grad():
+        for name, parameter in eva.named_parameters():
+            if "norm" in name:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    head = nn.Linear(32, 2)
+    state = {f"feature_extractor.backbone.{name}": value for name, value in eva.state_dict().items()}
+    state |= {f"model.linear.{name}": value for name, value in head.state_dict().items()}
+    released = tmp_path / "released"
+    released.mkdir()
+    weights.write(state, released / "model.safetensors")
+    config = {"architectures": ["GenD"], "backbone": eva_name, "head": "LinearNorm", "model_type": "GenD"}
+    (released / "config.json").write_text(json.dumps(config))
+    adapter = converted(released, tmp_path / "adapter", base=base)
+    pixels = torch.randn(2, 3, 42, 42)
+    with torch.no_grad():
+        wanted = head(nn.functional.normalize(eva(pixels), dim=1))
+    torch.testing.assert_close(logits(adapter, base, pixels), wanted, atol=1e-6, rtol=1e-5)
+    manifest = json.loads((adapter / "suite.json").read_text())
+    assert manifest["base"]["reference"] == "hf:timm/vit_pe_core_large_patch14_336.fb"
+    back = tmp_path / "back"
+    back.mkdir()
+    export(adapter, back, base=base)
+    assert json.loads((back / "config.json").read_text())["backbone"] == eva_name
+    found = weights.read(back / "model.safetensors")
+    assert found.keys() == state.keys()
+    for name, value in state.items():
+        torch.testing.assert_close(found[name], value, atol=0, rtol=0)
+    with pytest.raises(InputError, match="p1 layout is of CLIP's towers"):
+        export(adapter, back, base=base, layout="p1")
+    with pytest.raises(InputError, match="heatmaps are of CLIP's tower"):
+        heatmaps.heatmap(bases.of_folder(base, "LinearNorm"), pixels, "patches")
+    assert bases.preprocessing(base).mean == (0.5, 0.5, 0.5)
 
 
 def test_the_names_at_full_size() -> None:

@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from domains.deepfake.model.forgery_classifier import FAKE, REAL, ForgeryClassifier
+from domains.deepfake.model.perception import PerceptionEncoder
+from suite.errors import InputError
 
 CAPTIONS = {
     "patches": "the head's answer for each patch; an explanation aid, no mask of the forgery",
@@ -22,7 +24,12 @@ def heatmap(model: ForgeryClassifier, pixels: Tensor, kind: str) -> Tensor:
     """Maps (batch, side, side) in 0-1 for normalised pictures (batch, 3, side, side).
 
     Of `patches`, 0.5 is where the head is undecided; of `rollout` each map runs from 0 to 1.
+
+    Raises:
+        InputError: the tower is no CLIP's.
     """
+    if isinstance(model.vision_model, PerceptionEncoder):
+        raise InputError("heatmaps are of CLIP's tower; this detector pools its patches by attention: --heatmap none")
     maps = patches(model, pixels) if kind == "patches" else rollout(model, pixels)  # (batch, rows, columns)
     size = pixels.shape[-2:]
     return functional.interpolate(maps[:, None], size=size, mode="bilinear", align_corners=False)[:, 0].clamp(0, 1)

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from domains.deepfake.inference import heatmaps
-from domains.deepfake.model.bases import DOMAIN
+from domains.deepfake.model.bases import DOMAIN, preprocessing
 from domains.deepfake.model.forgery_classifier import ForgeryClassifier
 from domains.deepfake.model.manifest import Manifest, from_manifest
 from suite.clip import pictures
@@ -62,7 +62,7 @@ class FaceScorer:
         chosen = choose(adapter, base, DOMAIN)
         folder = chosen.base_folder()
         model, stated = from_manifest(chosen.folder, folder)
-        prepared = pictures.of_base(folder, cut="transformers")
+        prepared = preprocessing(folder)
         name = adapter if not Path(adapter).exists() else Path(adapter).name
         return cls(model, stated, prepared, adapter=name, device=device, dtype=computed)
 

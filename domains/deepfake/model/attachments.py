@@ -12,8 +12,13 @@ from domains.deepfake.model.losses import LossWeights
 from suite import adapters
 from suite.adapters.section import AdapterSection
 
-NORMS = r"vision_model\.(pre_layrnorm|post_layernorm|encoder\.layers\.\d+\.layer_norm[12])"
-"""The 2 + 2 * layers norms of the tower; transformers spells the first one so."""
+NORM_NAMES = (
+    r"(pre_layrnorm|post_layernorm|encoder\.layers\.\d+\.layer_norm[12]|"
+    r"backbone\.(norm_pre|norm|attn_pool\.norm|blocks\.\d+\.norm[12]))"
+)
+NORMS = rf"vision_model\.{NORM_NAMES}"
+"""The 2 + 2 * layers norms of CLIP's tower, the first spelled so by transformers; 3 + 2 * layers of Perception
+Encoder's, which pools by attention."""
 
 HEAD = ("head.*",)
 

@@ -1,45 +1,67 @@
-"""Bases: the vision tower of a CLIP, from its folder or by its shape alone."""
+"""Bases: the vision tower of a CLIP or a Perception Encoder, from its folder or by its shape alone."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
+from domains.deepfake.model import perception
 from domains.deepfake.model.forgery_classifier import ForgeryClassifier, HeadKind
+from domains.deepfake.model.perception import PerceptionEncoder
 from suite import hub
-from suite.clip import bases
+from suite.clip import bases, pictures
+from suite.clip.pictures import Preprocessing
 from suite.errors import InputError
+from suite.files import read_json
 
 DOMAIN = "deepfake"
+
+Tower: TypeAlias = CLIPVisionModel | PerceptionEncoder
 
 
 def shape(reference: str, kind: HeadKind, architecture: Mapping[str, Any] | None = None) -> ForgeryClassifier:
     """The classifier's shape alone, on the device that is current (`meta`: no memory).
 
     Args:
-        architecture: keywords of a `CLIPVisionConfig`, for counting without any base at hand.
+        architecture: keywords of a `CLIPVisionConfig`, or `timm`, the name of a Perception Encoder; for counting
+            without any base at hand.
 
     Raises:
         InputError: there is no such base, or it has no vision tower.
     """
+    if architecture and "timm" in architecture:
+        named = dict(architecture)
+        return ForgeryClassifier(perception.shape(named.pop("timm"), named), kind)
     if architecture:
         return ForgeryClassifier(CLIPVisionModel(_config(architecture)), kind)
+    folder = hub.resolve(reference, DOMAIN, kind="base")
+    if perception.is_perception(folder):
+        config = read_json(folder / "config.json")
+        return ForgeryClassifier(perception.shape(config["architecture"], config.get("model_args")), kind)
     return ForgeryClassifier(bases.skeleton(reference, DOMAIN, "CLIPVisionModel"), kind)
 
 
-def tower(reference: str) -> CLIPVisionModel:
+def tower(reference: str) -> Tower:
     """The vision tower of a base, on the CPU.
 
     Raises:
         InputError: there is no such base, or it has no vision tower of a CLIP.
     """
-    folder = hub.resolve(reference, DOMAIN, kind="base")
-    loaded: CLIPVisionModel = bases.load_folder(folder, "CLIPVisionModel")
-    loaded.name_or_path = str(folder)
-    return loaded
+    return _of(hub.resolve(reference, DOMAIN, kind="base"))
+
+
+def preprocessing(folder: str | Path) -> Preprocessing:
+    """How a base's pictures are prepared.
+
+    Raises:
+        InputError: the folder holds none of these towers.
+    """
+    if perception.is_perception(folder):
+        return perception.PREPROCESSING
+    return pictures.of_base(folder, cut="transformers")
 
 
 def of_folder(folder: str | Path, kind: HeadKind) -> ForgeryClassifier:
@@ -48,12 +70,18 @@ def of_folder(folder: str | Path, kind: HeadKind) -> ForgeryClassifier:
     Raises:
         InputError: it has no vision tower of a CLIP.
     """
-    loaded = bases.load_folder(folder, "CLIPVisionModel")
+    return with_head(_of(folder), kind)
+
+
+def _of(folder: str | Path) -> Tower:
+    if perception.is_perception(folder):
+        return perception.load_folder(folder)
+    loaded: CLIPVisionModel = bases.load_folder(folder, "CLIPVisionModel")
     loaded.name_or_path = str(folder)
-    return with_head(loaded, kind)
+    return loaded
 
 
-def with_head(vision_model: CLIPVisionModel, kind: HeadKind) -> ForgeryClassifier:
+def with_head(vision_model: Tower, kind: HeadKind) -> ForgeryClassifier:
     """A tower of `tower` with a head that starts at random, in evaluation mode."""
     model = ForgeryClassifier(vision_model, kind)
     # The base is known by its files: the head starts at random and is no part of it.

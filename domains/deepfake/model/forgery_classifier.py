@@ -33,7 +33,7 @@ class ForgeryClassifier(nn.Module):
     share.
 
     Args:
-        vision_model: a `CLIPVisionModel` of transformers.
+        vision_model: a `CLIPVisionModel` of transformers, or a tower that is called as one.
         kind: of the head.
     """
 
@@ -54,7 +54,8 @@ class ForgeryClassifier(nn.Module):
         config, tokens = self.vision_model.config, self.side**2 + 1
         width, inner = config.hidden_size, config.intermediate_size
         layer = tokens * (4 * width**2 + 2 * width * inner) + 2 * tokens**2 * width
-        return int(self.side**2 * 3 * config.patch_size**2 * width + config.num_hidden_layers * layer)
+        pooling = self.vision_model.pooling_macs(tokens) if hasattr(self.vision_model, "pooling_macs") else 0
+        return int(self.side**2 * 3 * config.patch_size**2 * width + config.num_hidden_layers * layer + pooling)
 
     def features(self, pixels: Tensor) -> Tensor:
         """Normalised pictures (batch, 3, side, side) to features (batch, width), float32."""

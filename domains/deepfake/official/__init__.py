@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from domains.deepfake.model import attachments, bases
+from domains.deepfake.model import attachments, bases, perception
 from domains.deepfake.model.forgery_classifier import ForgeryClassifier, HeadKind
 from domains.deepfake.model.manifest import Manifest, from_manifest
+from domains.deepfake.model.perception import PerceptionEncoder
 from domains.deepfake.official.keys import PROJECTION, Layout, Released, is_norm, released, state_of
 from domains.deepfake.types import Protocol
 from suite import adapters
@@ -62,7 +63,7 @@ def convert(
     if kind not in get_args(HeadKind):
         raise InputError(f"{file}: head {kind!r} is unknown; give --option head={' or '.join(get_args(HeadKind))}")
     if base is None:
-        base = _write_base(found, out / "base", heads)
+        base = _write_base(found, out / "base", heads, str(hyper.get("backbone", "")))
     model = bases.of_folder(base, kind)
     difference = check_frozen(model, found, file, base)
     section = AdapterSection.of({"preset": "clip-ln"}, attachments.PRESETS)
@@ -76,6 +77,8 @@ def convert(
         metrics={"largest_difference_from_base": difference},
     )
     backbone = hyper.get("backbone")
+    if isinstance(model.vision_model, PerceptionEncoder):
+        backbone = f"timm/{model.vision_model.architecture}.fb"
     reference = f"hf:{backbone}" if isinstance(backbone, str) and backbone.count("/") == 1 else None
     with TemporaryDirectory(dir=out.parent) as scratch:
         saved = adapters.save(model, Path(scratch) / "adapter", base=reference, extra=stated.to_dict())
@@ -114,6 +117,8 @@ def export(source: Path, out: Path, *, base: Path | None = None, layout: Layout 
     backbone = (known["base"]["reference"] or "").removeprefix("hf:").partition("@")[
         0
     ] or "openai/clip-vit-large-patch14"
+    if isinstance(model.vision_model, PerceptionEncoder):
+        backbone = model.vision_model.architecture
     state = state_of(tower, before, head, layout)
     if layout == "p1":
         hyper = {"backbone": backbone, "head": stated.head, "num_classes": 2, "run_name": "peft-suite"}
@@ -209,9 +214,11 @@ def _read(file: Path) -> tuple[dict[str, Any], Mapping[str, Tensor]]:
     return {**stated, **(hyper if isinstance(hyper, dict) else {})}, state
 
 
-def _write_base(found: Released, folder: Path, heads: int | None) -> Path:
+def _write_base(found: Released, folder: Path, heads: int | None, backbone: str) -> Path:
     """The file's tower as a base: norms before tuning where the file has them, else as they are."""
     state = {**found.tower, **found.before}
+    if any(name.startswith("backbone.") for name in state):
+        return perception.write_folder(folder, backbone, state)
     try:
         patches, positions = state["embeddings.patch_embedding.weight"], state["embeddings.position_embedding.weight"]
         width, patch = patches.shape[0], patches.shape[-1]

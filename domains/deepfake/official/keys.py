@@ -4,6 +4,7 @@
 |---|---|---|---|---|
 | arXiv 2503.19683 | `feature_extractor.base_model.model.vision_model.X` | `...ln_tuning_layers.default.weight` | `...base_layer.weight` | `model.linear.*` |
 | GenD | `feature_extractor.vision_model.X` | `X.weight` | none | `model.linear.*` |
+| GenD on Perception Encoder | `feature_extractor.backbone.X` (timm's) | `X.weight` | none | `model.linear.*` |
 | ours | `vision_model.X` | `X.weight` | the base's | `head.*` |
 """  # noqa: E501
 
@@ -16,6 +17,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from domains.deepfake.model.attachments import NORM_NAMES
 from suite.errors import InputError
 
 Layout = Literal["p1", "gend"]
@@ -28,13 +30,17 @@ HEAD = "model.linear."
 PROJECTION = "feature_extractor.visual_projection.weight"
 """In GenD's files, and used by nobody."""
 
-_NORM = re.compile(r"(pre_layrnorm|post_layernorm|encoder\.layers\.\d+\.layer_norm[12])\.(weight|bias)")
+PERCEPTION = "feature_extractor."
+"""Before the names of a Perception Encoder, which begin with `backbone.` there and here."""
+
+_NORM = re.compile(rf"{NORM_NAMES}\.(weight|bias)")
+_EVA = re.compile(r"feature_extractor\.backbone\.blocks\.")
 _OTHERS = re.compile(r"feature_extractor\.(base_model\.model\.)?backbone\.")
 
 
 @dataclass(frozen=True)
 class Released:
-    """What a released file holds, under transformers' names of a `CLIPVisionModel`.
+    """What a released file holds, under transformers' names of a `CLIPVisionModel`, or timm's after `backbone.`.
 
     Attributes:
         tower: all its weights, norms as tuned. before: the norms before tuning; empty where the file has none.
@@ -58,9 +64,12 @@ def released(state: Mapping[str, Tensor], where: str) -> Released:
     Raises:
         InputError: it is of neither layout, of another tower, or has keys that belong to none; lists some.
     """
-    if any(_OTHERS.match(name) for name in state):
-        raise InputError(f"{where}: its tower is no CLIP (Perception Encoder or DINO); only CLIP's towers are read")
-    layout = next((name for name, prefix in PREFIXES.items() if any(key.startswith(prefix) for key in state)), None)
+    prefixes: Mapping[Layout, str] = PREFIXES
+    if any(_EVA.match(name) for name in state):
+        prefixes = {"gend": PERCEPTION}
+    elif any(_OTHERS.match(name) for name in state):
+        raise InputError(f"{where}: its tower is neither CLIP's nor a Perception Encoder (DINO?); it is not read")
+    layout = next((name for name, prefix in prefixes.items() if any(key.startswith(prefix) for key in state)), None)
     if layout is None:
         raise InputError(f"{where}: no weights under {' or '.join(PREFIXES.values())}; it is no released detector")
     tower: dict[str, Tensor] = {}
@@ -68,7 +77,7 @@ def released(state: Mapping[str, Tensor], where: str) -> Released:
     head: dict[str, Tensor] = {}
     unknown = []
     for key, tensor in state.items():
-        name = key.removeprefix(PREFIXES[layout])
+        name = key.removeprefix(prefixes[layout])
         if key.startswith(HEAD):
             head[key.removeprefix(HEAD)] = tensor
         elif name == key:
@@ -96,7 +105,10 @@ def state_of(
     Args:
         tower: weights of the vision model, norms as tuned. before: the norms before tuning.
     """
-    prefix = PREFIXES[layout]
+    is_perception = any(name.startswith("backbone.") for name in tower)
+    if is_perception and layout == "p1":
+        raise InputError("the p1 layout is of CLIP's towers; write this one with --option layout=gend")
+    prefix = PERCEPTION if is_perception else PREFIXES[layout]
     state: dict[str, Tensor] = {}
     for name, tensor in tower.items():
         if layout == "p1" and is_norm(name):
