@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MetricCollection
 
 from domains.deepfake import metrics
+from domains.deepfake.data.alignment import SCALE
 from domains.deepfake.model import attachments, bases
 from domains.deepfake.model.forgery_classifier import HeadKind
 from domains.deepfake.model.interpolation import between
@@ -74,7 +75,7 @@ class DeepfakeRecipe(AdapterModule):
         self.slerp_range = (float(slerp_range[0]), float(slerp_range[1]))
         self.head, self.min_lr, self.most_nan = head, min_lr, most_nan
         self.preprocessing = pictures.Preprocessing(cut="transformers")
-        self.alignment, self.trained_on = "deepfakebench", ""
+        self.alignment, self.scale, self.trained_on = "deepfakebench", SCALE, ""
         self.skipped = 0
         self._tower: Any = None
 
@@ -83,7 +84,7 @@ class DeepfakeRecipe(AdapterModule):
         folder = hub.resolve(self.base, bases.DOMAIN, kind="base")
         self.preprocessing = bases.preprocessing(folder)
         data.preprocessing = self.preprocessing
-        self.alignment = data.alignment
+        self.alignment, self.scale = data.alignment, data.scale
         data.setup("fit")
         self.trained_on = data.sets["train"].title
         if self.slerp and self.head == "linear":
@@ -163,7 +164,11 @@ class DeepfakeRecipe(AdapterModule):
 
     def extra(self) -> dict[str, Any]:
         return Manifest(
-            head=self.head, preset=self.adapter.name, alignment=self.alignment, trained_on=self.trained_on
+            head=self.head,
+            preset=self.adapter.name,
+            alignment=self.alignment,
+            scale=self.scale,
+            trained_on=self.trained_on,
         ).to_dict()
 
     def costs(self) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Any, Literal
 
@@ -11,11 +12,13 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from domains.deepfake.data.alignment import SCALE
 from domains.deepfake.data.datasets.own_folder import file_of
 from domains.deepfake.data.frame_set import FrameSet, LabelledFrame, open_picture, shuffled
 from domains.deepfake.data.sources import Options, open_set
 from domains.deepfake.types import Protocol
 from suite.clip.pictures import Preprocessing
+from suite.errors import InputError
 from suite.training import loader
 
 Sample = dict[str, Any]
@@ -75,6 +78,7 @@ class DeepfakeData(L.LightningDataModule):
         batch_size: frames of a batch; validation takes twice as many.
         augment: of training frames: `published` (flip, affine, blur, light, JPEG), `flip` or none.
         alignment: the template that the crops were cut with; kept for prediction.
+        scale: how much is around the face, of the crops; kept for prediction.
         val_share: share of the identities held out of an own folder.
         limit_train, limit_val: at most so many frames of lists, by whole videos.
         frames: of a made clip.
@@ -91,6 +95,7 @@ class DeepfakeData(L.LightningDataModule):
         batch_size: int = 32,
         augment: Augmentation = "published",
         alignment: Protocol = "deepfakebench",
+        scale: float = SCALE,
         val_share: float = 0.1,
         limit_train: int | None = None,
         limit_val: int | None = None,
@@ -102,7 +107,9 @@ class DeepfakeData(L.LightningDataModule):
         self.sources: dict[str, str | None] = {"train": train, "val": val}
         self.limits = {"train": limit_train, "val": limit_val}
         self.format, self.batch_size, self.augment, self.alignment = format, batch_size, augment, alignment
-        self.num_workers = num_workers
+        if not 0 < scale < math.inf:
+            raise InputError(f"data.scale is {scale}; the crop's side over the template's is above 0, published 1.3")
+        self.scale, self.num_workers = scale, num_workers
         self.options = Options(compression=compression, val_share=val_share, frames=frames, seed=seed)
         self.preprocessing = Preprocessing(cut="transformers")
         self.sets: dict[str, FrameSet] = {}

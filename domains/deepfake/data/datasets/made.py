@@ -44,7 +44,7 @@ def _crops(number: int, family: str, frames: int) -> tuple[list[world.Pixels], .
     """The aligned faces of a real clip and of its forgery: drawing costs more than keeping, 12 KB a frame."""
     return tuple(
         [
-            align(frame, points, size=world.CROP).pixels
+            align(frame, points, size=world.CROP, scale=world.SCALE).pixels
             for frame, points in zip(clip.frames, clip.landmarks, strict=True)
         ]
         for clip in world.clips(number, ("real", family), frames=frames)
