@@ -39,8 +39,9 @@ class DeepfakeRecipe(AdapterModule):
     """Encode, interpolate within classes, classify; cross-entropy and, where asked for, losses of the embedding.
 
     Args:
-        base: reference of a CLIP or of timm's Perception Encoder.
-        architecture: keywords of a `CLIPVisionConfig`, or `timm: NAME`, for counting without weights.
+        base: reference of a CLIP, of timm's Perception Encoder or of a DINOv3.
+        architecture: keywords of a `CLIPVisionConfig`, `timm: NAME`, or those of a `DINOv3ViTConfig` with its
+            `model_type`; for counting without weights.
         adapter: what is attached: `{preset: ...}` with clip-ln-slerp (arXiv 2503.19683), clip-ln-unal
             (arXiv 2508.06248), clip-ln, lora, linear (the head alone) or full; or `{method: ..., targets: ...}` with
             any method of the core. The head trains always.

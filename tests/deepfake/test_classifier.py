@@ -73,6 +73,19 @@ def test_what_trains_of_a_perception_encoder() -> None:
         bases.shape("none", "LinearNorm", {"timm": "vit_pe_core_huge"})
 
 
+def test_what_trains_of_a_dinov3() -> None:
+    architecture = {**L, "model_type": "dinov3_vit", "patch_size": 16, "num_register_tokens": 4}
+    with torch.device("meta"):
+        model = bases.shape("none", "LinearNorm", architecture)
+        tower = sum(parameter.numel() for parameter in model.vision_model.parameters())
+        norms = [name for name, part in model.named_modules() if isinstance(part, nn.LayerNorm)]
+        model = attachments.attach_section(model, section(preset="clip-ln-unal"))
+    assert (tower, len(norms)) == (303_129_600, 49)
+    assert adapters.count(model) == (49 * 2048 + 2_050, tower + 49 * 2048 + 2_050)
+    with pytest.raises(InputError, match="'depth' is no field of a DINOv3ViTConfig"):
+        bases.shape("none", "LinearNorm", {"model_type": "dinov3_vit", "depth": 3})
+
+
 @pytest.mark.parametrize("name", GMACS)
 def test_what_a_face_costs(name: str) -> None:
     with torch.device("meta"):

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
 from peft import LNTuningConfig, get_peft_model
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import CLIPModel, CLIPVisionModel
+from transformers import CLIPModel, CLIPVisionModel, DINOv3ViTConfig, DINOv3ViTImageProcessor, DINOv3ViTModel
 
 from domains.deepfake.inference import heatmaps
 from domains.deepfake.inference.loaded import FaceScorer
-from domains.deepfake.model import bases, perception
+from domains.deepfake.model import bases, dino, perception
 from domains.deepfake.model.bases import shape
 from domains.deepfake.official import convert, export
 from domains.deepfake.official.keys import is_norm, released, state_of
@@ -162,8 +164,8 @@ def test_missing_and_unknown_tensors_are_errors(
 
 def test_other_towers_programs_and_pickles_are_refused(base: Path, tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
-    weights.write({"feature_extractor.backbone.layer.0.norm1.weight": torch.zeros(1)}, file)
-    with pytest.raises(InputError, match="neither CLIP's nor a Perception Encoder"):
+    weights.write({"feature_extractor.backbone.encoder.layer.0.norm1.weight": torch.zeros(1)}, file)
+    with pytest.raises(InputError, match="neither CLIP's, a Perception Encoder nor DINOv3"):
         convert(file, tmp_path, base=base)
     program = tmp_path / "model.torchscript"
     program.write_bytes(b"PK")
@@ -215,6 +217,47 @@ def test_gend_on_perception_encoder_goes_through_adapter_and_back_with_equal_log
     with pytest.raises(InputError, match="heatmaps are of CLIP's tower"):
         heatmaps.heatmap(bases.of_folder(base, "LinearNorm"), pixels, "patches")
     assert bases.preprocessing(base).mean == (0.5, 0.5, 0.5)
+
+
+def test_gend_on_dinov3_goes_through_adapter_and_back_with_equal_logits(tmp_path: Path) -> None:
+    """A small tower under the names that transformers 4.56 gave it, with which GenD was trained."""
+    sizes = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 1}
+    torch.manual_seed(0)
+    tower = DINOv3ViTModel(DINOv3ViTConfig(**sizes, num_register_tokens=2)).eval()
+    for parameter in tower.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    head = nn.Linear(64, 2)
+    before = {name.replace("model.layer.", "layer."): value for name, value in tower.state_dict().items()}
+    assert "layer.0.attention.o_proj.weight" in before and "embeddings.register_tokens" in before
+    state = {f"feature_extractor.backbone.{name}": value for name, value in before.items()}
+    state |= {f"model.linear.{name}": value for name, value in head.state_dict().items()}
+    released = tmp_path / "released"
+    released.mkdir()
+    weights.write(state, released / "model.safetensors")
+    backbone = "facebook/dinov3-vitl16-pretrain-lvd1689m"
+    (released / "config.json").write_text(
+        json.dumps({"backbone": backbone, "head": "LinearNorm", "model_type": "GenD"})
+    )
+    adapter = converted(released, tmp_path / "adapter")
+    pixels = torch.randn(2, 3, 224, 224)
+    with torch.no_grad():
+        feature = tower(pixels).last_hidden_state[:, 0]
+        wanted = head(nn.functional.normalize(feature, dim=1))
+    torch.testing.assert_close(logits(adapter, adapter / "base", pixels), wanted, atol=1e-6, rtol=1e-5)
+    back = tmp_path / "back"
+    back.mkdir()
+    export(adapter, back)
+    assert json.loads((back / "config.json").read_text())["backbone"] == backbone
+    found = weights.read(back / "model.safetensors")
+    assert found.keys() == state.keys()
+    for name, value in state.items():
+        torch.testing.assert_close(found[name], value, atol=0, rtol=0)
+
+
+def test_dinov3_sees_pictures_as_its_own_processor_gives_them() -> None:
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8))
+    wanted = DINOv3ViTImageProcessor()(picture, return_tensors="pt")["pixel_values"][0]
+    torch.testing.assert_close(dino.PREPROCESSING(picture), wanted, atol=1e-5, rtol=1e-5)
 
 
 def test_the_names_at_full_size() -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from domains.deepfake.model.dino import Dino
 from domains.deepfake.model.forgery_classifier import FAKE, REAL, ForgeryClassifier
 from domains.deepfake.model.perception import PerceptionEncoder
 from suite.errors import InputError
@@ -28,8 +29,8 @@ def heatmap(model: ForgeryClassifier, pixels: Tensor, kind: str) -> Tensor:
     Raises:
         InputError: the tower is no CLIP's.
     """
-    if isinstance(model.vision_model, PerceptionEncoder):
-        raise InputError("heatmaps are of CLIP's tower; this detector pools its patches by attention: --heatmap none")
+    if isinstance(model.vision_model, PerceptionEncoder | Dino):
+        raise InputError("heatmaps are of CLIP's tower; this detector has another: give --heatmap none")
     maps = patches(model, pixels) if kind == "patches" else rollout(model, pixels)  # (batch, rows, columns)
     size = pixels.shape[-2:]
     return functional.interpolate(maps[:, None], size=size, mode="bilinear", align_corners=False)[:, 0].clamp(0, 1)

@@ -14,11 +14,11 @@ from suite.adapters.section import AdapterSection
 
 NORM_NAMES = (
     r"(pre_layrnorm|post_layernorm|encoder\.layers\.\d+\.layer_norm[12]|"
-    r"backbone\.(norm_pre|norm|attn_pool\.norm|blocks\.\d+\.norm[12]))"
+    r"backbone\.(norm_pre|norm|attn_pool\.norm|(blocks|model\.layer)\.\d+\.norm[12]))"
 )
 NORMS = rf"vision_model\.{NORM_NAMES}"
 """The 2 + 2 * layers norms of CLIP's tower, the first spelled so by transformers; 3 + 2 * layers of Perception
-Encoder's, which pools by attention."""
+Encoder's, which pools by attention; 1 + 2 * layers of DINOv3's."""
 
 HEAD = ("head.*",)
 

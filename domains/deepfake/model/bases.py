@@ -1,4 +1,4 @@
-"""Bases: the vision tower of a CLIP or a Perception Encoder, from its folder or by its shape alone."""
+"""Bases: the vision tower of a CLIP, a Perception Encoder or a DINOv3, from its folder or by its shape alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from domains.deepfake.model import perception
+from domains.deepfake.model import dino, perception
+from domains.deepfake.model.dino import Dino
 from domains.deepfake.model.forgery_classifier import ForgeryClassifier, HeadKind
 from domains.deepfake.model.perception import PerceptionEncoder
 from suite import hub
@@ -19,15 +20,15 @@ from suite.files import read_json
 
 DOMAIN = "deepfake"
 
-Tower: TypeAlias = CLIPVisionModel | PerceptionEncoder
+Tower: TypeAlias = CLIPVisionModel | PerceptionEncoder | Dino
 
 
 def shape(reference: str, kind: HeadKind, architecture: Mapping[str, Any] | None = None) -> ForgeryClassifier:
     """The classifier's shape alone, on the device that is current (`meta`: no memory).
 
     Args:
-        architecture: keywords of a `CLIPVisionConfig`, or `timm`, the name of a Perception Encoder; for counting
-            without any base at hand.
+        architecture: keywords of a `CLIPVisionConfig`, or `timm`, the name of a Perception Encoder, or those of a
+            `DINOv3ViTConfig` with its `model_type`; for counting without any base at hand.
 
     Raises:
         InputError: there is no such base, or it has no vision tower.
@@ -35,12 +36,16 @@ def shape(reference: str, kind: HeadKind, architecture: Mapping[str, Any] | None
     if architecture and "timm" in architecture:
         named = dict(architecture)
         return ForgeryClassifier(perception.shape(named.pop("timm"), named), kind)
+    if architecture and architecture.get("model_type") == dino.KIND:
+        return ForgeryClassifier(dino.shape(architecture), kind)
     if architecture:
         return ForgeryClassifier(CLIPVisionModel(_config(architecture)), kind)
     folder = hub.resolve(reference, DOMAIN, kind="base")
     if perception.is_perception(folder):
         config = read_json(folder / "config.json")
         return ForgeryClassifier(perception.shape(config["architecture"], config.get("model_args")), kind)
+    if dino.is_dino(folder):
+        return ForgeryClassifier(dino.skeleton(folder), kind)
     return ForgeryClassifier(bases.skeleton(reference, DOMAIN, "CLIPVisionModel"), kind)
 
 
@@ -61,6 +66,8 @@ def preprocessing(folder: str | Path) -> Preprocessing:
     """
     if perception.is_perception(folder):
         return perception.PREPROCESSING
+    if dino.is_dino(folder):
+        return dino.PREPROCESSING
     return pictures.of_base(folder, cut="transformers")
 
 
@@ -76,6 +83,8 @@ def of_folder(folder: str | Path, kind: HeadKind) -> ForgeryClassifier:
 def _of(folder: str | Path) -> Tower:
     if perception.is_perception(folder):
         return perception.load_folder(folder)
+    if dino.is_dino(folder):
+        return dino.load_folder(folder)
     loaded: CLIPVisionModel = bases.load_folder(folder, "CLIPVisionModel")
     loaded.name_or_path = str(folder)
     return loaded

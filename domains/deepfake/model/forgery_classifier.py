@@ -51,7 +51,8 @@ class ForgeryClassifier(nn.Module):
 
     def macs(self) -> int:
         """Multiplications and additions for one face: patch embedding, projections, attention, feed-forward layers."""
-        config, tokens = self.vision_model.config, self.side**2 + 1
+        config = self.vision_model.config
+        tokens = self.side**2 + 1 + getattr(config, "num_register_tokens", 0)
         width, inner = config.hidden_size, config.intermediate_size
         layer = tokens * (4 * width**2 + 2 * width * inner) + 2 * tokens**2 * width
         pooling = self.vision_model.pooling_macs(tokens) if hasattr(self.vision_model, "pooling_macs") else 0

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from domains.deepfake.model import attachments, bases, perception
+from domains.deepfake.model import attachments, bases, dino, perception
 from domains.deepfake.model.forgery_classifier import ForgeryClassifier, HeadKind
 from domains.deepfake.model.manifest import Manifest, from_manifest
 from domains.deepfake.model.perception import PerceptionEncoder
@@ -217,6 +217,8 @@ def _read(file: Path) -> tuple[dict[str, Any], Mapping[str, Tensor]]:
 def _write_base(found: Released, folder: Path, heads: int | None, backbone: str) -> Path:
     """The file's tower as a base: norms before tuning where the file has them, else as they are."""
     state = {**found.tower, **found.before}
+    if any(name.startswith("backbone.model.layer.") for name in state):
+        return dino.write_folder(folder, state, heads)
     if any(name.startswith("backbone.") for name in state):
         return perception.write_folder(folder, backbone, state)
     try:

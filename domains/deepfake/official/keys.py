@@ -5,6 +5,7 @@
 | arXiv 2503.19683 | `feature_extractor.base_model.model.vision_model.X` | `...ln_tuning_layers.default.weight` | `...base_layer.weight` | `model.linear.*` |
 | GenD | `feature_extractor.vision_model.X` | `X.weight` | none | `model.linear.*` |
 | GenD on Perception Encoder | `feature_extractor.backbone.X` (timm's) | `X.weight` | none | `model.linear.*` |
+| GenD on DINOv3 | `feature_extractor.backbone.X` (transformers' 4.56) | `X.weight` | none | `model.linear.*` |
 | ours | `vision_model.X` | `X.weight` | the base's | `head.*` |
 """  # noqa: E501
 
@@ -30,11 +31,13 @@ HEAD = "model.linear."
 PROJECTION = "feature_extractor.visual_projection.weight"
 """In GenD's files, and used by nobody."""
 
-PERCEPTION = "feature_extractor."
-"""Before the names of a Perception Encoder, which begin with `backbone.` there and here."""
+OTHER_TOWERS = "feature_extractor."
+"""Before the names of towers that are no CLIP's, which begin with `backbone.` there and here."""
 
 _NORM = re.compile(rf"{NORM_NAMES}\.(weight|bias)")
-_EVA = re.compile(r"feature_extractor\.backbone\.blocks\.")
+_EVA_OR_DINO = re.compile(r"feature_extractor\.backbone\.(blocks|layer)\.")
+_THEN, _NOW = "backbone.layer.", "backbone.model.layer."
+"""transformers put DINOv3's layers one module deeper after the files were made."""
 _OTHERS = re.compile(r"feature_extractor\.(base_model\.model\.)?backbone\.")
 
 
@@ -65,10 +68,10 @@ def released(state: Mapping[str, Tensor], where: str) -> Released:
         InputError: it is of neither layout, of another tower, or has keys that belong to none; lists some.
     """
     prefixes: Mapping[Layout, str] = PREFIXES
-    if any(_EVA.match(name) for name in state):
-        prefixes = {"gend": PERCEPTION}
+    if any(_EVA_OR_DINO.match(name) for name in state):
+        prefixes = {"gend": OTHER_TOWERS}
     elif any(_OTHERS.match(name) for name in state):
-        raise InputError(f"{where}: its tower is neither CLIP's nor a Perception Encoder (DINO?); it is not read")
+        raise InputError(f"{where}: its tower is neither CLIP's, a Perception Encoder nor DINOv3; it is not read")
     layout = next((name for name, prefix in prefixes.items() if any(key.startswith(prefix) for key in state)), None)
     if layout is None:
         raise InputError(f"{where}: no weights under {' or '.join(PREFIXES.values())}; it is no released detector")
@@ -77,10 +80,10 @@ def released(state: Mapping[str, Tensor], where: str) -> Released:
     head: dict[str, Tensor] = {}
     unknown = []
     for key, tensor in state.items():
-        name = key.removeprefix(prefixes[layout])
+        name = key.removeprefix(prefixes[layout]).replace(_THEN, _NOW)
         if key.startswith(HEAD):
             head[key.removeprefix(HEAD)] = tensor
-        elif name == key:
+        elif not key.startswith(prefixes[layout]):
             unknown += [] if key == PROJECTION else [key]
         elif name == "embeddings.position_ids":  # a row of numbers in older files
             continue
@@ -105,10 +108,10 @@ def state_of(
     Args:
         tower: weights of the vision model, norms as tuned. before: the norms before tuning.
     """
-    is_perception = any(name.startswith("backbone.") for name in tower)
-    if is_perception and layout == "p1":
+    is_other = any(name.startswith("backbone.") for name in tower)
+    if is_other and layout == "p1":
         raise InputError("the p1 layout is of CLIP's towers; write this one with --option layout=gend")
-    prefix = PERCEPTION if is_perception else PREFIXES[layout]
+    prefix = OTHER_TOWERS if is_other else PREFIXES[layout]
     state: dict[str, Tensor] = {}
     for name, tensor in tower.items():
         if layout == "p1" and is_norm(name):
@@ -116,7 +119,7 @@ def state_of(
             state[f"{prefix}{norm}.base_layer.{kind}"] = before[name]
             state[f"{prefix}{norm}.ln_tuning_layers.default.{kind}"] = tensor
         else:
-            state[f"{prefix}{name}"] = tensor
+            state[prefix + name.replace(_NOW, _THEN)] = tensor
     return {**state, **{f"{HEAD}{name}": tensor for name, tensor in head.items()}}
 
 
