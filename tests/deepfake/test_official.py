@@ -217,6 +217,12 @@ def test_gend_on_perception_encoder_goes_through_adapter_and_back_with_equal_log
     with pytest.raises(InputError, match="heatmaps are of CLIP's tower"):
         heatmaps.heatmap(bases.of_folder(base, "LinearNorm"), pixels, "patches")
     assert bases.preprocessing(base).mean == (0.5, 0.5, 0.5)
+    whole = weights.read(base / "model.safetensors")
+    weights.write({**whole, "head.weight": torch.zeros(3, 32), "head.bias": torch.zeros(3)}, base / "model.safetensors")
+    assert bases.of_folder(base, "LinearNorm").vision_model.backbone.norm.weight.equal(whole["norm.weight"])
+    weights.write({name: value for name, value in whole.items() if name != "norm.weight"}, base / "model.safetensors")
+    with pytest.raises(InputError, match=r"not the weights of vit_pe_core_large_patch14_336 .*norm\.weight"):
+        bases.of_folder(base, "LinearNorm")
 
 
 def test_gend_on_dinov3_goes_through_adapter_and_back_with_equal_logits(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from suite.clip.pictures import Preprocessing
-from suite.errors import InputError, first_line
+from suite.errors import InputError
 from suite.files import read_json
 from suite.hub import weights
 
@@ -97,11 +97,14 @@ def load_folder(folder: str | Path) -> PerceptionEncoder:
     config, file = read_json(Path(folder) / "config.json"), Path(folder) / "model.safetensors"
     if not file.is_file():
         raise InputError(f"base {folder}: no model.safetensors beside config.json; download it whole")
-    settings = {**config.get("model_args", {}), "pretrained": True, "pretrained_cfg_overlay": {"file": str(file)}}
+    tower = shape(config["architecture"], config.get("model_args"))
+    state = _timm_names(weights.read(file), tower)
     try:
-        tower = shape(config["architecture"], settings)
+        # timm's own loading lets weights be missing wherever the head is another.
+        tower.backbone.load_state_dict({name: value for name, value in state.items() if not name.startswith("head.")})
     except RuntimeError as error:
-        raise InputError(f"base {folder}: not the weights of {config['architecture']} ({first_line(error)})") from error
+        why = " ".join(str(error).split())[:200]
+        raise InputError(f"base {folder}: not the weights of {config['architecture']} ({why})") from error
     tower.name_or_path = str(folder)
     return tower.requires_grad_(False).eval()
 
@@ -123,6 +126,12 @@ def write_folder(folder: Path, architecture: str, state: Mapping[str, Tensor]) -
         {name.removeprefix("backbone."): tensor.float() for name, tensor in state.items()}, folder / "model.safetensors"
     )
     return folder
+
+
+def _timm_names(state: Mapping[str, Tensor], tower: PerceptionEncoder) -> dict[str, Tensor]:
+    from timm.models.eva import checkpoint_filter_fn
+
+    return checkpoint_filter_fn(dict(state), tower.backbone)
 
 
 def _check(architecture: str) -> None:
