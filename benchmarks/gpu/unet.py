@@ -50,8 +50,7 @@ def measure(setting: Setting) -> Iterator[Figure]:
     network = random_unet(config, setting.device)
     run = batch_of(config, 1, setting.device)
     seconds, memory = {}, {}
-    # LyCORIS's modules are made for the CPU's comparison, and do not come off again.
-    for method in (*(name for name in CANDIDATES if name != "lycoris"), PEFT_LORA):
+    for method in (*CANDIDATES, PEFT_LORA):
         seconds[method], memory[method], parameters = one(network, run, method, *((1, 2) if setting.smoke else (4, 12)))
         note = f"{parameters:,} parameters" + (f", {memory[method]:.2f} GB" if memory[method] else "")
         yield Figure(method, seconds[method], "s/step", note=note)
