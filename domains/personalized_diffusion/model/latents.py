@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import diffusers  # its pipelines are loaded on use, each with all that it needs
 import torch
-from diffusers import Flux2Pipeline
 from torch import Tensor
 
 from domains.personalized_diffusion.model.bases import Base
@@ -47,7 +47,7 @@ def _scaled(vae: Any, latents: Tensor) -> Tensor:
         )
         return (latents - mean) / deviation
     if hasattr(vae, "bn"):  # Flux.2: patches of 2 x 2 become channels, scaled by the statistics of a batch norm
-        latents = Flux2Pipeline._patchify_latents(latents)
+        latents = diffusers.Flux2Pipeline._patchify_latents(latents)
         mean = vae.bn.running_mean.view(1, -1, 1, 1).to(latents)
         return (latents - mean) / torch.sqrt(vae.bn.running_var.view(1, -1, 1, 1) + config.batch_norm_eps).to(latents)
     return (latents - (getattr(config, "shift_factor", None) or 0.0)) * config.scaling_factor

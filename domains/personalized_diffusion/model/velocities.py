@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import diffusers  # its pipelines are loaded on use, each with all that it needs
 import torch
-from diffusers import Flux2Pipeline, FluxPipeline, QwenImagePipeline
 from torch import Tensor
 
 from domains.personalized_diffusion.model.conditioning import Conditioning
@@ -41,25 +41,27 @@ def _flux(transformer: Any, sample: Tensor, levels: Tensor, said: Conditioning, 
     count, channels, height, width = sample.shape
     where: dict[str, Any] = {"device": sample.device, "dtype": sample.dtype}
     predicted = transformer(
-        hidden_states=FluxPipeline._pack_latents(sample, count, channels, height, width),  # (B, hw / 4, 4C)
+        hidden_states=diffusers.FluxPipeline._pack_latents(sample, count, channels, height, width),  # (B, hw / 4, 4C)
         timestep=levels,
         guidance=told,
         pooled_projections=said.pooled,
         encoder_hidden_states=said.embeds,
         txt_ids=torch.zeros(said.embeds.shape[1], 3, **where),
-        img_ids=FluxPipeline._prepare_latent_image_ids(count, height // 2, width // 2, where["device"], where["dtype"]),
+        img_ids=diffusers.FluxPipeline._prepare_latent_image_ids(
+            count, height // 2, width // 2, where["device"], where["dtype"]
+        ),
     ).sample
-    return FluxPipeline._unpack_latents(predicted, height * 8, width * 8, 8)
+    return diffusers.FluxPipeline._unpack_latents(predicted, height * 8, width * 8, 8)
 
 
 def _flux2(transformer: Any, sample: Tensor, levels: Tensor, said: Conditioning, told: Tensor | None) -> Tensor:
     predicted = transformer(
-        hidden_states=Flux2Pipeline._pack_latents(sample),  # (B, hw, C)
+        hidden_states=diffusers.Flux2Pipeline._pack_latents(sample),  # (B, hw, C)
         timestep=levels,
         guidance=told,
         encoder_hidden_states=said.embeds,
-        txt_ids=Flux2Pipeline._prepare_text_ids(said.embeds).to(sample.device),
-        img_ids=Flux2Pipeline._prepare_latent_ids(sample).to(sample.device),
+        txt_ids=diffusers.Flux2Pipeline._prepare_text_ids(said.embeds).to(sample.device),
+        img_ids=diffusers.Flux2Pipeline._prepare_latent_ids(sample).to(sample.device),
     ).sample
     return predicted.transpose(1, 2).reshape(sample.shape)
 
@@ -67,14 +69,16 @@ def _flux2(transformer: Any, sample: Tensor, levels: Tensor, said: Conditioning,
 def _qwen_image(transformer: Any, sample: Tensor, levels: Tensor, said: Conditioning, told: Tensor | None) -> Tensor:
     count, channels, height, width = sample.shape
     predicted = transformer(
-        hidden_states=QwenImagePipeline._pack_latents(sample, count, channels, height, width),  # (B, hw / 4, 4C)
+        hidden_states=diffusers.QwenImagePipeline._pack_latents(
+            sample, count, channels, height, width
+        ),  # (B, hw / 4, 4C)
         timestep=levels,
         guidance=told,
         encoder_hidden_states=said.embeds,
         encoder_hidden_states_mask=said.mask,
         img_shapes=[[(1, height // 2, width // 2)]] * count,
     ).sample
-    return QwenImagePipeline._unpack_latents(predicted, height * 8, width * 8, 8)[:, :, 0]
+    return diffusers.QwenImagePipeline._unpack_latents(predicted, height * 8, width * 8, 8)[:, :, 0]
 
 
 def _z_image(transformer: Any, sample: Tensor, levels: Tensor, said: Conditioning, told: Tensor | None) -> Tensor:
