@@ -1,0 +1,1 @@
+"""Frames, boxes and crops: what a tracker is trained and tried on."""

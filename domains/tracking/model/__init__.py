@@ -1,0 +1,1 @@
+"""The tracker, and what is attached to it."""

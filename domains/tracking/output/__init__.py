@@ -1,0 +1,1 @@
+"""What a track is written as."""
