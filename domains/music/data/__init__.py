@@ -1,0 +1,1 @@
+"""Recordings and captions: read, cut and made."""

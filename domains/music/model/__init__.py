@@ -1,0 +1,1 @@
+"""Networks, bases, adapters: what is trained and how."""

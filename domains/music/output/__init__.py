@@ -1,0 +1,1 @@
+"""What was made, and files and pages of it."""
