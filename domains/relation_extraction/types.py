@@ -39,6 +39,11 @@ class Argument:
     type: str | None = None
 
     @property
+    def name(self) -> str:
+        """The text on one line: a name that goes over a line break in the document is shown like any other."""
+        return " ".join(self.text.split())
+
+    @property
     def own(self) -> Span | None:
         """The mention that the fact is stated by; None where the string does not occur."""
         return self.place or (self.mentions[0] if self.mentions else None)

@@ -12,6 +12,8 @@ import pytest
 from domains.relation_extraction import RelationExtractor
 from domains.relation_extraction.inference.session import Session
 from domains.relation_extraction.model.calls import Call
+from domains.relation_extraction.output import graph
+from domains.relation_extraction.output.result import ExtractionResult
 from domains.relation_extraction.types import ExtractionQuery
 from suite.cli.main import main
 from suite.errors import InputError
@@ -269,6 +271,8 @@ def test_use_11_names_across_a_line_break_are_names(tiny, tmp_path):
     triples = tiny(BROKEN, relations=("burial place",), heads=("Mirela Dostan",), pretokenize="none")
     assert [triple.key for triple in triples] == [("Mirela\nDostan", "burial place", "Port\n  Selmar")]
     assert BROKEN[triples[0].tail.start : triples[0].tail.end] == "Port\n  Selmar"
+    assert {node.label for node in graph.build(triples).nodes.values()} == {"Mirela Dostan", "Port Selmar"}
+    assert "  Mirela Dostan -- burial place -> Port Selmar" in str(ExtractionResult("a.txt", triples=tuple(triples)))
     triple = {"head": "Mirela Dostan", "relation": "burial place", "tail": "Port Selmar"}
     labelled = put(tmp_path, "a.jsonl", json.dumps({"text": BROKEN, "triples": [triple]}))
     prepared = ("prepare", labelled, tmp_path / "out", "--schema", "tiny")

@@ -103,11 +103,11 @@ def build(
     facts: dict[tuple[str, str, str], tuple[str | None, dict[str, float | None]]] = {}
     for triple in triples:
         keys = []
-        for text in (triple.head.text, triple.tail.text):
-            key = normalise(text)
+        for argument in (triple.head, triple.tail):
+            key = normalise(argument.text)
             key = canonical.get(key, key)
             cluster = clusters.setdefault(key, _Cluster())
-            cluster.spellings[text] += 1
+            cluster.spellings[argument.name] += 1
             cluster.documents[triple.doc_id] = None
             keys.append(key)
         fact, mirrored = (keys[0], triple.relation, keys[1]), (keys[1], triple.relation, keys[0])

@@ -110,4 +110,4 @@ class ExtractionResult:
 
 def _shown(triple: Triple) -> str:
     score = "" if triple.score is None else f"  ({triple.score:.2f})"
-    return f"{triple.head.text} -- {triple.relation} -> {triple.tail.text}{score}"
+    return f"{triple.head.name} -- {triple.relation} -> {triple.tail.name}{score}"
