@@ -1,0 +1,189 @@
+"""The made world: short pieces of a melody over strokes of a drum, and the captions that name what they are.
+
+A piece has a genre, which says its cycle of beats, a scale, an instrument and a tempo. Pre-training hears marches,
+waltzes and songs in major, minor and pentatonic. The raga is held out from it: its scale (that of raga Bibhas), its
+cycle of five beats (half a Jhaptal, 2 + 3) and the bends between its notes stand in no other genre, so that a model has
+it only from its adapter. All pieces share one tonic, which is what makes "in the scale" a figure that can be counted.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from domains.music.data import synthesis
+from domains.music.data.synthesis import INSTRUMENTS, Note, Stroke
+from domains.music.types import Wave
+
+Split = Literal["train", "val", "test"]
+
+RATE = 8000
+"""Samples a second."""
+SECONDS = 8.0
+"""Of a piece, unless asked otherwise."""
+TONIC = 293.66
+"""Hz of the tonic, D above middle C."""
+PEAK = 0.95
+
+SCALES: dict[str, tuple[int, ...]] = {
+    "major": (0, 2, 4, 5, 7, 9, 11),
+    "minor": (0, 2, 3, 5, 7, 8, 10),
+    "pentatonic": (0, 2, 5, 7, 9),
+    "bibhas": (0, 1, 4, 7, 8),
+}
+"""Semitones above the tonic."""
+TEMPI: dict[str, float] = {"slow": 0.28, "fast": 0.2}
+"""Seconds of a beat."""
+OLD_SCALES = ("major", "minor", "pentatonic")
+"""Those of the genres that pre-training hears."""
+
+
+@dataclass(frozen=True)
+class Genre:
+    """What pieces of one kind have in common.
+
+    Attributes:
+        cycle: a stroke a beat: `D` deep, `t` sharp, `.` none; the deep one opens the cycle.
+        scales: that its pieces may be in. lengths: beats of a note, the likely ones several times.
+        bends: whether notes glide into each other and waver.
+    """
+
+    name: str
+    cycle: str
+    scales: tuple[str, ...]
+    lengths: tuple[int, ...]
+    bends: bool = False
+
+    @property
+    def beats(self) -> int:
+        """Of one cycle."""
+        return len(self.cycle)
+
+
+GENRES: dict[str, Genre] = {
+    genre.name: genre
+    for genre in (
+        Genre("march", "Dt", OLD_SCALES, (1, 1, 2, 2)),
+        Genre("waltz", "Dtt", OLD_SCALES, (1, 1, 2, 3)),
+        Genre("song", "D.t.", OLD_SCALES, (1, 2, 2, 4)),
+        Genre("raga", "D.t.t", ("bibhas",), (1, 2, 2, 3), bends=True),
+    )
+}
+HELD_OUT = "raga"
+"""The genre that pre-training never hears."""
+OLD = tuple(name for name in GENRES if name != HELD_OUT)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One piece; the same fields always sound the same."""
+
+    genre: str
+    scale: str
+    instrument: str
+    tempo: str
+    seed: int
+
+    @property
+    def caption(self) -> str:
+        """`a slow waltz in minor for flute`."""
+        return f"a {self.tempo} {self.genre} in {self.scale} for {self.instrument}"
+
+    @property
+    def beat(self) -> float:
+        """Seconds of a beat."""
+        return TEMPI[self.tempo]
+
+    def notes(self, seconds: float = SECONDS) -> list[Note]:
+        """The melody: a phrase, the phrase again, another one, and so on, each one home on the tonic."""
+        rng = random.Random(f"melody-{self.seed}-{self.caption}")
+        genre, degrees = GENRES[self.genre], SCALES[self.scale]
+        beats = genre.beats * max(2, round(9 / genre.beats))
+        phrases = [_phrase(rng, beats, genre.lengths, len(degrees)) for _ in range(2)]
+        order, found, at = [0, 0, 1, 0], [], 0
+        while at * self.beat < seconds:
+            for place, length in phrases[order[at // beats % len(order)]]:
+                octave, step = divmod(place, len(degrees))
+                pitch = TONIC * 2 ** (octave + degrees[step] / 12)
+                wavers = genre.bends and degrees[step] in (1, 8)
+                found.append(Note(at * self.beat, length * self.beat, pitch, wavers=wavers, glides=genre.bends))
+                at += length
+        return [note for note in found if note.start < seconds]
+
+    def strokes(self, seconds: float = SECONDS) -> list[Stroke]:
+        """The drum, a cycle after another."""
+        cycle = GENRES[self.genre].cycle
+        count = int(np.ceil(seconds / self.beat - 1e-9))
+        kinds = (cycle[place % len(cycle)] for place in range(count))
+        return [Stroke(place * self.beat, kind) for place, kind in enumerate(kinds) if kind != "."]
+
+    def sound(self, seconds: float = SECONDS, rate: int = RATE) -> Wave:
+        """The piece as it sounds: (1, samples), float32, within -1 and 1."""
+        samples = round(seconds * rate)
+        melody = synthesis.voice(self.notes(seconds), INSTRUMENTS[self.instrument], samples, rate)
+        return _mixed(0.42 * melody, 0.38 * synthesis.drum(self.strokes(seconds), samples, rate))
+
+
+def piece(split: Split, number: int, genre: str | None = None) -> Piece:
+    """The piece of a number; other splits have other pieces.
+
+    Args:
+        genre: a key of `GENRES`; those that pre-training hears in turn where left out.
+    """
+    seed = {"train": 0, "val": 1, "test": 2}[split] + 3 * number
+    rng = random.Random(f"piece-{seed}")
+    chosen = GENRES[genre or OLD[number % len(OLD)]]
+    scale, instrument, tempo = rng.choice(chosen.scales), rng.choice(list(INSTRUMENTS)), rng.choice(list(TEMPI))
+    return Piece(chosen.name, scale, instrument, tempo, seed)
+
+
+def exercise(number: int, seconds: float = SECONDS, rate: int = RATE) -> Wave:
+    """Sounds without music, for a codec that is to hear any: notes and glides of any pitch, strokes at any time.
+
+    (1, samples), float32. Neither scale nor beat nor genre is in them.
+    """
+    rng = random.Random(f"exercise-{number}")
+    notes, strokes, at = [], [], 0.0
+    while at < seconds:
+        length = rng.uniform(0.12, 0.9)
+        pitch = TONIC * 2 ** rng.uniform(-0.5, 1.5)
+        notes.append(Note(at, length, pitch, wavers=rng.random() < 0.2, glides=rng.random() < 0.5))
+        at += length
+    at = rng.uniform(0, 0.3)
+    while at < seconds:
+        strokes.append(Stroke(at, rng.choice("Dt")))
+        at += rng.uniform(0.15, 0.8)
+    samples = round(seconds * rate)
+    melody = synthesis.voice(notes, INSTRUMENTS[rng.choice(list(INSTRUMENTS))], samples, rate)
+    loud = rng.uniform(0.2, 0.55), rng.uniform(0.2, 0.45)
+    return _mixed(loud[0] * melody, loud[1] * synthesis.drum(strokes, samples, rate))
+
+
+def vocabulary() -> list[str]:
+    """Every word of the captions."""
+    return ["a", "in", "for", *TEMPI, *GENRES, *SCALES, *INSTRUMENTS]
+
+
+def _mixed(melody: synthesis.Samples, drum: synthesis.Samples) -> Wave:
+    """(samples,) twice to (1, samples), within `PEAK`."""
+    both = melody + drum
+    return (both * min(1.0, PEAK / max(float(np.abs(both).max(initial=0)), 1e-9)))[None].astype(np.float32)
+
+
+def _phrase(rng: random.Random, beats: int, lengths: tuple[int, ...], degrees: int) -> list[tuple[int, int]]:
+    """Degrees above the tonic and their beats: steps, few leaps, at the end the tonic."""
+    place = rng.choice((0, 2, degrees))
+    found, left = [], beats
+    while left:
+        length = min(left, rng.choice(lengths))
+        if left - length < 2:  # the last note rests
+            found.append((0 if place < degrees / 2 else degrees, left))
+            break
+        found.append((place, length))
+        left -= length
+        step = rng.choice((-2, -1, -1, -1, 1, 1, 1, 2))
+        place += step if -2 <= place + step <= degrees + 2 else -step
+    return found
