@@ -1,10 +1,10 @@
-"""Recall, median and mean rank of retrieval in both directions, ties counted as chance would break them."""
+"""Recall, median and mean rank of retrieval in both directions; every query has one rank, whatever ties with it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,6 +13,15 @@ from torchmetrics import Metric
 from domains.text_video_retrieval.model.similarity import similarity
 
 AT = (1, 5, 10, 50)
+SUMMED = (1, 5, 10)
+"""Of R-Sum, which is of one direction; at most 300."""
+
+
+Ties = Literal["middle", "optimistic"]
+"""Where a query stands among answers that score the same as its own: in their middle, or before them all."""
+
+Median = Literal["average", "lower"]
+"""Of an even number of ranks: the mean of the two in the middle, or the lower one."""
 
 
 @dataclass(frozen=True)
@@ -25,62 +34,58 @@ class Ranks:
 
     better: Tensor
     tied: Tensor
+    ties: Ties = "middle"
 
     @property
     def ranks(self) -> Tensor:
-        """(Q,) from 1; in the middle of those that tie."""
-        return self.better + (self.tied + 1) / 2
+        """(Q,) from 1, one for each query."""
+        return 1 + self.better + ((self.tied - 1) / 2 if self.ties == "middle" else 0)
 
-    def recall(self, k: int) -> float:
-        """Percent of the queries whose answer is among the first `k`, ties broken by chance."""
-        hits = ((k - self.better) / self.tied).clamp(0, 1)
-        return float(100 * hits.mean())
-
-    def figures(self) -> dict[str, float]:
-        """Recall at each of `AT`, and the median and mean rank."""
+    def figures(self, median: Median = "average") -> dict[str, float]:
+        """Recall at each of `AT` in percent, the sum of the first three (R-Sum), and the median and mean rank."""
         ranks = self.ranks.sort().values
+        recalls = {f"R@{k}": float(100 * (ranks <= k).double().mean()) for k in AT}
         half = len(ranks) // 2
-        median = ranks[half] if len(ranks) % 2 else (ranks[half - 1] + ranks[half]) / 2
-        recalls = {f"R@{k}": self.recall(k) for k in AT}
-        return {**recalls, "MdR": float(median), "MnR": float(ranks.mean())}
+        middle = ranks[half] if len(ranks) % 2 else (ranks[half - 1] + ranks[half]) / 2
+        if median == "lower":
+            middle = ranks[(len(ranks) - 1) // 2]
+        total = sum(recalls[f"R@{k}"] for k in SUMMED)
+        return {**recalls, "R-Sum": total, "MdR": float(middle), "MnR": float(ranks.mean())}
 
 
-def ranks_of(scores: Tensor, answers: Tensor) -> Ranks:
+def ranks_of(scores: Tensor, answers: Tensor, ties: Ties = "middle") -> Ranks:
     """Ranks of the right answers.
 
     Args:
         scores: (Q, A), more is nearer. answers: (Q,) the column that is right for each query.
+        ties: where a query stands among answers that score the same.
     """
     scores = scores.double()
     own = scores.gather(1, answers[:, None])
     # Whatever is no number, a query's own included, stands behind all that are.
     own, others = own.nan_to_num(-torch.inf), scores.nan_to_num(-torch.inf)
-    return Ranks((others > own).sum(1).double(), (others == own).sum(1).double())
+    return Ranks((others > own).sum(1).double(), (others == own).sum(1).double(), ties)
 
 
-def both_ways(scores: Tensor, videos: Sequence[int]) -> dict[str, dict[str, float]]:
+def both_ways(scores: Tensor, videos: Sequence[int], ties: Ties = "middle") -> dict[str, dict[str, float]]:
     """The figures of text to video and of video to text.
 
     Args:
         scores: (T, V) of sentences and videos. videos: of each sentence, its video's column. A video of several
-            sentences is found by the best of them (CLIP4Clip's multi-sentence protocol).
+            sentences is found by the best of them (CLIP4Clip's multi-sentence protocol, with its lower median).
+        ties: where a query stands among answers that score the same.
     """
     own = torch.as_tensor(list(videos))
-    to_video = ranks_of(scores, own)
-    if len(own) == scores.shape[1] and own.tolist() == list(range(len(own))):
-        to_text = ranks_of(scores.T, own)
-    else:
-        present = own.unique()  # videos without a sentence answer, and are not asked
-        best = torch.full((scores.shape[1], len(present)), -torch.inf, dtype=scores.dtype)
-        for place, video in enumerate(present.tolist()):
-            best[:, place] = scores[own == video].max(0).values
-        to_text = ranks_of(best[present], torch.arange(len(present)))
-    return {"text_to_video": to_video.figures(), "video_to_text": to_text.figures()}
-
-
-def r_sum(figures: dict[str, dict[str, float]]) -> float:
-    """R-Sum: recall at 1, 5 and 10 of both directions together; at most 600."""
-    return sum(each[f"R@{k}"] for each in figures.values() for k in (1, 5, 10))
+    present = own.unique()  # videos without a sentence answer, and are not asked
+    count = scores.shape[1]
+    empty = torch.full((count, count), -torch.inf, dtype=scores.dtype)
+    best = empty.scatter_reduce(0, own[:, None].expand(-1, count), scores, "amax")  # (sentences of, video)
+    to_text = ranks_of(best[present][:, present].T, torch.arange(len(present)), ties)
+    median: Median = "average" if len(present) == len(own) else "lower"
+    return {
+        "text_to_video": ranks_of(scores, own, ties).figures(median),
+        "video_to_text": to_text.figures(),
+    }
 
 
 class Recall(Metric):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import ftfy
 import torch
 from torch import Tensor
 from transformers import AutoTokenizer, CLIPTokenizer
@@ -60,8 +61,12 @@ class Words:
 
 
 def clean(text: str) -> str:
-    """A caption without the marks of the page that it came from: `&amp;amp;` is how some data sets write `&`."""
-    return html.unescape(html.unescape(text)).strip()
+    """A caption as its author meant it, by OpenAI's rules.
+
+    Curly quotes are straightened and letters of a wrong encoding mended (ftfy); `&amp;amp;` is how some data sets write
+    `&`.
+    """
+    return html.unescape(html.unescape(ftfy.fix_text(text))).strip()
 
 
 def from_merges(file: str | Path, length: int = 77) -> Words:

@@ -22,9 +22,9 @@ def _bad(folder: Path) -> Path:
 
 @cache
 def _score(adapter: str | None) -> float:
-    """R-Sum of both directions on made clips, in parts of 1; the frozen base sees the same frames one by one."""
+    """R-Sum of text to video on made clips, in parts of 1; the frozen base sees the same frames one by one."""
     figures = measure(adapter or "tiny", source="world:test:60", frozen=adapter is None)
-    return float(figures["r_sum"]) / 600
+    return float(figures["text_to_video"]["R-Sum"]) / 300
 
 
 SUBJECT = Subject(

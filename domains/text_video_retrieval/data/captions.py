@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,8 @@ from suite.files import read_text
 from suite.media.video import SUFFIXES
 
 Split = Literal["train", "val", "test"]
+Part = Literal["train", "val", "test", "train_test"]
+"""A split, or `train_test`: the first sentence of every training video, for seeing how well training itself is known."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,13 @@ class PairSet:
         """The video of every pair, numbered in the order in which they first appear."""
         known: dict[str, int] = {}
         return [known.setdefault(pair.video, len(known)) for pair in self.pairs]
+
+    def first_sentences(self) -> PairSet:
+        """The first pair of every video."""
+        first: dict[str, Pair] = {}
+        for pair in self.pairs:
+            first.setdefault(pair.video, pair)
+        return replace(self, name=f"{self.name}, first sentences", pairs=tuple(first.values()))
 
 
 @dataclass

@@ -85,8 +85,9 @@ class PairSamples(Dataset):
 
 
 def mask_of(tokens: Tensor) -> Tensor:
-    """1 up to the end marker, the largest id, of each row; 0 for what fills up."""
-    return (torch.arange(tokens.shape[-1]) <= tokens.argmax(-1, keepdim=True)).long()
+    """1 up to the last end marker, the largest id, of each row; 0 for what fills up, which is also a word's id."""
+    after = tokens.flip(-1).argmax(-1, keepdim=True)  # tokens behind the last end marker
+    return (torch.arange(tokens.shape[-1]) < tokens.shape[-1] - after).long()
 
 
 class TextVideoData(L.LightningDataModule):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import cast, get_args
 
-from domains.text_video_retrieval.data.captions import PairSet, Split
+from domains.text_video_retrieval.data.captions import PairSet, Part, Split
 from domains.text_video_retrieval.data.datasets import activitynet, didemo, lsmdc, made, msrvtt, msvd, own
 from suite.errors import InputError
 
@@ -29,11 +29,12 @@ FOLDERS = ("Videos", "videos", "video", "clips")
 """Where the videos of a benchmark lie beside its annotations."""
 
 
-def open_pairs(source: str, *, videos: str | None = None, format: str = "auto", split: Split = "train") -> PairSet:
+def open_pairs(source: str, *, videos: str | None = None, format: str = "auto", split: Part = "train") -> PairSet:
     """The pairs of a source.
 
     Args:
-        source: `world:SPLIT[:COUNT]`, or `PATH[:SPLIT]` of a benchmark's annotations or of one's own table.
+        source: `world:SPLIT[:COUNT]`, or `PATH[:SPLIT]` of a benchmark's annotations or of one's own table. `train_test`
+            as the split is the first sentence of every training video.
         videos: folder of the videos; beside the annotations where left out.
         format: a key of `FORMATS`, or `auto` to find it by what is on disk.
         split: which one, where the source does not say.
@@ -52,14 +53,17 @@ def open_pairs(source: str, *, videos: str | None = None, format: str = "auto", 
         raise InputError(f"unknown data format {format!r}; choose auto, {', '.join(FORMATS)}")
     for fits, reader in (FORMATS if format == "auto" else {format: FORMATS[format]}).values():
         if format != "auto" or fits(path):
-            return reader(path, _videos(path, videos), named or split)
+            part = named or split
+            if part == "train_test":
+                return reader(path, _videos(path, videos), "train").first_sentences()
+            return reader(path, _videos(path, videos), part)
     raise InputError(f"{path}: is laid out as none of {', '.join(FORMATS)}; give a table with video and caption")
 
 
-def split_of(source: str) -> tuple[str, Split | None]:
+def split_of(source: str) -> tuple[str, Part | None]:
     """A source without its split, and the split."""
     where, _, last = source.rpartition(":")
-    return (where, cast(Split, last)) if where and last in get_args(Split) else (source, None)
+    return (where, cast(Part, last)) if where and last in get_args(Part) else (source, None)
 
 
 def _videos(path: Path, given: str | None) -> Path:
@@ -69,7 +73,7 @@ def _videos(path: Path, given: str | None) -> Path:
     return next((home / name for name in FOLDERS if (home / name).is_dir()), home)
 
 
-def _made(source: str, rest: list[str], split: Split) -> PairSet:
+def _made(source: str, rest: list[str], split: Part) -> PairSet:
     asked = rest[0] if rest and rest[0] else split
     if asked not in get_args(Split) or len(rest) > 2 or (len(rest) == 2 and not rest[1].isdecimal()):
         raise InputError(f"{source}: made clips are {WORLD}:SPLIT[:COUNT], e.g. {WORLD}:train:400")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 
 def evaluate(
@@ -16,6 +16,7 @@ def evaluate(
     frozen: bool = False,
     merging: bool = True,
     dsl: bool = False,
+    ties: Literal["middle", "optimistic"] = "middle",
     fps: float | None = None,
     frames: int | None = None,
     interpolate: bool = False,
@@ -26,8 +27,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score an adapter on pairs of videos and sentences.
 
-    R@1, R@5, R@10, R@50, median and mean rank of text to video and of video to text; ties count as chance would break
-    them. On made clips also how many sentences are nearer to their clip than to the one in the other order of events.
+    R@1, R@5, R@10, R@50, their sum without the last (R-Sum), median and mean rank of text to video and of video to text;
+    every query has one rank. On made clips also how many sentences are nearer to their clip than to the one in the other order of events.
 
     Args:
         data: `world:test[:COUNT]`, or `PATH[:SPLIT]` of a benchmark's annotations or of a table of one's own.
@@ -39,6 +40,7 @@ def evaluate(
         merging: with --no-merging the same weights join clips and merge no token, to see what merging costs.
         dsl: re-weigh similarities by all queries of the test at once, which no search can; the figures are then of
             another kind, and say so.
+        ties: where a query stands among answers that score the same: in their middle, or before them all.
         fps: frames a second that are candidates; as in training where left out.
         frames: of a video; the adapter's where left out.
         interpolate: the adapter's temporal positions, if `frames` is another number than it was trained with.
@@ -62,7 +64,7 @@ def evaluate(
     elif not merging:
         encoder = encoder.unmerged(device, dtype)
     scored = score(encoder, pairs, batch_size=batch_size, fps=fps)
-    metrics = scored.metrics(dsl=dsl)
+    metrics = scored.metrics(dsl=dsl, ties=ties)
     notices = list(pairs.notices)
     if scored.unread:
         name, why = next(iter(scored.unread.items()))
@@ -76,7 +78,6 @@ def evaluate(
     for way in ("text_to_video", "video_to_text"):
         shown = "  ".join(f"{name} {value:.1f}" for name, value in metrics[way].items())
         lines.append(f"{way.replace('_', ' '):<14} {shown}")
-    lines.append(f"R-Sum {metrics['r_sum']:.1f}")
     if "order_of_events" in metrics:
         lines.append(f"order of events told apart: {metrics['order_of_events']:.1f} %")
     tables = {

@@ -14,7 +14,7 @@ from domains.text_video_retrieval.data.captions import PairSet
 from domains.text_video_retrieval.data.datamodule import PairSamples
 from domains.text_video_retrieval.data.world import Clip
 from domains.text_video_retrieval.inference.loaded import Encoder
-from domains.text_video_retrieval.metrics import both_ways, r_sum
+from domains.text_video_retrieval.metrics import Ties, both_ways
 from domains.text_video_retrieval.model.similarity import dual_softmax
 from suite.errors import InputError
 
@@ -34,12 +34,12 @@ class Scored:
     videos: tuple[int, ...]
     unread: dict[str, str]
 
-    def figures(self, *, dsl: bool = False) -> dict[str, dict[str, float]]:
+    def figures(self, *, dsl: bool = False, ties: Ties = "middle") -> dict[str, dict[str, float]]:
         """Recall and ranks in both directions; `dsl` re-weighs by all queries of the test at once."""
         if not dsl:
-            return both_ways(self.scores, self.videos)
-        ways = both_ways(dual_softmax(self.scores), self.videos)
-        back = both_ways(dual_softmax(self.scores.T).T, self.videos)
+            return both_ways(self.scores, self.videos, ties)
+        ways = both_ways(dual_softmax(self.scores), self.videos, ties)
+        back = both_ways(dual_softmax(self.scores.T).T, self.videos, ties)
         return {"text_to_video": ways["text_to_video"], "video_to_text": back["video_to_text"]}
 
     def order(self) -> float | None:
@@ -60,10 +60,10 @@ class Scored:
             right.append(1.0 if own > wrong else 0.5 if own == wrong else 0.0)
         return 100 * sum(right) / len(right) if right else None
 
-    def metrics(self, *, dsl: bool = False) -> dict[str, Any]:
+    def metrics(self, *, dsl: bool = False, ties: Ties = "middle") -> dict[str, Any]:
         """All figures, flat names of directions apart."""
-        figures = self.figures(dsl=dsl)
-        found: dict[str, Any] = {**figures, "r_sum": r_sum(figures), "pairs": len(self.videos)}
+        figures = self.figures(dsl=dsl, ties=ties)
+        found: dict[str, Any] = {**figures, "pairs": len(self.videos)}
         found["videos"] = self.scores.shape[1]
         if (order := self.order()) is not None:
             found["order_of_events"] = order

@@ -57,9 +57,9 @@ and two hundred steps have not taught it the order of events, as the figures say
 - Training: `suite text_video_retrieval train --config configs/text_video_retrieval/tiny.yaml`, on CPU, no GPU; the
   weights were chosen on `{config.data["val"]}`.
 - Reached on {TEST}, where each clip of two events stands beside the one in the other order, text to video: R@1
-  {adapted["text_to_video"]["R@1"]:.1f}, R@5 {adapted["text_to_video"]["R@5"]:.1f}, R-Sum {adapted["r_sum"]:.1f}; the
+  {adapted["text_to_video"]["R@1"]:.1f}, R@5 {adapted["text_to_video"]["R@5"]:.1f}, R-Sum {adapted["text_to_video"]["R-Sum"]:.1f}; the
   order of events told apart in {adapted["order_of_events"]:.1f} %. The frozen base, frame by frame: R@1
-  {frozen["text_to_video"]["R@1"]:.1f}, R@5 {frozen["text_to_video"]["R@5"]:.1f}, R-Sum {frozen["r_sum"]:.1f},
+  {frozen["text_to_video"]["R@1"]:.1f}, R@5 {frozen["text_to_video"]["R@5"]:.1f}, R-Sum {frozen["text_to_video"]["R-Sum"]:.1f},
   {frozen["order_of_events"]:.1f} %.
 - Use: `suite text_video_retrieval index FOLDER` and `suite text_video_retrieval search "..."`
 - Rebuild: `python -m domains.text_video_retrieval.tiny --part adapter`
