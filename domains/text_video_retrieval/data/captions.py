@@ -17,7 +17,7 @@ from suite.media.video import SUFFIXES
 
 Split = Literal["train", "val", "test"]
 Part = Literal["train", "val", "test", "train_test"]
-"""A split, or `train_test`: the first sentence of every training video, for seeing how well training itself is known."""
+"""A split, or `train_test`: the first sentence of every training video, to see how well training itself is known."""
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,8 @@ def open_pairs(source: str, *, videos: str | None = None, format: str = "auto", 
     """The pairs of a source.
 
     Args:
-        source: `world:SPLIT[:COUNT]`, or `PATH[:SPLIT]` of a benchmark's annotations or of one's own table. `train_test`
-            as the split is the first sentence of every training video.
+        source: `world:SPLIT[:COUNT]`, or `PATH[:SPLIT]` of a benchmark's annotations or of one's own table; the split
+            `train_test` is the first sentence of every training video.
         videos: folder of the videos; beside the annotations where left out.
         format: a key of `FORMATS`, or `auto` to find it by what is on disk.
         split: which one, where the source does not say.

@@ -27,8 +27,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score an adapter on pairs of videos and sentences.
 
-    R@1, R@5, R@10, R@50, their sum without the last (R-Sum), median and mean rank of text to video and of video to text;
-    every query has one rank. On made clips also how many sentences are nearer to their clip than to the one in the other order of events.
+    R@1, R@5, R@10, R@50, the sum of the first three (R-Sum), median and mean rank of text to video and of video to
+    text; every query has one rank. On made clips also how many sentences are nearer to their clip than to the one in
+    the other order of events.
 
     Args:
         data: `world:test[:COUNT]`, or `PATH[:SPLIT]` of a benchmark's annotations or of a table of one's own.

@@ -45,7 +45,7 @@ def write_adapter(folder: Path, run_dir: Path, base: str = "tiny", seed: int = 4
 
 def adapter_card(config: ExperimentConfig, figures: dict[str, Any]) -> str:
     """The README of the adapter."""
-    adapted, frozen = figures["adapted"], figures["frozen"]
+    reached, before = (_said(figures[name]) for name in ("adapted", "frozen"))
     count = config.data["train"].rsplit(":")[-1]
     text = f"""\
 TempMe on the tiny base: one LoRA for the query, key and value of each attention, and temporal positions in two merge
@@ -56,16 +56,19 @@ and two hundred steps have not taught it the order of events, as the figures say
 - Data: {count} clips of the made world (`{config.data["train"]}`).
 - Training: `suite text_video_retrieval train --config configs/text_video_retrieval/tiny.yaml`, on CPU, no GPU; the
   weights were chosen on `{config.data["val"]}`.
-- Reached on {TEST}, where each clip of two events stands beside the one in the other order, text to video: R@1
-  {adapted["text_to_video"]["R@1"]:.1f}, R@5 {adapted["text_to_video"]["R@5"]:.1f}, R-Sum {adapted["text_to_video"]["R-Sum"]:.1f}; the
-  order of events told apart in {adapted["order_of_events"]:.1f} %. The frozen base, frame by frame: R@1
-  {frozen["text_to_video"]["R@1"]:.1f}, R@5 {frozen["text_to_video"]["R@5"]:.1f}, R-Sum {frozen["text_to_video"]["R-Sum"]:.1f},
-  {frozen["order_of_events"]:.1f} %.
+- Reached on {TEST}, where each clip of two events stands beside the one in the other order, text to video: {reached};
+  the frozen base, frame by frame: {before}.
 - Use: `suite text_video_retrieval index FOLDER` and `suite text_video_retrieval search "..."`
 - Rebuild: `python -m domains.text_video_retrieval.tiny --part adapter`
 """
     head = {"library_name": "peft", "base_model": "text_video_retrieval/tiny"}
     return embedded.card("The tiny adapter of text-to-video retrieval", text, head)
+
+
+def _said(figures: dict[str, Any]) -> str:
+    recall = figures["text_to_video"]
+    shown = ", ".join(f"{name} {recall[name]:.1f}" for name in ("R@1", "R@5", "R-Sum"))
+    return f"{shown}, the order of events told apart in {figures['order_of_events']:.1f} %"
 
 
 def rebuild(part: Literal["all", "base", "adapter"] = "all", run_dir: Path = Path("runs/tiny")) -> None:
