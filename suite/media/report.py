@@ -137,6 +137,19 @@ class Part:
         player = f'<video controls preload="metadata" src="{address}"{shown} style="max-width: 100%"></video>'
         return self._add(f"<figure>{player}{note}</figure>")
 
+    def audio(self, source: str | bytes, caption: str = "", *, kind: str = "audio/wav") -> Self:
+        """Add a recording that the page plays: from its own file, which stays where it is, or from within the page.
+
+        Args:
+            source: its address, relative to the page or whole; or the bytes of a file. kind: media type of the bytes.
+        """
+        if isinstance(source, bytes):
+            address = f"data:{kind};base64,{base64.b64encode(source).decode('ascii')}"
+        else:
+            address = _escape(quote(source, safe="/:"))
+        note = f'<figcaption dir="auto">{_escape(caption)}</figcaption>' if caption else ""
+        return self._add(f'<figure><audio controls preload="metadata" src="{address}"></audio>{note}</figure>')
+
     def gallery(self, pictures: Iterable[tuple[Picture, str]], *, captions: bool = True) -> Self:
         """Add pictures with their captions side by side; one too wide for that has a row of its own.
 

@@ -140,3 +140,10 @@ def test_records_make_a_column_of_every_key() -> None:
     assert re.findall(r"<th[^>]*>([^<]*)</th>", page) == ["a b", "c"]
     assert ">1, 2</td>" in page and ">tp 3</td>" in page
     assert "None." in Report("r").records([]).html()
+
+
+def test_a_recording_is_played_from_its_file_or_from_within_the_page() -> None:
+    page = Report("Music").audio("a piece/<1>.wav", "a <slow> waltz").audio(b"RIFF", kind="audio/ogg").html()
+    assert 'src="a%20piece/%3C1%3E.wav"' in page
+    assert "a &lt;slow&gt; waltz" in page
+    assert 'src="data:audio/ogg;base64,UklGRg=="' in page
