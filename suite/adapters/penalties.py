@@ -22,10 +22,15 @@ def penalties(model: nn.Module) -> dict[str, Tensor]:
     training = [handle.attachments[name] for name in handle.active if handle.attachments[name].trainable]
     adapters = {member.adapter for attachment in training for member in attachment.members}
     layers = remembered(model, "penalties", _has_terms)
-    terms: dict[str, Tensor] = {}
+    terms: dict[str, list[Tensor]] = {}
     for name, value in [*_own_terms(layers, adapters), *_peft_terms(model, layers, adapters)]:
-        terms[name] = terms[name] + value if name in terms else value
-    return terms
+        terms.setdefault(name, []).append(value)
+    return {name: _whole(values) for name, values in terms.items()}
+
+
+def _whole(values: list[Tensor]) -> Tensor:
+    """What the layers' parts of a term make together: the sum of scalars, the mean of all entries of vectors."""
+    return torch.cat(values).mean() if values[0].dim() else sum(values[1:], values[0])
 
 
 def _has_terms(module: nn.Module) -> bool:

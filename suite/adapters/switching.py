@@ -99,6 +99,7 @@ def apply_active(model: nn.Module) -> None:
             layer.context = handle.context
         layer.set_adapter([adapter for adapter in order if adapter in here])
         layer.set_requires_grad([adapter for adapter in here & frozen], False)
+        _freeze_kept(layer)
     for auxiliary in auxiliary_layers(model):
         _activate_auxiliary(auxiliary, order, frozen)
     settle_fast_paths(model)
@@ -106,6 +107,13 @@ def apply_active(model: nn.Module) -> None:
     for adapter in handle.biases:
         for parameter in biases.parameters(model, adapter).values():
             parameter.requires_grad_(adapter in order and adapter not in frozen)
+
+
+def _freeze_kept(layer: Any) -> None:
+    """Freeze what a layer only keeps: moving it to the base's device, peft makes trained parameters of it (AdaLoRA)."""
+    for container in (getattr(layer, name, None) for name in layer.other_param_names):
+        if isinstance(container, nn.ParameterDict):
+            container.requires_grad_(False)
 
 
 def _activate_auxiliary(auxiliary: Any, order: Sequence[str], frozen: set[str]) -> None:

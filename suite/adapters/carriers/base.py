@@ -64,7 +64,10 @@ class TunerLayer(nn.Module, BaseTunerLayer):
         return ""
 
     def penalty(self, adapter: str) -> dict[str, Tensor]:
-        """Scalars by name that training adds to the loss, over all layers of the adapter."""
+        """What training adds to the loss, by name.
+
+        Scalars are summed over the adapter's layers; of vectors, the mean of all entries of all layers is taken.
+        """
         return {}
 
     def trimmed(self, adapter: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

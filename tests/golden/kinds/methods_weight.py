@@ -8,27 +8,8 @@ from torch import Tensor, nn
 from suite import adapters
 from suite.adapters.methods.additive import bottleneck
 from suite.adapters.methods.reparameterized import krona
+from tests.golden.layers import TOLERANCE, fill, group, linear
 from tests.golden.registry import Case, kind
-
-TOLERANCE = dict(atol=1e-5, rtol=0.0)
-
-
-def _group(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-
-
-def _linear(weight: Tensor, bias: Tensor | None = None) -> nn.Sequential:
-    """A model of one linear layer, called `0`."""
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
-    layer.load_state_dict({"weight": weight} if bias is None else {"weight": weight, "bias": bias})
-    return nn.Sequential(layer).eval()
-
-
-def _fill(layer: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Put tensors in the place of the adapter `default`'s, by their names without the method's prefix."""
-    with torch.no_grad():
-        for name, value in tensors.items():
-            layer.tensor(name, "default").copy_(value)
 
 
 @kind("methods_weight/krona_linear")
@@ -36,9 +17,9 @@ def krona_linear(case: Case) -> None:
     tensors = case.tensors()
     for name, sizes in case.config.items():
         weight = torch.zeros(sizes["out_features"], sizes["in_features"])
-        model = _linear(weight)
+        model = linear(weight)
         adapters.attach(model, "krona", targets=["0"], a1=sizes["a1"], a2=sizes["a2"], layout="official")
-        _fill(model[0], krona.official_tensors(_group(tensors, f"weights/{name}/")))
+        fill(model[0], krona.official_tensors(group(tensors, f"weights/{name}/")))
         x, y = tensors[f"input/{name}/x"], tensors[f"output/{name}/y"]
         torch.testing.assert_close(model(x), y, **TOLERANCE)
         torch.testing.assert_close(model(x[0]), y[0], **TOLERANCE)
@@ -52,27 +33,27 @@ def krona_linear(case: Case) -> None:
 def llm_adapters_bottleneck(case: Case) -> None:
     tensors = case.tensors()
     for name, settings in case.config.items():
-        weights = _group(tensors, f"weights/{name}/")
-        model = _linear(weights["weight"], weights["bias"])
+        weights = group(tensors, f"weights/{name}/")
+        model = linear(weights["weight"], weights["bias"])
         method = "parallel_adapter" if name == "parallel_adapter" else "series_adapter"
         chosen = {key: settings[key] for key in ("bottleneck_size", "non_linearity", "scaling")}
         if method == "series_adapter":
             chosen["output_modules"] = ["0"] if name == "output_adapter" else []
         adapters.attach(model, method, targets=["0"], **chosen)
-        _fill(getattr(model[0], f"suite_{method}"), bottleneck.official_tensors(weights))
+        fill(getattr(model[0], f"suite_{method}"), bottleneck.official_tensors(weights))
         torch.testing.assert_close(model(tensors[f"input/{name}/x"]), tensors[f"output/{name}/y"], **TOLERANCE)
 
 
 @kind("methods_weight/paca_linear")
 def paca_linear(case: Case) -> None:
     tensors, config = case.tensors(), case.config
-    model = _linear(tensors["weights/base_layer.weight"], tensors["weights/base_layer.bias"])
+    model = linear(tensors["weights/base_layer.weight"], tensors["weights/base_layer.bias"])
     adapters.attach(model, "paca", targets=["0"], r=config["r"], alpha=config["paca_alpha"])
     layer = model[0].suite_paca
     layer.sync()
     with adapters.disabled(model):
         layer.tensor("indices", "default").copy_(tensors["weights/paca_indices"])
-        _fill(layer, {"w": tensors["weights/paca_w.init"]})
+        fill(layer, {"w": tensors["weights/paca_w.init"]})
     x = tensors["input/x"].clone().requires_grad_(True)
     optimizer = torch.optim.SGD(
         [parameter for parameter in model.parameters() if parameter.requires_grad], config["lr"]
@@ -108,12 +89,12 @@ def ssf_block(case: Case) -> None:
         "mlp.fc2": "mlp.ssf_{}_2",
     }
     block = Block(config["dim"], config["num_heads"], config["mlp_ratio"], qkv_bias=True, norm_layer=nn.LayerNorm)
-    merged = _ssf(block, places, _group(tensors, "weights/block/"), tensors["input/block_x"], tensors["output/block_y"])
-    _same_weights(merged, _group(tensors, "output/merged."), ("norm1", "attn.qkv"))
+    merged = _ssf(block, places, group(tensors, "weights/block/"), tensors["input/block_x"], tensors["output/block_y"])
+    _same_weights(merged, group(tensors, "output/merged."), ("norm1", "attn.qkv"))
     embed = PatchEmbed(config["img_size"], config["patch_size"], 3, config["dim"])
-    weights = _group(tensors, "weights/patch_embed/")
+    weights = group(tensors, "weights/patch_embed/")
     merged = _ssf(embed, {"proj": "ssf_{}_1"}, weights, tensors["input/image"], tensors["output/patch_embed_y"])
-    _same_weights(merged, _group(tensors, "output/merged.patch_embed."), ("proj",))
+    _same_weights(merged, group(tensors, "output/merged.patch_embed."), ("proj",))
 
 
 def _ssf(
@@ -123,7 +104,7 @@ def _ssf(
     model.eval().load_state_dict({key: value for key, value in weights.items() if "ssf_" not in key})
     adapters.attach(model, "ssf", targets=list(places))
     for name, pattern in places.items():
-        _fill(model.get_submodule(name), {part: weights[pattern.format(part)] for part in ("scale", "shift")})
+        fill(model.get_submodule(name), {part: weights[pattern.format(part)] for part in ("scale", "shift")})
     torch.testing.assert_close(model(x), expected, **TOLERANCE)
     adapters.merge(model)
     torch.testing.assert_close(model(x), expected, **TOLERANCE)

@@ -12,17 +12,14 @@ each for all layers of an attention, are saved once, and are a quarter fewer num
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from suite.adapters.carriers import TunerConfig, WeightChange, tuner
-from suite.adapters.fused.frozen import autocast_dtype, is_frozen_linear, is_plain_tensor, is_raised, multiplies
-from suite.adapters.fused.lora import LowRank, lora_linear
+from suite.adapters.carriers import LowRankChange, TunerConfig, tuner
+from suite.adapters.fused.lora import LowRank
 from suite.adapters.registry import MethodInfo
 
 
@@ -56,7 +53,7 @@ class TiedLoraConfig(TunerConfig):
     MethodInfo("tied_lora", paper="2409.01156", quantizable=True, scalable=True, by_row=True, layers=("Linear",)),
     TiedLoraConfig,
 )
-class TiedLora(WeightChange):
+class TiedLora(LowRankChange):
     """W + s B_part A, with A and B of a whole projection."""
 
     parameter_names: ClassVar = ("A", "B")
@@ -79,32 +76,11 @@ class TiedLora(WeightChange):
         name = self.target.rpartition(".")[2]
         return (config.parts.index(name), len(config.parts)) if name in config.parts else (0, 1)
 
-    def _own(self, adapter: str) -> LowRank:
+    def factors(self, adapter: str) -> LowRank:
         """A (r, in), the layer's own rows of B (out, r), and the scale."""
         place, _ = self._places(self.settings[adapter])
         rows = self.tensor("B", adapter)[place * self.out_features : (place + 1) * self.out_features]
         return LowRank(self.tensor("A", adapter), rows, self.factor(adapter))
-
-    def change(self, weight: Tensor, bias: Tensor | None, adapter: str) -> tuple[Tensor, Tensor | None]:
-        term = self._own(adapter).to(weight.dtype)
-        return weight + term.scale * (term.b @ term.a), bias
-
-    def _adapted(self, x: Tensor, adapters: Sequence[str], *args: Any, **kwargs: Any) -> Tensor:
-        if args or kwargs or len(adapters) != 1 or not self._is_one_product(x):
-            return super()._adapted(x, adapters, *args, **kwargs)
-        base, x = self.get_base_layer(), x.to(autocast_dtype(x) or x.dtype)
-        return lora_linear(x, base.weight, base.bias, self._own(adapters[0]).to(x.dtype))
-
-    def _is_one_product(self, x: Tensor) -> bool:
-        """Whether the low-rank part can be added by the product that makes it; see `suite.adapters.fused.lora`."""
-        return is_plain_tensor(x) and is_frozen_linear(self.base_layer) and multiplies(x, self.base_layer.weight)
-
-    def apply_to(self, x: Tensor, y: Tensor, adapter: str) -> Tensor:
-        term = self._own(adapter)
-        if is_raised(x, term.a):
-            term = term.to(x.dtype)
-        low = functional.linear(self._cast_input_dtype(x, term.a.dtype), term.a)
-        return torch.add(y, functional.linear(low, term.b), alpha=term.scale)
 
 
 def official_tensors(a: Tensor, b: Tensor) -> dict[str, Tensor]:
