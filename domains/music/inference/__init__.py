@@ -1,0 +1,1 @@
+"""What stands between a predictor and its model."""

@@ -1,0 +1,1 @@
+"""The authors' and other programs' files <-> ours."""
