@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from suite.adapters.carriers.base import TunerLayer
 from suite.adapters.carriers.child import ChildLayer
 from suite.adapters.carriers.weights import restore, snapshot
-from suite.adapters.handle import adapter_layers, base_of, handle_of, public_name
+from suite.adapters.handle import Member, adapter_layers, base_of, handle_of, public_name
 from suite.adapters.nf4 import NF4Linear, is_packed
 from suite.adapters.registry import method_info
 from suite.errors import InputError, one_line
@@ -35,8 +35,8 @@ def merge(model: nn.Module, *, safe: bool = True) -> None:
     handle = handle_of(model)
     for name in handle.active:
         for member in handle.attachments[name].members:
-            if not method_info(member.method).mergeable:
-                raise InputError(f"{member.method} (adapter {name!r}) cannot be merged: it is no change of the weights")
+            if reason := _no_merging(model, member):
+                raise InputError(f"{member.method} (adapter {name!r}) cannot be merged: {reason}")
     waiting = {name: _waiting(layer) for name, layer in adapter_layers(model)}
     _check_ties(model, [name for name, adapters in waiting.items() if adapters])
     done: list[tuple[BaseTunerLayer, list[str]]] = []
@@ -59,6 +59,14 @@ def merge(model: nn.Module, *, safe: bool = True) -> None:
             "to merge exactly, load the base unquantized",
             stacklevel=2,
         )
+
+
+def _no_merging(model: nn.Module, member: Member) -> str | None:
+    """Why a method's adapter cannot be merged, as its settings say where it is ours; None where it can."""
+    for _, layer in adapter_layers(model):
+        if isinstance(layer, TunerLayer) and layer.method == member.method and member.adapter in layer.settings:
+            return layer.settings[member.adapter].no_merging()
+    return None if method_info(member.method).mergeable else "it is no change of the weights"
 
 
 def _waiting(layer: BaseTunerLayer) -> list[str]:

@@ -40,7 +40,7 @@ class MethodInfo:
         source: who implements it, `suite` (or a package that builds on it) or `peft`.
         in_place: `attach` returns the very model it was given; False: a `PeftModel` around it.
         identity_at_start: a fresh adapter changes no output.
-        mergeable: it can be folded into the base weights.
+        mergeable: it can be folded into the base weights, whatever its settings; a config's `no_merging` knows better.
         quantizable: it works over 4-bit bases.
         multi_adapter: several adapters of it can sit on one model and be switched.
         scalable: it can act at any strength, not only wholly or not at all.

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, cast, get_args, get_origin, get_type_
 
 from peft import PeftConfig
 
-from suite.adapters.registry import peft_type_of
+from suite.adapters.registry import method_info, peft_type_of
 
 CORE_VERSION = 1
 
@@ -84,3 +84,7 @@ class TunerConfig(PeftConfig):
             self.exclude_modules = set(self.exclude_modules)
         if self.core_version > CORE_VERSION:
             raise ValueError(f"core_version {self.core_version} is newer than this package knows ({CORE_VERSION})")
+
+    def no_merging(self) -> str | None:
+        """Why an adapter with these settings cannot be merged; None where it can. What its method declares, mostly."""
+        return None if method_info(self.method).mergeable else "it is no change of the weights"
