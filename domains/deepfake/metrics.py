@@ -16,11 +16,14 @@ import torch
 from numpy.typing import NDArray
 from scipy.interpolate import interp1d
 from scipy.optimize import brentq
+from scipy.stats import wasserstein_distance
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 Scores = NDArray[np.float64]
 Labels = NDArray[np.int64]
+
+Reduction = Literal["mean", "median"]
 
 UNDEFINED = "undefined"
 
@@ -72,6 +75,15 @@ def average_precision(scores: Scores, labels: Labels) -> float | None:
         return None
     true, false, _ = counted
     return float(np.sum(np.diff(np.r_[0, true / true[-1]]) * true / (true + false)))
+
+
+def precision_recall(scores: Scores, labels: Labels) -> tuple[Scores, Scores] | None:
+    """Precision and recall at each distinct score, falling; None for a single class."""
+    counted = _counts(scores, labels)
+    if counted is None:
+        return None
+    true, false, _ = counted
+    return true / (true + false), true / true[-1]
 
 
 def mean_average_precision(scores: Scores, labels: Labels) -> float | None:
@@ -138,6 +150,19 @@ def confusion(scores: Scores, labels: Labels, threshold: float | None = None) ->
     return table
 
 
+def separation(scores: Scores, labels: Labels) -> dict[str, float | None]:
+    """Wasserstein distances of GenD: between the classes' scores, and of each class between p(fake) and p(real)."""
+    scores, labels = np.asarray(scores, dtype=np.float64), np.asarray(labels)
+    real, fake = scores[labels == 0], scores[labels == 1]
+    if not len(real) or not len(fake):
+        return dict.fromkeys(("w1_separation", "w1_confidence_real", "w1_confidence_fake"))
+    return {
+        "w1_separation": float(wasserstein_distance(real, fake)),
+        "w1_confidence_real": float(wasserstein_distance(1 - real, real)),
+        "w1_confidence_fake": float(wasserstein_distance(1 - fake, fake)),
+    }
+
+
 def expected_calibration_error(scores: Scores, labels: Labels, bins: int = 15) -> float:
     """Mean distance of a score from the share of manipulated at that score, in equal bins (Guo et al. 2017)."""
     scores, labels = np.asarray(scores, dtype=np.float64), np.asarray(labels)
@@ -172,11 +197,17 @@ def figures(scores: Scores, labels: Labels, threshold: float | None = None) -> d
         "balanced_accuracy": None if single else float(recalls.mean()),
         "macro_f1": None if single else float(f1.mean()),
         "ece": expected_calibration_error(scores, labels),
+        **separation(scores, labels),
     }
 
 
+def video_of(path: str) -> str:
+    """The video of a frame: the whole path before its name."""
+    return path.replace("\\", "/").rpartition("/")[0]
+
+
 def by_video(
-    paths: Sequence[str], scores: Scores, labels: Labels, *, bare: bool = False
+    paths: Sequence[str], scores: Scores, labels: Labels, *, bare: bool = False, reduce: Reduction = "mean"
 ) -> tuple[list[str], Scores, Labels]:
     """Videos in the order of their first frames, the mean of their frames' scores, and their labels.
 
@@ -184,18 +215,22 @@ def by_video(
         paths: of the frames. A video is the whole path before the frame's name, so that equal names in two sources
             stay two videos.
         bare: go by the bare name of the folder, as DeepfakeBench does: such videos then mix.
+        reduce: of the frames' scores their mean, or, as GenD offers, their median.
     """
     rows: dict[str, list[int]] = {}
     for row, path in enumerate(paths):
-        folder = path.replace("\\", "/").rpartition("/")[0]
+        folder = video_of(path)
         rows.setdefault(folder.rpartition("/")[2] if bare else folder, []).append(row)
     scores, labels = np.asarray(scores, dtype=np.float64), np.asarray(labels)
     if bare:
         # Added one after the other as there: with another rounding, equal videos would be a hair apart.
         means = np.array([sum(scores[own].tolist()) / len(own) for own in rows.values()])
         return list(rows), means, np.array([int(labels[own].sum() / len(own)) for own in rows.values()], dtype=np.int64)
-    # fsum: the mean does not depend on the order of the frames.
-    means = np.array([math.fsum(scores[own]) / len(own) for own in rows.values()])
+    if reduce == "median":
+        means = np.array([float(np.median(scores[own])) for own in rows.values()])
+    else:
+        # fsum: the mean does not depend on the order of the frames.
+        means = np.array([math.fsum(scores[own]) / len(own) for own in rows.values()])
     return list(rows), means, np.array([int(labels[own[0]]) for own in rows.values()], dtype=np.int64)
 
 
@@ -213,10 +248,14 @@ def deepfakebench(paths: Sequence[str], scores: Scores, labels: Labels) -> dict[
 
 
 def report(
-    paths: Sequence[str], scores: Scores, labels: Labels, threshold: float | None = None
+    paths: Sequence[str],
+    scores: Scores,
+    labels: Labels,
+    threshold: float | None = None,
+    reduce: Reduction = "mean",
 ) -> dict[str, dict[str, float | None]]:
     """The figures of frames, of videos, and by DeepfakeBench's rules."""
-    _, means, video_labels = by_video(paths, scores, labels)
+    _, means, video_labels = by_video(paths, scores, labels, reduce=reduce)
     return {
         "frame": figures(scores, labels, threshold),
         "video": figures(means, video_labels, threshold),
@@ -271,7 +310,7 @@ class DetectionFigure(Metric):
 def collection() -> MetricCollection:
     """What a validation logs: `val/auroc_video`, `val/map_video` and so on."""
     levels: tuple[Literal["frame", "video"], ...] = ("frame", "video")
-    names = ("auroc", "map", "eer", "accuracy")
+    names = ("auroc", "map", "eer", "accuracy", "balanced_accuracy", "macro_f1")
     return MetricCollection({f"{name}_{level}": DetectionFigure(name, level) for name in names for level in levels})
 
 

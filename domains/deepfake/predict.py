@@ -34,6 +34,9 @@ from suite.prediction.folder import ResultFolder, Sheet, Table
 from suite.prediction.inputs import Names, exists, expanded, several, slug
 from suite.prediction.loop import each, only, reason
 
+SUSPICIOUS = 6
+"""Frames of a video that are shown for themselves."""
+
 AHEAD = 4
 """Frames that are decoded, and their faces cut, before the model asks for them."""
 
@@ -86,7 +89,7 @@ class DeepfakeDetector(FaceScorer):
         def seen(source: str | Path) -> Iterator[Looked]:
             if not LIVE.fullmatch(str(source)) and not exists(source):
                 raise InputError(f"{source}: no such file or folder; check the path")
-            return look(source, detect, self.stated, frames=query.frames, faces=query.faces)
+            return look(source, detect, self.stated, frames=query.frames, faces=query.faces, face=query.face)
 
         def judged(source: str | Path, frames: Iterator[Looked]) -> DetectionResult:
             result = self._judged(source, frames, detect, query, names)
@@ -124,6 +127,7 @@ class DeepfakeDetector(FaceScorer):
             notices.append("some faces are small or doubtful (low_quality): their scores say little")
         how = How(
             threshold=self.stated.threshold if query.threshold is None else query.threshold,
+            threshold_from=self.stated.origin if query.threshold is None else "as asked for",
             temperature=self.stated.temperature,
             adapter=self.adapter,
             detector=detect.id,
@@ -140,6 +144,7 @@ class DeepfakeDetector(FaceScorer):
             how=how,
             notices=tuple(notices),
             picture=gathered.picture(),
+            suspicious=gathered.suspicious(),
             query=query,
         )
 
@@ -177,6 +182,7 @@ class _Gathered:
     _pending: dict[float | None, Pixels] = field(default_factory=dict)
     _worst: ScoredFace | None = None
     _shown: Pixels | None = None
+    _top: dict[float, tuple[float, Pixels]] = field(default_factory=dict)
 
     def see(self, looked: Looked) -> None:
         self.frames += 1
@@ -190,14 +196,37 @@ class _Gathered:
 
     def take(self, face: ScoredFace) -> None:
         self.faces.append(face)
+        picture = self._pending[face.time]
         if self._worst is None or face.p_fake > self._worst.p_fake:
-            self._worst, self._shown = face, self._pending[face.time]
+            self._worst, self._shown = face, picture
+        if face.time is not None:
+            self._rank(face.time, face.p_fake, picture)
         # Frames before this one have all their faces scored.
         for time in [t for t in self._pending if t is not None and face.time is not None and t < face.time]:
             del self._pending[time]
 
+    def _rank(self, time: float, score: float, picture: Pixels) -> None:
+        """Keep the frame where it is among the most suspicious ones."""
+        known = self._top.get(time)
+        if known is not None:
+            self._top[time] = (max(score, known[0]), known[1])
+        elif len(self._top) < SUSPICIOUS or score > min(self._top.values(), key=lambda one: one[0])[0]:
+            self._top[time] = (score, picture)
+            if len(self._top) > SUSPICIOUS:
+                del self._top[min(self._top, key=lambda time: self._top[time][0])]
+
     def picture(self) -> Pixels | None:
         return self._shown
+
+    def suspicious(self) -> tuple[tuple[float, Pixels], ...]:
+        """The most suspicious frames in order of time, small, with their boxes; none of a single one."""
+        if len(self._top) < 2:
+            return ()
+        found = []
+        for time, (_, picture) in sorted(self._top.items()):
+            drawn = [(face.box, face.p_fake) for face in self.faces if face.time == time]
+            found.append((time, pictures.fitted(pictures.boxes(picture, drawn), pictures.CARD)))
+        return tuple(found)
 
 
 def _stem(source: str | Path) -> str:
@@ -216,14 +245,20 @@ def _copy(result: DetectionResult, folder: ResultFolder) -> None:
 
 
 class Painter:
-    """Draws the faces that were looked at onto every frame of a video, boxes moving evenly in between."""
+    """Draws the faces that were looked at onto every frame of a video, boxes moving evenly in between.
+
+    In the corner stands the mean of all scores up to the frame.
+    """
 
     def __init__(self, result: DetectionResult) -> None:
-        self.threshold = result.how.threshold
         self.tracks = [
             (np.array([f.time for f in own]), np.array([f.box for f in own]), np.array([f.p_fake for f in own]))
             for own in result.tracks.values()
         ]
+        seen = sorted((face.time, face.p_fake) for face in result.faces if face.time is not None)
+        self.times = np.array([time for time, _ in seen])
+        self.means = np.cumsum([score for _, score in seen]) / np.arange(1, len(seen) + 1)
+        self.looked = np.array(result.times)
         steps = np.diff(result.times)
         self.reach = 0.75 * float(np.median(steps)) if len(steps) else 1e9
 
@@ -235,4 +270,7 @@ class Painter:
                 continue
             box = tuple(float(np.interp(frame.time, times, boxes[:, side])) for side in range(4))
             drawn.append(((box[0], box[1], box[2], box[3]), float(scores[nearest])))
-        return pictures.boxes(frame.pixels, drawn, self.threshold)
+        before = int(np.searchsorted(self.times, frame.time, side="right"))
+        near = len(self.looked) and np.abs(self.looked - frame.time).min() <= self.reach
+        note = f"mean {self.means[before - 1]:.3f}" if before and near else ""
+        return pictures.boxes(frame.pixels, drawn, note=note)

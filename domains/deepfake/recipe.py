@@ -151,6 +151,10 @@ class DeepfakeRecipe(AdapterModule):
             "val/eer_video": "equal error rate of held-out videos",
             "val/accuracy_frame": "share of held-out frames called right",
             "val/accuracy_video": "share of held-out videos called right",
+            "val/balanced_accuracy_frame": "mean share of each class called right, held-out frames",
+            "val/balanced_accuracy_video": "mean share of each class called right, held-out videos",
+            "val/macro_f1_frame": "mean F1 of both classes, held-out frames",
+            "val/macro_f1_video": "mean F1 of both classes, held-out videos",
             "val/uniformity": "uniformity of held-out embeddings",
             "val/alignment_labels": "alignment of held-out embeddings",
         }

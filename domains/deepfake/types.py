@@ -10,6 +10,8 @@ DetectorName = Literal["auto", "yunet", "haar", "crops", "scrfd", "dlib"]
 """Who finds faces: `auto` is YuNet where its file is on this machine and OpenCV's Haar cascades elsewhere; `crops`
 takes every picture as one aligned face."""
 
+FaceChoice = Literal["all", "largest"]
+
 Heatmap = Literal["none", "patches", "rollout"]
 
 Protocol = Literal["deepfakebench", "gend"]
@@ -31,6 +33,8 @@ class DetectionQuery:
         detector_file: the detector's model file, for yunet, scrfd and dlib; yunet's is downloaded where it is left out.
         frames: of a video at most so many are looked at, evenly spread.
         faces: of a picture or frame at most so many, the largest.
+        face: all follows every person by themselves, and the most suspicious one decides; largest looks at the largest
+            face of each frame alone and takes the mean over all frames, as the benchmarks do.
         threshold: a score at or above it is called likely manipulated; the adapter's own where it is left out.
         heatmap: none, patches (the head's answer for each patch) or rollout (attention weighed by gradients).
         annotate: write a copy of each picture or video with boxes and scores drawn on.
@@ -45,6 +49,7 @@ class DetectionQuery:
     detector_file: Path | None = None
     frames: int = 32
     faces: int = 8
+    face: FaceChoice = "all"
     threshold: float | None = None
     heatmap: Heatmap = "none"
     annotate: bool = True

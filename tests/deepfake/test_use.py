@@ -25,11 +25,13 @@ from domains.deepfake.evaluation.calibrate import best_temperature, calibrate, f
 from domains.deepfake.evaluation.evaluate import evaluate
 from domains.deepfake.evaluation.explain import explain
 from domains.deepfake.inference import frames, heatmaps
-from domains.deepfake.inference.frames import fills
+from domains.deepfake.inference.frames import Looked, fills
 from domains.deepfake.inference.onnx import onnx
 from domains.deepfake.inference.tracks import Tracks
+from domains.deepfake.model.manifest import Manifest
+from domains.deepfake.output import pictures
 from domains.deepfake.output.result import DetectionResult, How, ScoredFace
-from domains.deepfake.predict import Painter
+from domains.deepfake.predict import SUSPICIOUS, Painter, _Gathered
 from suite.cli.main import main
 from suite.errors import InputError
 from suite.media.video import Frame, probe, read_frames
@@ -445,6 +447,62 @@ def test_the_demo_draws_and_scores_every_family(tmp_path: Path) -> None:
     assert all(Path(picture).is_file() for picture in told["pictures"])
     assert told["seconds"] < 20
     rows = told["tables"]["Families"]
-    assert [row["family"] for row in rows] == ["real", *world.FAMILIES]
+    assert [row["family"] for row in rows] == ["real", *world.SEEN, *world.UNSEEN]
     real, *forged = (float(row["score"]) for row in rows)
     assert sum(forged) / len(forged) > real + 0.2
+
+
+def test_scores_go_from_green_to_red_and_the_corner_says_the_mean_so_far() -> None:
+    colors = [pictures.color_of(score) for score in (0.0, 0.5, 1.0)]
+    assert colors[0][1] > colors[0][0] and colors[2][0] > 2 * colors[2][1]
+    assert colors[0][0] < colors[1][0] and colors[1][1] > colors[2][1]
+    black = np.zeros((200, 300, 3), dtype=np.uint8)
+    boxed = pictures.boxes(black, [((100.0, 60.0, 160.0, 120.0), 1.0)])
+    assert tuple(boxed[119, 130]) == colors[2] and not boxed[:8].any()  # nothing in the corner
+    seen = tuple(face(t, score) for t, score in ((0.0, 0.2), (1.0, 0.8)))
+    painter = Painter(DetectionResult("v.mp4", kind="video", faces=seen, times=(0.0, 1.0)))
+    assert painter.means.tolist() == pytest.approx([0.2, 0.5])
+    early, late = (painter(Frame(t, black.copy()))[4:24, 20:].copy() for t in (0.5, 1.0))
+    assert early.any() and not np.array_equal(early, late)
+
+
+def test_the_most_suspicious_frames_of_a_video_are_shown(
+    detector: DeepfakeDetector, home: Path, tmp_path: Path
+) -> None:
+    [result] = detector.predict(home / "media" / "clip.mp4", out=tmp_path, frames=6)
+    worst = sorted(result.faces, key=lambda one: -one.p_fake)
+    assert [time for time, _ in result.suspicious] == sorted(one.time for one in worst[:SUSPICIOUS])
+    assert (tmp_path / "clip.suspicious.png").is_file()
+    gathered = _Gathered()
+    for number in range(20):
+        gathered.see(Looked(np.zeros((8, 8, 3), np.uint8), float(number), (None,)))  # type: ignore[arg-type]
+        gathered.take(face(float(number), (7 * number % 20) / 20))
+    assert [time for time, _ in gathered.suspicious()] == sorted(
+        sorted(range(20), key=lambda n: -(7 * n % 20))[:SUSPICIOUS]
+    )
+
+
+def test_a_result_says_which_threshold_and_where_it_is_from(detector: DeepfakeDetector, home: Path) -> None:
+    result = detector(home / "media" / "face.png")
+    assert "threshold 0.500, uncalibrated" in str(result) and result.to_dict()["threshold_from"] == "uncalibrated"
+    assert "threshold 0.900, as asked for" in str(detector(home / "media" / "face.png", threshold=0.9))
+    known = Manifest(calibrated_on="faces:val:320", threshold_rule="eer")
+    assert known.origin == "eer on faces:val:320"
+
+
+def test_the_largest_face_of_each_frame_alone_gives_the_benchmarks_mean(
+    detector: DeepfakeDetector, home: Path, tmp_path: Path
+) -> None:
+    """Two people in turn, far apart: two tracks, or one video of one mean."""
+    clip = world.clip(77, "splice", frames=4, size=160)
+    with video_writer(tmp_path / "turns.mp4", Fraction(10)) as writer:
+        for number, frame in enumerate(clip.frames):
+            wide = np.full((160, 480, 3), 90, dtype=np.uint8)
+            left = 320 * (number % 2)
+            wide[:, left : left + 160] = frame
+            writer.write(wide)
+    followed = detector(tmp_path / "turns.mp4", detector="haar")
+    alone = detector(tmp_path / "turns.mp4", detector="haar", face="largest")
+    assert len(followed.tracks) == 2 and len(alone.tracks) == 1
+    assert alone.p_fake == pytest.approx(np.mean([one.p_fake for one in alone.faces]))
+    assert [one.p_fake for one in alone.faces] == pytest.approx([one.p_fake for one in followed.faces])

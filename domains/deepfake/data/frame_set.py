@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,7 @@ class FrameSet:
         groups: names of parts that are scored apart, each with the paths of its frames.
         notices: what the user should know, one line each.
         title: in words, for cards and tables.
+        missing: videos of the split without a frame, as one that is not there: no face was found in them.
     """
 
     frames: tuple[LabelledFrame, ...]
@@ -54,6 +56,7 @@ class FrameSet:
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     title: str = ""
+    missing: tuple[LabelledFrame, ...] = ()
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -140,6 +143,12 @@ def of_paths(paths: Iterable[str], title: str = "", groups: Mapping[str, Sequenc
     return FrameSet(tuple(frames), open_picture, kept, title=title)
 
 
+def list_hash(paths: Iterable[str]) -> str:
+    """A hash of frames by `<source>/<video>/<frame>`: the same wherever their folder lies, in whatever order."""
+    known = sorted({"/".join(path.split("/")[-3:]) for path in paths})
+    return sha256("\n".join(known).encode()).hexdigest()
+
+
 def limited(paths: Sequence[str], limit: int) -> list[str]:
     """At most so many of sorted paths, whole videos in a fixed random order, the last one cut.
 
@@ -162,8 +171,7 @@ def limited(paths: Sequence[str], limit: int) -> list[str]:
 def shuffled(frames: FrameSet) -> FrameSet:
     """The frames in the one random order that the released code validates in."""
     order = np.random.RandomState(42).permutation(len(frames))
-    reordered = tuple(frames.frames[number] for number in order)
-    return FrameSet(reordered, frames.open, frames.groups, frames.notices, frames.title)
+    return replace(frames, frames=tuple(frames.frames[number] for number in order))
 
 
 def pictures_in(folder: Path) -> list[str]:

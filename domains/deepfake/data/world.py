@@ -34,8 +34,8 @@ that of 64 pixels 22 lie between the eyes.
 What a forgery leaves is measured by the distance of the eyes, so that larger pictures show the same.
 """
 
-SPLITS: Mapping[str, int] = {"train": 0, "val": 1, "test": 2, "unseen": 3}
-"""Splits of made data; no person is in two. `unseen` holds families that no training sees."""
+SPLITS: Mapping[str, int] = {"train": 0, "val": 1, "test": 2, "unseen": 3, "choosing": 4, "calibration": 5}
+"""Splits of made data; no person is in two. `unseen` holds families that no training sees, `choosing` further ones."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +160,43 @@ def bulge(shot: Shot) -> Forged:
     return _swollen(shot.pixels, place, sign * (0.30 + 0.30 * shot.strength), 0.55 * shot.unit)
 
 
+def seam(shot: Shot) -> Forged:
+    """Blending: a face put back where it was, lighter or darker along the line where it was pasted."""
+    mask = shot.inner(0.5 - 0.25 * shot.strength)
+    ring = (4 * mask * (1 - mask)).astype(np.float32)
+    sign = 1 if shot.rng().random() < 0.5 else -1
+    own = shot.pixels
+    return _mixed(own, own * np.float32(1 + sign * (0.10 + 0.16 * shot.strength)), ring), ring
+
+
+def sharpen(shot: Shot) -> Forged:
+    """Frequency: the face sharpened, its edges doubled by dark and light lines."""
+    own = shot.pixels
+    mask = shot.inner(0.3)
+    soft = ndimage.gaussian_filter(own, (0.06 * shot.unit,) * 2 + (0,))
+    return _mixed(own, own + np.float32(0.6 + 1.2 * shot.strength) * (own - soft), mask), mask
+
+
+def posterize(shot: Shot) -> Forged:
+    """Texture: skin in few steps of colour, as a coarse decoder paints it."""
+    own = shot.pixels
+    mask = shot.inner(0.3)
+    steps = np.float32(26 - 16 * shot.strength)
+    return _mixed(own, (np.round(own * steps) / steps).astype(np.float32), mask), mask
+
+
+def widen(shot: Shot) -> Forged:
+    """Geometry: the whole lower face wider or narrower than it was."""
+    points = shot.portrait.landmarks
+    sign = 1 if shot.rng().random() < 0.5 else -1
+    place = points[2:].mean(0)
+    rows, columns = np.mgrid[0 : len(shot.pixels), 0 : len(shot.pixels)].astype(np.float32)
+    across, down = columns - place[0], rows - place[1]
+    near = np.exp(-(across**2 + down**2) / (2 * (0.8 * shot.unit) ** 2)).astype(np.float32)
+    amount = np.float32(sign * (0.14 + 0.18 * shot.strength))
+    return _drawn_from(shot.pixels, rows, columns - amount * near * across), near
+
+
 FAMILIES: Mapping[str, Callable[[Shot], Forged]] = {
     "splice": splice,
     "collage": collage,
@@ -169,11 +206,17 @@ FAMILIES: Mapping[str, Callable[[Shot], Forged]] = {
     "grain": grain,
     "warp": warp,
     "bulge": bulge,
+    "seam": seam,
+    "sharpen": sharpen,
+    "posterize": posterize,
+    "widen": widen,
 }
-"""Two of each kind: blending edges, frequency, texture, geometry."""
+"""Three of each kind: blending edges, frequency, texture, geometry."""
 
 SEEN = ("splice", "upsample", "smooth", "warp")
 UNSEEN = ("collage", "resample", "grain", "bulge")
+CHOOSING = ("seam", "sharpen", "posterize", "widen")
+"""Neither trained on nor tested: what is chosen by unseen families is chosen by these."""
 
 
 @dataclass(frozen=True)
@@ -247,7 +290,7 @@ def cast(split: str, count: int) -> list[tuple[int, str]]:
     """
     if split not in SPLITS:
         raise InputError(f"made faces have no split {split!r}; there is {', '.join(SPLITS)}")
-    families = UNSEEN if split == "unseen" else SEEN
+    families = {"unseen": UNSEEN, "choosing": CHOOSING}.get(split, SEEN)
     first = 1_000_000 * (1 + SPLITS[split])
     return [(first + n // 2, families[n // 2 % len(families)] if n % 2 else "real") for n in range(count)]
 

@@ -13,9 +13,9 @@ from domains.deepfake.data.alignment import Crop, align, template
 from domains.deepfake.data.detection import FILLS, Face, FaceDetector, largest
 from domains.deepfake.data.frame_set import open_picture
 from domains.deepfake.data.selection import evenly
-from domains.deepfake.inference.tracks import Tracks
+from domains.deepfake.inference.tracks import OneTrack, Tracks
 from domains.deepfake.model.manifest import Manifest
-from domains.deepfake.types import PICTURES, Protocol
+from domains.deepfake.types import PICTURES, FaceChoice, Protocol
 from suite.errors import InputError
 from suite.media.sheets import Pixels
 from suite.media.video import SUFFIXES, Frame, frame_times, frames_at, read_frames
@@ -69,15 +69,25 @@ def is_video(source: str | Path) -> bool:
     return bool(LIVE.fullmatch(str(source))) or Path(source).suffix.lower() in SUFFIXES
 
 
-def look(source: str | Path, detect: FaceDetector, stated: Manifest, *, frames: int, faces: int) -> Iterator[Looked]:
+def look(
+    source: str | Path,
+    detect: FaceDetector,
+    stated: Manifest,
+    *,
+    frames: int,
+    faces: int,
+    face: FaceChoice = "all",
+) -> Iterator[Looked]:
     """Look at a picture, or at frames of a video in order of time.
 
     Args:
         frames: of a video, evenly spread; each frame is looked at once. faces: of a frame, the largest.
+        face: `largest` takes the one largest of each frame as the same person throughout.
 
     Raises:
         InputError: it cannot be read.
     """
+    faces = 1 if face == "largest" else faces
     if not is_video(source):
         suffix = Path(source).suffix.lower()
         if suffix not in PICTURES:
@@ -86,7 +96,7 @@ def look(source: str | Path, detect: FaceDetector, stated: Manifest, *, frames: 
             )
         yield cut_out(np.asarray(open_picture(source)), detect, stated, faces=faces)
         return
-    tracks = Tracks()
+    tracks = OneTrack() if face == "largest" else Tracks()
     for index, frame in _chosen(source, frames):
         yield cut_out(frame.pixels, detect, stated, faces=faces, frame=index, time=frame.time, tracks=tracks)
 
@@ -112,12 +122,12 @@ def cut_out(
     faces: int,
     frame: int | None = None,
     time: float | None = None,
-    tracks: Tracks | None = None,
+    tracks: Tracks | OneTrack | None = None,
 ) -> Looked:
     """Find and cut the faces of a picture (height, width, 3)."""
     found = largest(detect(pixels), faces)
     whole = detect.id == "crops" or (tracks is None and fills(pixels, found))
-    numbers = tracks.take([face.box for face in found]) if tracks else range(len(found))
+    numbers = tracks.take([face.box for face in found]) if tracks is not None else range(len(found))
     cut = []
     for face, number in zip(found, numbers, strict=True):
         crop = Crop(pixels, np.eye(2, 3)) if whole else _aligned(pixels, face, stated)

@@ -23,6 +23,11 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
     "temperature": (int | float, "a number"),
     "trained_on": (str, "a text"),
     "calibrated_on": (str, "a text"),
+    "calibrated_list": (str, "a text"),
+    "calibrated_frames": (int, "a whole number"),
+    "calibrated_videos": (int, "a whole number"),
+    "threshold_rule": (str, "a name"),
+    "thresholds": (dict, "an object"),
     "metrics": (dict, "an object"),
 }
 
@@ -34,9 +39,11 @@ class Manifest:
     Attributes:
         head: of the classifier. preset: of the recipe, or a method's name.
         alignment: the template that crops were cut with, `deepfakebench` or `gend`. scale: how much is around the face.
-        threshold: a calibrated probability at or above it is called likely manipulated.
+        threshold: a calibrated probability at or above it is called likely manipulated. threshold_rule: its name among
+            thresholds, which hold one for each rule.
         temperature: what logits are divided by.
-        trained_on, calibrated_on: in words; empty for nothing.
+        trained_on, calibrated_on: in words; empty for nothing. calibrated_list: hash of the frames of calibration.
+        calibrated_frames, calibrated_videos: how many there were.
         metrics: figures of its validation or calibration.
     """
 
@@ -48,11 +55,23 @@ class Manifest:
     temperature: float = 1.0
     trained_on: str = ""
     calibrated_on: str = ""
+    calibrated_list: str = ""
+    calibrated_frames: int = 0
+    calibrated_videos: int = 0
+    threshold_rule: str = ""
+    thresholds: Mapping[str, float] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def origin(self) -> str:
+        """Where the threshold comes from, in words."""
+        if not self.calibrated_on:
+            return "uncalibrated"
+        return f"{self.threshold_rule or 'calibrated'} on {self.calibrated_on}"
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for `json.dumps`."""
-        return {**asdict(self), "metrics": dict(self.metrics)}
+        return {**asdict(self), "metrics": dict(self.metrics), "thresholds": dict(self.thresholds)}
 
     @classmethod
     def from_dict(cls, section: Mapping[str, Any], where: str | Path) -> Self:

@@ -17,26 +17,51 @@ CARD = 240
 
 LEGEND = "an explanation aid, no mask"
 
-_CALM, _ALARM = (0, 143, 107), (213, 60, 0)
+_COLORS = np.array([(0, 143, 107), (222, 160, 0), (208, 30, 20)], dtype=np.float64)
+"""Green, amber and red: of a score of 0, a half and 1."""
+
+Box = tuple[float, float, float, float]
+
+
+def color_of(score: float) -> tuple[int, int, int]:
+    """The colour of a score, from green at 0 to red at 1."""
+    place = 2 * min(max(score, 0.0), 1.0)
+    low = min(int(place), 1)
+    red, green, blue = (_COLORS[low] + (place - low) * (_COLORS[low + 1] - _COLORS[low])).round().astype(int)
+    return int(red), int(green), int(blue)
 
 
 def boxes(
-    picture: Pixels, faces: Sequence[tuple[tuple[float, float, float, float], float]], threshold: float
+    picture: Pixels,
+    faces: Sequence[tuple[Box, float]],
+    *,
+    word: str = "fake",
+    color: tuple[int, int, int] | None = None,
+    note: str = "",
 ) -> Pixels:
-    """A copy with a box and the score of each face: orange from the threshold on, green below."""
+    """A copy with a box around each face and its score.
+
+    Args:
+        faces: box and score of each. word: before the score. color: of all; by default each has its score's.
+        note: in the upper left corner.
+    """
     canvas = Image.fromarray(picture)
     pen = ImageDraw.Draw(canvas)
     side = max(picture.shape[:2])
     width, font = max(2, side // 180), ImageFont.load_default(max(11, side // 34))
     for (left, top, right, bottom), score in faces:
-        color = _ALARM if score >= threshold else _CALM
-        pen.rectangle((left, top, right, bottom), outline=color, width=width)
-        text = f"{score:.2f}"
+        paint = color or color_of(score)
+        pen.rectangle((left, top, right, bottom), outline=paint, width=width)
+        text = f"{word} {score:.3f}".strip()
         room = pen.textbbox((0, 0), text, font=font)
         high, wide = room[3] + 4, room[2] + 8
-        place = (left, top - high) if top >= high else (left, top)
-        pen.rectangle((place[0], place[1], place[0] + wide, place[1] + high), fill=color)
-        pen.text((place[0] + 4, place[1] + 1), text, fill="white", font=font)
+        # Above the box where there is room, and never beyond the picture's edge.
+        x = min(max(left, 0), max(0, canvas.width - wide))
+        y = top - high if top >= high else max(top, 0)
+        pen.rectangle((x, y, x + wide, y + high), fill=paint)
+        pen.text((x + 4, y + 1), text, fill="white", font=font)
+    if note:
+        pen.text((8, 6), note, fill="white", font=font, stroke_width=max(1, side // 400), stroke_fill="black")
     return np.asarray(canvas)
 
 

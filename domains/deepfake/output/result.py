@@ -62,11 +62,13 @@ class How:
     """By what a result came about.
 
     Attributes:
-        threshold, temperature: of the decision. adapter, detector: which ones.
+        threshold, temperature: of the decision. threshold_from: where the threshold comes from, in words.
+        adapter, detector: which ones.
         trained_on: what the adapter says of its data.
     """
 
     threshold: float = 0.5
+    threshold_from: str = "uncalibrated"
     temperature: float = 1.0
     adapter: str = ""
     detector: str = ""
@@ -85,6 +87,7 @@ class DetectionResult:
         frames_read: frames that were looked at.
         notices: what the user should know, one line each.
         picture: the picture, or of a video the frame with the most suspicious face.
+        suspicious: of a video its most suspicious frames, each its time and a small copy with boxes.
     """
 
     source: str
@@ -98,6 +101,7 @@ class DetectionResult:
     how: How = field(default_factory=How)
     notices: tuple[str, ...] = ()
     picture: Pixels | None = field(default=None, repr=False, compare=False)
+    suspicious: tuple[tuple[float, Pixels], ...] = field(default=(), repr=False, compare=False)
     query: DetectionQuery = field(default_factory=DetectionQuery)
 
     @property
@@ -169,7 +173,10 @@ class DetectionResult:
         else:
             count = len(self.tracks)
             seen = f" over {self.frames_with_face} frames" if self.kind == "video" else ""
-            head = f"{self.source}: {self.decision}, score {self.p_fake:.3f} ({count} face{'s' * (count > 1)}{seen})"
+            head = (
+                f"{self.source}: {self.decision}, score {self.p_fake:.3f} ({count} face{'s' * (count > 1)}{seen}; "
+                f"threshold {self.how.threshold:.3f}, {self.how.threshold_from})"
+            )
             if self.kind == "video" and (span := self.suspicious_span):
                 head += f", most suspicious from {span[0]:.1f} to {span[1]:.1f} s"
         return "\n".join([head, *(f"  note: {notice}" for notice in self.notices)])
@@ -192,6 +199,7 @@ class DetectionResult:
             "suspicious_from_s": span[0] if span else None,
             "suspicious_to_s": span[1] if span else None,
             "threshold": self.how.threshold,
+            "threshold_from": self.how.threshold_from,
             "temperature": self.how.temperature,
             "adapter": self.how.adapter,
             "detector": self.how.detector,
@@ -228,6 +236,9 @@ class DetectionResult:
                 y="score",
             )
             files.append(plots.save(figure, home / f"{self.name}.timeline.png"))
+        if self.suspicious and self.query.annotate:
+            shown = [sheets.caption(picture, f"{time:.1f} s") for time, picture in self.suspicious]
+            files.append(sheets.save_png(sheets.sheet(shown, columns=3), home / f"{self.name}.suspicious.png"))
         return files
 
 
@@ -238,7 +249,7 @@ def annotated(result: DetectionResult) -> Pixels:
     if result.kind == "video" and faces:
         worst = max(faces, key=lambda face: face.p_fake)
         faces = [face for face in faces if face.time == worst.time]
-    return pictures.boxes(result.picture, [(f.box, f.p_fake) for f in faces], result.how.threshold)
+    return pictures.boxes(result.picture, [(f.box, f.p_fake) for f in faces])
 
 
 def _of_face(face: ScoredFace) -> dict[str, Any]:

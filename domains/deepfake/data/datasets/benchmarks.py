@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,8 @@ from domains.deepfake.data.frame_set import FAKE, REAL, FrameSet, LabelledFrame,
 from suite.errors import InputError, first_line
 from suite.files import read_text
 
-FORGERIES = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures", "FaceShifter")
-"""Of FaceForensics++; the paper trains on the first four."""
+FORGERIES = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
+"""Of FaceForensics++ that the papers train on; FaceShifter, which came later, is a data set of its own."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,16 @@ class Video:
 
 def faceforensics(root: Path, split: str, compression: str) -> list[Video]:
     """FaceForensics++: `train.json`, `val.json` and `test.json` hold pairs; each is two real and two forged videos."""
+    return _of_pairs(root, split, compression, FORGERIES)
+
+
+def faceshifter(root: Path, split: str, compression: str) -> list[Video]:
+    """FaceShifter, inside of FaceForensics++ and by its pairs: for testing alone."""
+    _only_test("FaceShifter", split)
+    return _of_pairs(root, split, compression, ("FaceShifter",))
+
+
+def _of_pairs(root: Path, split: str, compression: str, forgeries: Sequence[str]) -> list[Video]:
     pairs = _json(root / f"{split}.json")
     if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
         raise InputError(f"{root / f'{split}.json'}: no list of pairs of videos")
@@ -47,7 +57,7 @@ def faceforensics(root: Path, split: str, compression: str) -> list[Video]:
     for first, second in pairs:
         real = root / "original_sequences" / "youtube" / compression / "videos"
         videos += [Video(real / str(name), REAL, "real", str(name)) for name in (first, second)]
-        for forgery in FORGERIES:
+        for forgery in forgeries:
             folder = root / "manipulated_sequences" / forgery
             masks = folder / "masks" / "videos"
             for name in (f"{first}_{second}", f"{second}_{first}"):
@@ -138,6 +148,7 @@ _LISTINGS: Mapping[str, tuple[Callable[[Path], bool], Listing]] = {
         lambda root: (root / "manipulated_sequences").is_dir() and (root / "test.json").is_file(),
         faceforensics,
     ),
+    "faceshifter": (lambda root: (root / "manipulated_sequences" / "FaceShifter").is_dir(), faceshifter),
     "dfd": (lambda root: (root / "manipulated_sequences" / "DeepFakeDetection").is_dir(), dfd),
     "celebdf": (lambda root: (root / "List_of_testing_videos.txt").is_file(), celebdf),
     "dfdc": (
@@ -173,17 +184,21 @@ def frames_of(video: Video) -> list[str]:
 def _reader(name: str) -> Callable[[Path, str, str], FrameSet]:
     def read(root: Path, split: str, compression: str) -> FrameSet:
         frames: list[LabelledFrame] = []
-        without = []
+        missing: list[LabelledFrame] = []
         videos = videos_of(name, root, split, compression)
         for video in videos:
             own = frames_of(video)
             frames += [LabelledFrame(path, video.label, video.source, video.path.name) for path in own]
-            without += [] if own else [video.name]
+            if not own:
+                absent = f"{video.path.as_posix()}/none"
+                missing.append(LabelledFrame(absent, video.label, video.source, video.name))
         notices = []
-        if without and frames:
-            shown = ", ".join(without[:3])
-            notices.append(f"{name}: {len(videos) - len(without)} of {len(videos)} videos have frames; none: {shown}")
-        return FrameSet(tuple(frames), open_picture, notices=tuple(notices), title=f"{name}:{split}")
+        if missing and frames:
+            shown = ", ".join(video.identity for video in missing[:3])
+            notices.append(f"{name}: {len(videos) - len(missing)} of {len(videos)} videos have frames; none: {shown}")
+        return FrameSet(
+            tuple(frames), open_picture, _by_forgery(frames), tuple(notices), f"{name}:{split}", tuple(missing)
+        )
 
     return read
 
@@ -192,6 +207,17 @@ LAYOUTS: Mapping[str, tuple[Callable[[Path], bool], Callable[[Path, str, str], F
     name: (fits, _reader(name)) for name, (fits, _) in _LISTINGS.items()
 }
 """Data sets by name: whether a folder is one, and its reader."""
+
+
+def _by_forgery(frames: Sequence[LabelledFrame]) -> dict[str, tuple[str, ...]]:
+    """Each forgery beside the real videos, where there are several: how one is found says little of another."""
+    forgeries = sorted({frame.source for frame in frames if frame.label == FAKE})
+    if len(forgeries) < 2:
+        return {}
+    return {
+        forgery: tuple(frame.path for frame in frames if frame.label == REAL or frame.source == forgery)
+        for forgery in forgeries
+    }
 
 
 def _known(video: Video) -> bool:
