@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
 from torch import Tensor, nn
 
 from suite import adapters
+from suite.adapters.carriers import SelectedTensors
 from suite.adapters.nf4 import Backend
+from suite.adapters.registry import peft_type_of
 from suite.errors import InputError
 from tests.adapters.cases import (
     SUBJECTS,
@@ -171,7 +174,7 @@ def test_half_precision_base(method: str) -> None:
     assert output.dtype == torch.bfloat16
     output.float().square().mean().backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
-    inside = method in ("bitfit", "parameters")
+    inside = issubclass(PEFT_TYPE_TO_TUNER_MAPPING[peft_type_of(method)].tuner_layer_cls, SelectedTensors)
     dtypes = {p.dtype for p in model.parameters() if p.requires_grad}
     assert dtypes == {torch.bfloat16 if inside else torch.float32}
     if adapters.methods()[method].mergeable:

@@ -88,3 +88,9 @@ class TunerConfig(PeftConfig):
     def no_merging(self) -> str | None:
         """Why an adapter with these settings cannot be merged; None where it can. What its method declares, mostly."""
         return None if method_info(self.method).mergeable else "it is no change of the weights"
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is written down. Places that a plan chose are tensors of the adapter's file, and no settings."""
+        planned = {field.name for field in dataclasses.fields(self) if field.metadata.get("planned")}
+        kept: dict[str, Any] = super().to_dict()
+        return {name: value for name, value in kept.items() if name not in planned}

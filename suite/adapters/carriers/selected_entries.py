@@ -6,13 +6,15 @@ Gradients reach them through `product`, the host's forward, or through `placed`,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from suite.adapters.carriers.child import child_name
 from suite.adapters.carriers.config import TunerConfig
+from suite.adapters.carriers.entry_product import EntryProduct, Link, is_cheaper
 from suite.adapters.carriers.selected import Selected
 from suite.adapters.carriers.weights import is_transposed
 from suite.errors import InputError
@@ -36,17 +38,20 @@ class _Mark:
 
 
 class SelectedEntries(Selected):
-    """Owns the values of entries of the host's weight.
+    """Owns the values of entries of the host's weight, and of its bias where a method says so.
 
     A method states `choose` (which entries), `start` and `values` (what it trains, and what then stands there); `at`,
-    where its places are no flat positions; and `product`, where the values' gradient is cheaper than the weight's. The
-    first of `parameter_names` is what trains, the first of `buffer_names` the places.
+    where its places are no flat positions; and `product`, where the values' gradient is cheaper than the weight's and
+    the host is no plain linear layer. The first of `parameter_names` is what trains, the first of `buffer_names` the
+    places.
 
     Attributes:
         entry_axis: the axis of the trained tensor that runs over the places.
+        entry_tensors: the host's tensors whose entries may train; places count through them, one after the other.
     """
 
     entry_axis: ClassVar[int] = -1
+    entry_tensors: ClassVar[tuple[str, ...]] = ("weight",)
 
     def choose(self, adapter: str) -> Tensor:
         """Which entries a new adapter trains, as integers that differ between entries: (places,)."""
@@ -62,16 +67,61 @@ class SelectedEntries(Selected):
 
     def at(self, places: Tensor) -> Any:
         """The index into the host's weight, as the host stores it, that the places mean."""
-        columns = self.host.weight.shape[-1]
-        return places.long() // columns, places.long() % columns
+        return torch.unravel_index(places.long(), self.host.weight.shape)
+
+    def holders(self) -> dict[str, nn.Parameter]:
+        """Those of `entry_tensors` that the host has, by name."""
+        held = {name: getattr(self.host, name, None) for name in self.entry_tensors}
+        return {name: tensor for name, tensor in held.items() if tensor is not None}
+
+    @classmethod
+    def tensors_of(cls, module: nn.Module) -> dict[str, Tensor]:
+        """What of a module may train by this method, by name, as it is without adapters of this method."""
+        there = getattr(module, child_name(cls.method), None)
+        if there is not None and there._originals:
+            return cast(dict[str, Tensor], there._tensors_of(()))
+        held = {name: getattr(module, name, None) for name in cls.entry_tensors}
+        return {name: tensor.detach() for name, tensor in held.items() if tensor is not None}
+
+    def parts(self, places: Tensor) -> list[tuple[str, Any, Any]]:
+        """Where places lie: by tensor of the host, the index into it and which of the places these are."""
+        if len(self.entry_tensors) == 1:
+            return [(self.entry_tensors[0], self.at(places), slice(None))]
+        for mark, known in self._found_parts:
+            if mark.holds(places):
+                return known
+        start = 0
+        found: list[tuple[str, Any, Any]] = []
+        for name, tensor in self.holders().items():
+            inside = (places >= start) & (places < start + tensor.numel())
+            own = torch.zeros(0, dtype=torch.int64, device="meta") if places.is_meta else inside.nonzero()[:, 0]
+            found.append((name, torch.unravel_index(places[own].long() - start, tensor.shape), own))
+            start += tensor.numel()
+        self._found_parts[:-3] = []
+        self._found_parts.append((_Mark(places, places._version), found))
+        return found
 
     def product(self, x: Tensor, adapters: Sequence[str], *args: Any, **kwargs: Any) -> Tensor:
         """The host's forward, with gradients to what the active adapters train.
 
-        This one takes the weight whole and keeps, of its gradient, what lies at the places. It holds for every host;
-        its backward makes a gradient as large as the weight, for a moment.
+        A plain linear layer gathers the gradients of few entries. Otherwise this takes the weight whole and keeps, of
+        its gradient, what lies at the places: its backward makes one as large as the weight, for a moment.
         """
-        return self._forward_with(self._linked(self.host.weight, adapters), x, *args, **kwargs)
+        plain = type(self.host).forward is nn.Linear.forward and type(self).at is SelectedEntries.at
+        entries = sum(self.places(adapter).numel() for adapter in adapters) if plain else 0
+        if not plain or not is_cheaper(entries, self.host.weight):
+            tensors = {name: self._linked(name, tensor, adapters) for name, tensor in self.holders().items()}
+            return self._forward_with(tensors, x, *args, **kwargs)
+        groups = []
+        for adapter in adapters:
+            values = self.values(adapter)
+            for name, index, own in self.parts(self.places(adapter)):
+                groups += [*index, values[..., own]] if name == "weight" else []
+        bias = self.host.bias
+        if "bias" in self.entry_tensors and bias is not None:
+            bias = self._linked("bias", bias, adapters)
+        product: Tensor = EntryProduct.apply(x, self.host.weight, bias, *groups)
+        return product
 
     def trained(self, adapter: str) -> Tensor:
         """What an adapter trains."""
@@ -88,7 +138,14 @@ class SelectedEntries(Selected):
 
     def read(self, places: Tensor) -> Tensor:
         """A copy of the host's entries at the given places."""
-        return self.host.weight.detach()[self.at(places)].clone()
+        held = self.holders()
+        found = [(held[name].detach()[index], own) for name, index, own in self.parts(places)]
+        if len(self.entry_tensors) == 1:
+            return found[0][0].clone()
+        values = torch.empty(places.shape, dtype=self.host.weight.dtype, device=places.device)
+        for entries, own in found:
+            values[own] = entries.to(values.dtype)
+        return values
 
     def placed(self, weight: Tensor, rows: Sequence[Any] | None = None) -> Tensor:
         """The host's weight, (out, in, ...) and just read, with gradients to what acts; see `effective_weight`."""
@@ -97,47 +154,59 @@ class SelectedEntries(Selected):
         flipped = is_transposed(self.host)
         stored = weight.T if flipped else weight
         if rows is None:
-            stored = self._linked(stored, self.present())
+            stored = self._linked("weight", stored, self.present())
         else:
-            stored = self._weight_of(self.present_in(rows[0])).to(weight.dtype)
+            stored = self._tensors_of(self.present_in(rows[0]))["weight"].to(weight.dtype)
         return stored.T if flipped else stored
 
-    def _linked(self, weight: Tensor, adapters: Sequence[str]) -> Tensor:
-        """`weight`, in which the values stand already, as a function of them."""
-        for adapter in adapters:
-            weight = _Link.apply(weight, self.at(self.places(adapter)), self.values(adapter))
-        return weight
+    def placed_bias(self, bias: Tensor | None, rows: Sequence[Any] | None = None) -> Tensor | None:
+        """The same for the host's bias."""
+        if self.disable_adapters or bias is None or "bias" not in self.entry_tensors:
+            return bias
+        if rows is None:
+            return self._linked("bias", bias, self.present())
+        return self._tensors_of(self.present_in(rows[0]))["bias"].to(bias.dtype)
 
-    def _forward_with(self, weight: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """The host's own forward with another tensor as its weight."""
+    def _linked(self, name: str, tensor: Tensor, adapters: Sequence[str]) -> Tensor:
+        """The host's `tensor`, in which the values stand already, as a function of them."""
+        for adapter in adapters:
+            for part, index, own in self.parts(self.places(adapter)):
+                if part == name:
+                    tensor = Link.apply(tensor, index, self.values(adapter)[..., own])
+        return tensor
+
+    def _forward_with(self, tensors: Mapping[str, Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        """The host's own forward with other tensors in the place of its own."""
         slots: dict[str, Any] = self.host._parameters
-        kept, slots["weight"] = slots["weight"], weight
+        kept = {name: slots[name] for name in tensors}
+        slots.update(tensors)
         try:
             return type(self.host).forward(self.host, *args, **kwargs)
         finally:
-            slots["weight"] = kept
+            slots.update(kept)
 
-    def _weight_of(self, adapters: Sequence[str]) -> Tensor:
-        """The host's weight as exactly these adapters make it, whoever is active."""
-        weight = self.host.weight.detach().clone()
-        for places, values in self._originals.values():
-            weight[self.at(places)] = values
-        for adapter in adapters:
-            weight[self.at(self.places(adapter))] = self.values(adapter).to(weight.dtype)
-        return weight
+    def _tensors_of(self, adapters: Sequence[str]) -> dict[str, Tensor]:
+        """The host's tensors as exactly these adapters make them, whoever is active."""
+        tensors = {name: tensor.detach().clone() for name, tensor in self.holders().items()}
+        own = [(self.places(adapter), self.values(adapter)) for adapter in adapters]
+        for places, values in (*self._originals.values(), *own):
+            for name, index, part in self.parts(places):
+                tensors[name][index] = values[..., part].to(tensors[name].dtype)
+        return tensors
 
     def install(self) -> None:
         super().install()
         self._originals: dict[str, tuple[Tensor, Tensor]] = {}
         self._written: dict[str, _Mark] = {}
+        self._found_parts: list[tuple[_Mark, list[tuple[str, Any, Any]]]] = []
         self._hooks.append(self.host.register_state_dict_pre_hook(self._before_saving))
         self.host.forward = self._host_forward
 
     def trains(self, name: str) -> bool:
-        return name == "weight"
+        return name in self.entry_tensors
 
     def bases(self, adapter: str) -> dict[str, nn.Parameter]:
-        return {"weight": self.host.weight}
+        return self.holders()
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
         self.refresh()
@@ -229,8 +298,10 @@ class SelectedEntries(Selected):
 
     def _write(self, places: Tensor, values: Tensor, *, counted: bool = True) -> None:
         """Put values at places of the host's weight; uncounted, a graph that holds the weight stays valid."""
-        weight = self.host.weight.detach() if counted else self.host.weight.data
-        weight[self.at(places)] = values.detach().to(weight.dtype)
+        held = self.holders()
+        for name, index, own in self.parts(places):
+            tensor = held[name].detach() if counted else held[name].data
+            tensor[index] = values.detach()[..., own].to(tensor.dtype)
 
     def _check_disjoint(self, adapter: str, adapters: Sequence[str]) -> None:
         others = [other for other in adapters if other != adapter and other in self._originals]
@@ -277,7 +348,7 @@ class SelectedEntries(Selected):
         groups = None if self.merged else self.groups(len(x))
         if groups is not None:
             outputs = [
-                self._forward_with(self._weight_of(adapters), x[rows], *args, **kwargs) for adapters, rows in groups
+                self._forward_with(self._tensors_of(adapters), x[rows], *args, **kwargs) for adapters, rows in groups
             ]
             order = torch.tensor([row for _, rows in groups for row in rows], device=x.device)
             return torch.cat(outputs)[order.argsort()]
@@ -299,18 +370,5 @@ class SelectedEntries(Selected):
             name: (self._moved(fn, places), self._moved(fn, kept)) for name, (places, kept) in self._originals.items()
         }
         self._written.clear()
+        self._found_parts.clear()
         return result
-
-
-class _Link(torch.autograd.Function):
-    """A weight in which values stand already, with the gradient that they have there."""
-
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, index: Any, values: Tensor) -> Tensor:
-        ctx.index, ctx.dtype = index, values.dtype
-        return weight.view_as(weight)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, Tensor]:
-        onwards = gradient if ctx.needs_input_grad[0] else None
-        return onwards, None, gradient[ctx.index].to(ctx.dtype)

@@ -15,6 +15,8 @@ from suite.adapters.nf4 import NF4Linear
 from suite.adapters.registry import method_of
 
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+PLAIN = ("Linear", "Conv1D", "Conv1d", "Conv2d", "Conv3d", "LayerNorm", "GroupNorm", "BatchNorm")
+"""The layer types, as `kind_of` names them, whose weight and bias methods train in place."""
 
 
 def kind_of(layer: nn.Module) -> str | None:
@@ -36,6 +38,12 @@ def kind_of(layer: nn.Module) -> str | None:
         if isinstance(layer, kind):
             return kind.__name__
     return "BatchNorm" if isinstance(layer, nn.modules.batchnorm._BatchNorm) else None
+
+
+def has_plain_weight(layer: nn.Module) -> bool:
+    """Whether the layer is of a type in `PLAIN` and has a weight that is not packed."""
+    weight = getattr(layer, "weight", None)
+    return kind_of(layer) in PLAIN and isinstance(weight, nn.Parameter) and weight.is_floating_point()
 
 
 def sizes(layer: nn.Module) -> tuple[int, int]:
@@ -205,7 +213,7 @@ def effective_weight(layer: nn.Module, rows: Sequence[Any] | None = None) -> tup
             child.refresh()  # nobody calls the layer, which would see to it
         weight, bias = weight_and_bias(layer)
         for child in inside:
-            weight = child.placed(weight, rows)
+            weight, bias = child.placed(weight, rows), child.placed_bias(bias, rows)
         return weight, bias
     weight, bias = effective_weight(layer.base_layer, rows)
     if layer.disable_adapters or layer.merged:

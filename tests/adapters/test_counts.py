@@ -1,0 +1,61 @@
+"""The numbers of trainable parameters that the papers print, on models without storage."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from suite import adapters
+from suite.errors import InputError
+from tests.adapters.cases import fresh
+
+LLAMA = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+SHAPES: dict[str, tuple[int, int, int, int, int, int]] = {  # vocabulary, width, MLP, blocks, heads, key/value heads
+    "llama-7b": (32000, 4096, 11008, 32, 32, 32),
+    "llama-13b": (32000, 5120, 13824, 40, 40, 40),
+    "llama-3-8b": (128256, 4096, 14336, 32, 32, 8),
+}
+
+
+@cache
+def llama(name: str) -> nn.Module:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+    values = dict(zip((*sizes, "num_key_value_heads"), SHAPES[name], strict=True))
+    with torch.device("meta"):
+        return LlamaForCausalLM(LlamaConfig(**values))
+
+
+def trainable(model: nn.Module, *methods: Any, **settings: Any) -> int:
+    """How many numbers train; the model is left without adapters."""
+    try:
+        return adapters.count(adapters.attach(model, *methods, **settings)).trainable
+    finally:
+        adapters.detach(model)
+
+
+@pytest.mark.parametrize(
+    ("name", "k", "count"),
+    [
+        ("llama-7b", 1, 1_359_872),
+        ("llama-7b", 20, 27_197_440),
+        ("llama-13b", 1, 2_129_920),
+        ("llama-3-8b", 1, 1_376_256),
+    ],
+)
+def test_neuroada(name: str, k: int, count: int) -> None:
+    assert trainable(llama(name), "neuroada", targets=LLAMA, k=k) == count
+
+
+def test_budgets_are_kept_exactly_and_are_counts_or_parts() -> None:
+    total = adapters.count(fresh("mlp")).total
+    for budget, count in ((60, 60), ("60", 60), ("0.06k", 60), ("10%", round(total / 10)), ("100%", total)):
+        assert trainable(fresh("mlp"), "pafi", budget=budget) == count
+    for budget in (0, total + 1, "0%", "many", "1e", "-3"):
+        with pytest.raises(InputError, match=r"pafi: budget .*(give 1 to 872|write 123456)"):
+            adapters.attach(fresh("mlp"), "pafi", budget=budget)

@@ -1,0 +1,150 @@
+"""Methods that choose what trains against the authors' code."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Optimizer
+
+from suite import adapters
+from suite.adapters.methods.selective import neuroada, sift
+from suite.training.procedures.id3 import Id3, unmasked_at
+from tests.golden.registry import Case, kind
+
+CLOSE = dict(atol=1e-5, rtol=0.0)
+
+
+def below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+class Toy(nn.Module):
+    """What the authors' cases run on: two layers, a norm and a head."""
+
+    def __init__(self, weights: dict[str, Tensor]) -> None:
+        super().__init__()
+        self.q_proj, self.up_proj = _linear(weights, "q_proj"), _linear(weights, "up_proj")
+        self.norm = nn.LayerNorm(len(weights["norm.weight"]))
+        self.classifier = _linear(weights, "classifier")
+        self.load_state_dict({name: tensor for name, tensor in weights.items() if not name.endswith("_new")})
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.norm(torch.tanh(self.up_proj(torch.tanh(self.q_proj(x))))))
+
+
+def _linear(weights: dict[str, Tensor], name: str) -> nn.Linear:
+    out, size = weights[f"{name}.weight"].shape
+    return nn.Linear(size, out, bias=f"{name}.bias" in weights)
+
+
+def weighted(y: Tensor) -> Tensor:
+    return (y * torch.linspace(-1, 1, y.numel()).reshape(y.shape)).sum()
+
+
+@kind("methods_training/neuroada")
+def neuroada_case(case: Case) -> None:
+    tensors, targets, k = case.tensors(), case.config["target_modules"], case.config["k"]
+    weights, x, given = below(tensors, "weights/"), tensors["input/x"], below(tensors, "input/select_grad/")
+    torch.testing.assert_close(Toy(weights)(x), tensors["output/base"], **CLOSE)
+    plain, gradient = adapters.attach(Toy(weights), "neuroada", targets=targets, k=k), Toy(weights)
+
+    def loss(model: nn.Module, _batch: Tensor) -> Tensor:
+        """One whose gradients are the given ones."""
+        return sum((model.get_parameter(name) * value).sum() for name, value in given.items())
+
+    adapters.attach(gradient, "neuroada", **adapters.plan("neuroada", gradient, [x], loss=loss, targets=targets, k=k))
+    layers = dict(adapters.layers(plain))
+    for name, layer in layers.items():
+        own = f"{layer.target}.weight"
+        flat, size = tensors[f"output/flat_index/{own}"], layer.host.weight.shape[1]
+        assert torch.equal(layer.places("default").long(), flat)
+        found = torch.stack((flat // size, flat % size), 1)
+        assert torch.equal(found, tensors[f"output/selected_rowcol/{own}"])
+        places = dict(adapters.layers(gradient))[name].places("default").long()
+        expected = tensors[f"output/selected_rowcol_grad/{own}"]
+        assert torch.equal(torch.stack((places // size, places % size), 1), expected)
+        saved = {"weight_new": weights[f"{own}_new"], "weight_position_new": flat}
+        layer.trained("default").data.copy_(neuroada.official_tensors(saved)["delta"])
+    y = plain(x)
+    torch.testing.assert_close(y, tensors["output/adapted"], **CLOSE)
+    weighted(y).backward()
+    for layer in layers.values():
+        gradients = layer.trained("default").grad
+        torch.testing.assert_close(gradients, tensors[f"output/grad/{layer.target}.weight_new"], **CLOSE)
+    adapters.merge(plain)
+    torch.testing.assert_close(plain(x), tensors["output/merged"], **CLOSE)
+    for target in targets:
+        weight = plain.get_submodule(target).weight
+        torch.testing.assert_close(weight, tensors[f"output/merged_weight/{target}.weight"], **CLOSE)
+
+
+@kind("methods_training/selective_masks")
+def selective_masks(case: Case) -> None:
+    """PaFI's and the paper's order of biases, SIFT's first choice, and ID3 step by step."""
+    tensors = case.tensors()
+    weights = below(tensors, "weights/")
+    for method, select in (("pafi", "smallest"), ("bitfit", "vectors")):
+        model = adapters.attach(Toy(weights), "pafi", budget=21, select=select)
+        for name, mask in below(tensors, f"output/{method}_budget21/mask/").items():
+            assert torch.equal(_pafi_mask(model, name), mask), name
+    for name, settings in case.config["id3_schedules"].items():
+        budget, steps = (int(part.partition("=")[2]) for part in name.split(","))
+        found = [unmasked_at(step, budget, steps) for step in range(steps)]
+        ends = {"first": found[:5], "last": found[-5:], "sum": sum(found)}
+        assert settings == (ends if isinstance(settings, dict) else found)
+    assert sum(unmasked_at(step, 3, 7) for step in range(7)) == 3  # the released code fails on so small a budget
+    _id3(tensors, case.config["id3_sgd"], torch.optim.SGD, "id3_sgd")
+    _id3(tensors, case.config["id3_adamw_wd0"], torch.optim.AdamW, "id3_adamw_wd0")
+    _id3(tensors, case.config["id3_adamw_wd"], torch.optim.AdamW, "id3_adamw_wd")
+    model = adapters.attach(Toy(weights), "sift", targets=["q_proj", "up_proj"], rate=0.1)
+    for _, layer in adapters.layers(model):
+        held, places = layer.holders(), {}
+        for name in held:
+            places[name] = sift.largest(tensors[f"input/sift_first_grad/{layer.target}.{name}"], 0.1)
+            assert torch.equal(places[name], tensors[f"output/sift_index_flat/{layer.target}.{name}"].sort().values)
+        assert layer.places("default").shape == sift.joined(places, held).shape
+
+
+def _id3(tensors: dict[str, Tensor], settings: Any, optimizer: type[Optimizer], name: str) -> None:
+    """The masks and gradients of each step and the final weights; with weight decay masked numbers must not move."""
+    model = Toy(below(tensors, "weights/"))
+    parameters, start = dict(model.named_parameters()), below(tensors, "weights/")
+    procedure = Id3(settings["budget"], settings["exp"], settings["eps"])
+    procedure.count, procedure.steps = settings["budget"], settings["steps"]
+    procedure.masks = {own: torch.zeros_like(parameter, dtype=torch.bool) for own, parameter in parameters.items()}
+    decay = settings["kw"].get("weight_decay", 0.0)
+    procedure.decays = dict.fromkeys(parameters, decay)
+    steps = optimizer(parameters.values(), **{**settings["kw"], **({"weight_decay": 0.0} if decay else {})})
+    recipe: Any = SimpleNamespace(model=model)
+    for step in range(settings["steps"]):
+        steps.zero_grad()
+        functional.cross_entropy(model(tensors["input/x"]), tensors["input/y"]).backward()
+        for own, parameter in parameters.items() if name == "id3_sgd" else ():
+            torch.testing.assert_close(parameter.grad, tensors[f"output/{name}/step{step}/grad/{own}"], **CLOSE)
+        procedure.on_before_optimizer_step(None, recipe, steps)  # type: ignore[arg-type]
+        for own in parameters if name == "id3_sgd" else ():
+            assert torch.equal(procedure.masks[own], tensors[f"output/{name}/step{step}/mask/{own}"])
+        steps.step()
+    moved = sum(int((parameter != start[own]).sum()) for own, parameter in parameters.items())
+    assert moved == settings["budget_used"] == sum(int(mask.sum()) for mask in procedure.masks.values())
+    final = below(tensors, f"output/{name}/final/")
+    if decay:  # the released code lets the optimiser's decay move every masked number
+        assert all((final[own] != start[own]).all() for own in parameters if not own.endswith("bias"))
+        return
+    for own, parameter in parameters.items():
+        torch.testing.assert_close(parameter.detach(), final[own], **CLOSE)
+
+
+def _pafi_mask(model: nn.Module, name: str) -> Tensor:
+    """Which entries of a parameter train."""
+    module, _, own = name.rpartition(".")
+    mask = torch.zeros_like(model.get_parameter(name), dtype=torch.bool)
+    layer = dict(adapters.layers(model)).get(f"{module}.suite_pafi")
+    for part, index, _ in layer.parts(layer.places("default")) if layer is not None else ():
+        if part == own:
+            mask[index] = True
+    return mask
