@@ -11,7 +11,7 @@ DOMAIN = Domain(
     tasks={
         "default": Task(
             recipe="domains.music.recipe:MusicRecipe",
-            data="domains.music.data.datamodule:MusicData",
+            data="domains.music.data.numbers:MusicData",
             predictor="domains.music.predict:MusicGenerator",
             query="domains.music.types:MusicQuery",
             result="domains.music.output.result:MusicResult",

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from domains.music.data.datamodule import SUFFIXES, read
+from domains.music.data.numbers import SUFFIXES, read
 from domains.music.model.skeleton import Manifest, load_base
 from domains.music.output.result import MusicResult
 from domains.music.types import MusicQuery

@@ -1,0 +1,1 @@
+"""Where captions come from: a file a format."""

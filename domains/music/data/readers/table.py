@@ -1,0 +1,44 @@
+"""A table with a recording a row: `path,text`, Dunya's metadata, or Hugging Face's `metadata.csv`."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from domains.music.data.readers import rows
+from domains.music.data.recordings import Collection, Files
+from suite.errors import InputError
+from suite.files import read_text
+
+NAMES = ("clips.csv", "metadata.csv", "captions.csv")
+SUFFIXES = (".csv", ".tsv")
+
+
+def fits(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES or _inside(path) is not None
+
+
+def read(path: Path, files: Files) -> Collection:
+    """The rows of the table.
+
+    Raises:
+        InputError: it cannot be read, names no recordings, or a row is broken; with its line.
+    """
+    table = _inside(path) or path
+    reader = csv.DictReader(io.StringIO(read_text(table)), delimiter="\t" if table.suffix.lower() == ".tsv" else ",")
+    columns = [name.strip().lower() for name in reader.fieldnames or () if name]
+    if not rows.knows(columns):
+        held = ", ".join(columns) or "nothing"
+        raise InputError(f"{table}: line 1 names {held}; a column path (or audio_path, file_name) is needed")
+    found = []
+    for row in reader:
+        if any(value is None for name, value in row.items() if name):
+            raise InputError(f"{table}: line {reader.line_num} has fewer columns than the first")
+        found.append((f"{table}: line {reader.line_num}", {name.strip().lower(): row[name] for name in row if name}))
+    return rows.collection(table.name, found, files)
+
+
+def _inside(path: Path) -> Path | None:
+    """The table in a folder."""
+    return next((path / name for name in NAMES if (path / name).is_file()), None)
