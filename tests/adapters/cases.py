@@ -223,6 +223,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "svfit": {"r": 4},
     "tmoe": {"r": 4, "alpha": 8},
     "sift": {"rate": 0.05},
+    "triadaptlora": {"r": 4},
     "unilora": {"theta_d_length": 64},
     "vblora": {"num_vectors": 8, "vector_length": 4, "r": 2, "topk": 2},
     "visual_prompt": {"tokens": 3},
