@@ -11,7 +11,7 @@ DOMAIN = Domain(
     tasks={
         "tracking": Task(
             recipe="domains.tracking.recipe:TrackingRecipe",
-            data="domains.tracking.data.datamodule:TrackingData",
+            data="domains.tracking.data.placeholder:PlaceholderData",
             predictor="domains.tracking.predict:Tracker",
             query="domains.tracking.types:TrackQuery",
             result="domains.tracking.output.result:TrackResult",

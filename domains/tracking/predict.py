@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from domains.tracking.data.datamodule import SUFFIXES, read
+from domains.tracking.data.placeholder import SUFFIXES, read
 from domains.tracking.model.placeholder import Manifest, load_base
 from domains.tracking.output.result import TrackResult
 from suite import adapters

@@ -32,14 +32,18 @@ _SAID = {
 
 @dataclass(frozen=True)
 class Draw:
-    """One sample as the sampler hands it to the data set: which, and the seed of its random transforms."""
+    """One sample as the sampler hands it to the data set: which, the seed of its random transforms, and the epoch."""
 
     index: int
     seed: int
+    epoch: int = 0
 
 
 class Seeded(Dataset):
-    """A map-style data set whose random transforms depend on (seed, epoch, index) alone, not on workers or order."""
+    """A map-style data set whose random transforms depend on (seed, epoch, index) alone, not on workers or order.
+
+    One that has an `epoch` gets it set before each sample: its samples may then be others in every epoch by a rule.
+    """
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
@@ -49,6 +53,8 @@ class Seeded(Dataset):
 
     def __getitem__(self, draw: Draw) -> Any:
         reseed(draw.seed)
+        if hasattr(self.dataset, "epoch"):
+            self.dataset.epoch = draw.epoch
         return self.dataset[draw.index]
 
 
@@ -135,7 +141,7 @@ class ResumableBatches(Sampler[list[Draw]]):
             self.delivered += 1
             # A rank that the last batch leaves without a sample repeats one, which the trainer gives no weight.
             own = batch[rank::world] or batch[:1]
-            yield [Draw(index, derive(self.seed, "sample", self.epoch, index)) for index in own]
+            yield [Draw(index, derive(self.seed, "sample", self.epoch, index), self.epoch) for index in own]
 
     def without_sample(self, position: int) -> bool:
         """Whether this rank's batch at `position` of the current epoch only repeats another rank's sample."""

@@ -5,7 +5,6 @@ Boxes are corners (left, top, right, bottom), continuous, in pixels from the pic
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,12 +45,12 @@ class Geometry:
         """A box of the crop in the frame."""
         return (box - np.tile(self.shift, 2)) / np.tile(self.scale, 2)
 
-    def jittered(self, scale: Sequence[float], shift: Sequence[float], box: Box) -> Geometry:
+    def jittered(self, scale: NDArray[np.float64], shift: NDArray[np.float64], box: Box) -> Geometry:
         """Scaled about the middle of a box of the frame, then shifted by pixels of the crop."""
         middle = (box[:2] + box[2:]) / 2  # (2,)
         place = middle * self.scale + self.shift
-        scaled = self.scale * np.asarray(scale, np.float64)
-        return Geometry(scaled, place - middle * scaled + np.asarray(shift, np.float64))
+        scaled = self.scale * scale
+        return Geometry(scaled, place - middle * scaled + shift)
 
 
 def around(box: Box, area_factor: float, size: int) -> Geometry:
@@ -109,7 +108,7 @@ def cut(frame: Pixels, geometry: Geometry, size: int, fill: Tensor) -> tuple[Ten
     source = clipped(outward(geometry.back(to.astype(np.float64))).astype(np.float64), width, height).astype(np.int64)
     if (source[2:] <= source[:2]).any():
         return crop, geometry
-    part = torch.from_numpy(np.ascontiguousarray(frame[source[1] : source[3], source[0] : source[2]]))
+    part = torch.from_numpy(np.array(frame[source[1] : source[3], source[0] : source[2]]))
     pixels = part.permute(2, 0, 1).to(torch.float32)  # (3, rows, columns)
     shape = (int(to[3] - to[1]), int(to[2] - to[0]))
     resized = F.interpolate(pixels[None], shape, mode="bilinear", align_corners=False, antialias=False)[0]

@@ -1,0 +1,1 @@
+"""A file a benchmark: what lies on the disk to sequences."""
