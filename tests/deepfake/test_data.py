@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from domains.deepfake.data import alignment, selection, world
+from domains.deepfake.data.datamodule import augmentation
 from domains.deepfake.data.datasets import benchmarks, frame_lists, own_folder
 from domains.deepfake.data.detection import Face, overlapping
 from domains.deepfake.data.frame_set import label_of, limited, open_picture, shuffled, source_of, video_ids
-from domains.deepfake.data.sources import Options, open_set
+from domains.deepfake.data.sources import Options, open_set, open_sets, parsed
 from suite.errors import InputError
 from suite.media import portraits
 
@@ -321,3 +323,68 @@ def test_clips_are_the_same_every_time_and_no_person_is_in_two_splits() -> None:
     assert len(set().union(*casts.values())) == 25 * len(world.SPLITS)
     assert {family for _, family in world.cast("unseen", 40)} == {"real", *world.UNSEEN}
     assert not {family for _, family in world.cast("train", 40)} & set(world.UNSEEN)
+
+
+def test_pictures_of_any_mode_come_as_rgb_turned_as_the_camera_says(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 64, dtype=np.uint16).reshape(8, 8)
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    deep = np.asarray(open_picture(tmp_path / "deep.png"))
+    assert np.abs(deep[..., 0].astype(float) - ramp / 257).max() <= 0.5  # pillow cuts 16 bits off at 255
+    colored = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
+    rgb = Image.fromarray(colored)
+    for name, made in (("grey", rgb.convert("L")), ("palette", rgb.convert("P")), ("alpha", rgb.convert("RGBA"))):
+        made.save(tmp_path / f"{name}.png")
+        assert np.asarray(open_picture(tmp_path / f"{name}.png")).shape == (6, 9, 3)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    rgb.save(tmp_path / "turned.png", exif=exif)
+    assert np.array_equal(np.asarray(open_picture(tmp_path / "turned.png")), np.rot90(colored, -1))
+
+
+def test_several_sources_are_one_and_named_ones_are_scored_apart(tmp_path: Path) -> None:
+    real = _listed(tmp_path / "a", {"real/a": ["0.png", "1.png"]})
+    fake = _listed(tmp_path / "b", {"DF/a_b": ["0.png"]})
+    found = open_sets([str(real), str(fake)])
+    assert found.labels.tolist() == [0, 0, 1]  # of one list alone there would be no real source
+    named = open_sets({"FF": [str(real), str(fake)], "again": [str(fake)]})
+    assert {name: len(own) for name, own in named.groups.items()} == {"FF": 3, "again": 1}
+    mixed = open_sets(["faces:val:2", "faces:test:2"])
+    assert len(mixed) == 16 and mixed.open(mixed.frames[0]).size == (world.CROP, world.CROP)
+    assert parsed(str(real)) == (str(real), [str(real)])
+    assert parsed(f"X={real},{fake}") == ("X", [str(real), str(fake)])
+    with pytest.raises(InputError, match="empty list of sources"):
+        open_sets([])
+    with pytest.raises(InputError, match=r"gone\.txt: no such file"):
+        open_sets([str(real), str(tmp_path / "gone.txt")])
+
+
+def test_a_limit_counts_over_all_lists(tmp_path: Path) -> None:
+    real = _listed(tmp_path / "a", {f"real/{n}": ["0.png", "1.png"] for n in range(3)})
+    fake = _listed(tmp_path / "b", {f"DF/{n}_0": ["0.png", "1.png"] for n in range(3)})
+    assert len(open_sets([str(real), str(fake)], Options(limit=5))) == 5
+
+
+def test_faceshifter_is_a_data_set_of_its_own_and_forgeries_are_scored_apart(tmp_path: Path) -> None:
+    made, real = "manipulated_sequences", "original_sequences/youtube/c23/videos"
+    _tree(tmp_path, [f"{real}/000", f"{real}/003"])
+    for forgery in ("Deepfakes", "NeuralTextures", "FaceShifter"):
+        _tree(tmp_path, [f"{made}/{forgery}/c23/videos/000_003", f"{made}/{forgery}/c23/videos/003_000"])
+    (tmp_path / "test.json").write_text('[["000", "003"]]')
+    (tmp_path / "train.json").write_text('[["000", "003"]]')
+    trained = open_set(f"{tmp_path}:train")
+    assert {frame.source for frame in trained.frames} == {"real", "Deepfakes", "NeuralTextures"}
+    assert {name: len(own) for name, own in trained.groups.items()} == {"Deepfakes": 4, "NeuralTextures": 4}
+    tested = open_set(f"{tmp_path}:test", format="faceshifter")
+    assert {frame.source for frame in tested.frames} == {"real", "FaceShifter"}
+    with pytest.raises(InputError, match="FaceShifter is for testing alone"):
+        open_set(f"{tmp_path}:train", format="faceshifter")
+
+
+def test_gends_augmentation_blurs_one_picture_in_ten() -> None:
+    white = Image.fromarray(np.kron(np.indices((16, 16)).sum(0) % 2, np.ones((4, 4))).astype(np.uint8) * 255)
+    white = white.convert("RGB")
+    torch.manual_seed(0)
+    blur = augmentation("gend").transforms[2]
+    blurred = sum(not np.array_equal(np.asarray(blur(white)), np.asarray(white)) for _ in range(400))
+    assert 20 < blurred < 60
+    assert augmentation("none") is None and len(augmentation("published").transforms) == 5

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from domains.deepfake.types import PICTURES
 from suite.errors import InputError, first_line
+from suite.media.greys import eight_bits, is_deep
 
 REAL, FAKE = 0, 1
 
@@ -89,7 +90,8 @@ def open_picture(frame: LabelledFrame | str | Path) -> Image.Image:
         _teach_heic(path)
     try:
         with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
+            turned = ImageOps.exif_transpose(image)
+            return eight_bits(turned) if is_deep(turned) else turned.convert("RGB")
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
         why = first_line(error) if not isinstance(error, UnidentifiedImageError) else "not a picture"
         raise InputError(f"{path}: cannot be read as a picture ({why})") from error
@@ -172,6 +174,31 @@ def shuffled(frames: FrameSet) -> FrameSet:
     """The frames in the one random order that the released code validates in."""
     order = np.random.RandomState(42).permutation(len(frames))
     return replace(frames, frames=tuple(frames.frames[number] for number in order))
+
+
+def joined(parts: Mapping[str, Sequence[FrameSet]]) -> FrameSet:
+    """Several sets as one, each frame once; a part with a name is scored apart too."""
+    openers: dict[str, Callable[[LabelledFrame], Image.Image]] = {}
+    frames: dict[str, LabelledFrame] = {}
+    groups: dict[str, tuple[str, ...]] = {}
+    sets = [one for several in parts.values() for one in several]
+    for one in sets:
+        groups |= one.groups
+        for frame in one.frames:
+            frames.setdefault(frame.path, frame)
+            openers.setdefault(frame.path, one.open)
+    for name, several in parts.items():
+        if name:
+            groups[name] = tuple(dict.fromkeys(frame.path for one in several for frame in one.frames))
+    return FrameSet(
+        tuple(frames.values()),
+        # One opener for all, where all are files: the data module knows their folders.
+        open_picture if {one.open for one in sets} == {open_picture} else lambda frame: openers[frame.path](frame),
+        groups,
+        tuple(notice for one in sets for notice in one.notices),
+        ", ".join(one.title for one in sets),
+        tuple(video for one in sets for video in one.missing),
+    )
 
 
 def pictures_in(folder: Path) -> list[str]:

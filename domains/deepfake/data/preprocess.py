@@ -246,7 +246,8 @@ def _finished(out: Path, how: dict[str, Any]) -> dict[str, dict[str, Any]]:
         if known != how:
             name = next(name for name in how if known[name] != how[name])
             raise InputError(
-                f"{out}: faces there were cut with {name} {known[name]}, now {how[name]}; give another --out"
+                f"{out}: faces there were cut with {name} {known[name]}, now {how[name]}; give another folder for "
+                "the faces (preprocess: --out, train: data.faces)"
             )
         if record["error"] is None:
             found[record["path"]] = record

@@ -37,6 +37,7 @@ def evaluate(
 
     Args:
         data: one or several of `faces:test|unseen[:CLIPS]`, or `PATH[:SPLIT]`; the test split where none is named.
+            Several that are one data set are joined by commas, and may be named: `CDF=real.txt,fake.txt`.
         adapter: reference of the adapter.
         base: reference of the base; the one that the adapter names where it is left out.
         format: of the data: auto, lists, deepfakebench, faceforensics, faceshifter, dfd, celebdf, dfdc, ffiw, deepspeak
@@ -56,7 +57,7 @@ def evaluate(
     """
     from domains.deepfake import metrics
     from domains.deepfake.data.corruption import corrupted, corruption
-    from domains.deepfake.data.sources import Options, open_set
+    from domains.deepfake.data.sources import Options, open_set, open_sets, parsed
     from domains.deepfake.inference.loaded import FaceScorer
     from suite.scores import Scores
 
@@ -67,8 +68,12 @@ def evaluate(
     cut = scorer.stated.threshold if threshold is None else threshold
     parts: dict[str, Answers] = {}
     notices: list[str] = []
-    for source in sources:
-        frames = open_set(source, Options(compression=compression), format=format, split="test")
+    options = Options(compression=compression)
+    for source, joint in map(parsed, sources):
+        if len(joint) == 1:
+            frames = open_set(joint[0], options, format=format, split="test")
+        else:
+            frames = open_sets(joint, options, format=format, split="test")
         _check_unused(scorer, frames, source)
         notices += [*frames.notices, *_coverage(frames, source, no_face)]
         parts |= _parts(scorer, frames, source, batch_size, no_face)

@@ -17,6 +17,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from suite.errors import InputError
+from suite.media.greys import eight_bits, is_deep
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff"),
@@ -109,28 +110,13 @@ def flatten(image: Image.Image, alpha: Alpha = "white") -> Image.Image:
     Raises:
         ValueError: its numbers are no greys of a known range.
     """
-    if image.mode.startswith(("I", "F")):
-        return _eight_bits(image)
+    if is_deep(image):
+        return eight_bits(image)
     if alpha == "white" and (image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info):
         layers = image.convert("RGBA")
         canvas = Image.new("RGBA", layers.size, "white")
         return Image.alpha_composite(canvas, layers).convert("RGB")
     return image.convert("RGB")
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Greys of 16 or 32 bits, or floating point, in RGB; pillow's own conversion cuts them off at 255.
-
-    Floating point is from 0 to 1; whole numbers beyond 8 bits are 16 bits wide, unless they do not fit in those.
-    """
-    values = np.asarray(image, dtype=np.float64)  # (height, width)
-    if not np.isfinite(values).all() or values.min() < 0:
-        raise ValueError("it holds negative numbers, NaN or Inf, which are no greys; save it with 8 or 16 bits")
-    tops = [1.0, 255.0] if image.mode == "F" else [] if image.mode.startswith("I;16") else [255.0]
-    most = next((top for top in (*tops, 65535.0, 2.0**31 - 1, 2.0**32 - 1) if values.max() <= top), None)
-    if most is None:
-        raise ValueError(f"its greys go up to {values.max():g}, which is no known range; save it with 8 or 16 bits")
-    return Image.fromarray((values * (255 / most)).round().astype(np.uint8)).convert("RGB")
 
 
 def photo_files(folder: Path) -> list[Path]:

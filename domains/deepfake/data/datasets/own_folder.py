@@ -7,7 +7,7 @@ the splits, whole identities are held out: the same face on both sides would be 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -121,7 +121,7 @@ def _held_out(
 
 def shortcuts(frames: Sequence[LabelledFrame], looked_at: int = 24) -> tuple[str, ...]:
     """Ways to tell the classes apart that have nothing to do with forgery: size, kind of file, compression."""
-    notices = []
+    notices: list[str] = []
     told: dict[int, list[tuple[float, str, float]]] = {REAL: [], FAKE: []}
     for label in told:
         own = [frame for frame in frames if frame.label == label]
@@ -135,30 +135,46 @@ def shortcuts(frames: Sequence[LabelledFrame], looked_at: int = 24) -> tuple[str
                 continue
     if not all(told.values()):
         return ()
-    sides, other = ([entry[0] for entry in told[label]] for label in told)
-    kinds, forged_kinds = ({entry[1] for entry in told[label]} for label in told)
-    bits, forged_bits = ([entry[2] for entry in told[label]] for label in told)
-    if _apart(sides, other):
-        notices.append(
-            f"real pictures are {np.median(sides):.0f} pixels wide and forged ones {np.median(other):.0f}: the "
-            "model may learn the size; cut both alike with preprocess"
-        )
-    if kinds.isdisjoint(forged_kinds):
-        notices.append(
-            f"real pictures are {'/'.join(sorted(kinds))} and forged ones {'/'.join(sorted(forged_kinds))}: the "
-            "model may learn the compression; save both alike"
-        )
-    elif _apart(bits, forged_bits):
-        notices.append(
-            f"real pictures have {np.median(bits):.2f} bits a pixel and forged ones {np.median(forged_bits):.2f}: the "
-            "model may learn the compression; save both alike"
-        )
+    notices += differences(told, _WORDS)
     real_people = {part for frame in frames if frame.label == REAL for part in frame.identity.split("_")}
     fake_people = {part for frame in frames if frame.label == FAKE for part in frame.identity.split("_")}
     if real_people.isdisjoint(fake_people):
         notices.append(
             "real and forged videos show other people (by the names of their folders): the model may learn where the "
             "videos come from; take forgeries of the real ones"
+        )
+    return tuple(notices)
+
+
+_WORDS: Mapping[str, str] = {"things": "pictures", "alike": "save both alike"}
+
+
+def differences(told: Mapping[int, Sequence[tuple[float, str, float]]], words: Mapping[str, str]) -> tuple[str, ...]:
+    """Notices of what tells the classes apart.
+
+    Args:
+        told: by label, of some files the side in pixels, the kind of file or its codec, and the bits a pixel.
+        words: `things`, what the files are; `alike`, what to do.
+    """
+    notices: list[str] = []
+    sides, other = ([entry[0] for entry in told[label]] for label in (REAL, FAKE))
+    kinds, forged_kinds = ({entry[1] for entry in told[label]} for label in (REAL, FAKE))
+    bits, forged_bits = ([entry[2] for entry in told[label]] for label in (REAL, FAKE))
+    things, alike = words["things"], words["alike"]
+    if _apart(sides, other):
+        notices.append(
+            f"real {things} are {np.median(sides):.0f} pixels wide and forged ones {np.median(other):.0f}: the "
+            "model may learn the size; cut both alike with preprocess"
+        )
+    if kinds.isdisjoint(forged_kinds):
+        notices.append(
+            f"real {things} are {'/'.join(sorted(kinds))} and forged ones {'/'.join(sorted(forged_kinds))}: the "
+            f"model may learn the compression; {alike}"
+        )
+    elif _apart(bits, forged_bits):
+        notices.append(
+            f"real {things} have {np.median(bits):.2f} bits a pixel and forged ones {np.median(forged_bits):.2f}: the "
+            f"model may learn the compression; {alike}"
         )
     return tuple(notices)
 
