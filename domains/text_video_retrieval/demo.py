@@ -19,9 +19,9 @@ def demo(out: Path = Path("out/demo/text_video_retrieval")) -> dict[str, Any]:
     import numpy as np
 
     from domains.text_video_retrieval.data import world
+    from domains.text_video_retrieval.inference.finding import find
     from domains.text_video_retrieval.inference.indexing import found, open_or_create, update
     from domains.text_video_retrieval.inference.loaded import Encoder
-    from domains.text_video_retrieval.inference.searching import find
     from domains.text_video_retrieval.output import page
     from domains.text_video_retrieval.output.strips import clock, strip
     from suite.media import sheets
@@ -39,7 +39,7 @@ def demo(out: Path = Path("out/demo/text_video_retrieval")) -> dict[str, Any]:
                 for picture in clip.pictures(SIDE):
                     writer.write(picture)
     encoder = Encoder.from_pretrained("tiny")
-    store = open_or_create(out / "index", encoder, [films], None)
+    store = open_or_create(out / "index", encoder, [films])
     images, rows, right = [], [], 0
     try:
         update(store, encoder, found([films]), [films])

@@ -34,8 +34,18 @@ class Words:
     def __init__(self, tokenizer: CLIPTokenizer, length: int = 77) -> None:
         self.tokenizer, self.length = tokenizer, length
 
-    def __call__(self, texts: str | Sequence[str], *, length: int | None = None, padding: Padding = "zero") -> Tensor:
+    def __call__(
+        self,
+        texts: str | Sequence[str],
+        *,
+        length: int | None = None,
+        padding: Padding = "zero",
+        markers: bool = True,
+    ) -> Tensor:
         """Token ids (texts, length), int64. A longer text is cut, and ends all the same.
+
+        Args:
+            markers: whether a start or end that is written out in a text is one, as in OpenAI's code.
 
         Raises:
             ValueError: the length has no room for a token between start and end.
@@ -43,7 +53,7 @@ class Words:
         length = length or self.length
         if length < 3:
             raise ValueError(f"length {length}: start and end alone take 2")
-        rows = [self.tokens(text) for text in ([texts] if isinstance(texts, str) else texts)]
+        rows = [self.tokens(text, markers=markers) for text in ([texts] if isinstance(texts, str) else texts)]
         start, end = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
         result = torch.full((len(rows), length), 0 if padding == "zero" else end)
         for place, row in enumerate(rows):
@@ -51,9 +61,9 @@ class Words:
             result[place, : len(ids)] = ids
         return result
 
-    def tokens(self, text: str) -> list[int]:
+    def tokens(self, text: str, *, markers: bool = True) -> list[int]:
         """The text's own tokens, without start and end, however many."""
-        return list(self.tokenizer.encode(clean(text), add_special_tokens=False))
+        return list(self.tokenizer.encode(clean(text), add_special_tokens=False, split_special_tokens=not markers))
 
     def cut(self, text: str) -> bool:
         """Whether a part of the text does not fit."""

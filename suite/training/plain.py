@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from suite.training.kept import Progress
+
 Told = Callable[[int, float, float], None]
 """Told the number of steps done, the smoothed loss and the seconds spent."""
 
@@ -49,12 +51,14 @@ def train(
     loss: Callable[[], Tensor],
     schedule: Schedule,
     after: Callable[[], None] = lambda: None,
+    progress: Progress | None = None,
 ) -> None:
     """AdamW over the schedule on what of `model` is to be trained; a line to standard error every hundred steps.
 
     Args:
         loss: of the next batch, which it draws itself.
         after: called after every step.
+        progress: where it stands, if it is to go on after a stop.
     """
     trained = [p for p in model.parameters() if p.requires_grad]
     matrices, others = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
@@ -64,8 +68,23 @@ def train(
     def told(step: int, value: float, seconds: float) -> None:
         print(f"{name} {step}/{schedule.steps}  {value:.5f}  {seconds:.0f} s", file=sys.stderr, flush=True)
 
+    def done() -> None:
+        after()
+        if progress is not None:
+            progress.advance(model, optimizer)
+
+    if progress is not None:
+        progress.restore(model, optimizer)
     minimise(
-        loss, [optimizer], schedule.rate, schedule.steps, clipped=trained, most=schedule.clip, told=told, after=after
+        loss,
+        [optimizer],
+        schedule.rate,
+        schedule.steps,
+        clipped=trained,
+        most=schedule.clip,
+        told=told,
+        after=done,
+        first=progress.step if progress is not None else 0,
     )
 
 
@@ -80,6 +99,7 @@ def minimise(
     told: Told = lambda step, value, seconds: None,
     every: int = 100,
     after: Callable[[], None] = lambda: None,
+    first: int = 0,
 ) -> None:
     """Take `steps` steps with all of the optimisers, each of whose groups has its own peak rate.
 
@@ -89,11 +109,12 @@ def minimise(
         clipped: parameters whose gradient is cut to the norm `most`.
         told: called every so many steps, and after the last.
         after: called after every step.
+        first: steps that were taken before.
     """
     peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
     clipped = list(clipped)
     started, shown = time.perf_counter(), 0.0
-    for step in range(steps):
+    for step in range(first, steps):
         # 1. The rates of this step.
         for optimizer, own in zip(optimizers, peaks, strict=True):
             for group, peak in zip(optimizer.param_groups, own, strict=True):
@@ -108,6 +129,6 @@ def minimise(
             optimizer.step()
         after()
         # 3. What people see: a mean over about twenty steps.
-        shown = 0.95 * shown + 0.05 * value.item() if step else value.item()
+        shown = 0.95 * shown + 0.05 * value.item() if step > first else value.item()
         if (step + 1) % every == 0 or step + 1 == steps:
             told(step + 1, shown, time.perf_counter() - started)

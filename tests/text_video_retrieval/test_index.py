@@ -12,20 +12,25 @@ import numpy as np
 import pytest
 import torch
 
+from domains.text_video_retrieval.inference import cutting, nearest
 from domains.text_video_retrieval.inference import segments as reading
+from domains.text_video_retrieval.inference.asking import Asked, combined
+from domains.text_video_retrieval.inference.cutting import Cut
 from domains.text_video_retrieval.inference.duplicates import same_videos
+from domains.text_video_retrieval.inference.finding import Filter, find
 from domains.text_video_retrieval.inference.indexing import found, index, open_or_create, update
 from domains.text_video_retrieval.inference.loaded import Encoder
 from domains.text_video_retrieval.inference.nearest import Nearest
-from domains.text_video_retrieval.inference.searching import VideoSearcher, combined, find
+from domains.text_video_retrieval.inference.searching import VideoSearcher
 from domains.text_video_retrieval.inference.store import FRAMES, TABLES, VECTORS, Segment, Store, VideoRow
 from domains.text_video_retrieval.inference.upkeep import compacted, exported, imported, repaired
 from domains.text_video_retrieval.model.manifest import Stated
-from domains.text_video_retrieval.output import page
+from domains.text_video_retrieval.output import page, sheet
 from domains.text_video_retrieval.tiny import networks
 from suite.clip.pictures import Preprocessing
 from suite.clip.words import Words
 from suite.errors import InputError
+from suite.media.video import frame_times
 from tests.text_video_retrieval import clips, models
 
 
@@ -56,7 +61,7 @@ def videos(library: Path, tmp_path: Path) -> Path:
 
 
 def brought_up(folder: Path, encoder: Encoder, videos: Path) -> dict[str, int]:
-    store = open_or_create(folder, encoder, [videos], 4.0)
+    store = open_or_create(folder, encoder, [videos], 4.0, hop=4.0)
     try:
         return update(store, encoder, found([videos]), [videos]).counts()
     finally:
@@ -210,16 +215,115 @@ def test_cells_find_what_exact_search_finds() -> None:
     assert [set(row) for row in exact.search(vectors[:5], 7)[1] // 2] == [set(row) for row in by_hand]
 
 
+def test_cells_are_kept_beside_the_vectors_and_made_anew_when_rows_changed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((nearest.LEAST, store.dim)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    frames = np.zeros((store.per_row, store.dim), np.float32)
+    times = (0.0,) * store.per_row
+    store.put(VideoRow("many.mp4", 1, 1, "d"), [Segment(0, 1, vector, frames, times, 0) for vector in vectors])
+    built = []
+    monkeypatch.setattr(Nearest, "over", lambda *given, over=Nearest.over: built.append(given[2]) or over(*given))
+    made, again = Nearest.of(store, "cells"), Nearest.of(store, "cells")
+    assert (built, made.kind, again.recall) == (["cells"], "cells", made.recall)
+    for one, other in zip(made.search(vectors[:2], 3), again.search(vectors[:2], 3), strict=True):
+        assert np.array_equal(one, other)
+    store.remove("a.mp4")
+    assert len(Nearest.of(store, "cells").rows) == nearest.LEAST + 4 and built == ["cells"] * 2
+    (store.folder / nearest.FILE).write_bytes(b"torn")
+    assert len(Nearest.of(store, "cells").rows) == nearest.LEAST + 4 and built == ["cells"] * 3
+
+
+def test_segments_overlap_by_half_and_share_the_frames_between_them(
+    encoder: Encoder, library: Path, tmp_path: Path
+) -> None:
+    made = open_or_create(tmp_path / "index", encoder, [library], 4.0)
+    update(made, encoder, [library / "long.mp4"])
+    rows = made.segments()
+    assert [(one.start, one.end) for one in rows.values()] == [(2.0 * k, 2.0 * k + 4.0) for k in range(5)]
+    assert rows[0].times[2:] == rows[1].times[:2]
+    query = np.array(made.vectors()[1])
+    hit, *others = find(made, query, per="segment")
+    assert (hit.start, hit.end) == (0.0, 8.0)  # two neighbours overlap the nearest, and are merged into it
+    assert len(others) == 1 and others[0].start >= 4.0
+    made.close()
+    with pytest.raises(InputError, match=r"its hops are of 2\.0 s; give another --store for 4\.0 s"):
+        open_or_create(tmp_path / "index", encoder, [library], 4.0, hop=4.0)
+
+
+def test_shots_end_where_the_picture_changes(encoder: Encoder, tmp_path: Path) -> None:
+    with clips.video_writer(tmp_path / "shots.mp4", 8.0) as writer:
+        for grey, frames in ((40, 24), (200, 4), (90, 72)):  # 3 s, half a second, 9 s
+            for _ in range(frames):
+                writer.write(np.full((64, 64, 3), grey, np.uint8))
+    found_shots = cutting.shots(tmp_path / "shots.mp4", 12.5, Cut(4.0, 2.0, "shots"))
+    assert found_shots[0] == pytest.approx((0.0, 3.0))
+    assert found_shots[1][0] == pytest.approx(3.0)  # too short alone: with the next, which is cut in two
+    assert [end for _, end in found_shots][-2:] == pytest.approx([7.75, 12.5])
+    made = open_or_create(tmp_path / "index", encoder, [tmp_path], 4.0, cut="shots")
+    update(made, encoder, [tmp_path / "shots.mp4"])
+    assert np.allclose([(one.start, one.end) for one in made.segments().values()], found_shots)
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("only", "paths"),
+    [
+        (Filter(path="sub/*"), {"sub/b.mp4"}),
+        (Filter(longer=6), {"long.mp4"}),
+        (Filter(shorter=6), {"a.mp4", "sub/b.mp4"}),
+        (Filter(after="2000-01-01"), {"a.mp4", "long.mp4", "sub/b.mp4"}),
+        (Filter(before="2000-01-01"), set()),
+        (Filter(threshold=0.9999), {"a.mp4"}),
+    ],
+)
+def test_a_search_may_be_among_some_videos_alone(store: Store, only: Filter, paths: set[str]) -> None:
+    row = next(row for row, one in store.segments().items() if one.video == store.videos()["a.mp4"].id)
+    assert {hit.path for hit in find(store, np.array(store.vectors()[row]), only=only)} == paths
+
+
+def test_dates_that_are_none_are_one_line() -> None:
+    with pytest.raises(InputError, match="after is 'soon'; give a date"):
+        Filter(after="soon")
+
+
+def test_more_like_a_video_finds_the_video(store: Store, encoder: Encoder, library: Path) -> None:
+    searcher = VideoSearcher(store, encoder)
+    [hit] = searcher.search(video=[library / "a.mp4"], top=1)
+    assert (hit.path, hit.score) == ("a.mp4", pytest.approx(1, abs=1e-5))
+
+
+def test_hits_come_as_one_picture_and_as_clips(store: Store, tmp_path: Path) -> None:
+    hits = find(store, np.array(store.vectors()[0]))
+    from PIL import Image
+
+    with Image.open(sheet.contact_sheet(tmp_path / "sheet.png", hits)) as image:
+        assert image.width > image.height > 100
+    written = sheet.clips(tmp_path / "clips", hits)
+    assert [path.name[:3] for path in written] == ["01_", "02_", "03_"]
+    begin, end = hits[0].snippet
+    assert frame_times(written[0])[-1] == pytest.approx(end - begin, abs=1.1)
+
+
+def test_a_marker_in_a_query_is_text(encoder: Encoder) -> None:
+    (one, other), _ = encoder.texts(["a red square moves", "a red <|endoftext|> square moves"])
+    cut = encoder.texts(["a red"])[0][0]
+    assert not np.allclose(other, cut, atol=1e-3)
+    assert not np.allclose(other, one, atol=1e-3)
+
+
 def test_several_sentences_a_picture_and_what_is_not_wanted_make_one_vector(encoder: Encoder, tmp_path: Path) -> None:
     (one, other), _ = encoder.texts(["a red", "a square"])
-    both, _ = combined(encoder, ["a red", "a square"], [], [], [3.0, 1.0])
+    both, _ = combined(encoder, Asked(["a red", "a square"], weight=[3.0, 1.0]))
     assert both @ (3 * one + other) == pytest.approx(np.linalg.norm(3 * one + other), rel=1e-5)
-    away, _ = combined(encoder, ["a red"], [], ["a square"], [])
+    away, _ = combined(encoder, Asked(["a red"], without=["a square"]))
     assert away @ (one - other) == pytest.approx(np.linalg.norm(one - other), rel=1e-5)
     from PIL import Image
 
     Image.new("RGB", (30, 40), "red").save(tmp_path / "red.png")
-    pictured, _ = combined(encoder, [], [tmp_path / "red.png"], [], [])
+    pictured, _ = combined(encoder, Asked(image=[tmp_path / "red.png"]))
     assert pictured @ encoder.image(np.asarray(Image.new("RGB", (30, 40), "red"))) == pytest.approx(1, abs=1e-5)
 
 
@@ -237,7 +341,7 @@ def test_what_cannot_be_sought_is_one_line(
     encoder: Encoder, query: list, image: list, without: list, weight: list, message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        combined(encoder, query, image, without, weight)
+        combined(encoder, Asked(query, image, [], without, weight))
 
 
 def test_long_and_foreign_queries_are_told_of_and_emoji_are_not(encoder: Encoder) -> None:
@@ -327,7 +431,7 @@ def test_the_page_plays_each_hit_from_its_second_and_escapes_names(store: Store,
     from dataclasses import replace
 
     evil = replace(hits[0], path="<script>\n.mp4", file=tmp_path / "<script> 1.mp4")
-    [written, *_] = page.write(tmp_path / "out", page.asked(["<b>"], [], ["rain"]), [evil, *hits[1:]])
+    [written, *_] = page.write(tmp_path / "out", str(Asked(["<b>"], without=["rain"])), [evil, *hits[1:]])
     text = written.read_text()
     assert "<script>" not in text.replace("<script>", "", 0) or "&lt;script&gt;" in text
     assert "%3Cscript%3E%201.mp4#t=" in text
@@ -350,7 +454,7 @@ def test_a_long_video_is_held_a_few_segments_at_a_time(encoder: Encoder, monkeyp
             alive[0] -= 1
 
     monkeypatch.setattr(reading, "frames_at", lambda path, times: (Picture() for _ in times))
-    cut = reading._batches(Path("long.mp4"), 2000.0, encoder, 4.0)
+    cut = reading._batches(Path("long.mp4"), 2000.0, encoder, Cut(4.0, 4.0))
     assert sum(len(batch) for batch in reading.ahead(cut, reading.AHEAD)) == 500
     assert most[0] <= 2 * models.FRAMES
 

@@ -49,7 +49,7 @@ def test_index_and_search_by_the_command(tmp_path: Path) -> None:
     (tmp_path / "videos" / "torn.mp4").write_bytes(b"none")
     store, out = tmp_path / "index", tmp_path / "found"
     code, indexed, _ = said("index", tmp_path / "videos", "--store", store)
-    assert (code, indexed["added"], indexed["failed"], indexed["segments"]) == (0, 2, 1, 3)
+    assert (code, indexed["added"], indexed["failed"], indexed["segments"]) == (0, 2, 1, 4)
     assert indexed["errors"]["torn.mp4"]
     code, found, _ = said("search", clips.world.clip("test", 31, events=2).caption, "--store", store, "--out", out)
     assert code == 0

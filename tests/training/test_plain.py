@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from suite.training import embedded
+from suite.training.kept import Progress
 from suite.training.plain import Schedule, minimise, train
 
 
@@ -32,6 +33,37 @@ def test_training_lowers_the_loss_of_what_is_to_be_trained(capsys):
     assert loss().item() < before / 3 and len(counted) == 100
     assert torch.equal(model[0].weight, frozen)
     assert capsys.readouterr().err.startswith("toy 100/100  ")
+
+
+def test_stopped_and_called_again_it_ends_with_the_same_bits(tmp_path, capsys):
+    class Stopped(Exception):
+        pass
+
+    def run(kept, stop=None, lr=0.05):
+        torch.manual_seed(0)
+        model, rng = torch.nn.Linear(3, 1), torch.Generator().manual_seed(1)
+        progress, schedule = Progress(kept, rng, f"lr {lr}", every=4), Schedule(20, 8, lr=lr, warmup=5)
+
+        def loss():
+            if progress.step == stop:
+                raise Stopped
+            x = torch.randn(8, 3, generator=rng)
+            return (model(x).squeeze(1) - x.sum(1)).square().mean()
+
+        train("toy", model, loss, schedule, progress=progress)
+        progress.finish()
+        return model.weight
+
+    file = tmp_path / "kept.safetensors"
+    whole = run(None)
+    with pytest.raises(Stopped):
+        run(file, stop=11)
+    assert torch.equal(run(file), whole)
+    assert not file.exists()
+    with pytest.raises(Stopped):
+        run(file, stop=11, lr=0.01)
+    assert torch.equal(run(file), whole)
+    assert "of another training; begun anew" in capsys.readouterr().err
 
 
 def test_every_group_has_its_own_peak_and_gradients_are_cut():

@@ -44,6 +44,7 @@ class PairSet:
         notices: what is unusual, for people: counts of missing videos, of repeated ids.
         several: a video has several sentences in the test, all of which are right.
         words, frames: that the benchmark's protocol asks for.
+        together: so many pairs, one after another, are hard to tell apart, and belong into one batch of training.
     """
 
     name: str
@@ -54,6 +55,7 @@ class PairSet:
     several: bool = False
     words: int = 32
     frames: int = 12
+    together: int = 1
 
     def __len__(self) -> int:
         return len(self.pairs)

@@ -9,7 +9,7 @@ import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from domains.text_video_retrieval.data.augment import VideoAugment
 from domains.text_video_retrieval.data.captions import PairSet
@@ -82,6 +82,30 @@ class PairSamples(Dataset):
             self._drawn[name] = clip.pictures(self.look.size)
         drawn = self._drawn[name]
         return drawn[positions(0, len(drawn) - 1, self.frames, FPS, self.rate)]
+
+
+class Together(Dataset):
+    """Samples in groups, one after another, that stay in one batch.
+
+    Args:
+        size: of a group; samples behind the last whole one are left out.
+    """
+
+    def __init__(self, samples: PairSamples, size: int) -> None:
+        self.samples, self.size = samples, size
+
+    def __len__(self) -> int:
+        return len(self.samples) // self.size
+
+    def __getitem__(self, number: int) -> Sample:
+        """As of a sample, with a first dimension (size,)."""
+        first = number * self.size
+        return default_collate([self.samples[first + place] for place in range(self.size)])
+
+
+def joined(groups: list[Sample]) -> Sample:
+    """A batch of the samples of all groups."""
+    return {name: torch.cat([group[name] for group in groups]) for name in groups[0]}
 
 
 def mask_of(tokens: Tensor) -> Tensor:
@@ -159,7 +183,10 @@ class TextVideoData(L.LightningDataModule):
         samples = self.samples("train")
         if len(samples) < self.batch_size:
             raise InputError(f"data.train has {len(samples)} pairs, fewer than a batch of {self.batch_size}")
-        return loader(samples, self.batch_size, drop_last=True, num_workers=self.num_workers)
+        options: dict[str, Any] = {"drop_last": True, "num_workers": self.num_workers}
+        if (size := samples.pairs.together) > 1 and self.batch_size % size == 0:
+            return loader(Together(samples, size), self.batch_size // size, collate_fn=joined, **options)
+        return loader(samples, self.batch_size, **options)
 
     def val_dataloader(self) -> DataLoader | list[Any]:
         if self.sources["val"] is None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from suite.errors import InputError
 
@@ -47,6 +47,8 @@ def index(
     adapter: str = "tiny",
     base: str | None = None,
     seconds: float | None = None,
+    hop: float | None = None,
+    cut: Literal["time", "shots"] = "time",
     frames: int | None = None,
     interpolate: bool = False,
     device: str = "auto",
@@ -63,6 +65,8 @@ def index(
         adapter: reference of the adapter; `none` takes a CLIP as it is, frame by frame.
         base: reference of the base; the one that the adapter names where it is left out.
         seconds: length of a segment; as many as the model's frames at its rate where left out.
+        hop: seconds from the start of a segment to the next one's; half a segment where left out.
+        cut: at equal steps in time, or where a shot ends.
         frames: of a segment; the adapter's where left out.
         interpolate: the adapter's temporal positions, if `frames` is another number than it was trained with.
         device: auto, cpu, cuda or cuda:N.
@@ -75,10 +79,12 @@ def index(
 
     if seconds is not None and not seconds > 0:
         raise InputError(f"seconds is {seconds}; give the length of a segment, above 0")
+    if hop is not None and not hop > 0:
+        raise InputError(f"hop is {hop}; give the seconds from one segment's start to the next, above 0")
     files = found(inputs)
     started = time.perf_counter()
     encoder = Encoder.from_pretrained(adapter, base, device, dtype, frames=frames, interpolate=interpolate)
-    opened = open_or_create(store, encoder, inputs, seconds)
+    opened = open_or_create(store, encoder, inputs, seconds, hop, cut)
     try:
         with opened.writing():
             changes = update(opened, encoder, files, [path for path in inputs if path.is_dir()], _told)
@@ -128,7 +134,14 @@ def found(inputs: Sequence[Path]) -> list[Path]:
     return [*dict.fromkeys(file.resolve() for file in files)]
 
 
-def open_or_create(folder: Path, encoder: Encoder, inputs: Sequence[Path], seconds: float | None) -> Store:
+def open_or_create(
+    folder: Path,
+    encoder: Encoder,
+    inputs: Sequence[Path],
+    seconds: float | None = None,
+    hop: float | None = None,
+    cut: Literal["time", "shots"] = "time",
+) -> Store:
     """The index in a folder, or a new one.
 
     Raises:
@@ -143,10 +156,12 @@ def open_or_create(folder: Path, encoder: Encoder, inputs: Sequence[Path], secon
                 f"{folder}: its segments are of {opened.per_row} frames, the model takes {encoder.frames}; give "
                 f"--frames {opened.per_row}, or another --store"
             )
-        if seconds is not None and seconds != opened.about["seconds"]:
-            raise InputError(
-                f"{folder}: its segments are of {opened.about['seconds']} s; give another --store for {seconds} s"
-            )
+        known = opened.cut
+        for name, asked, held in (("segments", seconds, known.seconds), ("hops", hop, known.hop)):
+            if asked is not None and asked != held:
+                raise InputError(f"{folder}: its {name} are of {held} s; give another --store for {asked} s")
+        if cut != known.by and cut != "time":
+            raise InputError(f"{folder}: its videos are cut by {known.by}; give another --store to cut by {cut}")
         return opened
     first = inputs[0].expanduser().resolve()
     root = first if first.is_dir() else first.parent
@@ -159,6 +174,8 @@ def open_or_create(folder: Path, encoder: Encoder, inputs: Sequence[Path], secon
         "fps": plan.fps,
         "words": plan.words,
         "seconds": seconds or encoder.seconds,
+        "hop": hop or (seconds or encoder.seconds) / 2,
+        "cut": cut,
         "dim": int(encoder.dim),
     }
     return Store.create(folder, about)
@@ -175,7 +192,7 @@ def update(
     """
     from domains.text_video_retrieval.inference.segments import described, encoded
 
-    changes, known = Changes(), store.videos()
+    changes, known, started = Changes(), store.videos(), time.perf_counter()
     here = {name_in(store, file): file for file in files}
     gone = {
         name
@@ -183,7 +200,7 @@ def update(
         if name not in here and any(_inside(store, name, folder.expanduser().resolve()) for folder in folders)
     }
     by_digest = {known[name].digest: name for name in gone}
-    for name, file in here.items():
+    for number, (name, file) in enumerate(here.items(), 1):
         old = known.get(name)
         status = file.stat()
         if old and old.size == status.st_size and old.mtime_ns == status.st_mtime_ns:
@@ -199,7 +216,7 @@ def update(
             gone.discard(before)
             changes.renamed.append(name)
             continue
-        made, segments = encoded(file, row, encoder, float(store.about["seconds"]))
+        made, segments = encoded(file, row, encoder, store.cut)
         store.put(made, segments)
         if made.status == "error":
             changes.failed[name] = made.error
@@ -207,7 +224,8 @@ def update(
             (changes.changed if old else changes.added).append(name)
             if made.error:
                 changes.failed[name] = f"read up to an error: {made.error}"
-        told(f"{name}: {made.error or f'{len(segments)} segments'}")
+        left = (time.perf_counter() - started) / number * (len(here) - number)
+        told(f"{number}/{len(here)} {name}: {made.error or f'{len(segments)} segments'}, about {left:.0f} s left")
     for name in sorted(gone):
         store.remove(name)
         changes.removed.append(name)

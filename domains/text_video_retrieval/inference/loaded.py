@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from domains.text_video_retrieval.data.datamodule import mask_of
+from domains.text_video_retrieval.data.frames import read_clip
 from domains.text_video_retrieval.model import bases, positions
 from domains.text_video_retrieval.model.manifest import Stated
 from domains.text_video_retrieval.model.schedule import UNMERGED
@@ -159,7 +160,8 @@ class Encoder:
             InputError: one is empty.
         """
         notices = [notice for sentence in sentences for notice in self.checked(sentence)]
-        tokens = self.words(list(sentences)).to(self.device)
+        # A marker that somebody wrote is what they wrote, and does not end the sentence.
+        tokens = self.words(list(sentences), markers=False).to(self.device)
         with torch.inference_mode(), self._mixed():
             vectors = self.model.encode_text(tokens, mask_of(tokens.cpu()).to(self.device))
         return _unit(vectors), tuple(notices)
@@ -195,6 +197,14 @@ class Encoder:
     def image(self, picture: Pixels) -> Vectors:
         """The vector (dim,) of a picture, as of a video in which nothing moves."""
         return self.videos([[picture] * self.frames])[0][0]
+
+    def video(self, path: str | Path) -> Vectors:
+        """The vector (dim,) of a whole video of a file.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        return self.videos([read_clip(path, self.frames, rate=self.stated.fps).pictures])[0][0]
 
     def _mixed(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)

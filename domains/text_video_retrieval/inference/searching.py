@@ -1,32 +1,25 @@
-"""The verb `search`: the seconds of indexed videos that a sentence, several of them, or a picture is nearest to."""
+"""The verb `search`: the seconds of indexed videos that sentences, pictures or other videos are nearest to."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from domains.text_video_retrieval.inference.asking import Asked, combined
+from domains.text_video_retrieval.inference.indexing import STORE
 from suite.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from domains.text_video_retrieval.inference.finding import By, Filter, Per
     from domains.text_video_retrieval.inference.loaded import Encoder
     from domains.text_video_retrieval.inference.nearest import Kind, Nearest
     from domains.text_video_retrieval.inference.store import Store
     from domains.text_video_retrieval.output.page import Hit
-
-from domains.text_video_retrieval.inference.indexing import STORE
-
-By = Literal["best", "top3"]
-Per = Literal["video", "segment"]
-SNIPPET = 3.0
-"""Seconds before and after the nearest frame that are shown."""
-ROWS_A_VIDEO = 8
-"""Rows that are fetched for each video that is wanted, since several may be of one."""
-SCALE = 100.0
-"""Of the softmax over what is found, CLIP's own."""
 
 
 def search(
@@ -34,17 +27,27 @@ def search(
     *,
     store: Path = STORE,
     image: tuple[Path, ...] = (),
+    video: tuple[Path, ...] = (),
     without: tuple[str, ...] = (),
     weight: tuple[float, ...] = (),
     top: int = 10,
-    by: By = "best",
-    per: Per = "video",
+    by: Literal["best", "top3"] = "best",
+    per: Literal["video", "segment"] = "video",
+    threshold: float | None = None,
+    path: str | None = None,
+    longer: float | None = None,
+    shorter: float | None = None,
+    after: str | None = None,
+    before: str | None = None,
     nearest: Literal["auto", "exact", "cells"] = "auto",
     root: Path | None = None,
     adapter: str | None = None,
     base: str | None = None,
     device: str = "auto",
     out: Path | None = Path("search"),
+    contact_sheet: bool = False,
+    clips: bool = False,
+    interactive: bool = False,
 ) -> dict[str, Any]:
     """Search an index.
 
@@ -54,69 +57,88 @@ def search(
         query: sentences; several are sought together.
         store: folder of the index.
         image: pictures to search with, beside sentences or alone.
+        video: videos to find more like, likewise.
         without: sentences that what is found should be far from.
-        weight: of each sentence, then of each picture; 1 where left out.
+        weight: of each sentence, then of each picture and video; 1 where left out.
         top: videos (or segments) that are shown.
         by: what a video scores: its best segment, or the mean of its best three.
-        per: list videos, each with its best second, or all segments.
+        per: list videos, each with its best second, or all segments; one that overlaps a nearer one is merged into it.
+        threshold: cosine below which nothing is shown.
+        path: only videos whose path fits this pattern, e.g. '2024/*.mp4'.
+        longer: only videos of at least so many seconds.
+        shorter: only videos of at most so many seconds.
+        after: only videos written from this date on, e.g. 2024-05-31.
+        before: only videos written before this date.
         nearest: exact, or cells (approximate, for very many segments; says its measured recall).
         root: where the videos lie now, if they were moved.
         adapter: reference of the adapter; the one that made the index where it is left out.
         base: reference of the base, likewise.
         device: auto, cpu, cuda or cuda:N.
         out: folder of the result page and its pictures.
+        contact_sheet: also draw all hits in one picture, contact_sheet.png.
+        clips: also cut the seconds around each hit into a video of their own, without its sound.
+        interactive: read sentences from standard input, one a line, and answer each; the model is loaded once.
 
     Raises:
         InputError: there is nothing to search for or in, or the index is of another model.
     """
-    from domains.text_video_retrieval.inference.loaded import said
-    from domains.text_video_retrieval.output import page
+    from domains.text_video_retrieval.inference.finding import Filter
 
     if top < 1:
         raise InputError(f"top is {top}; give at least 1")
+    only = Filter(path, longer, shorter, after, before, threshold)
+    extras = [name for name, wanted in (("contact sheet", contact_sheet), ("clips", clips)) if wanted]
+    if extras and out is None:
+        raise InputError(f"{' and '.join(extras)} need --out FOLDER")
     with VideoSearcher.open(store, adapter=adapter, base=base, device=device, nearest=nearest, root=root) as searcher:
-        vector, notices = combined(searcher.encoder, query, image, without, weight)
-        said(notices)
-        hits = searcher.nearest_to(vector, top, by=by, per=per)
-        asked = page.asked(query, image, without)
-        files = [] if out is None else [str(path) for path in page.write(out, asked, hits, notices)]
-    lines = [str(hit) for hit in hits] or ["nothing is indexed"]
-    lines += ["scores are cosines: they order what is found, and are no probabilities", *files]
-    return {"message": "\n".join(lines), "query": asked, "hits": [hit.to_dict() for hit in hits], "files": files}
+        options: dict[str, Any] = {"top": top, "by": by, "per": per, "only": only}
+        if interactive:
+            found = [_answer(searcher, Asked((line,), without=without), None, (), options) for line in _lines()]
+            return {"message": f"{len(found)} searches", "searches": found}
+        asked = Asked(query, image, video, without, weight)
+        return _answer(searcher, asked, out, extras, options)
 
 
-def combined(
-    encoder: Encoder, query: Sequence[str], image: Sequence[Path], without: Sequence[str], weight: Sequence[float]
-) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-    """One vector (dim,) of length 1 for all that is sought, less what is not.
+def _answer(
+    searcher: VideoSearcher, asked: Asked, out: Path | None, extras: Sequence[str], options: dict[str, Any]
+) -> dict[str, Any]:
+    """Search once, write what was asked for, and say it."""
+    from domains.text_video_retrieval.inference.loaded import said
+    from domains.text_video_retrieval.output import page, sheet
 
-    Raises:
-        InputError: nothing is sought, a picture cannot be read, or weights are of another number.
-    """
-    import numpy as np
+    vector, notices = combined(searcher.encoder, asked)
+    said(notices)
+    hits = searcher.nearest_to(vector, **options)
+    files: list[Path] = []
+    if out is not None:
+        files += page.write(out, str(asked), hits, notices)
+        if "contact sheet" in extras and hits:
+            files.append(sheet.contact_sheet(out / "contact_sheet.png", hits))
+        if "clips" in extras:
+            files += sheet.clips(out / "clips", hits)
+    lines = [str(hit) for hit in hits] or ["nothing is found"]
+    lines.append("scores are cosines: they order what is found, and are no probabilities")
+    if searcher.recall < 1 or searcher.kind == "cells":
+        lines.append(f"searched by cells, which find {searcher.recall:.1%} of the exact first ten (--nearest exact)")
+    lines += map(str, files)
+    if out is None:
+        print("\n".join(lines), file=sys.stderr, flush=True)
+    return {
+        "message": "\n".join(lines),
+        "query": str(asked),
+        "hits": [hit.to_dict() for hit in hits],
+        "files": [str(file) for file in files],
+        "recall_at_10": searcher.recall,
+    }
 
-    if not query and not image:
-        raise InputError("query is empty; write what is to be seen, e.g. 'a dog runs', or give --image FILE")
-    if weight and len(weight) != len(query) + len(image):
-        raise InputError(
-            f"{len(weight)} weights for {len(query) + len(image)} sentences and pictures; give one for each"
-        )
-    notices: tuple[str, ...] = ()
-    parts = []
-    if query:
-        vectors, notices = encoder.texts(query)
-        parts += list(vectors)
-    parts += [encoder.image(_picture(path)) for path in image]
-    shares = list(weight) or [1.0] * len(parts)
-    total = sum(share * part for share, part in zip(shares, parts, strict=True))
-    if without:
-        away, more = encoder.texts(without)
-        total = total - away.mean(0)
-        notices += more
-    length = float(np.linalg.norm(total))
-    if not length > 1e-6:
-        raise InputError("the query takes away what it asks for; change --without or --weight")
-    return (total / length).astype(np.float32), notices
+
+def _lines() -> Iterator[str]:
+    """Sentences from standard input, up to its end; empty lines are passed by."""
+    if sys.stdin.isatty():
+        print("a sentence a line; end with Ctrl-D", file=sys.stderr, flush=True)
+    for line in sys.stdin:
+        if line.strip():
+            yield line.strip()
 
 
 class VideoSearcher:
@@ -131,8 +153,7 @@ class VideoSearcher:
         from domains.text_video_retrieval.inference.nearest import Nearest
 
         self.store, self.encoder, self.root = store, encoder, root
-        rows = store.live()
-        self._nearest: Kind | Nearest = Nearest.over(store.vectors()[rows], rows, nearest) if len(rows) else nearest
+        self._nearest: Kind | Nearest = Nearest.of(store, nearest) if len(store.live()) else nearest
 
     @classmethod
     def open(
@@ -179,114 +200,52 @@ class VideoSearcher:
     def __exit__(self, *_: object) -> None:
         self.store.close()
 
+    @property
+    def kind(self) -> str:
+        """`exact` or `cells`."""
+        return self._nearest if isinstance(self._nearest, str) else self._nearest.kind
+
+    @property
+    def recall(self) -> float:
+        """Share of the exact first ten that are found; 1 of exact search."""
+        return 1.0 if isinstance(self._nearest, str) else self._nearest.recall
+
     def search(
         self,
         *query: str,
         image: Sequence[str | Path] = (),
+        video: Sequence[str | Path] = (),
         without: Sequence[str] = (),
         weight: Sequence[float] = (),
         top: int = 10,
         by: By = "best",
         per: Per = "video",
+        only: Filter | None = None,
     ) -> list[Hit]:
         """The nearest videos or segments, the nearest first; arguments as those of `suite text_video_retrieval search`.
 
         Raises:
-            InputError: nothing is sought, a picture cannot be read, or weights are of another number.
+            InputError: nothing is sought, a file cannot be read, or weights are of another number.
         """
         if top < 1:
             raise InputError(f"top is {top}; give at least 1")
-        for name, given in (("image", image), ("without", without)):
+        for name, given in (("image", image), ("video", video), ("without", without)):
             if isinstance(given, str | Path):
                 raise InputError(f"{name} is one {type(given).__name__}; give a list")
-        vector, _ = combined(self.encoder, query, [Path(path) for path in image], without, weight)
-        return self.nearest_to(vector, top, by=by, per=per)
+        asked = Asked(query, [*map(Path, image)], [*map(Path, video)], without, weight)
+        vector, _ = combined(self.encoder, asked)
+        return self.nearest_to(vector, top, by=by, per=per, only=only)
 
     def nearest_to(
-        self, vector: NDArray[np.float32], top: int = 10, *, by: By = "best", per: Per = "video"
+        self,
+        vector: NDArray[np.float32],
+        top: int = 10,
+        *,
+        by: By = "best",
+        per: Per = "video",
+        only: Filter | None = None,
     ) -> list[Hit]:
         """As `search`, for a vector (dim,) of length 1."""
-        return find(self.store, vector, top, by=by, per=per, nearest=self._nearest, root=self.root)
+        from domains.text_video_retrieval.inference.finding import ALL, find
 
-
-def find(
-    store: Store,
-    vector: NDArray[np.float32],
-    top: int = 10,
-    *,
-    by: By = "best",
-    per: Per = "video",
-    nearest: Kind | Nearest = "auto",
-    root: Path | None = None,
-) -> list[Hit]:
-    """The nearest videos or segments, the nearest first; `nearest` is how to look, or what was built for it."""
-    import numpy as np
-
-    from domains.text_video_retrieval.inference.nearest import Nearest
-
-    rows = store.live()
-    if not len(rows):
-        return []
-    built = nearest if isinstance(nearest, Nearest) else Nearest.over(store.vectors()[rows], rows, nearest)
-    count = top * ROWS_A_VIDEO if per == "video" else top
-    while True:
-        scores, places = built.search(vector[None], count)
-        found = {int(row): float(score) for row, score in zip(places[0], scores[0], strict=True) if row >= 0}
-        segments = store.segments(list(found))
-        videos = {segments[row].video for row in found}
-        if per == "segment" or len(videos) >= top or count >= len(rows):
-            break
-        count *= 4
-    ranked = _ranked(found, segments, by) if per == "video" else [(row, score, [row]) for row, score in found.items()]
-    shares = np.exp(SCALE * (np.array([score for _, score, _ in ranked]) - ranked[0][1]))
-    shares /= shares.sum()
-    names = {video.id: video for video in store.videos().values()}
-    return [
-        _hit(store, segments[row], names[segments[row].video], score, float(share), vector, root)
-        for (row, score, _), share in list(zip(ranked, shares, strict=True))[:top]
-    ]
-
-
-def _ranked(found: dict[int, float], segments: dict[int, Any], by: str) -> list[tuple[int, float, list[int]]]:
-    """For each video its best row, its score and its rows, the best video first."""
-    own: dict[int, list[int]] = {}
-    for row in found:  # in falling order of score
-        own.setdefault(segments[row].video, []).append(row)
-    scored = []
-    for rows in own.values():
-        best = [found[row] for row in rows[:3]] if by == "top3" else [found[rows[0]]]
-        scored.append((rows[0], sum(best) / len(best), rows))
-    return sorted(scored, key=lambda each: -each[1])
-
-
-def _hit(store: Store, segment: Any, video: Any, score: float, share: float, vector: Any, root: Path | None) -> Hit:
-    from domains.text_video_retrieval.inference.indexing import file_of
-    from domains.text_video_retrieval.output.page import Hit
-
-    frames = store.frames()[segment.row].astype("float32")
-    moment = segment.times[int((frames @ vector).argmax())]
-    begin = max(segment.start, moment - SNIPPET)
-    return Hit(
-        path=video.path,
-        file=file_of(store, video.path, root),
-        score=score,
-        share=share,
-        start=segment.start,
-        end=segment.end,
-        moment=moment,
-        snippet=(begin, min(segment.end, moment + SNIPPET)),
-        thumbnail=store.thumbnail(segment.row),
-        row=segment.row,
-        status=video.status,
-    )
-
-
-def _picture(path: Path) -> Any:
-    import numpy as np
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: no picture that can be read ({error})") from None
+        return find(self.store, vector, top, by=by, per=per, nearest=self._nearest, root=self.root, only=only or ALL)

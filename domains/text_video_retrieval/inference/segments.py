@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from domains.text_video_retrieval.data.frames import MOST_FPS, read_clip
+from domains.text_video_retrieval.inference.cutting import Cut, grid, shots
 from domains.text_video_retrieval.inference.loaded import Encoder
 from domains.text_video_retrieval.inference.store import Segment, VideoRow
 from domains.text_video_retrieval.output.strips import thumbnail
@@ -45,6 +47,15 @@ class Decoded:
     thumbnails: tuple[bytes, ...]
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A frame as the model takes it (3, side, side), with its time and its thumbnail, a JPEG's bytes."""
+
+    square: Tensor
+    time: float
+    thumbnail: bytes
+
+
 def content_digest(path: Path) -> str:
     """sha256 of a file's size and its first, middle and last mebibyte: enough to know it again, whatever its size."""
     size = path.stat().st_size
@@ -69,18 +80,14 @@ def described(path: Path, name: str) -> VideoRow:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def encoded(path: Path, row: VideoRow, encoder: Encoder, seconds: float) -> tuple[VideoRow, list[Segment]]:
-    """A video's row and its segments; one that cannot be read has none, and says why.
-
-    Args:
-        seconds: length of a segment; a video is cut into equal ones of about it.
-    """
+def encoded(path: Path, row: VideoRow, encoder: Encoder, cut: Cut) -> tuple[VideoRow, list[Segment]]:
+    """A video's row and its segments; one that cannot be read has none, and says why."""
     segments: list[Segment] = []
     try:
         info = probe(path)
         length = info.duration or float(frame_times(path)[-1])
         row = replace(row, **_facts(info, length))
-        for batch in ahead(_batches(path, length, encoder, seconds), AHEAD):
+        for batch in ahead(_batches(path, length, encoder, cut), AHEAD):
             segments += _encoded(batch, encoder)
     except InputError as error:
         why = reason(error, str(path))
@@ -99,30 +106,44 @@ def _facts(info: VideoInfo, length: float) -> dict[str, Any]:
     return {"duration": length, "fps": fps, "width": info.width, "height": info.height, "codec": info.codec}
 
 
-def _batches(path: Path, length: float, encoder: Encoder, seconds: float) -> Iterator[list[Decoded]]:
+def _batches(path: Path, length: float, encoder: Encoder, cut: Cut) -> Iterator[list[Decoded]]:
     """Segments of a video by `BATCH`; of each frame only the model's square and a thumbnail are kept."""
-    count = max(1, round(length / seconds))
-    if count == 1:
+    if length < 1.5 * cut.seconds and cut.by == "time":
         # As in training: the papers' rule over the whole video.
         read = read_clip(path, encoder.frames, rate=encoder.stated.fps)
-        yield [_decoded(0.0, length, read.pictures, read.times, encoder)]
+        own = [_prepared(*one, encoder) for one in zip(read.pictures, read.times, strict=True)]
+        yield [_decoded(0.0, length, own)]
         return
-    each = length / count
-    times = (np.arange(count * encoder.frames) + 0.5) * (length / (count * encoder.frames))
-    own = batches(frames_at(path, times.tolist()), encoder.frames)
-    cut = (
-        _decoded(each * number, each * (number + 1), [f.pixels for f in frames], [f.time for f in frames], encoder)
-        for number, frames in enumerate(own)
-        if len(frames) == encoder.frames
-    )
-    yield from batches(cut, BATCH)
+    yield from batches((_shots if cut.by == "shots" else _steps)(path, length, encoder, cut), BATCH)
 
 
-def _decoded(
-    start: float, end: float, pictures: Iterable[NDArray[np.uint8]], times: Iterable[float], encoder: Encoder
-) -> Decoded:
-    pictures = list(pictures)
-    return Decoded(start, end, encoder.look.batch(pictures), tuple(times), tuple(map(_jpeg, pictures)))
+def _steps(path: Path, length: float, encoder: Encoder, cut: Cut) -> Iterator[Decoded]:
+    """Segments at equal steps; frames that two of them share are decoded once."""
+    steps = grid(length, encoder.frames, cut)
+    begins, held = set(steps.first), deque[Prepared](maxlen=encoder.frames)
+    for number, frame in enumerate(frames_at(path, steps.times)):
+        held.append(_prepared(frame.pixels, frame.time, encoder))
+        first = number - encoder.frames + 1
+        if first in begins:
+            yield _decoded(first * steps.step, (number + 1) * steps.step, held)
+
+
+def _shots(path: Path, length: float, encoder: Encoder, cut: Cut) -> Iterator[Decoded]:
+    found = shots(path, length, cut)
+    share = (np.arange(encoder.frames) + 0.5) / encoder.frames
+    times = [start + (end - start) * place for start, end in found for place in share.tolist()]
+    for (start, end), frames in zip(found, batches(frames_at(path, times), encoder.frames), strict=False):
+        yield _decoded(start, end, [_prepared(frame.pixels, frame.time, encoder) for frame in frames])
+
+
+def _prepared(picture: NDArray[np.uint8], time: float, encoder: Encoder) -> Prepared:
+    return Prepared(encoder.look(picture), time, _jpeg(picture))
+
+
+def _decoded(start: float, end: float, frames: Iterable[Prepared]) -> Decoded:
+    frames = list(frames)
+    squares = torch.stack([one.square for one in frames])  # (N, 3, side, side)
+    return Decoded(start, end, squares, tuple(one.time for one in frames), tuple(one.thumbnail for one in frames))
 
 
 def _jpeg(picture: NDArray[np.uint8]) -> bytes:

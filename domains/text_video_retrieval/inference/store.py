@@ -4,6 +4,7 @@
     tables.sqlite   videos and segments; a video is in it with all of its segments, or not at all
     vectors.f32     (rows, dim) float32, one after another
     frames.f16      (rows, frames, dim) float16, for finding the second in a segment
+    nearest.faiss   cells for searching very many rows; made when they are first asked for, and anew when rows changed
     thumbs/         a picture for each row
 
 A video's rows are written and flushed first, and then entered in one transaction: whatever is behind the last row that
@@ -18,6 +19,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,6 +27,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from domains.text_video_retrieval.inference.cutting import Cut
 from suite import __version__
 from suite.errors import InputError
 from suite.files import read_json, write_text
@@ -126,7 +129,14 @@ class Store:
         (folder / THUMBS).mkdir(exist_ok=True)
         for name in (VECTORS, FRAMES):
             (folder / name).touch()
-        made = {"format": VERSION, "suite": __version__, "similarity": "cosine", "dtype": "float32", **about}
+        made = {
+            "format": VERSION,
+            "suite": __version__,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "similarity": "cosine",
+            "dtype": "float32",
+            **about,
+        }
         connection = _connected(folder)
         # Last: a folder without it is no index, and is begun anew.
         write_text(folder / MANIFEST, json.dumps(made, ensure_ascii=False, indent=2) + "\n")
@@ -154,7 +164,7 @@ class Store:
             )
         store = cls(folder, about, _connected(folder))
         store.check_model(identity or {})
-        if check and (wrong := store.faults(deep=False)):
+        if check and (wrong := store.faults()):
             raise InputError(f"{folder}: {wrong[0]}; run: suite text_video_retrieval store repair --store {folder}")
         return store
 
@@ -169,8 +179,8 @@ class Store:
             if name.endswith("digest") and made.get(name, "") != value:
                 what = "base" if name.startswith("base") else "adapter"
                 raise InputError(
-                    f"{self.folder}: made by another {what} than this one ({made.get(what)}); give that one, or "
-                    "another --store"
+                    f"{self.folder}: made by another {what} than this one: {made.get(what)} of digest "
+                    f"{_short(made.get(name, ''))}, not {_short(value)}; give that one, or another --store"
                 )
 
     def close(self) -> None:
@@ -197,6 +207,12 @@ class Store:
     def per_row(self) -> int:
         """Frames of a row."""
         return int(self.about["frames"])
+
+    @property
+    def cut(self) -> Cut:
+        """How its videos are cut."""
+        seconds = float(self.about["seconds"])
+        return Cut(seconds, float(self.about.get("hop", seconds)), self.about.get("cut", "time"))
 
     @property
     def root(self) -> Path:
@@ -319,6 +335,10 @@ class Store:
             length = np.linalg.norm(vectors[part], axis=1) if len(part) else np.ones(0)
             found.append(part[~(np.abs(length - 1) <= TOLERANCE)])
         return np.concatenate(found)
+
+
+def _short(digest: str) -> str:
+    return digest[:12] or "none"
 
 
 def _connected(folder: Path) -> sqlite3.Connection:

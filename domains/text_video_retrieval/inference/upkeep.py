@@ -64,7 +64,7 @@ def store(
         opened.close()
 
 
-_MADE = ("format", "suite")
+_MADE = ("format", "suite", "created", "similarity", "dtype")
 """What a store says of the program that made it."""
 
 

@@ -57,12 +57,6 @@ class Hit:
         }
 
 
-def asked(query: Sequence[str], image: Sequence[Path], without: Sequence[str]) -> str:
-    """What was sought, in a line."""
-    words = [*query, *(f"picture {path.name}" for path in image)]
-    return " + ".join(words) + (f", without {' and '.join(without)}" if without else "")
-
-
 def write(folder: Path, sought: str, hits: Sequence[Hit], notices: Sequence[str] = ()) -> list[Path]:
     """Write the page with thumbnails and players, and the hits as JSON and CSV; return the files."""
     page = Report(f"Search: {sought}", f"{len(hits)} hits")
