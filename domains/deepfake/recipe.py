@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,8 @@ class DeepfakeRecipe(AdapterModule):
         slerp: put features between others of their class while training; the preset's choice where left out.
         slerp_range: from where to where on the way, each 0 to 1.
         min_lr: where a cosine schedule ends.
+        cycle: epochs after which the cosine starts anew from the peak (warm restarts); None never does.
+        gather: compare the embeddings of all devices in uniformity and alignment, not those of each alone as released.
         most_nan: batches whose loss is NaN, which are skipped, before training is given up.
     """
 
@@ -63,6 +65,8 @@ class DeepfakeRecipe(AdapterModule):
         slerp: bool | None = None,
         slerp_range: Sequence[float] = (0.0, 1.0),
         min_lr: float = 0.0,
+        cycle: int | None = None,
+        gather: bool = False,
         most_nan: int = 10,
     ) -> None:
         super().__init__(base, architecture)
@@ -74,7 +78,9 @@ class DeepfakeRecipe(AdapterModule):
         if len(slerp_range) != 2 or not 0 <= slerp_range[0] <= slerp_range[1] <= 1:
             raise InputError(f"recipe.slerp_range is {list(slerp_range)}; give two numbers, 0 <= from <= to <= 1")
         self.slerp_range = (float(slerp_range[0]), float(slerp_range[1]))
-        self.head, self.min_lr, self.most_nan = head, min_lr, most_nan
+        if cycle is not None and cycle < 1:
+            raise InputError(f"recipe.cycle is {cycle}; give whole epochs, or null")
+        self.head, self.min_lr, self.cycle, self.gather, self.most_nan = head, min_lr, cycle, gather, most_nan
         self.preprocessing = pictures.Preprocessing(cut="transformers")
         self.alignment, self.scale, self.trained_on = "deepfakebench", SCALE, ""
         self.skipped = 0
@@ -109,12 +115,20 @@ class DeepfakeRecipe(AdapterModule):
         if self.training and self.slerp:
             features = between(features, labels, self.slerp_range)
         scored = self.model.classify(features)
-        terms = combine(scored.logits, scored.embeddings, labels, self.loss)
+        embeddings, embedded = scored.embeddings, labels
+        if self.gather and self.training:
+            embeddings, embedded = self._everywhere(embeddings, labels)
+        terms = combine(scored.logits, embeddings, labels, self.loss, embedded=embedded)
         self._log_parts(terms, len(labels))
         total, per_sample = terms.total, terms.per_sample
         if self.training and bool(torch.isnan(total.detach())):
             total, per_sample = self._skip(), torch.zeros_like(per_sample)
         return Outputs(total, per_sample, scored.logits, labels)
+
+    def _everywhere(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings (n, width), whose gradients flow back to each device, and labels (n,) of all devices' batches."""
+        gathered = self.all_gather((embeddings, labels), sync_grads=True)  # each (devices, batch, ...), or as it was
+        return gathered[0].reshape(-1, embeddings.shape[-1]), gathered[1].reshape(-1)
 
     def _skip(self) -> Tensor:
         """A loss whose gradient is 0, in place of NaN.
@@ -133,11 +147,18 @@ class DeepfakeRecipe(AdapterModule):
         return torch.stack([0 * p.sum() for p in self.model.parameters() if p.requires_grad]).sum()
 
     def _log_parts(self, terms: Terms, size: int) -> None:
-        """Uniformity and alignment, also where they do not train."""
-        if self.training or getattr(self, "_trainer", None) is None:
+        """Cross-entropy, uniformity and alignment, also where they do not train: the mean of each epoch."""
+        if getattr(self, "_trainer", None) is None:
             return
-        for name in ("uniformity", "alignment_labels"):
-            self.log(f"val/{name}", getattr(terms, name), on_epoch=True, sync_dist=True, batch_size=size)
+        stage = "train" if self.training else "val"
+        for name in ("ce_labels", "uniformity", "alignment_labels"):
+            value = getattr(terms, name).detach()
+            self.log(f"{stage}/{name}", value, on_step=False, on_epoch=True, sync_dist=True, batch_size=size)
+
+    def on_train_epoch_end(self) -> None:
+        head: Any = self.model.head
+        self.log("train/head_weight_norm", head.weight.detach().norm())
+        self.log("train/head_bias_norm", head.bias.detach().norm())
 
     def labels(self) -> dict[str, str]:
         return {
@@ -155,6 +176,12 @@ class DeepfakeRecipe(AdapterModule):
             "val/balanced_accuracy_video": "mean share of each class called right, held-out videos",
             "val/macro_f1_frame": "mean F1 of both classes, held-out frames",
             "val/macro_f1_video": "mean F1 of both classes, held-out videos",
+            "train/ce_labels": "cross-entropy of training frames",
+            "train/uniformity": "uniformity of training embeddings",
+            "train/alignment_labels": "alignment of training embeddings",
+            "train/head_weight_norm": "length of the head's weights",
+            "train/head_bias_norm": "length of the head's bias",
+            "val/ce_labels": "cross-entropy of held-out frames",
             "val/uniformity": "uniformity of held-out embeddings",
             "val/alignment_labels": "alignment of held-out embeddings",
         }
@@ -187,11 +214,20 @@ class DeepfakeRecipe(AdapterModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         configured: Any = super().configure_optimizers()
-        if self.min_lr and self.settings.warmup:
-            raise InputError("recipe.min_lr is the published schedule, which has no warm-up; set trainer.warmup to 0")
-        if self.min_lr and self.settings.scheduler == "cosine":
+        own = self.min_lr or self.cycle
+        if own and self.settings.warmup:
+            raise InputError(
+                "recipe.min_lr and recipe.cycle are the published schedules, which have no warm-up; set trainer.warmup "
+                "to 0"
+            )
+        if self.cycle and (self.settings.scheduler != "cosine" or self.settings.max_epochs < 1):
+            raise InputError("recipe.cycle is of a cosine over epochs; set trainer.scheduler: cosine and max_epochs")
+        if own and self.settings.scheduler == "cosine":
+            # Of optimiser steps: the released code counts batches, so that accumulation cuts its curve short.
             steps = max(1, int(self.trainer.estimated_stepping_batches))
-            factor = cosine(steps, self.min_lr / self.settings.lr)
+            if self.cycle:
+                steps = max(1, round(steps * self.cycle / self.settings.max_epochs))
+            factor = cosine(steps, self.min_lr / self.settings.lr, again=bool(self.cycle))
             configured["lr_scheduler"] = {
                 "scheduler": LambdaLR(configured["optimizer"], factor),
                 "interval": "step",
@@ -199,6 +235,15 @@ class DeepfakeRecipe(AdapterModule):
         return configured
 
 
-def cosine(steps: int, lowest: float) -> Any:
-    """The factor of the learning rate at a step: half a cosine from 1 down to `lowest`."""
-    return lambda step: lowest + (1 - lowest) * (1 + math.cos(math.pi * min(step, steps) / steps)) / 2
+def cosine(steps: int, lowest: float, *, again: bool = False) -> Callable[[int], float]:
+    """The factor of the learning rate at a step: half a cosine from 1 down to `lowest`.
+
+    Args:
+        again: after so many steps it starts anew (SGDR, arXiv 1608.03983); else it stays at the lowest.
+    """
+
+    def factor(step: int) -> float:
+        done = step % steps if again else min(step, steps)
+        return lowest + (1 - lowest) * (1 + math.cos(math.pi * done / steps)) / 2
+
+    return factor

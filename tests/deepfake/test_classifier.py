@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,10 +20,11 @@ from domains.deepfake.model.forgery_classifier import ForgeryClassifier
 from domains.deepfake.model.interpolation import between, slerp
 from domains.deepfake.model.losses import LossWeights, alignment, combine, uniformity
 from domains.deepfake.recipe import DeepfakeRecipe, cosine
-from suite import adapters
+from suite import adapters, training
 from suite.adapters.section import AdapterSection
 from suite.errors import InputError
-from tests.deepfake.small import VISION, write_base
+from suite.hub import paths
+from tests.deepfake.small import VISION, experiment, write_base
 
 B = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
 L = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
@@ -291,3 +294,59 @@ def test_patches_are_judged_by_the_head_as_the_class_token_is(base: Path) -> Non
     weight, bias = model.head.weight, model.head.bias
     expected = (unit @ (weight[1] - weight[0]) + bias[1] - bias[0]).view(1, 8, 8)
     torch.testing.assert_close(model.patch_logits(pixels), expected)
+
+
+def test_gends_schedule_starts_anew_every_cycle() -> None:
+    factor = cosine(10, 1e-6 / 3e-4, again=True)
+    assert factor(0) == factor(10) == factor(20) == 1 and factor(9) < 0.05
+    assert factor(5) == factor(25) == pytest.approx((1 + 1e-6 / 3e-4) / 2)
+
+
+@pytest.mark.parametrize("name", ["clip_ln_unal", "pe_ln_unal", "dinov3_ln_unal"])
+def test_gends_configurations_are_its_recipe(name: str) -> None:
+    config = training.load_config(paths.assets() / "configs" / "deepfake" / f"{name}.yaml")
+    recipe = DeepfakeRecipe(base="none", **config.recipe)
+    assert recipe.loss == LossWeights(1.0, 0.5, 0.1) and not recipe.slerp and recipe.cycle == 10
+    assert (config.trainer.lr, recipe.min_lr, config.data["batch_size"]) == (3e-4, 1e-6, 512)
+    assert (config.trainer.max_epochs, config.trainer.patience) == (30, 30)
+    assert (config.data["augment"], config.data["alignment"]) == ("gend", "gend")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [({"cycle": 0}, "whole epochs"), ({"cycle": 2, "trainer": {"scheduler": "linear"}}, "of a cosine over epochs")],
+)
+def test_cycles_that_mean_nothing_are_refused(settings: dict[str, Any], said: str, base: Path, tmp_path: Path) -> None:
+    trainer = settings.pop("trainer", {})
+    with pytest.raises(InputError, match=said):
+        training.run(experiment(base, recipe=settings, trainer=trainer), run_dir=tmp_path / "run")
+
+
+def test_a_run_says_its_losses_parts_and_the_length_of_its_head_every_epoch(base: Path, tmp_path: Path) -> None:
+    run = training.run(experiment(base, trainer={"max_epochs": 2}), run_dir=tmp_path / "run")
+    lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    names = {"train/ce_labels", "train/uniformity", "train/alignment_labels", "train/head_weight_norm"}
+    for name in (*names, "val/uniformity", "val/balanced_accuracy_video"):
+        assert len([line for line in lines if name in line]) == 2, name
+    assert all(line["train/uniformity"] < 0 for line in lines if "train/uniformity" in line)
+
+
+def test_embeddings_of_all_devices_are_compared_where_asked_for(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two devices stood in for by one batch given twice: pairs are of both, gradients flow to the own ones."""
+    batch = {"image": torch.randn(4, 3, 64, 64), "label": torch.tensor([0, 1, 0, 1])}
+    losses = {}
+    for gather in (False, True):
+        recipe = DeepfakeRecipe(base=str(base), adapter={"preset": "clip-ln-unal"}, gather=gather)
+        torch.manual_seed(0)
+        recipe.configure_model()
+        monkeypatch.setattr(recipe, "all_gather", lambda both, sync_grads: tuple(torch.stack([x, x]) for x in both))
+        outputs = recipe.compute(batch)
+        outputs.loss.backward()
+        losses[gather] = outputs.loss.item()
+        z = functional.normalize(recipe.model.features(batch["image"]), dim=1).detach()
+        labels = batch["label"]
+        if gather:
+            z, labels = torch.cat([z, z]), torch.cat([labels, labels])
+        wanted = functional.cross_entropy(outputs.logits, batch["label"]) + 0.5 * uniformity(z)
+        assert losses[gather] == pytest.approx(float(wanted + 0.1 * alignment(z, labels)), rel=1e-5)
+    assert losses[True] != losses[False]

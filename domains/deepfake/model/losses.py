@@ -53,18 +53,27 @@ class Terms:
     alignment_labels: Tensor
 
 
-def combine(logits: Tensor, embeddings: Tensor, labels: Tensor, weights: LossWeights) -> Terms:
+def combine(
+    logits: Tensor,
+    embeddings: Tensor,
+    labels: Tensor,
+    weights: LossWeights,
+    *,
+    embedded: Tensor | None = None,
+) -> Terms:
     """The weighted sum.
 
     Terms of weight 0 carry no gradient: they are computed for the log alone.
 
     Args:
-        logits: (batch, 2). embeddings: (batch, width) on the unit sphere. labels: (batch,).
+        logits: (batch, 2). embeddings: (n, width) on the unit sphere. labels: (batch,).
+        embedded: (n,) labels of the embeddings, where these are of more samples than the logits: of all devices.
     """
+    known = labels if embedded is None else embedded
     losses = functional.cross_entropy(logits.float(), labels, reduction="none", label_smoothing=weights.label_smoothing)
     with torch.autocast(embeddings.device.type, enabled=False):
         uniform = uniformity(embeddings.float() if weights.uniformity else embeddings.detach().float())
-        aligned = alignment(embeddings.float() if weights.alignment_labels else embeddings.detach().float(), labels)
+        aligned = alignment(embeddings.float() if weights.alignment_labels else embeddings.detach().float(), known)
     total = weights.ce_labels * losses.mean()
     if weights.uniformity:
         total = total + weights.uniformity * uniform
