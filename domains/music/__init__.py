@@ -17,7 +17,10 @@ DOMAIN = Domain(
             result="domains.music.output.result:MusicResult",
         )
     },
-    verbs={"demo": "domains.music.demo:demo"},
+    verbs={
+        "prepare": "domains.music.data.prepare:prepare",
+        "demo": "domains.music.demo:demo",
+    },
 )
 
 _PUBLIC = {

@@ -80,7 +80,7 @@ def clips_of(
     """
     found: list[Clip] = []
     for one in recordings:
-        first, last = _bounds(one, edges)
+        first, last = bounds(one, edges)
         for start, length in _stretches(first, last, seconds):
             key = f"{one.id}/{round(1000 * start)}"
             said = one.caption or (
@@ -128,8 +128,15 @@ def digest_of(source: Path | Piece) -> str:
     return found.hexdigest()
 
 
-def _bounds(one: Recording, edges: tuple[float, float]) -> tuple[float, float]:
-    """Seconds of the part of a recording that clips are cut from."""
+def bounds(one: Recording, edges: tuple[float, float]) -> tuple[float, float]:
+    """Seconds of the part of a recording that clips are cut from.
+
+    Args:
+        edges: shares left out at its beginning and its end, where nobody chose a part.
+
+    Raises:
+        InputError: it cannot be read, or the part begins behind its end.
+    """
     if isinstance(one.source, Piece):
         return one.start or 0.0, one.end or SECONDS
     length = audio.probe(one.source).seconds

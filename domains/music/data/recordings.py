@@ -79,6 +79,21 @@ def split_of(recordings: Sequence[Recording], split: Split, seed: int = 0) -> tu
     Raises:
         InputError: a recording stands on two sides, or the side has none.
     """
+    sides = check_sides(recordings)
+    if not sides:
+        sides = drawn(dict.fromkeys(one.id for one in recordings), seed)
+    chosen = tuple(one for one in recordings if sides.get(one.id) == split)
+    if not chosen:
+        raise InputError(f"none of {len({one.id for one in recordings})} recordings is in the split {split}")
+    return chosen
+
+
+def check_sides(recordings: Sequence[Recording]) -> dict[str, Split]:
+    """The side of every recording whose table says one.
+
+    Raises:
+        InputError: a recording stands on two sides.
+    """
     sides: dict[str, Split] = {}
     for one in recordings:
         if one.split is not None and sides.setdefault(one.id, one.split) != one.split:
@@ -86,12 +101,7 @@ def split_of(recordings: Sequence[Recording], split: Split, seed: int = 0) -> tu
                 f"recording {one.id} is in the splits {sides[one.id]} and {one.split}; what is tested must not be "
                 "trained on, put all its parts on one side"
             )
-    if not sides:
-        sides = drawn(dict.fromkeys(one.id for one in recordings), seed)
-    chosen = tuple(one for one in recordings if sides.get(one.id) == split)
-    if not chosen:
-        raise InputError(f"none of {len({one.id for one in recordings})} recordings is in the split {split}")
-    return chosen
+    return sides
 
 
 def drawn(ids: Iterable[str], seed: int = 0) -> dict[str, Split]:

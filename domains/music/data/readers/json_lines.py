@@ -31,6 +31,8 @@ def read(path: Path, files: Files) -> Collection:
         InputError: it cannot be read, or a line is broken; with its number.
     """
     manifest = _inside(path) or path
+    if manifest.is_dir():
+        raise InputError(f"{path}: the folder holds no JSON lines (data.jsonl, metadata.jsonl); name the file")
     found = []
     for number, line in enumerate(_text(manifest).splitlines(), 1):
         if not line.strip():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,12 @@ from suite.files import read_text
 from suite.media.audio import AudioInfo
 
 SARAGA = "CC BY-NC 4.0 (Saraga, Music Technology Group, UPF)"
+
+_OF_A_TOOL = re.compile(
+    r"(processed|encoded|created|exported|ripped|converted|generated|recorded|made|downloaded)\b|lavf|lame|https?:|www\.",
+    re.IGNORECASE,
+)
+"""Comments that say how the file came about, and nothing of the music."""
 
 _LISTS = {"raags": "raga", "raaga": "raga", "taals": "taal", "taala": "taal", "layas": "laya"}
 
@@ -68,12 +75,12 @@ def text_of(path: Path) -> str:
 
 
 def from_tags(info: AudioInfo) -> str:
-    """A caption from a recording's own tags: its comment or description, else its genre, title and artist."""
-    for name in ("description", "comment"):
-        if info.tags.get(name):
-            return info.tags[name]
+    """A caption from a recording's own tags: its description, else genre, title and artist, else a comment on it."""
+    if info.tags.get("description"):
+        return info.tags["description"]
     said = [info.tags[name] for name in ("genre", "title", "artist") if info.tags.get(name)]
-    return ", ".join(said)
+    comment = info.tags.get("comment", "")
+    return ", ".join(said) or ("" if _OF_A_TOOL.match(comment) else comment)
 
 
 def licence_in(info: AudioInfo) -> str:

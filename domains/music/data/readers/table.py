@@ -26,6 +26,8 @@ def read(path: Path, files: Files) -> Collection:
         InputError: it cannot be read, names no recordings, or a row is broken; with its line.
     """
     table = _inside(path) or path
+    if table.is_dir():
+        raise InputError(f"{path}: the folder holds no table (clips.csv, metadata.csv, captions.csv); name the file")
     reader = csv.DictReader(io.StringIO(read_text(table)), delimiter="\t" if table.suffix.lower() == ".tsv" else ",")
     columns = [name.strip().lower() for name in reader.fieldnames or () if name]
     if not rows.knows(columns):
