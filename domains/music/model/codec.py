@@ -53,10 +53,31 @@ def encode(codec: EncodecModel, wave: Tensor) -> Tensor:
     return codes.permute(1, 0, 2, 3).flatten(1, 2)  # (B, K * channels, F), channels taking turns
 
 
+CHUNK, REACH = 500, 12
+"""Frames whose samples are made at once, and those beside them that their samples depend on, with room to spare."""
+
+
 @torch.no_grad()
 def decode(codec: EncodecModel, codes: Tensor, samples: int | None = None, channels: int = 1) -> Tensor:
-    """Waveforms (B, channels, samples) of codes (B, K, frames), cut to `samples` where given."""
+    """Waveforms (B, channels, samples) of codes (B, K, frames), cut to `samples` where given.
+
+    The recurrent layers see all frames; what follows them, where a frame becomes hundreds of samples, sees a part at a
+    time, so that the length of a piece takes next to no memory. The result is the same.
+    """
     batch, books, frames = codes.shape
     by_channel = codes.view(batch, books // channels, channels, frames).permute(1, 0, 2, 3).flatten(1, 2)
-    wave = codec.decoder(codec.quantizer.decode(by_channel))  # (B * channels, 1, F * hop)
+    hidden = codec.quantizer.decode(by_channel)  # (B * channels, hidden, F)
+    layers = list(codec.decoder.layers)
+    recurrent = max((place for place, layer in enumerate(layers) if "LSTM" in type(layer).__name__), default=0) + 1
+    for layer in layers[:recurrent]:
+        hidden = layer(hidden)
+    parts = []
+    for start in range(0, frames, CHUNK):
+        first, last = max(0, start - REACH), min(frames, start + CHUNK + REACH)
+        part = hidden[..., first:last]
+        for layer in layers[recurrent:]:
+            part = layer(part)
+        hop = part.shape[-1] // (last - first)
+        parts.append(part[..., (start - first) * hop : (min(start + CHUNK, frames) - first) * hop])
+    wave = torch.cat(parts, -1)  # (B * channels, 1, F * hop)
     return wave.view(batch, channels, -1)[..., :samples]

@@ -11,7 +11,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import EncoderDecoderCache, MusicgenDecoderConfig, MusicgenForCausalLM
+from transformers import (
+    EncoderDecoderCache,
+    MusicgenDecoderConfig,
+    MusicgenForCausalLM,
+    MusicgenForConditionalGeneration,
+)
 
 from domains.music.model import delays
 from suite.adapters.methods.additive.sequences import Point
@@ -20,9 +25,12 @@ TextPadding = Literal["masked", "audiocraft"]
 """`masked`: padded positions of a prompt are no keys, so that its piece is independent of its batch mates.
 `audiocraft`: they are, as zero vectors that take softmax weight, as in the original program."""
 
+WAVEFORM = 32_000
+"""Samples to which the published waveform adapter has every piece resampled, whatever its length."""
+
 
 class MusicGenLM(nn.Module):
-    """Decoder and text projection.
+    """Decoder and text projection; and a place for adapters on what is heard, which no training here reaches.
 
     Args:
         config: of the decoder.
@@ -41,8 +49,19 @@ class MusicGenLM(nn.Module):
         self.enc_to_dec_proj: nn.Module = (
             nn.Linear(text_width, config.hidden_size) if projected and text_width else Point(config.hidden_size)
         )
+        self.waveform = Point(WAVEFORM)
         self.delays = delays.delays_of(config.num_codebooks, config.audio_channels)
         self.special: int = config.pad_token_id
+
+    @classmethod
+    def of(cls, whole: MusicgenForConditionalGeneration, text_padding: TextPadding = "masked") -> MusicGenLM:
+        """The language model of a whole MusicGen, sharing its modules."""
+        with torch.device("meta"):
+            made = cls(whole.config.decoder, whole.config.text_encoder.hidden_size, text_padding)
+        made.decoder = whole.decoder
+        if isinstance(made.enc_to_dec_proj, nn.Linear):
+            made.enc_to_dec_proj = whole.enc_to_dec_proj
+        return made
 
     @property
     def text_width(self) -> int:

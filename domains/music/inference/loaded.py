@@ -1,0 +1,153 @@
+"""A MusicGen with its adapter, loaded once: prompts to waves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import MusicgenForConditionalGeneration
+
+from domains.music.inference.sampling import Sampling
+from domains.music.inference.session import Windows, generate
+from domains.music.model import bases, codec
+from domains.music.model.encoders import MusicGenEncoder, collate_words
+from domains.music.model.manifest import WEIGHTS_LICENCE, Manifest
+from domains.music.types import Composer, Facts, MusicQuery, Wave
+from suite import adapters
+from suite.devices import choose_device, choose_dtype
+from suite.errors import InputError
+from suite.prediction.loading import choose
+
+CONTEXT = 0.4
+"""Share of a window that the next one of a long piece goes on from: 12 of 30 seconds."""
+
+
+def load(adapter: str = "tiny", base: str | None = None, device: str = "auto", dtype: str = "auto") -> Composer:
+    """A base with its adapter, ready to compose, whichever model it is.
+
+    Args:
+        adapter: reference of the adapter. base: of the base; the one that the adapter names by default.
+        device: auto, cpu, cuda or cuda:N. dtype: auto (bfloat16 on a GPU, else float32), float32, bfloat16 or float16.
+
+    Raises:
+        InputError: adapter or base does not exist, or they do not belong together.
+    """
+    chosen = choose(adapter, base, bases.DOMAIN)
+    stated = Manifest.from_dict(chosen.settings, chosen.folder)
+    where = choose_device(device)
+    kind = choose_dtype(dtype, where)
+    if stated.family == "mustango":
+        raise InputError(f"{adapter}: adapters of Mustango are trained and converted here, not yet played")
+    folder = chosen.base_folder()
+    loaded = MusicGenComposer(folder, stated, base=chosen.base, adapter=adapter, device=where, dtype=kind)
+    stated.check(loaded.model.config.num_codebooks, loaded.model.config.hidden_size, adapter)
+    loaded.model = adapters.load(loaded.model, chosen.folder).eval()
+    return loaded
+
+
+class MusicGenComposer:
+    """A base, its adapter on it where there is one.
+
+    Args:
+        folder: of the base. stated: what the adapter says, or would say, of itself.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        stated: Manifest,
+        *,
+        base: str,
+        adapter: str = "",
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        whole = bases.load(folder, dtype).to(device)
+        self.model: Any = bases.language_model(whole, "audiocraft" if stated.text_padding == "audiocraft" else "masked")
+        self.encoder = MusicGenEncoder(whole, bases.tokenizer(folder))
+        self.codec, self.device = whole.audio_encoder, torch.device(device)
+        self.rate, self.channels = self.encoder.rate, self.encoder.channels
+        self.windows = windows_of(whole)
+        licences = stated.licences or (() if base == "tiny" else (WEIGHTS_LICENCE,))
+        self.facts = Facts(base, adapter, "musicgen", tuple(licences), stated.wording, _notices(stated, adapter))
+
+    @property
+    def hop(self) -> int:
+        """Samples of a frame."""
+        return int(self.codec.config.hop_length)
+
+    def compose(
+        self,
+        prompts: Sequence[str],
+        query: MusicQuery,
+        *,
+        seeds: Sequence[int],
+        before: Wave | None = None,
+        frozen: bool = False,
+    ) -> list[Wave]:
+        """One wave a prompt, as `Composer` says.
+
+        Raises:
+            InputError: a prompt is too long, or `before` leaves nothing to make.
+        """
+        samples = round(query.seconds * self.rate)
+        how = Sampling(query.guidance, query.temperature, query.top_k, query.top_p)
+        states, mask = (part.to(self.device) for part in self.states(prompts))
+        prompt = None if before is None else self.codes(before).expand(len(prompts), -1, -1)
+        with adapters.disabled(self.model) if frozen and adapters.attached(self.model) else nullcontext():
+            codes = generate(
+                self.model,
+                states.to(self.dtype),
+                mask,
+                codec.frames_of(samples, self.hop),
+                how,
+                seeds=list(seeds),
+                prompt=prompt,
+                windows=self.windows,
+            )
+        return [self.sound(row[None], samples) for row in codes]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the base's weights."""
+        return next(self.codec.parameters()).dtype
+
+    def states(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Text states (B, L, width) and their mask (B, L)."""
+        return collate_words([self.encoder.words(prompt) for prompt in prompts])
+
+    def codes(self, wave: Wave) -> Tensor:
+        """Codes (1, K, frames) of a recording, a window at a time, so that its length takes no memory.
+
+        Raises:
+            InputError: it is shorter than a frame.
+        """
+        if wave.shape[1] < self.hop:
+            raise InputError(f"the recording to go on from has {wave.shape[1]} samples; a frame has {self.hop}")
+        step = self.windows.length * self.hop
+        parts = [wave[:, start : start + step] for start in range(0, wave.shape[1], step)]
+        return torch.cat([self.encoder.encode(part)["codes"] for part in parts], -1)[None].to(self.device)
+
+    def sound(self, codes: Tensor, samples: int) -> Wave:
+        """The wave (channels, samples) of codes (1, K, frames)."""
+        wave = codec.decode(self.codec, codes, samples, self.channels)[0].float().cpu().numpy()
+        return np.ascontiguousarray(wave, dtype=np.float32)
+
+
+def windows_of(whole: MusicgenForConditionalGeneration) -> Windows:
+    """The windows of a base."""
+    length = bases.window_frames(whole)
+    return Windows(length, length - max(1, math.floor(CONTEXT * length)))
+
+
+def _notices(stated: Manifest, adapter: str) -> tuple[str, ...]:
+    found = []
+    if stated.wording:
+        found.append(f"prompts of {adapter} read like: {stated.wording}")
+    return tuple(found)

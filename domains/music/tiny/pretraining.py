@@ -1,0 +1,154 @@
+"""Pre-training of the tiny base: the codec on sounds without music, the language model on the old genres.
+
+The codec learns in two stages: an autoencoder first; then codebooks are fitted to what it makes (k-means, a codebook on
+what the ones before left), and the decoder learns to read them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import EncodecModel, MusicgenForConditionalGeneration
+
+from domains.music.data import world
+from domains.music.model import codec, delays
+from domains.music.model.musicgen import MusicGenLM, losses
+from domains.music.tiny import networks
+from suite.training.plain import Schedule, train
+
+AUTOENCODER = Schedule(1500, 12, lr=2e-3, warmup=50)
+DECODER = Schedule(900, 12, lr=1e-3, warmup=30, seed=1)
+LANGUAGE = (
+    Schedule(700, 16, lr=2e-3, warmup=50),
+    Schedule(700, 16, lr=1.5e-3, warmup=30, seed=1),
+)
+SEGMENT = 32 * 320
+"""Samples of a segment that the codec trains on."""
+NULL = 0.15
+"""Share of pieces whose caption is left out, for guidance."""
+PIECES = 600
+"""That the language model hears, 8 seconds each."""
+
+
+def sounds(count: int = 240, seconds: float = 4.0) -> Tensor:
+    """What the codec trains on (count, samples): exercises, and a fifth of pieces of the old genres."""
+    made = [
+        world.piece("train", number).sound(seconds) if number % 5 == 0 else world.exercise(number, seconds)
+        for number in range(count)
+    ]
+    return torch.stack([torch.from_numpy(wave[0]) for wave in made])
+
+
+def _segments(pool: Tensor, batch: int, generator: torch.Generator) -> Tensor:
+    rows = torch.randint(len(pool), (batch,), generator=generator).tolist()
+    starts = torch.randint(pool.shape[1] - SEGMENT, (batch,), generator=generator).tolist()
+    loud = 0.4 + 0.6 * torch.rand(batch, 1, 1, generator=generator)
+    return torch.stack([pool[r, s : s + SEGMENT] for r, s in zip(rows, starts, strict=True)])[:, None] * loud
+
+
+def difference(made: Tensor, wanted: Tensor) -> Tensor:
+    """Of two waves (B, 1, samples): their samples, and their spectra at three resolutions, also logarithmic."""
+    total = functional.l1_loss(made, wanted)
+    for size in (128, 512, 2048):
+        window = torch.hann_window(size)
+        one, other = (
+            torch.stft(wave[:, 0], size, size // 4, window=window, return_complex=True).abs() for wave in (made, wanted)
+        )
+        total = total + functional.mse_loss(one, other).sqrt() / other.square().mean().sqrt().clamp_min(1e-3)
+        total = total + 0.3 * functional.l1_loss((one + 0.02).log(), (other + 0.02).log())
+    return total / 3
+
+
+def train_autoencoder(schedule: Schedule = AUTOENCODER) -> EncodecModel:
+    """Encoder and decoder, nothing between them."""
+    torch.manual_seed(schedule.seed)
+    model, pool = EncodecModel(networks.codec_config()).train(), sounds()
+    generator = torch.Generator().manual_seed(schedule.seed)
+
+    def loss() -> Tensor:
+        wave = _segments(pool, schedule.batch, generator)
+        latent = model.encoder(wave)
+        # Codebooks will move every latent a little.
+        noise = 0.1 * latent.detach().std() * torch.randn(latent.shape, generator=generator)
+        return difference(model.decoder(latent + noise), wave)
+
+    train("autoencoder", model, loss, schedule)
+    return model.eval()
+
+
+@torch.no_grad()
+def fit_codebooks(model: EncodecModel, rounds: int = 25, seed: int = 0) -> None:
+    """k-means of the latents, then of what the codebooks before left of them."""
+    generator = torch.Generator().manual_seed(seed)
+    pool = sounds()
+    latents = torch.cat([codec.latent(model, wave[:, None]).transpose(1, 2).flatten(0, 1) for wave in pool.split(20)])
+    left = latents[torch.randperm(len(latents), generator=generator)[:24000]]  # (N, hidden)
+    for layer in model.quantizer.layers:
+        book = left[torch.randperm(len(left), generator=generator)[: networks.CODES]].clone()
+        for _ in range(rounds):
+            nearest = torch.cdist(left, book).argmin(1)
+            sums = torch.zeros_like(book).index_add_(0, nearest, left)
+            counts = torch.bincount(nearest, minlength=len(book))
+            means = sums / counts.clamp_min(1)[:, None]
+            strays = left[torch.randint(len(left), (len(book),), generator=generator)]
+            book = torch.where(counts[:, None] > 0, means, strays)
+        layer.codebook.embed.copy_(book)
+        layer.codebook.inited.fill_(1)
+        left = left - book[torch.cdist(left, book).argmin(1)]
+
+
+def train_decoder(model: EncodecModel, schedule: Schedule = DECODER) -> EncodecModel:
+    """The decoder on quantised latents; encoder and codebooks stay."""
+    pool, generator = sounds(), torch.Generator().manual_seed(schedule.seed)
+    model.requires_grad_(False)
+    model.decoder.requires_grad_(True).train()
+
+    def loss() -> Tensor:
+        wave = _segments(pool, schedule.batch, generator)
+        with torch.no_grad():
+            quantised = model.quantizer.decode(codec.encode(model, wave).transpose(0, 1))
+        return difference(model.decoder(quantised), wave)
+
+    train("codec's decoder", model, loss, schedule)
+    return model.requires_grad_(True).eval()
+
+
+class Songs:
+    """Pieces of the old genres as codes and words, held in memory."""
+
+    def __init__(self, audio: EncodecModel, count: int = PIECES) -> None:
+        pieces = [world.piece("train", number) for number in range(count)]
+        waves = torch.stack([torch.from_numpy(piece.sound()) for piece in pieces])
+        self.codes = torch.cat([codec.encode(audio, part) for part in waves.split(8)])  # (N, K, 200)
+        words = networks.tokenizer()([piece.caption for piece in pieces], padding=True, return_tensors="pt")
+        self.words, self.mask = words["input_ids"], words["attention_mask"]
+
+
+def language_model(whole: MusicgenForConditionalGeneration) -> MusicGenLM:
+    """The decoder and projection of a whole model, sharing its weights."""
+    return MusicGenLM.of(whole)
+
+
+def train_language_model(
+    whole: MusicgenForConditionalGeneration, songs: Songs, schedules: Sequence[Schedule]
+) -> MusicgenForConditionalGeneration:
+    """Text encoder and decoder together, in stages; MusicGen's own T5 is trained before and frozen."""
+    model = MusicGenLM.of(whole)
+    both = nn.ModuleList([model, whole.text_encoder]).train()
+    for schedule in schedules:
+        generator = torch.Generator().manual_seed(schedule.seed)
+
+        def loss(schedule: Schedule = schedule, generator: torch.Generator = generator) -> Tensor:
+            rows = torch.randint(len(songs.codes), (schedule.batch,), generator=generator)
+            codes, words, mask = songs.codes[rows], songs.words[rows], songs.mask[rows].clone()
+            states = whole.text_encoder(input_ids=words, attention_mask=mask).last_hidden_state
+            mask[torch.rand(len(rows), generator=generator) < NULL] = 0
+            wanted, known = delays.targets(codes, model.special, model.delays)
+            sequence = delays.delayed(codes, model.special, model.delays)[..., :-1]
+            return losses(model(sequence, states, mask), wanted, known)[0].mean()
+
+        train("language model", both, loss, schedule)
+    return whole.eval()
