@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import nn
 
 from suite.errors import InputError
@@ -26,6 +29,18 @@ def block_names(model: nn.Module) -> list[str]:
     if not best[1]:
         raise InputError(f"{type(model).__name__} has no list of equal blocks: name the blocks yourself")
     return best[1]
+
+
+def token_width(model: nn.Module, config: Mapping[str, Any], method: str) -> int:
+    """Channels of a token between the model's blocks, as the model or its configuration tells.
+
+    Raises:
+        InputError: neither does.
+    """
+    width = getattr(model, "embed_dim", None) or config.get("hidden_size")
+    if not isinstance(width, int):
+        raise InputError(f"{method}: {type(model).__name__} does not tell its token width; pass width=")
+    return width
 
 
 def all_blocks(model: nn.Module) -> list[nn.Module]:

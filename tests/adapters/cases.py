@@ -120,6 +120,7 @@ SUBJECTS = {
         lambda: torch.randint(0, 61, (2, 6)),
         lambda model, x: model(x).logits,
         ("q_proj", "v_proj"),
+        {"TransformerBlock": ("layers.0", "layers.1")},
     ),
     "vit": Subject(
         _vit,
@@ -201,6 +202,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "kasa": {"r": 2},
     "krona": {"a1": 4, "a2": 8},
     "loldu": {"r": 4},
+    "lofit": {"num_heads": 4},
     "miss": {"r": 4},
     "multitask_prompt_tuning": {**PROMPT, "num_tasks": 2},
     "oft": {"oft_block_size": 4},
@@ -236,6 +238,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 UNEXERCISED = {
     "xlora": "needs trained LoRA adapters on the disk to mix",
 }
+# Methods of blocks that fit fewer models than those with blocks.
+BLOCKS: dict[str, tuple[str, ...]] = {"visual_prompt": ("vit",)}
 MODULES: dict[str, tuple[str, ...]] = {"ln_tuning": ("input_layernorm",), "trainable_tokens": ("embed_tokens",)}
 
 
@@ -250,7 +254,8 @@ def arguments(method: str, subject: str) -> dict[str, Any]:
     if (not info.in_place and info.kind == "prompt") or method in ("shadow", "visual_prompt", "bitfit"):
         return settings
     model = SUBJECTS[subject]
-    targets = MODULES.get(method, model.targets)
+    linear = info.source == "peft" or {"Linear", "*"} & {*info.layers}
+    targets = MODULES.get(method, model.targets if linear else ())
     if method not in MODULES:
         targets += tuple(name for kind, names in model.layers.items() if kind in info.layers for name in names)
     return {**settings, "targets": list(targets)}
@@ -280,8 +285,8 @@ def pairs() -> list[tuple[str, str]]:
             found.append((name, "llama"))
             if "Conv2d" in info.layers:
                 found.append((name, "conv"))
-        elif name == "visual_prompt":
-            found.append((name, "vit"))
+        elif "TransformerBlock" in info.layers:
+            found += [(name, subject) for subject in BLOCKS.get(name, ("llama", "vit"))]
         elif name == "bitfit":
             found += [(name, subject) for subject in ("mlp", "conv", "vit", "unet")]
         elif name == "parameters" or "Linear" in info.layers:

@@ -59,3 +59,19 @@ def test_budgets_are_kept_exactly_and_are_counts_or_parts() -> None:
     for budget in (0, total + 1, "0%", "many", "1e", "-3"):
         with pytest.raises(InputError, match=r"pafi: budget .*(give 1 to 872|write 123456)"):
             adapters.attach(fresh("mlp"), "pafi", budget=budget)
+
+
+@pytest.mark.parametrize(("name", "count"), [("llama-7b", 2_097_408), ("llama-13b", 3_277_120)])
+def test_loreft(name: str, count: int) -> None:
+    assert trainable(llama(name), "loreft", r=8) == count
+    untied = trainable(llama(name), "loreft", r=8, tied=False)
+    assert untied == 2 * count
+
+
+def test_lofit_is_as_large_as_its_heads() -> None:
+    model = llama("llama-7b")
+    assert trainable(model, "lofit", stage="scale") == 131_072
+    heads = {f"model.layers.{block}.self_attn.o_proj": [block % 32, 3] for block in range(16)}
+    settings = {"targets": [*heads], "heads": {name: sorted({*found}) for name, found in heads.items()}}
+    count = sum(len({*found}) for found in heads.values())
+    assert trainable(model, "lofit", **settings) == count * 128

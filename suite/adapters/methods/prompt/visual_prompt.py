@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from suite.adapters.blocks import block_names
+from suite.adapters.blocks import block_names, token_width
 from suite.adapters.carriers import Site, TunerConfig, tuner
 from suite.adapters.carriers.child import ChildTuner, exactly
 from suite.adapters.registry import MethodInfo
@@ -53,10 +53,7 @@ class _VisualPromptTuner(ChildTuner):
             default = 1 if any(name.endswith("cls_token") for name, _ in model.named_parameters()) else 0
             peft_config.prefix_tokens = getattr(model, "num_prefix_tokens", default)
         if peft_config.width is None:
-            width = getattr(model, "embed_dim", None) or model_config.get("hidden_size")
-            if not isinstance(width, int):
-                raise InputError(f"visual_prompt: {type(model).__name__} does not tell its token width; pass width=")
-            peft_config.width = width
+            peft_config.width = token_width(model, model_config, "visual_prompt")
         ends = dict.fromkeys((peft_config.blocks[0], peft_config.blocks[-1]))
         peft_config.target_modules = exactly(peft_config.blocks if peft_config.deep else ends)
         return peft_config
