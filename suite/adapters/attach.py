@@ -167,8 +167,10 @@ def _take_mode(module: nn.Module, known: Mapping[int, bool], mode: bool) -> None
         module.training = module.original_module.training
         return  # its copies have the modes of what they are copies of
     if id(module) not in known:
-        host = getattr(module, "base_layer", None)
-        module.training = mode = host.training if isinstance(host, nn.Module) else mode
+        host = module
+        while isinstance(inner := getattr(host, "base_layer", None), nn.Module):
+            host = inner  # what it is around may be as new as itself
+        module.training = mode = host.training if host is not module else mode
     for child in module.children():
         _take_mode(child, known, module.training)
 

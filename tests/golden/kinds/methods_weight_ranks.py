@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
 from suite import adapters
-from suite.adapters.methods.reparameterized import kasa, loldu, pego, soka, sora, svfit
+from suite.adapters.methods.reparameterized import kasa, loldu, mtlora, pego, sltrain, soka, sora, svfit
+from suite.adapters.methods.reparameterized.sparse_low_rank import replace_linears
 from tests.golden.layers import TOLERANCE, fill, group, linear
 from tests.golden.registry import Case, kind
 
@@ -162,3 +165,65 @@ def _kpsvd(tensors: dict[str, torch.Tensor], sizes: dict[str, int]) -> None:
     torch.testing.assert_close(weight + layer.get_delta_weight("default"), expected["residual"], **TOLERANCE)
     torch.testing.assert_close(x @ weight.T - model(x), expected["y_adapter_part"], **TOLERANCE)
     torch.testing.assert_close(-layer.get_delta_weight("default"), expected["rank_r_approximation"], **TOLERANCE)
+
+
+@kind("methods_weight/sltrain_linear")
+def sltrain_linear(case: Case) -> None:
+    tensors, config = case.tensors(), case.config
+    official, x = group(tensors, "weights/"), tensors["input/x"]
+    chosen = {"r": config["r"], "alpha": config["lora_alpha"], "sp_ratio": config["sp_ratio"]}
+    model = linear(torch.zeros(config["out_features"], config["in_features"]))
+    adapters.attach(model, "sltrain", targets=["0"], **chosen)
+    fill(model[0], sltrain.official_tensors(official))
+    alone = nn.Sequential(nn.Linear(config["in_features"], config["out_features"], bias=config["bias"]))
+    replace_linears(alone, ["0"], **chosen)
+    assert alone[0].load_state_dict(official) is not None
+    for layer, named in ((model, lambda name: model[0].tensor(name, "default")), (alone, alone[0].get_parameter)):
+        given = x.clone().requires_grad_(True)
+        y = layer(given)
+        torch.testing.assert_close(y, tensors["output/y"], **TOLERANCE)
+        y.square().mean().backward()
+        torch.testing.assert_close(given.grad, tensors["output/grad_x"], **TOLERANCE)
+        for name in ("lora_A", "lora_B", "sparse_value"):
+            torch.testing.assert_close(named(name).grad, tensors[f"output/grad_{name}"], **TOLERANCE)
+    adapters.merge(model)
+    torch.testing.assert_close(model(x), tensors["output/y"], **TOLERANCE)
+
+
+@kind("methods_weight/mtlora_linear")
+def mtlora_linear(case: Case) -> None:
+    tensors = case.tensors()
+    for mode, config in case.config.items():
+        weights = group(tensors, f"weights/{mode}/")
+        model = linear(weights["linear.weight"], weights["linear.bias"])
+        tasks = {task: rank for task, rank in config["r"].items() if task != "shared"}
+        chosen = {"scale": config["lora_shared_scale"], "task_scale": config["lora_task_scale"]}
+        adapters.attach(
+            model, "mtlora", targets=["0"], r=config["r"]["shared"], tasks=tasks, shared_mode=mode, **chosen,
+            dropout=config["lora_dropout"],
+        )  # fmt: skip
+        _fill_tasks(model[0], mtlora.official_tensors(weights))
+        x, inputs = tensors[f"input/{mode}/x"], group(tensors, f"input/{mode}/x_tasks.")
+        for name, own in (("shared_input", None), ("task_input", inputs)):
+            expected = group(tensors, f"output/{mode}/{name}/")
+            y, branches = model[0].branches(x, own)
+            torch.testing.assert_close(y, expected["y"], **TOLERANCE)
+            for task, value in branches.items():
+                torch.testing.assert_close(value, expected[f"y_tasks.{task}"], **TOLERANCE)
+        expected = group(tensors, f"output/{mode}/shared_input/")
+        torch.testing.assert_close(model(x), expected["y"], **TOLERANCE)
+        for task in tasks:
+            with adapters.context(model, task=task):
+                torch.testing.assert_close(model(x), expected[f"y_tasks.{task}"], **TOLERANCE)
+    weights = group(tensors, "weights/ta_only/")
+    model = linear(weights["linear.weight"], weights["linear.bias"])
+    adapters.attach(model, "mtlora", targets=["0"], r=len(weights["lora_shared_A"]), dropout=0.0)
+    _fill_tasks(model[0], mtlora.official_tensors(weights))
+    torch.testing.assert_close(model(tensors["input/ta_only/x"]), tensors["output/ta_only/y"], **TOLERANCE)
+
+
+def _fill_tasks(layer: nn.Module, tensors: dict[str, Any]) -> None:
+    fill(layer, {name: value for name, value in tensors.items() if not isinstance(value, dict)})
+    for name, inside in tensors.items():
+        if isinstance(inside, dict):
+            layer.tensor(name, "default").load_state_dict(inside)
