@@ -58,7 +58,8 @@ class Domain:
         name: the folder and command name, e.g. `relation_extraction`.
         title: one line for people.
         extra: the extra of the distribution that installs what it needs.
-        tasks: its tasks by name; the first is the default, chosen by `task:` in a config.
+        tasks: its tasks by name; the first is the default, chosen by `task:` in a config. A domain without any has no
+            model yet, and its own verbs alone.
         verbs: its own or overridden verbs: name to the import string of a typed function whose signature gives the
             options, whose docstring gives the help, and which returns something JSON can hold. Modules named here
             import torch only inside functions, so that `--help` stays fast.

@@ -36,7 +36,8 @@ class Answer:
     def of(cls, value: Any) -> Answer:
         """Make an answer of what a verb function returned: nothing, an answer, a mapping, or any other value.
 
-        Of a mapping, `message` is the text for people and `exit_code` the exit code.
+        Of a mapping, `message` is the text for people, `exit_code` the exit code, and `said` says that people have
+        read all of it already.
         """
         if isinstance(value, Answer):
             return value
@@ -47,7 +48,8 @@ class Answer:
         if not isinstance(value, Mapping):
             return cls({"result": value})
         data = dict(value)
-        return cls(data, str(data.get("message") or ""), int(data.pop("exit_code", 0)))
+        code, said = int(data.pop("exit_code", 0)), bool(data.pop("said", False))
+        return cls(data, str(data.get("message") or ""), code, said)
 
     def print(self, stream: TextIO, *, as_json: bool) -> None:
         """Write it to `stream`."""

@@ -39,17 +39,19 @@ def dispatch(domain: Domain, argv: Sequence[str]) -> Answer:
     if verb in domain.verbs:
         answer = run(prog, load(domain.verbs[verb]), rest)
         return _demo_in_words(answer) if verb == "demo" else answer
-    if verb in _GENERIC:
+    if verb in _GENERIC and domain.tasks:
         generic: Verb = import_module(f"suite.cli.{verb}").run
         return generic(domain, rest)
-    names = [*_GENERIC, *domain.verbs]
+    names = [*(_GENERIC if domain.tasks else ()), *domain.verbs]
     near = get_close_matches(verb, names, n=1) or names
     raise InputError(f"suite {domain.name} has no verb {verb!r}; there is {', '.join(near)}")
 
 
 def overview(domain: Domain) -> str:
     """The help page of a domain."""
-    verbs = _GENERIC | {verb: _first_line(reference) for verb, reference in domain.verbs.items()}
+    verbs = (_GENERIC if domain.tasks else {}) | {
+        verb: _first_line(reference) for verb, reference in domain.verbs.items()
+    }
     return table(f"suite {domain.name} VERB [options]", domain.title, {"verbs": verbs})
 
 

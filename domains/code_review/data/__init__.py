@@ -1,0 +1,1 @@
+"""Diffs, data sets and the made world of code review."""

@@ -1,0 +1,56 @@
+"""Changes of a git work tree, read by git itself with nothing of the user's configuration in the way."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from suite.errors import InputError, one_line
+
+SECONDS = 120
+# What a user may have set changes a diff's form: prefixes, colours, programs that draw it.
+_PLAIN = ("-c", "diff.noprefix=false", "-c", "diff.mnemonicPrefix=false", "-c", "core.quotePath=true")
+_DIFF = ("diff", "--no-color", "--no-ext-diff", "--no-textconv", "--submodule=short", "--full-index", "-M")
+
+
+def is_work_tree(folder: Path) -> bool:
+    """Whether git says that a folder is in a work tree, and at its top."""
+    return (folder / ".git").exists()
+
+
+def diff_of(folder: Path, commits: str | None = None) -> tuple[bytes, str]:
+    """The diff of a work tree and the revision of its new files; that is empty where they are not committed.
+
+    Args:
+        commits: a range as `git diff` takes it; None: everything that is not committed.
+
+    Raises:
+        InputError: git is not there, or says that the range is none.
+    """
+    wanted = commits or "HEAD"
+    if wanted.startswith("-"):
+        raise InputError(f"{wanted!r} is no range of commits; write e.g. main...HEAD")
+    raw = git(folder, *_DIFF, wanted, "--")
+    head = ""
+    if commits is not None and ".." in commits:
+        last = commits.rpartition("..")[2].lstrip(".") or "HEAD"
+        head = git(folder, "rev-parse", "--verify", f"{last}^{{commit}}").decode().strip()
+    return raw, head
+
+
+def git(folder: Path, *words: str) -> bytes:
+    """What a git command prints in a folder.
+
+    Raises:
+        InputError: git is missing, fails or takes too long; says what it said.
+    """
+    try:
+        done = subprocess.run(["git", *_PLAIN, *words], cwd=folder, capture_output=True, timeout=SECONDS, check=False)
+    except FileNotFoundError:
+        raise InputError("git is not installed; save the diff to a file and give that") from None
+    except subprocess.TimeoutExpired:
+        raise InputError(f"{folder}: git took more than {SECONDS} s; give a smaller range") from None
+    if done.returncode:
+        said = one_line(ValueError(done.stderr.decode("utf-8", "replace")))
+        raise InputError(f"{folder}: git {words[0]}: {said[:300]}")
+    return done.stdout

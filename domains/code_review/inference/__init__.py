@@ -1,0 +1,1 @@
+"""From hunks to anchored findings."""

@@ -1,0 +1,1 @@
+"""What the models are told and what is attached to them."""

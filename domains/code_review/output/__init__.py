@@ -1,0 +1,1 @@
+"""Findings, and the files, bodies and pages made of them."""
