@@ -83,8 +83,15 @@ class Identity:
 
 
 def identify(model: nn.Module) -> Identity:
-    """The identity of a model without adapters."""
+    """The identity of a model without adapters.
+
+    A model that is more than its base, or holds it in another layout than the files, tells the base's tensors under
+    names that are the same whatever files it came from, by `base_tensors() -> Mapping[str, Tensor]`.
+    """
     kind = type(model).__name__
+    told = getattr(model, "base_tensors", None)
+    if told is not None:
+        return _of_tensors({}, iter(told().items()), kind)
     folder = _source_folder(model)
     return _of_folder(folder, kind) if folder else _of_tensors(_config_of(model), _named_tensors(model), kind)
 
