@@ -18,7 +18,7 @@ from domains.music.model import codec
 RATIOS = [8, 5, 4, 2]
 """320 samples a frame: 25 frames a second, of which every beat of the world is a whole number."""
 CODEBOOKS, CODES = 4, 512
-TEXT_WIDTH, WIDTH, LAYERS, HEADS = 64, 128, 6, 4
+TEXT_WIDTH, WIDTH, LAYERS, HEADS = 64, 128, 4, 4
 
 
 def codec_config() -> EncodecConfig:

@@ -19,17 +19,17 @@ from domains.music.model.musicgen import MusicGenLM, losses
 from domains.music.tiny import networks
 from suite.training.plain import Schedule, train
 
-AUTOENCODER = Schedule(1500, 12, lr=2e-3, warmup=50)
-DECODER = Schedule(900, 12, lr=1e-3, warmup=30, seed=1)
+AUTOENCODER = Schedule(1100, 12, lr=2e-3, warmup=50)
+DECODER = Schedule(550, 12, lr=1e-3, warmup=30, seed=1)
 LANGUAGE = (
-    Schedule(700, 16, lr=2e-3, warmup=50),
-    Schedule(700, 16, lr=1.5e-3, warmup=30, seed=1),
+    Schedule(800, 16, lr=2e-3, warmup=50),
+    Schedule(800, 16, lr=1.5e-3, warmup=30, seed=1),
 )
 SEGMENT = 32 * 320
 """Samples of a segment that the codec trains on."""
 NULL = 0.15
 """Share of pieces whose caption is left out, for guidance."""
-PIECES = 600
+PIECES = 1200
 """That the language model hears, 8 seconds each."""
 
 
@@ -125,11 +125,6 @@ class Songs:
         self.codes = torch.cat([codec.encode(audio, part) for part in waves.split(8)])  # (N, K, 200)
         words = networks.tokenizer()([piece.caption for piece in pieces], padding=True, return_tensors="pt")
         self.words, self.mask = words["input_ids"], words["attention_mask"]
-
-
-def language_model(whole: MusicgenForConditionalGeneration) -> MusicGenLM:
-    """The decoder and projection of a whole model, sharing its weights."""
-    return MusicGenLM.of(whole)
 
 
 def train_language_model(

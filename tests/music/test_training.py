@@ -1,0 +1,76 @@
+"""The recipe: what trains and what does not, exact resume, on recordings as users have them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from domains.music.data.datamodule import MusicData
+from domains.music.inference.loaded import MusicGenComposer
+from domains.music.model.manifest import Manifest
+from domains.music.recipe import MusicGenRecipe
+from domains.music.types import MusicQuery
+from suite import adapters, training
+from suite.files import read_json
+from suite.media import audio
+from suite.training import TrainerConfig
+from tests.music.models import small_base
+from tests.real_data import real_data
+
+KINDS: dict[str, dict[str, Any]] = {
+    "linear": {"preset": "linear", "bottleneck_size": 8},
+    "conv": {"preset": "conv", "bottleneck_size": 8},
+    "transformer": {
+        "preset": "transformer",
+        "bottleneck_size": 8,
+        "placement": ["encoder", "decoder_out", "per_layer"],
+    },
+    "lora": {"preset": "lora", "r": 4},
+    "krona": {"preset": "krona", "a1": 8, "a2": 8},
+}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_base(tmp_path_factory.mktemp("base"))
+
+
+def train(base: Path, kind: str, folder: Path, steps: int, source: str, resume: bool = False) -> training.Run:
+    recipe = MusicGenRecipe(base=str(base), adapter=KINDS[kind])
+    data = MusicData(source, None, seconds=1.0, batch_size=2, cache=str(base.parent / "cache"))
+    config = TrainerConfig(
+        max_epochs=-1, max_steps=steps, lr=1e-3, scheduler="constant", checkpoint_every=5, limit_val_batches=0
+    )
+    if resume:
+        return training.fit(recipe, data, config, resume=folder)
+    return training.fit(recipe, data, config, folder=folder)
+
+
+@pytest.mark.parametrize(
+    "kind", ["conv", *(pytest.param(one, marks=pytest.mark.slow) for one in KINDS if one != "conv")]
+)
+def test_real_recordings_train_and_resume_to_the_bit(kind: str, base: Path, tmp_path: Path) -> None:
+    recordings = real_data("audio")
+    whole = train(base, kind, tmp_path / "whole", 20, str(recordings))
+    train(base, kind, tmp_path / "parts", 10, str(recordings))
+    parts = train(base, kind, tmp_path / "parts", 20, str(recordings), resume=True)
+    weights = [path.relative_to(whole.adapter) for path in sorted(whole.adapter.rglob("*.safetensors"))]
+    assert weights
+    for name in weights:
+        assert (whole.adapter / name).read_bytes() == (parts.adapter / name).read_bytes()
+    stated = Manifest.from_dict(read_json(whole.adapter / "suite.json")["domain"], whole.adapter)
+    assert (stated.codebooks, stated.rate) == (4, 8000)
+
+    # What it makes is as long as asked for, at the model's rate, also in the file.
+    composer = MusicGenComposer(base, stated, base=str(base))
+    composer.model = adapters.load(composer.model, whole.adapter).eval()
+    [wave] = composer.compose(["a piano"], MusicQuery(seconds=1.3), seeds=[0])
+    assert wave.shape == (1, 10400)
+    [frozen] = composer.compose(["a piano"], MusicQuery(seconds=1.3), seeds=[0], frozen=True)
+    assert not np.array_equal(wave, frozen)
+    audio.write(tmp_path / "made.wav", wave, composer.rate)
+    written = audio.probe(tmp_path / "made.wav")
+    assert (written.rate, round(written.seconds * written.rate)) == (8000, 10400)
