@@ -12,9 +12,9 @@ DOMAIN = Domain(
         "default": Task(
             recipe="domains.music.recipe:MusicRecipe",
             data="domains.music.data.numbers:MusicData",
-            predictor="domains.music.predict:MusicGenerator",
+            predictor="domains.music.inference.skeleton:MusicGenerator",
             query="domains.music.types:MusicQuery",
-            result="domains.music.output.result:MusicResult",
+            result="domains.music.output.skeleton:MusicResult",
         )
     },
     verbs={

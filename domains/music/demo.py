@@ -15,7 +15,7 @@ def demo(out: Path = Path("out/demo/music")) -> dict[str, Any]:
     Args:
         out: folder for the run and the picture.
     """
-    from domains.music.predict import MusicGenerator
+    from domains.music.inference.skeleton import MusicGenerator
     from suite import training
     from suite.files import write_text
     from suite.hub import paths

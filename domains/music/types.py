@@ -43,6 +43,8 @@ class MusicQuery:
         before: make the frozen base's piece with the same seeds too, for comparison.
         format: wav, flac, ogg or mp3.
         pictures: draw the waveform and the spectrogram.
+        beside: recordings that the page plays beside what was made: a folder that `prepare` wrote, any folder or table
+            of recordings, or `world:SPLIT`.
         batch_size: pieces side by side; changes the speed alone.
     """
 
@@ -64,6 +66,7 @@ class MusicQuery:
     before: bool = False
     format: Literal["wav", "flac", "ogg", "mp3"] = "wav"
     pictures: bool = True
+    beside: str | None = None
     batch_size: int = 4
 
     def __post_init__(self) -> None:

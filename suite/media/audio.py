@@ -6,7 +6,7 @@ A wave is (channels, samples) float32. Whatever the length of a file, `stream` h
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,10 @@ SUFFIXES = (
 
 HEADROOM = 1.0
 """Decibels that a written file stays below full scale: what decodes a lossy one overshoots a little."""
+
+
+TAGS = ("title", "artist", "album", "genre", "date", "comment", "copyright", "software", "license")
+"""What a file may say of itself, as far as its format has a place for it."""
 
 
 @dataclass(frozen=True)
@@ -163,8 +167,11 @@ def resample(wave: Wave, rate: int, wanted: int) -> Wave:
     return np.ascontiguousarray(_soxr().resample(wave.T, rate, wanted, quality="HQ").T.astype(np.float32))
 
 
-def write(path: str | Path, wave: Wave, rate: int) -> float:
+def write(path: str | Path, wave: Wave, rate: int, *, tags: Mapping[str, str] | None = None) -> float:
     """Write a wave in the format of the name's suffix, all or nothing, quieter where it would clip.
+
+    Args:
+        tags: what players show: `TAGS` to text.
 
     Returns:
         Decibels by which it was made quieter; 0 where it was not.
@@ -175,17 +182,17 @@ def write(path: str | Path, wave: Wave, rate: int) -> float:
     """
     form = _form(path)
     with atomic_file(path) as temporary:
-        return _write(temporary, wave, rate, form)
+        return _write(temporary, wave, rate, form, tags or {})
 
 
 def encode(wave: Wave, rate: int, format: str) -> bytes:
     """The same as the bytes of a file, e.g. for a page that holds its sounds."""
     held = io.BytesIO()
-    _write(held, wave, rate, FORMATS[format])
+    _write(held, wave, rate, FORMATS[format], {})
     return held.getvalue()
 
 
-def _write(target: Any, wave: Wave, rate: int, form: _Form) -> float:
+def _write(target: Any, wave: Wave, rate: int, form: _Form, tags: Mapping[str, str]) -> float:
     if wave.ndim != 2 or not wave.shape[1] or not np.isfinite(wave).all():
         raise ValueError(f"a wave {wave.shape} that is empty or holds what is no number")
     if form.rates and rate not in form.rates:
@@ -195,6 +202,8 @@ def _write(target: Any, wave: Wave, rate: int, form: _Form) -> float:
     peak = float(np.abs(wave).max())
     quieter = min(1.0, most / peak) if peak else 1.0
     with soundfile().SoundFile(target, "w", rate, len(wave), form.subtype, format=form.container) as file:
+        for name, text in tags.items():
+            setattr(file, name, " ".join(text.split()))
         for start in range(0, wave.shape[1], 65_536):  # libsndfile's Vorbis overflows its stack on minutes at once
             file.write(quieter * wave[:, start : start + 65_536].T)
     return -20 * float(np.log10(quieter)) if quieter < 1 else 0.0

@@ -23,6 +23,9 @@ MOST_CHANNELS = 64
 BLOCK = 65_536
 """Samples that are decoded at a time."""
 
+_PADDING = 0.25
+"""Seconds that an encoder may put before and behind a recording: twice 1,152 samples at the lowest rate of MP3."""
+
 _BY_FFMPEG = (".mp3", ".m4a", ".mp4", ".aac", ".wma", ".webm", ".mka", ".mkv", ".opus", ".amr", ".ac3")
 """libsndfile believes the length that an MP3's header states; FFmpeg reads to the end. The others it cannot read."""
 
@@ -114,7 +117,9 @@ class _FFmpeg:
         ticks = sum(packet.duration or 0 for packet in self._packets() if packet.size)
         self._container.seek(0)
         stated = self._container.duration / 1e6 if self._container.duration else 0.0
-        seconds = float(ticks * stream.time_base) if ticks else stated
+        counted = float(ticks * stream.time_base)
+        # The two differ by an encoder's padding, which is never played; by more where the header is wrong.
+        seconds = stated if not ticks or abs(counted - stated) < _PADDING else counted
         tags = {name.lower(): value for name, value in {**self._container.metadata, **stream.metadata}.items()}
         return AudioInfo(stream.rate, stream.channels, seconds, stream.codec_context.name, tags)
 

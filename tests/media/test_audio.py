@@ -35,9 +35,19 @@ def test_what_is_written_is_read_again(tmp_path: Path, format: str, rate: int, c
     assert (info.rate, info.channels) == (rate, channels)
     sound = audio.read(path)
     assert abs(sound.seconds - 1.5) < 0.08
+    assert abs(info.seconds - sound.seconds) < 1e-3
     assert len(sound.wave) == channels
     assert abs(loudest(sound.wave, rate) - 440) < 2
     assert audio.encode(tone(0.2, rate), rate, format)
+
+
+@pytest.mark.parametrize("format", audio.FORMATS)
+def test_a_file_says_what_it_is(tmp_path: Path, format: str) -> None:
+    path = tmp_path / f"tagged.{format}"
+    audio.write(path, tone(0.3, 16000), 16000, tags={"title": "a slow waltz", "comment": "CC BY-NC"})
+    tags = audio.probe(path).tags
+    assert tags["title"] == "a slow waltz"
+    assert tags["comment"] == "CC BY-NC"
 
 
 def test_a_container_that_libsndfile_does_not_know_is_read_by_ffmpeg(tmp_path: Path) -> None:

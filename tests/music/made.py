@@ -11,7 +11,8 @@ import torch
 
 from domains.music.data import world
 from domains.music.data.encoding import Sample
-from domains.music.types import Wave
+from domains.music.types import Facts, MusicQuery, Wave
+from suite.errors import InputError
 from suite.media import audio
 
 MBIDS = [f"{number:08x}-1111-4222-8333-444444444444" for number in range(12)]
@@ -62,3 +63,37 @@ class FakeEncoder:
 
 def piece(number: int = 0, genre: str = "waltz") -> world.Piece:
     return world.piece("test", number, genre)
+
+
+class FakeComposer:
+    """Pieces of the made world instead of a model's: another one for each prompt and seed, the same each time."""
+
+    rate, channels, longest_prompt = 8000, 1, 60
+
+    def __init__(self, facts: Facts | None = None, loud: float = 1.0) -> None:
+        self.facts = facts or Facts("tiny", "fake", licences=("weights: made, free", "recordings: CC BY 4.0"))
+        self.loud = loud
+        self.calls: list[tuple[list[str], list[int], bool]] = []
+
+    def compose(
+        self,
+        prompts: Sequence[str],
+        query: MusicQuery,
+        *,
+        seeds: Sequence[int],
+        before: Wave | None = None,
+        frozen: bool = False,
+    ) -> list[Wave]:
+        self.calls.append((list(prompts), list(seeds), frozen))
+        if long := [prompt for prompt in prompts if len(prompt) > self.longest_prompt]:
+            raise InputError(f"a prompt of {len(long[0])} tokens is longer than {self.longest_prompt}; shorten it")
+        samples = round(query.seconds * self.rate)
+        waves = []
+        for prompt, seed in zip(prompts, seeds, strict=True):
+            genre = "march" if frozen else "raga"
+            number = (len(prompt) + seed) % 50
+            wave = self.loud * world.piece("test", number, genre).sound(query.seconds, self.rate)
+            if before is not None:
+                wave = np.concatenate([before, wave], axis=1)
+            waves.append(wave[:, :samples])
+        return waves

@@ -1,34 +1,149 @@
-"""What one input gave."""
+"""What one prompt gives: its pieces, and the files of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from domains.music.types import Facts, MusicQuery, Wave
 from suite.files import write_text
+from suite.media import audio, plots, spectrograms
+from suite.media.spectrograms import Shown
+
+
+@dataclass(frozen=True)
+class Take:
+    """One piece, and what it was made with.
+
+    Attributes:
+        number: among those of its prompt, from 0. rate: Hz. frozen: made by the base alone.
+    """
+
+    wave: Wave
+    rate: int
+    number: int
+    seed: int
+    frozen: bool = False
+
+    @property
+    def seconds(self) -> float:
+        return self.wave.shape[1] / self.rate
+
+    @property
+    def digest(self) -> str:
+        """sha256 over shape, rate and samples: two takes of one digest sound the same to the bit."""
+        return hashlib.sha256(f"{self.wave.shape} {self.rate}".encode() + self.wave.tobytes()).hexdigest()
+
+    @property
+    def suffix(self) -> str:
+        """What tells its file from those of its prompt's other takes."""
+        return ("" if self.number == 0 else f"_{self.number + 1}") + ("_base" if self.frozen else "")
 
 
 @dataclass(frozen=True)
 class MusicResult:
-    """The place of the largest number.
+    """The pieces of one prompt, or the `error` that says why there are none.
 
     Attributes:
-        source: where the numbers stand. error: why there is no answer.
-        place: 0, 1 or 2; scores: the chance of each, where asked for.
+        source: the prompt, or FILE:LINE where it stands. prompt: as the model read it.
+        name: of its files, unique within one prediction.
+        takes: the adapter's, then those of the frozen base where it was asked for.
+        continued: seconds of the recording at the beginning of each take that it goes on from.
+        notices: what the user should know, one line each. seconds: that making them took.
     """
 
     source: str
-    place: int | None = None
-    scores: tuple[float, ...] = ()
     error: str | None = None
+    name: str = ""
+    prompt: str = ""
+    takes: tuple[Take, ...] = ()
+    continued: float = 0.0
+    facts: Facts = field(default_factory=lambda: Facts(""))
+    notices: tuple[str, ...] = ()
+    seconds: float = 0.0
+    query: MusicQuery = field(default_factory=MusicQuery)
+
+    @property
+    def wave(self) -> Wave:
+        """The first piece, (channels, samples)."""
+        return self.takes[0].wave
+
+    @property
+    def rate(self) -> int:
+        """Of the pieces, Hz."""
+        return self.takes[0].rate
 
     def __str__(self) -> str:
-        return f"{self.source}: {self.place}"
+        if not self.takes:
+            return f"{self.source}: nothing made"
+        count = f"{len(self.takes)} pieces of " if len(self.takes) > 1 else ""
+        lines = [f"{self.source}: {count}{self.takes[0].seconds:.2f} s, made in {self.seconds:.1f} s"]
+        return "\n".join([*lines, *(f"  note: {notice}" for notice in self.notices)])
+
+    def file_of(self, take: Take) -> str:
+        """The name of a take's file."""
+        return f"{self.name}{take.suffix}.{self.query.format}"
 
     def to_dict(self) -> dict[str, Any]:
-        return {"place": self.place, "scores": list(self.scores)}
+        """Everything but the samples, ready for `json.dumps`; each piece by the sha256 of its samples."""
+        return {
+            "name": self.name,
+            "prompt": self.prompt,
+            "pieces": [
+                {
+                    "number": take.number,
+                    "seed": take.seed,
+                    "by": "base" if take.frozen else "adapter",
+                    "seconds": round(take.seconds, 4),
+                    "rate": take.rate,
+                    "channels": len(take.wave),
+                    "sha256": take.digest,
+                }
+                for take in self.takes
+            ],
+            "continued": round(self.continued, 4),
+            "guidance": self.query.guidance,
+            "temperature": self.query.temperature,
+            "top_k": self.query.top_k,
+            "top_p": self.query.top_p,
+            "base": self.facts.base,
+            "adapter": self.facts.adapter,
+            "licences": list(self.facts.licences),
+            "notices": list(self.notices),
+            "seconds": round(self.seconds, 3),
+        }
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write `<name>.place.txt`."""
-        return [write_text(Path(folder) / f"{Path(self.source).stem}.place.txt", f"{self.place}\n")]
+        """Write every piece in the format asked for, `<name>.json` and the picture; return the files.
+
+        A piece that would clip is written quieter as a whole, and the JSON says by how much.
+        """
+        folder = Path(folder)
+        written, quieter = [], {}
+        for take in self.takes:
+            path = folder / self.file_of(take)
+            decibels = audio.write(path, take.wave, take.rate, tags=self._tags())
+            if decibels:
+                quieter[path.name] = round(decibels, 2)
+            written.append(path)
+        record = {"source": self.source, **self.to_dict(), **({"decibels_quieter": quieter} if quieter else {})}
+        text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
+        written.append(write_text(folder / f"{self.name}.json", text))
+        if self.query.pictures and self.takes:
+            written.append(plots.save(self.picture(), folder / f"{self.name}.png"))
+        return written
+
+    def picture(self) -> Any:
+        """Waveform and spectrogram of every take, the end of a continued recording marked."""
+        shown = [
+            Shown(take.wave, take.rate, f"{'base' if take.frozen else 'adapter'}, seed {take.seed}", self.continued)
+            for take in self.takes
+        ]
+        return spectrograms.draw(shown, title=self.prompt or "without a prompt")
+
+    def _tags(self) -> dict[str, str]:
+        licences = "; ".join(self.facts.licences)
+        return {"title": self.prompt, "comment": licences} if licences else {"title": self.prompt}
