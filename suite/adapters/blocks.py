@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import nn
@@ -29,6 +29,11 @@ def block_names(model: nn.Module) -> list[str]:
     if not best[1]:
         raise InputError(f"{type(model).__name__} has no list of equal blocks: name the blocks yourself")
     return best[1]
+
+
+def ends_with(name: str, endings: Iterable[str]) -> bool:
+    """Whether a module's dotted name is one of the endings, or ends with it."""
+    return any(name == ending or name.endswith(f".{ending}") for ending in endings)
 
 
 def token_width(model: nn.Module, config: Mapping[str, Any], method: str) -> int:

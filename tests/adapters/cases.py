@@ -127,7 +127,12 @@ SUBJECTS = {
         lambda: torch.randn(2, 3, 16, 16),
         lambda model, x: model(x),
         ("attn.proj", "fc1"),
-        {"TransformerBlock": ("blocks.0", "blocks.1"), "LayerNorm": ("norm1",)},
+        {
+            "TransformerBlock": ("blocks.0", "blocks.1"),
+            "PreNormBlock": ("blocks.0", "blocks.1"),
+            "Attention": ("attn",),
+            "LayerNorm": ("norm1",),
+        },
     ),
     "unet": Subject(
         _unet,
@@ -195,6 +200,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "cartridge": {**PROMPT},
     "cpt": {**CAUSAL, "cpt_token_ids": [1, 2, 3], "cpt_mask": [1, 1, 1], "cpt_tokens_type_mask": [1, 2, 3]},
     "deft": {},
+    "difffit": {"scaled": ["proj", "q_proj", "v_proj", "to_q", "to_v", "fc2"]},
+    "forecast_peft": {"r": 3},
     "fourierft": {"n_frequency": 10},
     "gralora": {"r": 4, "gralora_k": 2},
     "hut": {"r": 4},
@@ -225,6 +232,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "soka": {"r": 3},
     "sora": {"r": 4},
     "svfit": {"r": 4},
+    "telly": {"frozen": 1},
     "tmoe": {"r": 4, "alpha": 8},
     "sift": {"rate": 0.05},
     "triadaptlora": {"r": 4},
@@ -253,7 +261,7 @@ def arguments(method: str, subject: str) -> dict[str, Any]:
         settings["token_indices"] = [1, 2, 3]
     if method == "parameters":
         return {"parameters": ["bn"] if subject == "conv" else ["*norm*"]}
-    if (not info.in_place and info.kind == "prompt") or method in ("shadow", "visual_prompt", "bitfit"):
+    if (not info.in_place and info.kind == "prompt") or method in ("shadow", "visual_prompt", "bitfit", "telly"):
         return settings
     model = SUBJECTS[subject]
     linear = info.source == "peft" or {"Linear", "*"} & {*info.layers}
@@ -289,6 +297,8 @@ def pairs() -> list[tuple[str, str]]:
                 found.append((name, "conv"))
         elif "TransformerBlock" in info.layers:
             found += [(name, subject) for subject in BLOCKS.get(name, ("llama", "vit"))]
+        elif {"PreNormBlock", "Attention"} & {*info.layers}:
+            found.append((name, "vit"))
         elif name == "bitfit":
             found += [(name, subject) for subject in ("mlp", "conv", "vit", "unet")]
         elif name == "parameters" or "Linear" in info.layers:

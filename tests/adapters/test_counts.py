@@ -33,10 +33,9 @@ def llama(name: str) -> nn.Module:
 
 def trainable(model: nn.Module, *methods: Any, **settings: Any) -> int:
     """How many numbers train; the model is left without adapters."""
-    try:
-        return adapters.count(adapters.attach(model, *methods, **settings)).trainable
-    finally:
-        adapters.detach(model)
+    count = adapters.count(adapters.attach(model, *methods, **settings)).trainable
+    adapters.detach(model)
+    return count
 
 
 @pytest.mark.parametrize(
@@ -75,3 +74,22 @@ def test_lofit_is_as_large_as_its_heads() -> None:
     settings = {"targets": [*heads], "heads": {name: sorted({*found}) for name, found in heads.items()}}
     count = sum(len({*found}) for found in heads.values())
     assert trainable(model, "lofit", **settings) == count * 128
+
+
+def vit() -> nn.Module:
+    """ViT-B/16 without its head."""
+    from timm.models.vision_transformer import VisionTransformer
+
+    with torch.device("meta"):
+        return VisionTransformer(num_classes=0)
+
+
+def test_the_vision_transformer_of_the_unifying_study() -> None:
+    """The counts of arXiv 2409.16434; bitfit's is in it too."""
+    model = vit()
+    assert trainable(model, "difffit") == 140_544
+    assert trainable(model, "bitfit") == 102_912
+    assert trainable(model, "ln_tuning", targets=r"norm|blocks\.\d+\.norm[12]") == 38_400
+    assert trainable(model, "dra") == 24 * 768
+    assert trainable(model, "attnscale") == 12 * 197**2
+    assert trainable(model, "forecast_peft", r=64) == 24 * (2 * 768 * 64 + 64 + 768)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+from collections import OrderedDict
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from suite import adapters
+from suite.adapters.methods.additive import forecast_peft
 from suite.adapters.methods.representation import lofit, loreft
 from tests.golden.kinds.methods_training_selection import CLOSE, below, weighted
 from tests.golden.registry import Case, kind
@@ -139,3 +142,34 @@ def _check(model: nn.Module, ids: Tensor, logits: Tensor) -> None:
     adapters.merge(model)
     torch.testing.assert_close(model(ids).logits, logits, **LOGITS)
     adapters.unmerge(model)
+
+
+class Block(nn.Module):
+    """The authors' block without its adapters."""
+
+    def __init__(self, dim: int, heads: int, ratio: float) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.attn = nn.MultiheadAttention(dim, heads, batch_first=True)
+        self.mlp = nn.Sequential(
+            OrderedDict(fc1=nn.Linear(dim, int(dim * ratio)), act=nn.GELU(), fc2=nn.Linear(int(dim * ratio), dim))
+        )
+
+    def forward(self, x: Tensor, key_padding_mask: Tensor | None = None) -> Tensor:
+        h = self.norm1(x)
+        x = x + self.attn(h, h, h, key_padding_mask=key_padding_mask)[0]
+        return x + self.mlp(self.norm2(x))
+
+
+@kind("methods_training/forecast_peft_block")
+def forecast_peft_block(case: Case) -> None:
+    tensors, config = case.tensors(), case.config
+    weights = below(tensors, "weights/")
+    block = Block(config["dim"], config["heads"], config["mlp_ratio"])
+    block.load_state_dict({key: value for key, value in weights.items() if "prompt_adapter" not in key})
+    model = adapters.attach(nn.Sequential(block), "forecast_peft", targets=["0"], r=config["adapter_rank"]).eval()
+    [(_, layer)] = adapters.layers(model)
+    x, mask = tensors["input/x"], tensors["input/key_padding_mask"]
+    torch.testing.assert_close(block(x, mask), adapters.detach(copy.deepcopy(model))[0](x, mask), **CLOSE)
+    fill(layer, forecast_peft.official_tensors(weights))
+    torch.testing.assert_close(block(x, mask), tensors["output/block"], **CLOSE)

@@ -148,3 +148,29 @@ def _pafi_mask(model: nn.Module, name: str) -> Tensor:
         if part == own:
             mask[index] = True
     return mask
+
+
+@kind("methods_training/telly_frozen_sets")
+def telly_frozen_sets(case: Case) -> None:
+    """Counts for every K, and the names that train, on a model without storage."""
+    from transformers import RobertaConfig, RobertaModel
+
+    found = case.json()
+    settings = {key: value for key, value in found["encoder_config"].items() if key != "model_type"}
+    with torch.device("meta"):
+        model = RobertaModel(RobertaConfig(**settings))
+    counts = {key: value for key, value in found["trainable_params"].items() if key != "base"}
+    assert adapters.count(model).total == found["trainable_params"]["base"]
+    for frozen, count in counts.items():
+        adapters.attach(model, "telly", frozen=int(frozen))
+        assert adapters.count(model).trainable == count
+        names = found["examples"].get(f"Telly-{frozen}", {}).get("trainable")
+        own = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
+        trained = [name for name, p in _standing(model) if id(p) in own]
+        assert names is None or trained == names
+        adapters.detach(model)
+
+
+def _standing(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """What stands under the base's own names."""
+    return [(name, p) for name, p in model.named_parameters(remove_duplicate=False) if ".suite_telly." not in name]
