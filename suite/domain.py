@@ -38,8 +38,9 @@ class Task:
         data: `lightning.LightningDataModule` subclass: readers of the real on-disk formats.
         predictor: `Predictor` class: from what users hold to what they want.
         query: dataclass of what one prediction may be asked for; its fields are the options of `predict`. The class
-            variable `takes_text` says that an input may be text itself, `resumes` that `predict` takes `resume`, the
-            folder of an interrupted run, `loading` which of the options `from_pretrained` takes instead.
+            variable `takes_text` says that an input may be text itself, `takes_streams` that it may be a camera or the
+            address of a stream, `resumes` that `predict` takes `resume`, the folder of an interrupted run, `loading`
+            which of the options `from_pretrained` takes instead.
         result: `Result` class.
     """
 

@@ -45,6 +45,9 @@ class DetectionQuery:
     takes_words: ClassVar[bool] = True
     """`webcam` is an input."""
 
+    takes_streams: ClassVar[bool] = True
+    """So are the addresses of streams."""
+
     detector: DetectorName = "auto"
     detector_file: Path | None = None
     frames: int = 32

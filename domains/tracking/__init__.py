@@ -12,9 +12,9 @@ DOMAIN = Domain(
         "tracking": Task(
             recipe="domains.tracking.recipe:TrackingRecipe",
             data="domains.tracking.data.placeholder:PlaceholderData",
-            predictor="domains.tracking.predict:Tracker",
+            predictor="domains.tracking.inference.placeholder:PlaceholderTracker",
             query="domains.tracking.types:TrackQuery",
-            result="domains.tracking.output.result:TrackResult",
+            result="domains.tracking.output.placeholder:PlaceholderResult",
         )
     },
     verbs={"demo": "domains.tracking.demo:demo"},

@@ -15,7 +15,7 @@ def demo(out: Path = Path("out/demo/tracking")) -> dict[str, Any]:
     Args:
         out: folder for the run and the picture.
     """
-    from domains.tracking.predict import Tracker
+    from domains.tracking.inference.placeholder import PlaceholderTracker as Tracker
     from suite import training
     from suite.files import write_text
     from suite.hub import paths

@@ -110,6 +110,8 @@ class Option:
         item = _item(self.kind)
         if kind is bool:
             parser.add_argument(*names, action=argparse.BooleanOptionalAction, **common)
+        elif (count := _count(self.kind)) is not None:
+            parser.add_argument(*names, nargs=count, type=_converter(item), metavar=_metavar(item, "X"), **common)
         elif item is not None:
             convert = _several(_converter(item))
             metavar = _metavar(item, self.name)
@@ -254,6 +256,12 @@ def _item(kind: Any) -> Any | None:
     if get_origin(kind) in (list, tuple, set, frozenset, Sequence):
         return get_args(kind)[0]
     return None
+
+
+def _count(kind: Any) -> int | None:
+    """Of a tuple of so many values that many, which are so many words; None where any number will do."""
+    kind = _without_none(kind)
+    return len(get_args(kind)) if get_origin(kind) is tuple and get_args(kind)[-1] is not ... else None
 
 
 def _converter(kind: Any) -> Callable[[str], Any]:

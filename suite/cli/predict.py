@@ -16,7 +16,7 @@ from suite.cli.strictness import strict_bases
 from suite.domain import Domain, Result, Task, load
 from suite.errors import InputError
 from suite.prediction.folder import ResultFolder
-from suite.prediction.inputs import STDIN, exists, files_in, is_text, is_word
+from suite.prediction.inputs import STDIN, exists, files_in, is_live, is_text, is_word
 from suite.prediction.loop import reason
 
 
@@ -128,7 +128,12 @@ class _Prediction:
         # What is not there is known before a model is loaded, which may take minutes.
         takes_text: bool = getattr(load(task.query), "takes_text", False)
         words: bool = getattr(load(task.query), "takes_words", False)
-        there = [w for w in inputs if (takes_text and is_text(w)) or (words and is_word(w)) or self._exists(w)]
+        streams: bool = getattr(load(task.query), "takes_streams", False)
+        there = [
+            w
+            for w in inputs
+            if (takes_text and is_text(w)) or (words and is_word(w)) or (streams and is_live(w)) or self._exists(w)
+        ]
         steps: list[str] = []
         if there:
             kind = load(task.predictor)

@@ -34,6 +34,14 @@ def is_word(word: Any) -> TypeGuard[str]:
     return isinstance(word, str) and re.fullmatch(r"[^\W_][\w'-]*", word) is not None and not exists(word)
 
 
+_LIVE = re.compile(r"webcam(:\d+)?|(rtsps?|rtmps?|https?|udp|tcp|srt)://.+", re.IGNORECASE)
+
+
+def is_live(word: Any) -> bool:
+    """Whether it names a camera of this machine, or the address of a stream: what has no known end."""
+    return isinstance(word, str) and _LIVE.fullmatch(word) is not None
+
+
 def exists(path: str | Path) -> bool:
     """Whether there is such a file or folder; a text too long for a name is none."""
     try:
