@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args
 
 from suite.domain import Alias
 from suite.errors import InputError
@@ -140,6 +140,8 @@ class TrackQuery:
 
     def __post_init__(self) -> None:
         normalise(self, {"start_frame": 0, "max_frames": 1, "stride": 1, "status_frames": 1, "batch_size": 1, "fps": 0})
+        if unknown := set(self.formats) - set(get_args(FileForm)):
+            raise InputError(f"formats names {sorted(unknown)[0]!r}; choose of {', '.join(get_args(FileForm))}")
         if not 0 <= self.lost_below <= self.uncertain_below <= 1:
             raise InputError(
                 f"lost_below is {self.lost_below} and uncertain_below {self.uncertain_below}; give scores from 0 to 1, "

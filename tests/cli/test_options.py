@@ -22,6 +22,7 @@ def verb(
     rate: float = 0.5,
     dry_run: bool = False,
     anything: Path | str | None = None,
+    corner: tuple[float, float] | None = None,
 ) -> None:
     """Do it.
 
@@ -57,6 +58,7 @@ def test_bare_words_fill_the_first_parameter_wherever_they_stand() -> None:
         (["--dry_run"], "dry_run", True),
         (["--no-dry-run"], "dry_run", False),
         (["--anything", "x,y"], "anything", Path("x,y")),
+        (["--corner", "3", "-4.5"], "corner", (3.0, -4.5)),
     ],
 )
 def test_values_take_the_annotated_type(argv: list[str], name: str, value: object) -> None:

@@ -40,6 +40,11 @@ def test_a_string_is_text_where_no_file_is_called_so(tmp_path):
     assert names == ["stdin", "text", "a b", "file.txt"]
 
 
+def test_cameras_and_addresses_of_streams_are_live_and_paths_are_not() -> None:
+    assert all(map(inputs.is_live, ("webcam", "webcam:1", "rtsp://host/a", "https://host/a.m3u8", "udp://127.0.0.1:9")))
+    assert not any(map(inputs.is_live, ("webcams", "a.mp4", "c:/a.mp4", "./udp:/x", Path("webcam"))))
+
+
 def test_folders_are_their_files_and_everything_else_stays(tmp_path):
     for name in ("b.TXT", "a.txt", "c.png", ".hidden.txt", "sub/d.txt", ".git/e.txt"):
         write_text(tmp_path / "in" / name, "x")
