@@ -32,7 +32,7 @@ def _written(name: str, content: bytes) -> Made:
 
 def _cut(folder: Path) -> Path:
     path = footage.video(folder / "cut.mp4", 60)
-    path.write_bytes(path.read_bytes()[:900])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
     return path
 
 
@@ -87,10 +87,10 @@ SOURCES: dict[str, tuple[Made, str]] = {
     "missing pattern": (lambda folder: folder / "*.jpg", "no picture is called so"),
     "empty file": (_written("a.mp4", b""), "is empty"),
     "no video": (_written("a.mp4", b"no video at all"), "no video that can be read"),
-    "cut video": (_cut, "."),
+    "cut video": (_cut, "it is cut"),
     "one picture": (lambda folder: footage.folder(folder, 1, "{}.png") / "1.png", "is one picture"),
     "empty folder": (_no_pictures, "holds no frame"),
-    "folder of text": (_only_text, "."),
+    "folder of text": (_only_text, "holds no frame"),
     "same number twice": (_folder("01.png"), "both frame 1"),
     "same number, other kind": (_folder("2.jpg"), "both frame 2"),
     "names without numbers": (_folder("cover.png"), "order is unknown"),
@@ -151,7 +151,7 @@ OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "unknown policy": ({"box": BOX, "memory_policy": "halves"}, "segments or thirds"),
     "unknown form": ({"box": BOX, "formats": ("xml",)}, "xml"),
     "no screen": ({"select": True}, "screen"),
-    "no such sequence": ({"box": BOX, "sequence": "none"}, "."),
+    "no such sequence": ({"box": BOX, "sequence": "none"}, "no sequence"),
 }
 
 

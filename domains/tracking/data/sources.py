@@ -41,6 +41,11 @@ def split_of(source: str) -> tuple[str, str | None]:
     return (where, last) if where and last in SPLITS else (source, None)
 
 
+def is_set(path: Path) -> bool:
+    """Whether a path is laid out in a known format."""
+    return any(fits(path) for fits, _ in FORMATS.values())
+
+
 def open_set(source: str, *, format: str = "auto", split: str = "train") -> SequenceSet:
     """The sequences of a source.
 

@@ -22,7 +22,7 @@ from domains.tracking.data.pictures import (
 )
 from domains.tracking.data.readers.first_boxes import Start, read_first_boxes
 from domains.tracking.data.sequences import AnnotatedSequence, to_xywh
-from domains.tracking.data.sources import open_set
+from domains.tracking.data.sources import is_set, open_set
 from suite.errors import InputError
 from suite.media import video
 from suite.media.video import Frame, probe, read_frames
@@ -158,7 +158,7 @@ def _of_folder(source: str, path: Path, fps: float | None) -> Footage:
     """A folder of frames, or of one annotated sequence."""
     pictures = [one for one in path.iterdir() if one.suffix.lower() in SUFFIXES and not one.name.startswith(".")]
     if not pictures or (path / "groundtruth.txt").is_file():
-        if not pictures and not _annotated(path):
+        if not pictures and not is_set(path):
             videos = [one.name for one in path.iterdir() if one.suffix.lower() in video.SUFFIXES]
             advice = f"; name a video in it, e.g. {videos[0]}" if videos else ""
             raise InputError(f"{source}: holds no frame that ends in {', '.join(SUFFIXES)}{advice}")
@@ -170,11 +170,9 @@ def _of_folder(source: str, path: Path, fps: float | None) -> Footage:
     return _of_pictures(source, path.resolve().name, frame_files(path), fps)
 
 
-def _annotated(path: Path) -> bool:
-    return any(one.is_dir() or one.suffix == ".txt" for one in path.iterdir())
-
-
 def _of_sequence(source: str, path: Path, name: str, fps: float | None) -> Footage:
+    if not path.is_dir():
+        raise InputError(f"{source}: is no folder, so that it has no sequence {name!r}; leave out --sequence")
     found = {one.name: one for one in open_set(str(path), split="test").sequences}
     if name not in found:
         near = ", ".join(list(found)[:3])
@@ -212,9 +210,7 @@ def _of_pictures(source: str, name: str, files: Sequence[Path], fps: float | Non
             except InputError as error:
                 yield Shot(index, index / rate, None, str(error))
 
-    size = next((size for size in map(_size, files) if size is not None), None)
-    if size is None:
-        raise InputError(f"{source}: none of its {len(files)} pictures can be read; get them anew")
+    size = next((size for size in map(_size, files) if size is not None), None) or picture_size(files[0])
     return Footage(source, name, size, rate, each, frames=len(files))
 
 
