@@ -19,6 +19,7 @@ DOMAIN = Domain(
     },
     verbs={
         "prepare": "domains.music.data.prepare:prepare",
+        "convert": "domains.music.official.convert:convert",
         "demo": "domains.music.demo:demo",
     },
 )
