@@ -22,6 +22,8 @@ DOMAIN = Domain(
         "calibrate": "domains.deepfake.evaluation.calibrate:calibrate",
         "preprocess": "domains.deepfake.data.preprocess:preprocess",
         "explain": "domains.deepfake.evaluation.explain:explain",
+        "benchmark": "domains.deepfake.evaluation.benchmark:benchmark",
+        "config": "domains.deepfake.official.config:config",
         "onnx": "domains.deepfake.inference.onnx:onnx",
         "demo": "domains.deepfake.demo:demo",
     },

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from domains.deepfake.data.detection import FaceDetector, detector
-from domains.deepfake.inference.frames import LIVE, CutFace, Looked, is_video, look
+from domains.deepfake.inference.frames import CutFace, Looked, is_video, look
+from domains.deepfake.inference.inputs import sources
 from domains.deepfake.inference.loaded import FaceScorer
 from domains.deepfake.output import pictures
 from domains.deepfake.output.result import (
@@ -24,14 +25,14 @@ from domains.deepfake.output.result import (
     rows,
     summary,
 )
-from domains.deepfake.types import PICTURES, DetectionQuery
+from domains.deepfake.types import LIVE, PICTURES, DetectionQuery
 from suite.errors import InputError
 from suite.media.sheets import Pixels
 from suite.media.video import SUFFIXES, Frame
 from suite.media.video_writing import annotate
 from suite.prediction.ahead import parts_ahead
 from suite.prediction.folder import ResultFolder, Sheet, Table
-from suite.prediction.inputs import Names, exists, expanded, several, slug
+from suite.prediction.inputs import Names, exists, several, slug
 from suite.prediction.loop import each, only, reason
 
 SUSPICIOUS = 6
@@ -64,7 +65,8 @@ class DeepfakeDetector(FaceScorer):
         """Yield one result an input, in order; what cannot be read yields one with `error`.
 
         Args:
-            inputs: one or several of: paths of pictures, videos and folders, `webcam`, addresses of streams.
+            inputs: one or several of: paths of pictures, videos and folders, patterns (`clips/*.mp4`), a .txt with a
+                path a line, `webcam`, addresses of streams.
             out: folder of the results; without it they are only yielded.
             **options: the fields of `DetectionQuery`.
 
@@ -99,7 +101,7 @@ class DeepfakeDetector(FaceScorer):
                 _copy(result, folder)
             return result
 
-        with closing(parts_ahead(expanded(given, self.suffixes), seen, AHEAD)) as read:
+        with closing(parts_ahead(sources(given, self.suffixes), seen, AHEAD)) as read:
             yield from folder.keep(each(read, lambda one: judged(*one), lambda one, why: failed(one[0], why)))
 
     def _judged(

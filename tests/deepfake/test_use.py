@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from domains.deepfake.data import detection, world
 from domains.deepfake.data.alignment import template
 from domains.deepfake.data.preprocess import _mask_of, preprocess
 from domains.deepfake.demo import demo
+from domains.deepfake.evaluation.benchmark import benchmark
 from domains.deepfake.evaluation.calibrate import best_temperature, calibrate, fit
 from domains.deepfake.evaluation.evaluate import evaluate
 from domains.deepfake.evaluation.explain import explain
@@ -506,3 +508,76 @@ def test_the_largest_face_of_each_frame_alone_gives_the_benchmarks_mean(
     assert len(followed.tracks) == 2 and len(alone.tracks) == 1
     assert alone.p_fake == pytest.approx(np.mean([one.p_fake for one in alone.faces]))
     assert [one.p_fake for one in alone.faces] == pytest.approx([one.p_fake for one in followed.faces])
+
+
+def test_patterns_lists_and_streams_are_inputs_of_the_command(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--adapter", str(home / "adapter"), "--base", str(home / "base"), "--detector", "haar"]
+    assert main(["deepfake", "predict", str(home / "media" / "*.[pj][np]g"), *words]) == 0
+    said = capsys.readouterr().out
+    assert "face.png" in said and "nobody.jpg" in said and "2 done" in said
+    (tmp_path / "list.txt").write_text(f"# mine\n{home / 'media' / 'face.png'}\n\n")
+    assert main(["deepfake", "predict", str(tmp_path / "list.txt"), *words]) == 0
+    assert "1 done" in capsys.readouterr().out
+    assert main(["deepfake", "predict", "rtsp://127.0.0.1:9/none", *words]) == 2
+    assert "rtsp://127.0.0.1:9/none: " in capsys.readouterr().err.replace("error: ", "")
+    assert main(["deepfake", "predict", str(tmp_path / "*.mp4"), *words]) == 2
+    assert "no such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("", "no path in it"), ("a.png\nb.png\n", r"2 of 2 paths are not there: .*a\.png, .*b\.png")],
+)
+def test_what_is_wrong_with_a_list_of_inputs_is_said(
+    text: str, said: str, detector: DeepfakeDetector, tmp_path: Path
+) -> None:
+    (tmp_path / "list.txt").write_text(text)
+    with pytest.raises(InputError, match=said):
+        list(detector.predict(tmp_path / "list.txt"))
+
+
+def test_a_detector_that_must_be_surer_finds_fewer_and_boxes_cover_their_last_pixel() -> None:
+    picture = world.clip(77, "splice", frames=1, size=160).frames[0]
+    [found] = detection.detector("haar")(picture)
+    assert detection.detector("haar", None, found.score)(picture)
+    assert not detection.detector("haar", None, min(1.0, found.score + 0.01))(picture)
+    with pytest.raises(InputError, match=r"detector score 1\.5: give 0 to 1"):
+        detection.detector("haar", None, 1.5)
+    # Of 4 x 4 pixels each, shifted by 1: 12 of 20 are shared. As areas they would be 6 of 12.
+    boxes = np.array([[0.0, 0.0, 3.0, 3.0], [1.0, 0.0, 4.0, 3.0], [20.0, 20.0, 30.0, 30.0]])
+    scores = np.array([0.9, 0.8, 0.95])
+    assert detection.suppressed(boxes, scores, 0.55) == [2, 0]
+    assert detection.suppressed(boxes, scores, 0.65) == [2, 0, 1]
+
+
+def test_yunets_file_is_the_one_for_this_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
+    for version, year in (("4.14.0", "2023mar"), ("5.0.1", "2026may")):
+        monkeypatch.setattr(detection, "opencv", lambda version=version: SimpleNamespace(__version__=version))
+        assert year in detection._yunet_url().address and len(detection._yunet_url().sha256) == 64
+
+
+@pytest.mark.parametrize("kind", ["link", "name"])
+def test_faces_stay_in_their_folder_and_are_of_one_video_each(kind: str, home: Path, tmp_path: Path) -> None:
+    source, out = tmp_path / "set", tmp_path / "out"
+    (source / "real").mkdir(parents=True)
+    shutil.copy(home / "media" / "clip.mp4", source / "real" / "clip.mp4")
+    if kind == "link":
+        (tmp_path / "elsewhere").mkdir()
+        out.mkdir()
+        (out / "real").symlink_to(tmp_path / "elsewhere")
+    else:
+        shutil.copy(home / "media" / "clip.mp4", source / "real" / "clip.mov")
+    told = preprocess(source, out=out, detector="haar", num_frames=2)
+    assert told["failed"] == 1
+    assert ("a link leads out of" if kind == "link" else "as those of real/clip.mov do") in told["message"]
+    assert not list((tmp_path / "elsewhere").iterdir()) if kind == "link" else (out / "real" / "clip").is_dir()
+
+
+def test_a_benchmark_says_what_a_face_costs(home: Path) -> None:
+    told = benchmark(adapter=str(home / "adapter"), base=str(home / "base"), faces=5, batch_size=4, device="cpu")
+    assert told["faces_per_second"] > 0 and told["loading_seconds"] > 0 and told["peak_memory_gb"] > 0.05
+    assert "a second by 4" in told["message"]
+    with pytest.raises(InputError, match="faces is 0"):
+        benchmark(faces=0)

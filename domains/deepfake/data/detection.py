@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -19,10 +19,16 @@ from domains.deepfake.data.alignment import Pixels, Points, ordered
 from domains.deepfake.types import DetectorName
 from suite.errors import InputError
 
-YUNET = (
-    "https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/face_detection_yunet_2023mar.onnx"
-    "#sha256=8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
-)
+if TYPE_CHECKING:
+    from suite.hub.references import Url
+
+_ZOO = "https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/face_detection_yunet_"
+
+YUNET = {
+    4: f"{_ZOO}2023mar.onnx#sha256=8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+    5: f"{_ZOO}2026may.onnx#sha256=ebafce4e3c118d6554634be5c27ab333b4c047a9a8c3faf1d7cf93101c22f0f0",
+}
+"""YuNet's file by OpenCV's major version: the same weights for pictures of one size, and for those of any."""
 
 SMALL = 40
 """Side in pixels under which a face is too small to say much about."""
@@ -82,11 +88,12 @@ class FaceDetector(Protocol):
         ...
 
 
-def detector(name: DetectorName, file: Path | None = None) -> FaceDetector:
+def detector(name: DetectorName, file: Path | None = None, least_score: float | None = None) -> FaceDetector:
     """A detector by its name.
 
     Args:
-        file: its model, where it needs one.
+        file: its model, where it needs one. least_score: faces that it is less sure of are left out; its own bar where
+            left out.
 
     Raises:
         InputError: the file is missing or of something else, or the package is not installed.
@@ -95,8 +102,14 @@ def detector(name: DetectorName, file: Path | None = None) -> FaceDetector:
         name = "yunet" if file is not None or _yunet_here() is not None else "haar"
     if name in ("haar", "crops") and file is not None:
         raise InputError(f"--detector {name} needs no file; leave --detector-file out")
-    made = _DETECTORS[name]
-    return made(file) if file is not None else made(None)
+    if least_score is not None and not 0 <= least_score <= 1:
+        raise InputError(f"detector score {least_score}: give 0 to 1")
+    if name == "yunet":
+        return YuNet(file, 0.5 if least_score is None else least_score)
+    if name == "scrfd":
+        return Scrfd(file, 0.4 if least_score is None else least_score)
+    found = _DETECTORS[name](file)
+    return found if least_score is None else Sure(found, least_score)
 
 
 def largest(faces: list[Face], most: int) -> list[Face]:
@@ -118,26 +131,38 @@ def overlapping(faces: list[Face], mask: np.ndarray) -> Face | None:
     return best if best is not None and shared(best) else None
 
 
+class Sure:
+    """A detector of which only the faces are taken that it is sure enough of."""
+
+    def __init__(self, detect: FaceDetector, least: float) -> None:
+        self.id, self.notice = detect.id, detect.notice
+        self._detect, self._least = detect, least
+
+    def __call__(self, picture: Pixels) -> list[Face]:
+        return [face for face in self._detect(picture) if face.score >= self._least]
+
+
 class YuNet:
     """OpenCV's `FaceDetectorYN`."""
 
     notice = ""
 
-    def __init__(self, file: Path | None) -> None:
+    def __init__(self, file: Path | None, least: float = 0.5) -> None:
         cv2 = opencv()
         if file is None:
-            from suite.hub import download, references
+            from suite.hub import download
 
-            parsed = references.parse(YUNET)
-            assert isinstance(parsed, references.Url)
-            file = download.fetch(parsed)
+            file = download.fetch(_yunet_url())
         elif not file.is_file():
             raise InputError(f"{file}: no such file; give YuNet's .onnx, or leave it out to have it downloaded")
         try:
             # A low bar: doubtful faces are flagged, not lost.
-            self._net = cv2.FaceDetectorYN.create(str(file), "", (320, 320), 0.5, 0.3, 100)
+            self._net = cv2.FaceDetectorYN.create(str(file), "", (320, 320), least, 0.3, 100)
         except cv2.error as error:
-            raise InputError(f"{file}: OpenCV {cv2.__version__} reads no YuNet in it; get the file anew") from error
+            wanted = _yunet_url().address.rpartition("/")[2]
+            raise InputError(
+                f"{file}: OpenCV {cv2.__version__} reads no YuNet in it; get the file anew, for this version {wanted}"
+            ) from error
         self.id = f"yunet:{file.stem}"
 
     def __call__(self, picture: Pixels) -> list[Face]:
@@ -239,7 +264,8 @@ class Scrfd:
 
     notice = "SCRFD's weights are for non-commercial research only (insightface)"
 
-    def __init__(self, file: Path | None) -> None:
+    def __init__(self, file: Path | None, least: float = 0.4) -> None:
+        self._least = least
         if file is None:
             raise InputError(
                 "--detector scrfd needs its file with --detector-file det_10g.onnx; its licence is for non-commercial "
@@ -271,20 +297,36 @@ class Scrfd:
             count = side // stride
             grid = np.stack(np.meshgrid(np.arange(count), np.arange(count)), -1).reshape(-1, 2) * stride
             centres = np.repeat(grid, 2, axis=0)  # two anchors a place
-            kept = found[level][:, 0] >= 0.4
+            kept = found[level][:, 0] >= self._least
             centre, reach = centres[kept], found[level + 3][kept] * stride
             boxes.append(np.hstack([centre - reach[:, :2], centre + reach[:, 2:]]))
             scores.append(found[level][kept, 0])
             offsets = found[level + 6][kept].reshape(-1, 5, 2) * stride
             points.append(centre[:, None] + offsets)
         box, score, point = np.concatenate(boxes), np.concatenate(scores), np.concatenate(points)
-        sizes = np.hstack([box[:, :2], box[:, 2:] - box[:, :2]])
-        chosen = np.ravel(cv2.dnn.NMSBoxes(sizes.tolist(), score.tolist(), 0.4, 0.4)).astype(int)
         faces = []
-        for row in chosen:
+        for row in suppressed(box, score, 0.4):
             left, top, right, bottom = (float(value) / factor for value in box[row])
             faces.append(Face((left, top, right, bottom), float(score[row]), ordered(point[row] / factor)))
         return largest(faces, len(faces))
+
+
+def suppressed(boxes: np.ndarray, scores: np.ndarray, most: float) -> list[int]:
+    """Rows of boxes (n, 4) that no surer one overlaps by more than `most`, the surest first.
+
+    As SCRFD's code counts, a box from 0 to 3 covers four pixels.
+    """
+    left, top, right, bottom = boxes.T
+    areas = (right - left + 1) * (bottom - top + 1)
+    order, kept = np.argsort(-scores, kind="stable"), []
+    while len(order):
+        first, rest = int(order[0]), order[1:]
+        kept.append(first)
+        width = np.minimum(right[first], right[rest]) - np.maximum(left[first], left[rest]) + 1
+        height = np.minimum(bottom[first], bottom[rest]) - np.maximum(top[first], top[rest]) + 1
+        shared = np.clip(width, 0, None) * np.clip(height, 0, None)
+        order = rest[shared / (areas[first] + areas[rest] - shared) <= most]
+    return kept
 
 
 class Dlib:
@@ -316,13 +358,8 @@ class Dlib:
         return largest(faces, len(faces))
 
 
-_DETECTORS: Mapping[str, Callable[[Path | None], FaceDetector]] = {
-    "yunet": YuNet,
-    "haar": Haar,
-    "crops": Crops,
-    "scrfd": Scrfd,
-    "dlib": Dlib,
-}
+_DETECTORS: Mapping[str, Callable[[Path | None], FaceDetector]] = {"haar": Haar, "crops": Crops, "dlib": Dlib}
+"""Those without a bar of their own."""
 
 
 @cache
@@ -340,13 +377,20 @@ def opencv() -> Any:
     return cv2
 
 
+def _yunet_url() -> Url:
+    """Where YuNet's file for this OpenCV is."""
+    from suite.hub import references
+
+    parsed = references.parse(YUNET[4 if opencv().__version__.startswith("4.") else 5])
+    assert isinstance(parsed, references.Url)
+    return parsed
+
+
 def _yunet_here() -> Path | None:
     """YuNet's file if it was downloaded before; looks at no network."""
-    from suite.hub import download, references
+    from suite.hub import download
 
-    parsed = references.parse(YUNET)
-    assert isinstance(parsed, references.Url)
-    return download.cached(parsed)
+    return download.cached(_yunet_url())
 
 
 def _reduced(picture: Pixels) -> tuple[Pixels, float]:

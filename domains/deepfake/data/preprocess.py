@@ -33,6 +33,7 @@ def preprocess(
     protocol: Protocol = "deepfakebench",
     detector: DetectorName = "auto",
     detector_file: Path | None = None,
+    detector_score: float | None = None,
     masks: Path | None = None,
     mode: Mode | None = None,
     num_frames: int = 32,
@@ -51,6 +52,8 @@ def preprocess(
         protocol: deepfakebench (least-squares similarity) or gend (robust, farthest frames first).
         detector: auto, yunet, haar, scrfd or dlib.
         detector_file: the detector's model file.
+        detector_score: faces that the detector is less sure of are left out; its own bar where it is left out (GenD:
+            0.4, for FaceForensics++ 0.1).
         masks: folder of masks laid out as the source is, for FaceForensics++ the source itself: the face that was
             forged is cut, and its mask beside it.
         mode: fixed_num_frames (evenly spread), fixed_stride, or at_least (frames until so many have a face); the
@@ -78,7 +81,7 @@ def preprocess(
     root = source if source.is_dir() else source.parent
     files = [source] if source.is_file() else files_in(source, (*SUFFIXES, *PICTURES))
     files = [f for f in files if not f.resolve().is_relative_to(out.resolve()) and "masks" not in f.parts[:-1]]
-    detect = detection.detector(detector, detector_file)
+    detect = detection.detector(detector, detector_file, detector_score)
     how: dict[str, Any] = {
         "protocol": protocol,
         "detector": detect.id,
@@ -90,20 +93,25 @@ def preprocess(
     how["mode"] = chosen
     if chosen == "fixed_stride":
         how["stride"] = stride
+    if detector_score is not None:
+        how["detector_score"] = detector_score
+    version = f"opencv {detection.opencv().__version__}"
     done = _finished(out, how)
     out.mkdir(parents=True, exist_ok=True)
     copied = _copy_lists(root, out) if source.is_dir() else 0
     records, failed = [], 0
     cutter = _Cutter(detect, protocol, chosen, num_frames, stride, scale, size)
+    targets: dict[Path, str] = {}
     with (out / MANIFEST).open("a", encoding="utf-8") as manifest:
         for file in files:
             name = file.relative_to(root).as_posix()
             if (record := done.get(name)) is None:
                 try:
-                    count, frames = cutter.cut(file, out / Path(name).with_suffix(""), _mask_of(file, root, masks))
-                    record = {"path": name, "faces": count, "frames": frames, "error": None, **how}
+                    target = _target(out, name, targets)
+                    count, frames = cutter.cut(file, target, _mask_of(file, root, masks))
+                    record = {"path": name, "faces": count, "frames": frames, "error": None, "version": version, **how}
                 except InputError as error:
-                    record = {"path": name, "faces": 0, "frames": 0, "error": str(error), **how}
+                    record = {"path": name, "faces": 0, "frames": 0, "error": str(error), "version": version, **how}
                 manifest.write(json.dumps(record, ensure_ascii=False) + "\n")
                 manifest.flush()
             records.append(record)
@@ -252,6 +260,20 @@ def _finished(out: Path, how: dict[str, Any]) -> dict[str, dict[str, Any]]:
         if record["error"] is None:
             found[record["path"]] = record
     return found
+
+
+def _target(out: Path, name: str, taken: dict[Path, str]) -> Path:
+    """The folder of a file's faces.
+
+    Raises:
+        InputError: it is another file's already, or a link leads out of `out`.
+    """
+    target = out / Path(name).with_suffix("")
+    if not target.resolve().is_relative_to(out.resolve()):
+        raise InputError(f"{target}: a link leads out of {out}; remove it, or give another folder for the faces")
+    if (other := taken.setdefault(target, name)) != name:
+        raise InputError(f"{name}: its faces would lie in {target}, as those of {other} do; rename one of them")
+    return target
 
 
 def _mask_of(file: Path, root: Path, masks: Path | None) -> Path | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +14,10 @@ from domains.deepfake.data.frame_set import open_picture
 from domains.deepfake.data.selection import evenly
 from domains.deepfake.inference.tracks import OneTrack, Tracks
 from domains.deepfake.model.manifest import Manifest
-from domains.deepfake.types import PICTURES, FaceChoice, Protocol
+from domains.deepfake.types import LIVE, PICTURES, FaceChoice, Protocol
 from suite.errors import InputError
 from suite.media.sheets import Pixels
 from suite.media.video import SUFFIXES, Frame, frame_times, frames_at, read_frames
-
-LIVE = re.compile(r"webcam(:\d+)?|(rtsps?|rtmps?|https?|udp|tcp|srt)://.*", re.IGNORECASE)
-"""Sources without a known end."""
 
 LIVE_FPS = 4.0
 """Frames a second that are looked at of a live source."""
