@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from domains.deepfake.data.datasets.made import NAME as MADE
 from domains.deepfake.data.detection import FaceDetector, detector
 from domains.deepfake.inference.frames import CutFace, Looked, is_video, look
 from domains.deepfake.inference.inputs import sources
@@ -37,6 +38,9 @@ from suite.prediction.loop import each, only, reason
 
 SUSPICIOUS = 6
 """Frames of a video that are shown for themselves."""
+
+SHOWN = 360
+"""Pixels across of these."""
 
 AHEAD = 4
 """Frames that are decoded, and their faces cut, before the model asks for them."""
@@ -125,6 +129,10 @@ class DeepfakeDetector(FaceScorer):
         self._score(waiting, gathered, query)
         if gathered.whole and detect.id != "crops":
             notices.append("the face fills the picture: taken as an aligned crop")
+        if self.stated.trained_on.startswith(f"{MADE}:"):
+            notices.append(
+                "this adapter has seen made faces alone and knows nothing of real ones; see docs/deepfake.md"
+            )
         if any(face.low_quality for face in gathered.faces):
             notices.append("some faces are small or doubtful (low_quality): their scores say little")
         how = How(
@@ -227,7 +235,7 @@ class _Gathered:
         found = []
         for time, (_, picture) in sorted(self._top.items()):
             drawn = [(face.box, face.p_fake) for face in self.faces if face.time == time]
-            found.append((time, pictures.fitted(pictures.boxes(picture, drawn), pictures.CARD)))
+            found.append((time, pictures.reduced(pictures.boxes(picture, drawn), SHOWN)))
         return tuple(found)
 
 

@@ -238,6 +238,17 @@ def test_tracks_follow_faces_that_move_and_cross_frames_without_them() -> None:
     assert tracks.take([(3.0, 1.0, 13.0, 11.0), (100.0, 0.0, 110.0, 10.0)]) == [0, 2]
 
 
+def test_a_small_face_that_walks_on_stays_one_person() -> None:
+    """Looked at a few times a second, a face of 10 pixels is beside where it was, and nobody else is near."""
+    tracks = Tracks()
+    for step in range(5):
+        left = 12.0 * step
+        assert tracks.take([(left, 0.0, left + 10, 10.0), (200.0, 0.0, 210.0, 10.0)]) == [0, 1]
+    # Another one who stands twice as far away is somebody else, and so is a face of three times the size.
+    assert tracks.take([(75.0, 0.0, 85.0, 10.0)]) == [2]
+    assert tracks.take([(215.0, 0.0, 245.0, 30.0)]) == [3]
+
+
 def face(time: float, score: float, track: int = 0, left: float = 0.0) -> ScoredFace:
     return ScoredFace(round(10 * time), time, track, (left, 0.0, left + 10, 10.0), (), 1.0, score)
 
@@ -535,7 +546,7 @@ def test_what_is_wrong_with_a_list_of_inputs_is_said(
 ) -> None:
     (tmp_path / "list.txt").write_text(text)
     with pytest.raises(InputError, match=said):
-        list(detector.predict(tmp_path / "list.txt"))
+        detector(tmp_path / "list.txt")
 
 
 def test_a_detector_that_must_be_surer_finds_fewer_and_boxes_cover_their_last_pixel() -> None:

@@ -12,12 +12,14 @@ from domains.deepfake.data.alignment import Crop, align, template
 from domains.deepfake.data.detection import FILLS, Face, FaceDetector, largest
 from domains.deepfake.data.frame_set import open_picture
 from domains.deepfake.data.selection import evenly
+from domains.deepfake.inference.inputs import paths_in
 from domains.deepfake.inference.tracks import OneTrack, Tracks
 from domains.deepfake.model.manifest import Manifest
 from domains.deepfake.types import LIVE, PICTURES, FaceChoice, Protocol
 from suite.errors import InputError
 from suite.media.sheets import Pixels
 from suite.media.video import SUFFIXES, Frame, frame_times, frames_at, read_frames
+from suite.prediction.loop import reason
 
 LIVE_FPS = 4.0
 """Frames a second that are looked at of a live source."""
@@ -89,12 +91,24 @@ def look(
         if suffix not in PICTURES:
             raise InputError(
                 f"{source}: neither a picture ({', '.join(PICTURES)}) nor a video ({', '.join(SUFFIXES)}) by its name"
+                + _fault_of_list(Path(source))
             )
         yield cut_out(np.asarray(open_picture(source)), detect, stated, faces=faces)
         return
     tracks = OneTrack() if face == "largest" else Tracks()
     for index, frame in _chosen(source, frames):
         yield cut_out(frame.pixels, detect, stated, faces=faces, frame=index, time=frame.time, tracks=tracks)
+
+
+def _fault_of_list(file: Path) -> str:
+    """Why a .txt was not taken as a list of inputs."""
+    if file.suffix.lower() != ".txt":
+        return ""
+    try:
+        paths_in(file)
+    except InputError as error:
+        return f", and as a list of inputs: {reason(error, str(file))}"
+    return ""
 
 
 def _chosen(source: str | Path, count: int) -> Iterator[tuple[int | None, Frame]]:

@@ -18,8 +18,7 @@ _SHOWN = 3
 def sources(inputs: Iterable[Any], suffixes: Sequence[str]) -> Iterator[Any]:
     """Every input in order: a folder is its files, a pattern what it matches, a .txt the paths in it.
 
-    Raises:
-        InputError: a list cannot be read, or paths in it are missing.
+    A list with a fault stays, as a folder without any file does, so that reading it gives its error.
     """
     for one in inputs:
         text = str(one)
@@ -29,12 +28,16 @@ def sources(inputs: Iterable[Any], suffixes: Sequence[str]) -> Iterator[Any]:
             # A pattern without a match stays, so that reading it gives its error.
             yield from sorted(glob(str(Path(text).expanduser()), recursive=True)) or [one]
         elif text.lower().endswith(".txt") and Path(text).expanduser().is_file():
-            yield from expanded(_listed(Path(text).expanduser()), suffixes)
+            try:
+                listed: list[Any] = list(paths_in(Path(text).expanduser()))
+            except InputError:
+                listed = [Path(text).expanduser()]
+            yield from expanded(listed, suffixes)
         else:
             yield from expanded([one], suffixes)
 
 
-def _listed(file: Path) -> list[Path]:
+def paths_in(file: Path) -> list[Path]:
     """The paths in a list, a line each; relative ones lie beside it.
 
     Raises:

@@ -12,6 +12,9 @@ Box = tuple[float, float, float, float]
 LEAST = 0.1
 """Overlap (intersection over union) from which on two boxes may be one face: frames may be seconds apart."""
 
+NEAR, ALIKE = 2.0, 2.0
+"""Faces that do not overlap may be one all the same: as far apart as twice their side, one at most twice as large."""
+
 
 class Tracks:
     """Gives every face of a frame the number of its track; frames come in order of time."""
@@ -24,9 +27,9 @@ class Tracks:
         numbers = [-1] * len(boxes)
         known = list(self._last)
         if boxes and known:
-            overlaps = np.array([[overlap(self._last[track], box) for box in boxes] for track in known])
-            for row, column in zip(*linear_sum_assignment(-overlaps), strict=True):
-                if overlaps[row, column] >= LEAST:
+            likely = np.array([[likeness(self._last[track], box) for box in boxes] for track in known])
+            for row, column in zip(*linear_sum_assignment(-likely), strict=True):
+                if likely[row, column] > 0:
                     numbers[column] = known[row]
         for place, number in enumerate(numbers):
             if number < 0:
@@ -40,6 +43,18 @@ class OneTrack:
 
     def take(self, boxes: Sequence[Box]) -> list[int]:
         return [0] * len(boxes)
+
+
+def likeness(first: Box, second: Box) -> float:
+    """How likely two boxes of following frames are one face: 1 and more where they overlap, 0 where they are not."""
+    shared = overlap(first, second)
+    if shared >= LEAST:
+        return 1 + shared
+    sides = [((box[2] - box[0]) + (box[3] - box[1])) / 2 for box in (first, second)]
+    if not min(sides) > 0 or max(sides) > ALIKE * min(sides):
+        return 0.0
+    across, down = (((first[n] + first[n + 2]) - (second[n] + second[n + 2])) / 2 for n in (0, 1))
+    return max(0.0, 1 - float(np.hypot(across, down)) / (NEAR * max(sides)))
 
 
 def overlap(first: Box, second: Box) -> float:

@@ -96,6 +96,12 @@ def on_frame(picture: Pixels, heat: NDArray[np.floating], matrix: NDArray[np.flo
     return (picture * (1 - inside) + heated(picture, back) * inside).round().astype(np.uint8)
 
 
+def reduced(picture: Pixels, width: int) -> Pixels:
+    """The picture so wide, as high as it comes."""
+    image = Image.fromarray(picture)
+    return np.asarray(image.resize((width, max(1, round(image.height * width / image.width)))))
+
+
 def fitted(picture: Pixels, side: int) -> Pixels:
     """The picture inside of a square of `side` pixels, on grey."""
     image = sheets.cell(Image.fromarray(picture), side)

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from domains.deepfake.output import pictures
 from domains.deepfake.types import SCOPE, DetectionQuery
 from suite.files import write_text
-from suite.media import plots, sheets
+from suite.media import plots, sheets, style
 from suite.media.sheets import Pixels
 
 MANIPULATED, UNSUSPICIOUS = "likely manipulated", "no sign of manipulation"
@@ -23,6 +24,9 @@ NO_FACE = "no_face"
 
 MOST_CARDS = 60
 """Results on a contact sheet; the tables list them all."""
+
+MOST_TRACKS = 6
+"""People whose curves a timeline shows."""
 
 SHORTEST = 0.25
 """Share of the frames with a face that a track must have to decide over a video."""
@@ -228,18 +232,27 @@ class DetectionResult:
         if self.picture is not None and self.query.annotate and self.kind == "picture":
             files.append(sheets.save_png(annotated(self), home / f"{self.name}.annotated.png"))
         if self.kind == "video" and len(self.curve) > 1:
-            figure = plots.curves(
-                {f"face {track}": [(f.time or 0.0, f.p_fake) for f in own] for track, own in self.tracks.items()}
-                | {"threshold": [(self.curve[0][0], self.how.threshold), (self.curve[-1][0], self.how.threshold)]},
-                title=f"{Path(self.source).name}: score by frame",
-                x="seconds",
-                y="score",
-            )
-            files.append(plots.save(figure, home / f"{self.name}.timeline.png"))
+            files.append(plots.save(timeline(self), home / f"{self.name}.timeline.png"))
         if self.suspicious and self.query.annotate:
             shown = [sheets.caption(picture, f"{time:.1f} s") for time, picture in self.suspicious]
             files.append(sheets.save_png(sheets.sheet(shown, columns=3), home / f"{self.name}.suspicious.png"))
         return files
+
+
+def timeline(result: DetectionResult) -> Figure:
+    """The scores of each person through a video, and the threshold; who shows longest where there are many."""
+    tracks = sorted(result.tracks.items(), key=lambda track: (-len(track[1]), track[0]))
+    shown = sorted(tracks[:MOST_TRACKS])
+    title = f"{Path(result.source).name}: score by frame"
+    if len(tracks) > MOST_TRACKS:
+        title += f" ({MOST_TRACKS} of {len(tracks)} faces)"
+    curves = {f"face {track}": [(f.time or 0.0, f.p_fake) for f in own] for track, own in shown}
+    figure = plots.curves(curves, title=title, x="seconds", y="score")
+    [axes] = figure.axes
+    axes.set_ylim(-0.02, 1.05)
+    axes.axhline(result.how.threshold, color=style.INK, linestyle="--", linewidth=1, label="threshold")
+    axes.legend(frameon=False, fontsize=9, loc="best")
+    return figure
 
 
 def annotated(result: DetectionResult) -> Pixels:
