@@ -26,14 +26,14 @@ from domains.deepfake.output.result import (
     rows,
     summary,
 )
-from domains.deepfake.types import LIVE, PICTURES, DetectionQuery
+from domains.deepfake.types import PICTURES, DetectionQuery
 from suite.errors import InputError
 from suite.media.sheets import Pixels
 from suite.media.video import SUFFIXES, Frame
 from suite.media.video_writing import annotate
 from suite.prediction.ahead import parts_ahead
 from suite.prediction.folder import ResultFolder, Sheet, Table
-from suite.prediction.inputs import Names, exists, several, slug
+from suite.prediction.inputs import Names, exists, is_live, several, slug
 from suite.prediction.loop import each, only, reason
 
 SUSPICIOUS = 6
@@ -93,7 +93,7 @@ class DeepfakeDetector(FaceScorer):
             return DetectionResult(str(source), reason(why, str(source)), names.of(_stem(source)), query=query)
 
         def seen(source: str | Path) -> Iterator[Looked]:
-            if not LIVE.fullmatch(str(source)) and not exists(source):
+            if not is_live(str(source)) and not exists(source):
                 raise InputError(f"{source}: no such file or folder; check the path")
             return look(source, detect, self.stated, frames=query.frames, faces=query.faces, face=query.face)
 
@@ -245,7 +245,7 @@ def _stem(source: str | Path) -> str:
 
 def _copy(result: DetectionResult, folder: ResultFolder) -> None:
     """An annotated copy of a video beside its results; of what is live there is none."""
-    if result.kind != "video" or result.error is not None or not result.faces or LIVE.fullmatch(result.source):
+    if result.kind != "video" or result.error is not None or not result.faces or is_live(result.source):
         return
     assert folder.path is not None
     target = folder.path / f"{result.name}.annotated.mp4"

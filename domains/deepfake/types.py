@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from glob import has_magic
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 DetectorName = Literal["auto", "yunet", "haar", "crops", "scrfd", "dlib"]
 """Who finds faces: `auto` is YuNet where its file is on this machine and OpenCV's Haar cascades elsewhere; `crops`
@@ -19,9 +17,6 @@ Heatmap = Literal["none", "patches", "rollout"]
 Protocol = Literal["deepfakebench", "gend"]
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic")
-
-LIVE = re.compile(r"webcam(:\d+)?|(rtsps?|rtmps?|https?|udp|tcp|srt)://.*", re.IGNORECASE)
-"""Sources without a known end."""
 
 SCOPE = (
     "The score is a hint, no proof. It speaks of faces that were swapped or reenacted in otherwise real pictures, as "
@@ -47,6 +42,15 @@ class DetectionQuery:
         batch_size: faces side by side; changes the speed, never the result.
     """
 
+    takes_words: ClassVar[bool] = True
+    """`webcam` is an input."""
+
+    takes_streams: ClassVar[bool] = True
+    """So are the addresses of streams."""
+
+    takes_patterns: ClassVar[bool] = True
+    """So is `clips/*.mp4`, in quotes."""
+
     detector: DetectorName = "auto"
     detector_file: Path | None = None
     frames: int = 32
@@ -57,8 +61,3 @@ class DetectionQuery:
     annotate: bool = True
     keep_crops: bool = False
     batch_size: int = 16
-
-    @staticmethod
-    def accepts(word: str) -> bool:
-        """Whether a word that is no path is an input all the same: a camera, a stream, or a pattern of paths."""
-        return LIVE.fullmatch(word) is not None or has_magic(word)

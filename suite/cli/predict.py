@@ -6,6 +6,7 @@ import argparse
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from glob import has_magic
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -129,11 +130,13 @@ class _Prediction:
         takes_text: bool = getattr(load(task.query), "takes_text", False)
         words: bool = getattr(load(task.query), "takes_words", False)
         streams: bool = getattr(load(task.query), "takes_streams", False)
-        there = [
-            w
-            for w in inputs
-            if (takes_text and is_text(w)) or (words and is_word(w)) or (streams and is_live(w)) or self._exists(w)
-        ]
+        patterns: bool = getattr(load(task.query), "takes_patterns", False)
+
+        def no_path(word: str) -> bool:
+            word_or_text = (takes_text and is_text(word)) or (words and is_word(word))
+            return word_or_text or (streams and is_live(word)) or (patterns and has_magic(word))
+
+        there = [word for word in inputs if no_path(word) or self._exists(word)]
         steps: list[str] = []
         if there:
             kind = load(task.predictor)

@@ -15,10 +15,11 @@ from domains.deepfake.data.selection import evenly
 from domains.deepfake.inference.inputs import paths_in
 from domains.deepfake.inference.tracks import OneTrack, Tracks
 from domains.deepfake.model.manifest import Manifest
-from domains.deepfake.types import LIVE, PICTURES, FaceChoice, Protocol
+from domains.deepfake.types import PICTURES, FaceChoice, Protocol
 from suite.errors import InputError
 from suite.media.sheets import Pixels
 from suite.media.video import SUFFIXES, Frame, frame_times, frames_at, read_frames
+from suite.prediction.inputs import is_live
 from suite.prediction.loop import reason
 
 LIVE_FPS = 4.0
@@ -64,7 +65,7 @@ class Looked:
 
 def is_video(source: str | Path) -> bool:
     """Whether it is a video or a live source, by its name."""
-    return bool(LIVE.fullmatch(str(source))) or Path(source).suffix.lower() in SUFFIXES
+    return is_live(str(source)) or Path(source).suffix.lower() in SUFFIXES
 
 
 def look(
@@ -113,7 +114,7 @@ def _fault_of_list(file: Path) -> str:
 
 def _chosen(source: str | Path, count: int) -> Iterator[tuple[int | None, Frame]]:
     """Index and frame of those that are looked at."""
-    if LIVE.fullmatch(str(source)):
+    if is_live(str(source)):
         for number, frame in enumerate(read_frames(str(source), fps=LIVE_FPS), 1):
             yield frame.index, frame
             if number == count:

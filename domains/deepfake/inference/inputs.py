@@ -7,10 +7,9 @@ from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
 
-from domains.deepfake.types import LIVE
 from suite.errors import InputError, first_line
 from suite.files import read_text
-from suite.prediction.inputs import exists, expanded
+from suite.prediction.inputs import exists, expanded, is_live
 
 _SHOWN = 3
 
@@ -22,7 +21,7 @@ def sources(inputs: Iterable[Any], suffixes: Sequence[str]) -> Iterator[Any]:
     """
     for one in inputs:
         text = str(one)
-        if LIVE.fullmatch(text):
+        if is_live(text):
             yield text  # as a path, an address would lose one of its slashes
         elif has_magic(text) and not exists(text):
             # A pattern without a match stays, so that reading it gives its error.
