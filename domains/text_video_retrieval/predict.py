@@ -60,42 +60,48 @@ class VideoMatcher:
             InputError: an option is out of its range.
         """
         query, names = TextVideoQuery(**options), Names()
-        inputs = list(several(inputs))
-        vectors, notices = self.encoder.texts(query.captions) if query.captions else (None, ())
+        inputs, encoder = list(several(inputs)), self.encoder.on(query.frames, interpolate=query.interpolate)
+        vectors, notices = encoder.texts(query.captions) if query.captions else (None, ())
         folder = ResultFolder.of(out).beside(inputs).summarise(Table("predictions", whole_record, jsonl=True))
 
         def failed(path: Any, why: str) -> VideoResult:
             return VideoResult(str(path), reason(why, str(path)), names.of(slug(Path(path).stem)), query=query)
 
         def made(path: Any) -> VideoResult:
-            return self._matched(path, query, names, vectors, notices)
+            return _matched(encoder, path, query, names, vectors, notices)
 
         yield from folder.keep(each(expanded(inputs, self.suffixes), made, failed))
 
-    def _matched(
-        self, path: Any, query: TextVideoQuery, names: Names, sentences: np.ndarray | None, notices: tuple[str, ...]
-    ) -> VideoResult:
-        if not isinstance(path, str | Path):
-            raise InputError(f"a {type(path).__name__} is no video; give the path of a file")
-        start = None if query.start == 0 and query.end is None else query.start
-        read = read_clip(path, self.encoder.frames, rate=query.fps, start=start, end=query.end)
-        vectors, frames = self.encoder.videos([read.pictures])
-        scores: dict[str, float] = {}
-        moments: dict[str, float] = {}
-        if sentences is not None:
-            cosines = sentences @ vectors[0]
-            for place in np.argsort(-cosines, kind="stable"):
-                sentence = query.captions[place]
-                scores[sentence] = round(float(cosines[place]), 6)
-                moments[sentence] = round(read.times[int((frames[0] @ sentences[place]).argmax())], 3)
-        return VideoResult(
-            str(path),
-            name=names.of(slug(Path(path).stem)),
-            scores=scores,
-            moments=moments,
-            vector=vectors[0],
-            times=tuple(round(time, 3) for time in read.times),
-            notices=(*read.notices, *notices),
-            pictures=read.pictures,
-            query=query,
-        )
+
+def _matched(
+    encoder: Encoder,
+    path: Any,
+    query: TextVideoQuery,
+    names: Names,
+    sentences: np.ndarray | None,
+    notices: tuple[str, ...],
+) -> VideoResult:
+    if not isinstance(path, str | Path):
+        raise InputError(f"a {type(path).__name__} is no video; give the path of a file")
+    start = None if query.start == 0 and query.end is None else query.start
+    read = read_clip(path, encoder.frames, rate=query.fps, start=start, end=query.end)
+    vectors, frames = encoder.videos([read.pictures])
+    scores: dict[str, float] = {}
+    moments: dict[str, float] = {}
+    if sentences is not None:
+        cosines = sentences @ vectors[0]
+        for place in np.argsort(-cosines, kind="stable"):
+            sentence = query.captions[place]
+            scores[sentence] = round(float(cosines[place]), 6)
+            moments[sentence] = round(read.times[int((frames[0] @ sentences[place]).argmax())], 3)
+    return VideoResult(
+        str(path),
+        name=names.of(slug(Path(path).stem)),
+        scores=scores,
+        moments=moments,
+        vector=vectors[0],
+        times=tuple(round(time, 3) for time in read.times),
+        notices=(*read.notices, *notices),
+        pictures=read.pictures,
+        query=query,
+    )

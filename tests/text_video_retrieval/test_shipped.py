@@ -15,6 +15,7 @@ import torch
 from domains.text_video_retrieval.data.datamodule import mask_of
 from domains.text_video_retrieval.inference.exporting import export
 from domains.text_video_retrieval.inference.loaded import Encoder
+from domains.text_video_retrieval.predict import VideoMatcher
 from suite.cli import merging
 from suite.cli.main import main
 from suite.errors import InputError
@@ -83,7 +84,7 @@ def test_exported_towers_are_the_encoder(encoder: Encoder, tmp_path: Path) -> No
     torch.testing.assert_close(text, torch.nn.functional.normalize(expected, dim=-1), atol=1e-4, rtol=1e-4)
 
 
-def test_temporal_positions_are_interpolated_to_other_frames_on_request(encoder: Encoder) -> None:
+def test_temporal_positions_are_interpolated_to_other_frames_on_request(encoder: Encoder, tmp_path: Path) -> None:
     """Four positions to eight: the ends stay, and between them stands what the line through them says."""
     with pytest.raises(
         InputError, match=r"positions are of 4 frames; leave it at 4, interpolate them \(--interpolate\)"
@@ -101,6 +102,13 @@ def test_temporal_positions_are_interpolated_to_other_frames_on_request(encoder:
     pictures = list(clips.world.clip("test", 3, events=2).pictures())
     assert longer.videos([pictures])[0].shape == (1, encoder.dim)
     assert longer.unmerged("cpu").frames == 8
+    matcher, film = VideoMatcher(encoder), clips.made(tmp_path / "film.mp4", 3)
+    assert len(matcher(film, frames=8, interpolate=True).times) == 8
+    assert len(matcher(film).times) == 4
+    with pytest.raises(InputError, match=r"frames is 8, and the adapter's temporal positions are of 4"):
+        matcher(film, frames=8)
+    with pytest.raises(InputError, match="frames is 0; give at least 1"):
+        matcher(film, frames=0)
     with pytest.raises(InputError, match="clips enter layer"):
         Encoder.from_pretrained("tiny", frames=5, interpolate=True)
 

@@ -11,7 +11,7 @@ from transformers import CLIPConfig, CLIPModel
 from domains.text_video_retrieval.model.attachments import attach_section
 from domains.text_video_retrieval.model.costs import text_cost, video_cost
 from domains.text_video_retrieval.model.schedule import UNMERGED, Schedule
-from domains.text_video_retrieval.model.tempme import TempMe, plan_of
+from domains.text_video_retrieval.model.tempme import TempMe, feed_forward, plan_of
 from suite import adapters
 from suite.adapters.section import AdapterSection
 from tests.text_video_retrieval import models, reference
@@ -160,6 +160,18 @@ def test_costs_on_paper_are_the_published_ones() -> None:
     assert [text_cost(text, words) / 1e9 for words in (32, 77)] == pytest.approx([1.23, 3.0], rel=0.005)
 
 
+def test_without_gradients_the_mlp_is_clips_own_to_rounding(model: nn.Module) -> None:
+    """Where it stands, and with its factors in the products; with gradients and under autocast it is CLIP's own."""
+    mlp, x = model.vision_model.encoder.layers[0].mlp, torch.randn(2, 7, 32)
+    with torch.no_grad():
+        expected, kept = mlp(x), x.clone()
+        torch.testing.assert_close(feed_forward(mlp, x), expected, atol=1e-6, rtol=1e-5)
+        assert torch.equal(x, kept)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(feed_forward(mlp, x), mlp(x))
+    assert torch.equal(feed_forward(mlp, x), mlp(x))
+
+
 def test_the_count_on_paper_is_what_torch_counts() -> None:
     """By `torch.utils.flop_counter`, which hooks every operation, within one percent."""
     from torch.utils.flop_counter import FlopCounterMode
@@ -174,3 +186,4 @@ def test_the_count_on_paper_is_what_torch_counts() -> None:
     again = sum(2 * step.joined * step.attended * vision.hidden_size * 8 for step in model.plan.steps)
     paper = video_cost(vision, model.plan, dim=16)
     assert counted - again == pytest.approx(paper.total, rel=0.01)
+    assert similarities / 2 == paper.matching  # counted apart

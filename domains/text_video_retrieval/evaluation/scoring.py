@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from domains.text_video_retrieval.data.captions import PairSet
 from domains.text_video_retrieval.data.datamodule import PairSamples
 from domains.text_video_retrieval.data.world import Clip
 from domains.text_video_retrieval.inference.loaded import Encoder
-from domains.text_video_retrieval.metrics import Ties, both_ways
+from domains.text_video_retrieval.metrics import Ties, both_ways, ranks_of
 from domains.text_video_retrieval.model.similarity import dual_softmax
 from suite.errors import InputError
 
@@ -27,12 +28,15 @@ class Scored:
         scores: (T, V) cosines of sentences and videos.
         videos: of each sentence, its video's column.
         unread: videos that could not be read, with the reason; their sentences are left out.
+        seconds: that the model took for a video, decoding left out. dim: of the common space.
     """
 
     pairs: PairSet
     scores: Tensor
     videos: tuple[int, ...]
     unread: dict[str, str]
+    seconds: float = 0.0
+    dim: int = 0
 
     def figures(self, *, dsl: bool = False, ties: Ties = "middle") -> dict[str, dict[str, float]]:
         """Recall and ranks in both directions; `dsl` re-weighs by all queries of the test at once."""
@@ -60,11 +64,30 @@ class Scored:
             right.append(1.0 if own > wrong else 0.5 if own == wrong else 0.0)
         return 100 * sum(right) / len(right) if right else None
 
+    def ranks(self, ties: Ties = "middle") -> list[dict[str, Any]]:
+        """For each sentence the rank of its video, its score, and the video that was found first with its score."""
+        ranks = ranks_of(self.scores, torch.as_tensor(self.videos), ties).ranks.tolist()
+        names = {column: pair.video for pair, column in zip(self.pairs.pairs, self.videos, strict=True)}
+        best, first = self.scores.max(1)
+        return [
+            {
+                "query": pair.caption,
+                "video": pair.video,
+                "rank": rank,
+                "score": round(float(self.scores[place, column]), 6),
+                "first": names[int(first[place])],
+                "first_score": round(float(best[place]), 6),
+            }
+            for place, (pair, column, rank) in enumerate(zip(self.pairs.pairs, self.videos, ranks, strict=True))
+        ]
+
     def metrics(self, *, dsl: bool = False, ties: Ties = "middle") -> dict[str, Any]:
         """All figures, flat names of directions apart."""
         figures = self.figures(dsl=dsl, ties=ties)
         found: dict[str, Any] = {**figures, "pairs": len(self.videos)}
         found["videos"] = self.scores.shape[1]
+        found |= {"missing": len(self.pairs.missing), "unread": len(self.unread)}
+        found |= {"ms_a_video": 1e3 * self.seconds, "embeddings_mb": self.scores.shape[1] * self.dim * 4 / 1e6}
         if (order := self.order()) is not None:
             found["order_of_events"] = order
         return found
@@ -78,7 +101,7 @@ def score(encoder: Encoder, pairs: PairSet, *, batch_size: int = 16, fps: float 
     """
     samples = PairSamples(pairs, encoder.frames, encoder.look, encoder.words, rate=fps or encoder.stated.fps)
     unread: dict[str, str] = {}
-    vectors, columns = _videos(encoder, pairs, samples, batch_size, unread)
+    vectors, columns, seconds = _videos(encoder, pairs, samples, batch_size, unread)
     kept = [place for place, pair in enumerate(pairs.pairs) if pair.video in columns]
     if not kept:
         raise InputError(f"{pairs.name}: no video can be read, e.g. {next(iter(unread.items()))}")
@@ -86,20 +109,21 @@ def score(encoder: Encoder, pairs: PairSet, *, batch_size: int = 16, fps: float 
         [encoder.texts([pairs.pairs[place].caption for place in part])[0] for part in _parts(kept, 256)]
     )
     chosen = tuple(pairs.pairs[place] for place in kept)
-    left = PairSet(pairs.name, chosen, pairs.videos, pairs.missing, pairs.notices, pairs.several)
+    left = replace(pairs, pairs=chosen)
     numbers = tuple(columns[pair.video] for pair in chosen)
-    return Scored(left, torch.from_numpy(texts @ vectors.T), numbers, unread)
+    return Scored(left, torch.from_numpy(texts @ vectors.T), numbers, unread, seconds, encoder.dim)
 
 
 def _videos(
     encoder: Encoder, pairs: PairSet, samples: PairSamples, batch_size: int, unread: dict[str, str]
-) -> tuple[np.ndarray, dict[str, int]]:
-    """Vectors (V, dim) of the videos that can be read, and the row of each."""
+) -> tuple[np.ndarray, dict[str, int], float]:
+    """Vectors (V, dim) of the videos that can be read, the row of each, and the model's seconds for one."""
     first: dict[str, int] = {}
     for place, pair in enumerate(pairs.pairs):
         first.setdefault(pair.video, place)
     columns: dict[str, int] = {}
     found: list[np.ndarray] = []
+    spent = 0.0
     for part in _parts(list(first), batch_size):
         frames = []
         for name in part:
@@ -110,8 +134,11 @@ def _videos(
                 continue
             columns[name] = len(columns)
         if frames:
+            started = time.perf_counter()
             found.append(encoder.encoded(torch.stack(frames))[0])
-    return (np.concatenate(found) if found else np.empty((0, 0), np.float32)), columns
+            spent += time.perf_counter() - started
+    vectors = np.concatenate(found) if found else np.empty((0, 0), np.float32)
+    return vectors, columns, spent / max(1, len(columns))
 
 
 def _parts(items: list[Any], size: int) -> Iterator[list[Any]]:

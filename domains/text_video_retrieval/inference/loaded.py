@@ -19,8 +19,9 @@ from torch.nn import functional
 from domains.text_video_retrieval.data.datamodule import mask_of
 from domains.text_video_retrieval.data.frames import read_clip
 from domains.text_video_retrieval.model import bases, positions
+from domains.text_video_retrieval.model.costs import Cost, video_cost
 from domains.text_video_retrieval.model.manifest import Stated
-from domains.text_video_retrieval.model.schedule import UNMERGED
+from domains.text_video_retrieval.model.schedule import UNMERGED, Schedule
 from suite import adapters, hub
 from suite.clip import pictures, words
 from suite.clip.pictures import Preprocessing
@@ -109,6 +110,20 @@ class Encoder:
         look, reader = pictures.of_base(folder), words.of_base(folder, stated.words)
         return cls(model, stated, look, reader, identity=identity, device=device, dtype=computed)
 
+    def on(self, frames: int | None, *, interpolate: bool = False) -> Self:
+        """The same on as many frames; itself where they are its own, or left out.
+
+        Raises:
+            InputError: its temporal positions are of another number, and may not be interpolated.
+        """
+        if frames is None or frames == self.frames:
+            return self
+        adapter, base = self.identity["adapter"], self.identity["base"]
+        options: dict[str, Any] = {"frames": frames, "interpolate": interpolate}
+        other = type(self).from_pretrained(adapter, base, str(self.device), "float32", **options)
+        other.dtype = self.dtype
+        return other
+
     def bare(self, device: str = "auto", dtype: str = "auto") -> Self:
         """The same base without the adapter and without merging, on as many frames."""
         folder = hub.resolve(self.identity["base"], bases.DOMAIN, kind="base")
@@ -121,13 +136,29 @@ class Encoder:
 
     def unmerged(self, device: str = "auto", dtype: str = "auto") -> Self:
         """The same weights, clips joined as they were trained and no token merged: what merging costs and saves."""
+        schedule = replace(self.stated.schedule, tome_r=0, merge_token_proportion=(0, 0))
+        return self.scheduled(schedule, device, dtype)
+
+    def scheduled(self, schedule: Schedule, device: str = "auto", dtype: str = "auto") -> Self:
+        """The same weights under another schedule than they were trained with, or none.
+
+        Raises:
+            InputError: the schedule does not fit, or has temporal positions that the adapter lacks.
+        """
         device = choose_device(device)
         computed = choose_dtype(dtype, device, auto=torch.float32)
-        schedule = replace(self.stated.schedule, tome_r=0, merge_token_proportion=(0, 0))
         plain = bases.load(self.identity["base"], schedule, self.frames)
-        folder = hub.resolve(self.identity["adapter"], bases.DOMAIN, kind="adapter")
-        trained = Stated.from_dict(adapters.read_manifest(folder)["domain"], folder).frames
-        model = positions.load_adapter(plain, folder, trained)
+        own: Any = self.model
+        if (held := own.plan.positions) and held != plain.plan.positions:
+            raise InputError(
+                f"schedule: the adapter has temporal positions for {list(held.values())} clips in layers {list(held)}; "
+                f"keep merge_layer {list(held)} and its merge_frame_num, or take an adapter without positions"
+            )
+        model: torch.nn.Module = plain
+        if self.identity["adapter"] != NONE:
+            folder = hub.resolve(self.identity["adapter"], bases.DOMAIN, kind="adapter")
+            trained = Stated.from_dict(adapters.read_manifest(folder)["domain"], folder).frames
+            model = positions.load_adapter(plain, folder, trained)
         stated = replace(self.stated, schedule=schedule)
         return type(self)(model, stated, self.look, self.words, identity=self.identity, device=device, dtype=computed)
 
@@ -136,6 +167,12 @@ class Encoder:
         """Tokens of a video after the last layer."""
         model: Any = self.model
         return int(model.plan.tokens)
+
+    @property
+    def cost(self) -> Cost:
+        """Of a video in the image tower, without the adapter's own part."""
+        model: Any = self.model
+        return video_cost(model.clip_config.vision_config, model.plan, rank=0, dim=self.dim)
 
     @property
     def frames(self) -> int:

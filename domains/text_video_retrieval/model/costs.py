@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from domains.text_video_retrieval.model.schedule import Plan
+from domains.text_video_retrieval.model.schedule import Plan, Step
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,8 @@ class Cost:
 
     Attributes:
         embedding, projections, attention, mlp, lora, output: of the parts.
+        matching: of comparing tokens before they are merged, which the total leaves out, as published figures do.
+        softmax: exponentials of the attention, left out likewise.
         tokens: after the last layer. of: without merging.
     """
 
@@ -24,6 +26,8 @@ class Cost:
     mlp: int
     lora: int
     output: int
+    matching: int
+    softmax: int
     tokens: int
     of: int
 
@@ -63,9 +67,22 @@ def video_cost(vision: Any, plan: Plan, rank: int = 8, dim: int | None = None) -
         mlp=summed(lambda step: 2 * step.joined * step.left * width * vision.intermediate_size),
         lora=summed(lambda step: step.joined * step.attended * 4 * width * rank),
         output=plan.frames * width * (dim or vision.projection_dim),
+        matching=summed(lambda step: _matching(step, width, width // vision.num_attention_heads)),
+        softmax=summed(lambda step: step.joined * step.attended**2 * vision.num_attention_heads),
         tokens=plan.tokens,
         of=plan.frames * (patches + 1),
     )
+
+
+def _matching(step: Step, width: int, head: int) -> int:
+    """Multiply-accumulates of a layer's scores of sources and destinations: by tokens across clips, by keys inside."""
+
+    def pairs(tokens: int) -> int:
+        patches = tokens - step.classes_left
+        return step.joined * (patches // 2) * (patches - patches // 2)
+
+    across = pairs(step.tokens * step.join) * width if step.across else 0
+    return across + (pairs(step.attended) * head if step.inside else 0)
 
 
 def text_cost(text: Any, words: int, rank: int = 8, dim: int | None = None) -> int:

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+import yaml
+
 from suite.errors import InputError
 
 
@@ -99,6 +101,23 @@ class Schedule:
                 raise InputError(f"schedule.tome_r is {value!r}; give a whole number")
         given.update({name: bool(given[name]) for name in _SWITCHES if name in given})
         return cls(**given)
+
+    @classmethod
+    def parsed(cls, text: str) -> Self:
+        """Read a preset's name, or settings as YAML.
+
+        Raises:
+            InputError: it is neither.
+        """
+        try:
+            given = yaml.safe_load(text)
+        except yaml.YAMLError:
+            given = None
+        if isinstance(given, str):
+            given = {"preset": given}
+        if not isinstance(given, dict):
+            raise InputError(f"schedule is {text!r}; give a preset ({', '.join(PRESETS)}), or {{merge_layer: 8-9-10}}")
+        return cls.of(given)
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for `json.dumps`."""
