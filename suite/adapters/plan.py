@@ -57,7 +57,21 @@ def mean_gradients(
     loss: Callable[[nn.Module, Any], Tensor],
     parameters: dict[str, nn.Parameter],
 ) -> dict[str, Tensor]:
-    """Gradients of named parameters, averaged over batches. Flags, gradients and the training mode are restored.
+    """Gradients of named parameters, averaged over batches; see `summed_gradients`."""
+    batches = [*batches]
+    sums = summed_gradients(model, batches, loss, parameters)
+    return {name: total / len(batches) for name, total in sums.items()}
+
+
+def summed_gradients(
+    model: nn.Module,
+    batches: Iterable[Any],
+    loss: Callable[[nn.Module, Any], Tensor],
+    parameters: dict[str, nn.Parameter],
+    *,
+    squared: bool = False,
+) -> dict[str, Tensor]:
+    """Gradients of named parameters, or their squares, added over batches. Flags and gradients are restored.
 
     Raises:
         InputError: no batch, or a gradient with NaN or Inf.
@@ -65,22 +79,22 @@ def mean_gradients(
     flags = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
     chosen = set(map(id, parameters.values()))
     sums: dict[str, Tensor] = {}
-    count = 0
     try:
         for parameter, _, _ in flags:
             parameter.requires_grad_(id(parameter) in chosen)
             parameter.grad = None
-        for count, batch in enumerate(batches, start=1):  # noqa: B007 - the count is what we want
+        for number, batch in enumerate(batches):
             loss(model, batch).backward()
-        if count == 0:
+            for name, parameter in parameters.items():
+                gradient = parameter.grad
+                if gradient is None or not gradient.isfinite().all():
+                    fault = "missing" if gradient is None else "not finite"
+                    raise InputError(f"planning: the gradient of {name} is {fault} in batch {number}")
+                found = gradient.square() if squared else gradient
+                sums[name] = sums[name] + found if name in sums else found
+                parameter.grad = None
+        if not sums:
             raise InputError("planning: there are no batches")
-        for name, parameter in parameters.items():
-            gradient = parameter.grad
-            if gradient is None or not gradient.isfinite().all():
-                raise InputError(
-                    f"planning: the gradient of {name} is {'missing' if gradient is None else 'not finite'}"
-                )
-            sums[name] = gradient / count
     finally:
         for parameter, flag, gradient in flags:
             parameter.requires_grad_(flag)

@@ -268,6 +268,9 @@ def arguments(method: str, subject: str) -> dict[str, Any]:
     targets = MODULES.get(method, model.targets if linear else ())
     if method not in MODULES:
         targets += tuple(name for kind, names in model.layers.items() if kind in info.layers for name in names)
+    if method == "spt":
+        names = [name for name, _ in fresh(subject).named_modules()]
+        settings["counts"] = {name: 5 for name in names if any(f".{name}".endswith(f".{end}") for end in targets)}
     return {**settings, "targets": list(targets)}
 
 
@@ -310,7 +313,7 @@ def packed_pairs() -> list[tuple[str, str]]:
     """(method, subject) for 4-bit bases: peft's on a Llama, ours on a ViT."""
     wanted = {"peft": "llama", "suite": "vit"}
     # These say themselves why not; that one refuses so small a model.
-    needless = {"paca", "neuroada", "pafi", "sift", "id3", "osf"}
+    needless = {"paca", "neuroada", "pafi", "sift", "spt", "id3", "telly", "osf"}
     return [
         (name, subject)
         for name, subject in pairs()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import nn
 from suite import adapters
 from suite.errors import InputError
 from tests.adapters.cases import fresh
+from tests.golden.registry import discover, golden_folder
 
 LLAMA = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 SHAPES: dict[str, tuple[int, int, int, int, int, int]] = {  # vocabulary, width, MLP, blocks, heads, key/value heads
@@ -93,3 +95,39 @@ def test_the_vision_transformer_of_the_unifying_study() -> None:
     assert trainable(model, "dra") == 24 * 768
     assert trainable(model, "attnscale") == 12 * 197**2
     assert trainable(model, "forecast_peft", r=64) == 24 * (2 * 768 * 64 + 64 + 768)
+
+
+def test_the_authors_tables_of_keys_have_our_tensors() -> None:
+    """Names and sizes of what NeuroAda, LoReFT and LoFiT save for a 7B model."""
+    case = next((case for name, case in discover(golden_folder()) if name == "methods_training/keys"), None)
+    if case is None:
+        pytest.skip("no table of keys at hand (set GOLDEN_DIR)")
+    model, rows = llama("llama-7b"), case.rows()
+    sizes = {name: tuple(map(int, re.findall(r"\d+", row["shape"]))) for row in rows for name in [_name(row)]}
+
+    adapters.attach(model, "neuroada", targets=LLAMA, k=1)
+    ours = {f"{layer.target}.weight_new": tuple(layer.trained("default").shape) for _, layer in adapters.layers(model)}
+    ours |= {
+        f"{layer.target}.weight_position_new": ours[f"{layer.target}.weight_new"] for _, layer in adapters.layers(model)
+    }
+    assert ours == {key: size for (method, key), size in sizes.items() if method.startswith("neuroada")}
+    adapters.detach(model)
+
+    adapters.attach(model, "loreft", r=8)
+    layers = {int(layer.target.rpartition(".")[2]): layer for _, layer in adapters.layers(model)}
+    for number, layer in layers.items():
+        for ours_, theirs in (("rotate", "rotate_layer"), ("weight", "weight"), ("bias", "bias")):
+            file = f"file intkey_layer_{number}_comp_block_output_unit_pos_nunit_1#0.bin"
+            [size] = [size for (method, key), size in sizes.items() if file in method and key == theirs]
+            assert tuple(layer.tensor(ours_, "default").shape[1:]) == size
+    adapters.detach(model)
+
+    adapters.attach(model, "lofit", stage="scale")
+    [layer, *_] = [layer for _, layer in adapters.layers(model)]
+    heads, size = layer.tensor("scale", "default").shape
+    assert sizes["lofit llama2-7b", "model.layers.0.self_attn.attn_A.{0..31}"] == (size,) and heads == 32
+    adapters.detach(model)
+
+
+def _name(row: dict[str, str]) -> tuple[str, str]:
+    return row["method"], row["key"].partition(" (")[0]

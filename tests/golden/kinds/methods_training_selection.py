@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch.optim import Optimizer
 
 from suite import adapters
 from suite.adapters.methods.selective import neuroada, sift
+from suite.adapters.methods.selective.spt_allocation import COSTS, allocate, structured
 from suite.training.procedures.id3 import Id3, unmasked_at
 from tests.golden.registry import Case, kind
 
@@ -174,3 +176,78 @@ def telly_frozen_sets(case: Case) -> None:
 def _standing(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
     """What stands under the base's own names."""
     return [(name, p) for name, p in model.named_parameters(remove_duplicate=False) if ".suite_telly." not in name]
+
+
+@kind("methods_training/spt_allocation")
+def spt_allocation_case(case: Case) -> None:
+    """Seven budgets with either module: matrices, vectors and single numbers."""
+    tensors, config = case.tensors(), case.config
+    given = below(tensors, "input/sensitivity/")
+    order = [f"{part}.{own}" for part in ("norm1", *(f"attn.{op}" for op in "qkv"), "attn.proj") for own in OWN]
+    order += [f"{part}.{own}" for part in ("norm2", "mlp.fc1", "mlp.fc2") for own in OWN]
+    names = [f"blocks.{block}.{name}" for block in range(config["depth"]) for name in order]
+    sensitivity = {name: given[name] for name in (*names, "norm.weight", "norm.bias")}
+    unit, rank = config["budget_unit"], config["low_rank_dim"]
+    for kind_of_module, method in (("lora", "lora"), ("adapter", "parallel_adapter")):
+        made = allocate(
+            sensitivity,
+            [budget * unit for budget in config["budgets"]],
+            lambda out, size, method=method: COSTS[method](out, size, rank),
+            alpha=config["alpha"],
+            beta=config["beta"],
+            fixed=config["fixed_extra_params"],
+            unit=unit,
+        )
+        for budget, found in zip(config["budgets"], made, strict=True):
+            expected, start = config[kind_of_module][str(budget)], f"output/{kind_of_module}/{budget}/"
+            assert (found.sparse, found.structured) == (expected["unstructured_params"], expected["structured_params"])
+            assert [*found.vectors] == expected["tuned_vectors"]
+            operations = [f"attn.{op}" for op in ("q", "k", "v", "proj")] + ["mlp.fc1", "mlp.fc2"]
+            matrices = [
+                [int(f"blocks.{block}.{op}.weight" in found.matrices) for op in operations]
+                for block in range(config["depth"])
+            ]
+            assert torch.equal(tensors[f"{start}tuned_matrices"], torch.tensor(matrices))
+            flat, offset = [], 0
+            for name, places in found.loose.items():
+                flat.append(places + offset)
+                offset += sensitivity[name].numel()
+            index = torch.cat(flat) if flat else torch.zeros(0)
+            assert torch.equal(index.to(torch.int32), tensors[f"{start}unstructured_indexes"])
+
+
+OWN = ("weight", "bias")
+
+
+@kind("methods_training/spt_layers")
+def spt_layers(case: Case) -> None:
+    """The sparse layer with its gradients, and both structured modules."""
+    tensors = case.tensors()
+    x, weights = tensors["input/x"], below(tensors, "weights/sparse_linear.")
+    linear = nn.Linear(8, 6)
+    linear.load_state_dict({name: weights[name] for name in OWN})
+    model = nn.Sequential(linear).eval()
+    rows, columns = tensors["input/weight_index"].T
+    places = torch.cat((rows * 8 + columns, 48 + tensors["input/bias_index"][:, 0]))
+    sparse = adapters.attach(
+        copy.deepcopy(model), "spt", targets=["0"], counts={"0": len(places)}, places={"0": places}
+    )
+    [(_, layer)] = adapters.layers(sparse)
+    layer.trained("default").data.copy_(torch.cat((weights["sparse_weight"], weights["sparse_bias"])))
+    given = x.clone().requires_grad_()
+    y = sparse(given)
+    torch.testing.assert_close(y, tensors["output/sparse_linear"], **CLOSE)
+    weighted(y).backward()
+    gradients = torch.cat((tensors["output/grad_sparse_weight"], tensors["output/grad_sparse_bias"]))
+    torch.testing.assert_close(layer.trained("default").grad, gradients, **CLOSE)
+    torch.testing.assert_close(given.grad, tensors["output/grad_x"], **CLOSE)
+    for name, module in (("lora", "lora"), ("adapter", "parallel_adapter")):
+        [spec] = structured(module, 3, ["0"])
+        found = adapters.attach(copy.deepcopy(model), spec).eval()
+        learned = below(tensors, f"weights/structured_{name}.learnable.")
+        names = {"0.weight": "down", "0.bias": "down_bias", "2.weight": "up", "2.bias": "up_bias"}
+        for key, value in learned.items():
+            part = {"0.weight": "lora_A", "1.weight": "lora_B"}[key] if name == "lora" else f"adapter_{names[key]}"
+            [parameter] = [p for own, p in found.named_parameters() if f"{part}." in own]
+            parameter.data.copy_(value)
+        torch.testing.assert_close(found(x) - model(x), tensors[f"output/structured_{name}"], **CLOSE)

@@ -1,7 +1,7 @@
 """Series and parallel bottleneck adapters on linear layers.
 
 Hu et al., LLM-Adapters, arXiv 2304.01933, section 3.1; Houlsby et al., arXiv 1902.00751. With
-f(h) = s * up(act(down(dropout(h)))), without biases:
+f(h) = s * up(act(down(dropout(h)))), without biases unless they are asked for:
 
     series, on the input:    y = W(x + f(x))
     series, on the output:   y = Wx + f(Wx)
@@ -50,6 +50,8 @@ class BottleneckConfig(TunerConfig):
         },
     )
 
+    biases: bool = field(default=False, metadata={"help": "Both matrices have a bias, 0 at the start."})
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.bottleneck_size < 1:
@@ -83,7 +85,7 @@ class Bottleneck(Site):
     """What the placements share: the two matrices and f."""
 
     tuner_base = _BottleneckTuner
-    parameter_names: ClassVar = ("down", "up", "factor")
+    parameter_names: ClassVar = ("down", "up", "down_bias", "up_bias", "factor")
 
     def ends(self, config: BottleneckConfig) -> tuple[int, int]:
         """Sizes of what f reads and of what it adds to."""
@@ -100,6 +102,8 @@ class Bottleneck(Site):
         else:
             torch.nn.init.kaiming_uniform_(down, a=math.sqrt(5))
         tensors = {"down": down, "up": up}
+        if config.biases:
+            tensors |= {"down_bias": torch.zeros(len(down)), "up_bias": torch.zeros(added)}
         if config.scaling == "learned":
             tensors["factor"] = torch.ones(1)
         return tensors
@@ -108,9 +112,10 @@ class Bottleneck(Site):
         """f(h), in the dtype of `h`."""
         config, down = self.settings[adapter], self.tensor("down", adapter)
         hidden = functional.dropout(self._cast_input_dtype(h, down.dtype), config.dropout, self.training)
-        hidden = ACT2FN[config.non_linearity](functional.linear(hidden, down))
+        inner, outer = (self.tensor(name, adapter) if config.biases else None for name in ("down_bias", "up_bias"))
+        hidden = ACT2FN[config.non_linearity](functional.linear(hidden, down, inner))
         scale = self.tensor("factor", adapter) if config.scaling == "learned" else float(config.scaling)
-        return (functional.linear(hidden, self.tensor("up", adapter)) * scale).to(h.dtype)
+        return (functional.linear(hidden, self.tensor("up", adapter), outer) * scale).to(h.dtype)
 
 
 def official_tensors(state: dict[str, Tensor]) -> dict[str, Tensor]:
