@@ -20,6 +20,7 @@ DOMAIN = Domain(
     verbs={
         "prepare": "domains.music.data.prepare:prepare",
         "convert": "domains.music.official.convert:convert",
+        "elo": "domains.music.evaluation.elo:elo",
         "demo": "domains.music.demo:demo",
     },
 )

@@ -47,7 +47,7 @@ def prepare(
         seconds: of a clip: 30 for MusicGen, 10 for Mustango.
         rate: samples a second: 32000 for MusicGen, 16000 for Mustango.
         channels: 1, or 2 for stereo models.
-        edges: shares of a recording left out at its beginning and end; `0.2,0.1` as published.
+        edges: shares of a recording left out at its beginning and end; `0.2 0.1` as published.
         incomplete: keep the last, shorter clip of a recording; training pads and masks it.
         files: wav, or flac for half the space.
         fix_swapped: put makams and usuls that stand in each other's place back.
@@ -144,7 +144,7 @@ def check_options(seconds: float, rate: int, channels: int, edges: tuple[float, 
     if channels not in (1, 2):
         raise InputError(f"channels is {channels}; give 1 or 2")
     if len(edges) != 2 or min(edges) < 0 or sum(edges) >= 1:
-        raise InputError(f"edges are {','.join(map(str, edges))}; give two shares with something between, e.g. 0.2,0.1")
+        raise InputError(f"edges are {' '.join(map(str, edges))}; give two shares with something between, e.g. 0.2 0.1")
 
 
 def cut(held: Collection, cutting: Cutting, folder: Path, *, drop_vocals: bool = False) -> Found:

@@ -12,9 +12,9 @@ from typing import Any
 
 from domains.music.data import vocabulary
 from domains.music.data.captions import slots
+from domains.music.data.readers.texts import text_of
 from domains.music.data.vocabulary import normalised
 from suite.errors import InputError
-from suite.files import read_text
 from suite.prediction.inputs import STDIN, is_word
 
 _SPELLED = {"raga": "raga", "taal": "taal", "laya": "laya", "laaya": "laya"}
@@ -108,10 +108,7 @@ def _text(one: Any) -> str:
     path = Path(one).expanduser()
     if not path.exists() or path.is_dir():
         raise InputError(f"{path}: no such file of prompts; write a prompt in quotes, or check the path")
-    try:
-        return read_text(path)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
+    return text_of(path)
 
 
 def _of_text(text: str, name: str) -> Iterator[Prompt]:

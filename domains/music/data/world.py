@@ -140,6 +140,17 @@ def piece(split: Split, number: int, genre: str | None = None) -> Piece:
     return Piece(chosen.name, scale, instrument, tempo, seed)
 
 
+def of_caption(text: str, seed: int = 0) -> Piece | None:
+    """The piece that a caption of this world asks for; None for any other sentence."""
+    words = text.lower().split()
+    if len(words) != 7 or (words[0], words[3], words[5]) != ("a", "in", "for"):
+        return None
+    _, tempo, genre, _, scale, _, instrument = words
+    if tempo not in TEMPI or genre not in GENRES or scale not in SCALES or instrument not in INSTRUMENTS:
+        return None
+    return Piece(genre, scale, instrument, tempo, seed)
+
+
 def exercise(number: int, seconds: float = SECONDS, rate: int = RATE) -> Wave:
     """Sounds without music, for a codec that is to hear any: notes and glides of any pitch, strokes at any time.
 

@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from domains.music.data.readers import rows, sidecar
+from domains.music.data.readers.texts import MOST_BYTES, text_of
 from domains.music.data.recordings import Collection, Files
 from suite.errors import InputError
-from suite.files import read_text
 
 NAMES = ("data.jsonl", "data.jsonl.gz", "metadata.jsonl")
-MOST_BYTES = 256 * 2**20
-"""Of a compressed manifest once it is unpacked."""
 
 
 def fits(path: Path) -> bool:
@@ -59,7 +57,7 @@ def _beside(row: Mapping[str, Any], files: Files) -> dict[str, Any]:
 
 def _text(path: Path) -> str:
     if path.suffix.lower() != ".gz":
-        return read_text(path)
+        return text_of(path)
     try:
         with gzip.open(path, "rb") as file:
             content = file.read(MOST_BYTES + 1)

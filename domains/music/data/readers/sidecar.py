@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from domains.music.data.readers.texts import text_of as read
 from suite.errors import InputError
-from suite.files import read_text
 from suite.media.audio import AudioInfo
 
 SARAGA = "CC BY-NC 4.0 (Saraga, Music Technology Group, UPF)"
@@ -32,7 +32,7 @@ def row_of(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(read_text(path))
+        content = json.loads(read(path))
     except ValueError as error:
         raise InputError(f"{path}: is no JSON ({error})") from None
     if not isinstance(content, dict):
@@ -71,7 +71,7 @@ def audiocraft(content: Mapping[str, Any]) -> dict[str, Any]:
 def text_of(path: Path) -> str:
     """The caption in the file of the same name that ends in `.txt`; empty where there is none."""
     beside = path.with_suffix(".txt")
-    return " ".join(read_text(beside).split()) if beside.is_file() else ""
+    return " ".join(read(beside).split()) if beside.is_file() else ""
 
 
 def from_tags(info: AudioInfo) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 
 from domains.music.data.readers import rows
+from domains.music.data.readers.texts import rows_of
 from domains.music.data.recordings import Collection, Files
 from suite.errors import InputError
-from suite.files import read_text
 
 NAMES = ("clips.csv", "metadata.csv", "captions.csv")
 SUFFIXES = (".csv", ".tsv")
@@ -28,17 +26,11 @@ def read(path: Path, files: Files) -> Collection:
     table = _inside(path) or path
     if table.is_dir():
         raise InputError(f"{path}: the folder holds no table (clips.csv, metadata.csv, captions.csv); name the file")
-    reader = csv.DictReader(io.StringIO(read_text(table)), delimiter="\t" if table.suffix.lower() == ".tsv" else ",")
-    columns = [name.strip().lower() for name in reader.fieldnames or () if name]
+    columns, given = rows_of(table)
     if not rows.knows(columns):
         held = ", ".join(columns) or "nothing"
         raise InputError(f"{table}: line 1 names {held}; a column path (or audio_path, file_name) is needed")
-    found = []
-    for row in reader:
-        if any(value is None for name, value in row.items() if name):
-            raise InputError(f"{table}: line {reader.line_num} has fewer columns than the first")
-        found.append((f"{table}: line {reader.line_num}", {name.strip().lower(): row[name] for name in row if name}))
-    return rows.collection(table.name, found, files)
+    return rows.collection(table.name, ((f"{table}: line {line}", row) for line, row in given), files)
 
 
 def _inside(path: Path) -> Path | None:
