@@ -209,6 +209,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "kasa": {"r": 2},
     "krona": {"a1": 4, "a2": 8},
     "loldu": {"r": 4},
+    "light_peft": {"heads": ["proj", "q_proj"], "num_heads": 4},
     "lofit": {"num_heads": 4},
     "miss": {"r": 4},
     "mtlora": {"r": 4},

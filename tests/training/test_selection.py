@@ -11,10 +11,12 @@ import torch
 from torch import nn
 
 from suite import adapters
+from suite.adapters.methods.selective.light_peft import Pruning
 from suite.adapters.methods.selective.sift import largest
 from suite.errors import InputError
 from suite.training import TrainerConfig, fit
 from suite.training.procedures.id3 import Id3
+from suite.training.procedures.light_peft import LightPeft
 from tests.training.toys import Dead, Language, Mortal, Rows, tiny_llama
 
 STEPS = TrainerConfig(
@@ -106,3 +108,59 @@ def test_sift_trains_the_largest_gradients_of_the_first_batch(tmp_path: Path) ->
     for name, layer in adapters.layers(recipe.model):
         gradient = model.get_parameter(f"{name.removesuffix('.suite_sift')}.weight").grad
         assert torch.equal(layer.places("default").long(), largest(gradient, 0.01))
+
+
+def heads() -> nn.Module:
+    """A Llama each of whose heads has keys and values of its own."""
+    return tiny_llama(num_key_value_heads=4)
+
+
+class Estimated(Chosen):
+    """Masks on units and heads beside LoRA."""
+
+    def build(self) -> nn.Module:
+        torch.manual_seed(0)
+        masks = {"method": "light_peft", "targets": ["o_proj", "down_proj"], "num_heads": 4, "penalty": 0.01}
+        return adapters.attach(heads(), masks, {"method": "lora", "r": 4, "targets": ["q_proj", "v_proj"]})
+
+
+def test_light_peft_decides_what_stays_and_a_cut_base_computes_as_the_masked_one(tmp_path: Path) -> None:
+    whole = Estimated(0)
+    fit(whole, Rows(24, 4), STEPS, procedures=[LightPeft(mask_rate=5.0)], folder=tmp_path / "whole")
+    with pytest.raises(Dead):
+        fit(Estimated(4), Rows(24, 4), STEPS, procedures=[LightPeft(mask_rate=5.0)], folder=tmp_path / "stopped")
+    resumed = Estimated(0)
+    fit(resumed, Rows(24, 4), STEPS, procedures=[LightPeft(mask_rate=5.0)], resume=tmp_path / "stopped")
+    decided = []
+    for recipe in (whole, resumed):
+        [procedure] = [found for found in recipe.procedures if isinstance(found, LightPeft)]
+        assert procedure.counted == 3
+        decided.append(procedure.decision(recipe.model, modules=0.5))
+    assert decided[0] == decided[1]
+    pruning, lora = decided[0]
+    assert sum(map(len, pruning.units.values())) == round(2 / 3 * 2 * 48)
+    assert all(len(stay) == 2 for stay in pruning.heads.values())  # above the quantile of 1/3 of four
+    # Half of the four modules stay, and of their ranks half; one without a rank goes too.
+    assert 1 <= len(lora["targets"]) <= 2 and sum(lora["rank_pattern"].values()) == 4
+
+    masked, cut, ids = heads().eval(), heads().eval(), torch.arange(6)[None]
+    adapters.attach(masked, "light_peft", targets=["o_proj", "down_proj"], num_heads=4)
+    for _, layer in adapters.layers(masked):
+        stay = {**pruning.heads, **pruning.units}[layer.target]
+        mask = torch.zeros_like(layer.tensor("mask", "default"))
+        layer.tensor("mask", "default").data.copy_(mask.index_fill(0, torch.tensor(stay), 1.0))
+    pruning.apply(cut)
+    torch.testing.assert_close(cut(ids).logits, masked(ids).logits, atol=1e-5, rtol=1e-5)
+    assert adapters.count(cut).total < 0.8 * adapters.count(heads()).total
+    adapters.attach(cut, {**lora, "r": 4})
+    adapters.save(cut, tmp_path / "a", extra={"pruning": pruning.to_dict()})
+    kept = adapters.read_manifest(tmp_path / "a")["domain"]["pruning"]
+    again = heads().eval()
+    with pytest.raises(InputError, match="another architecture or other shapes"):
+        adapters.load(again, tmp_path / "a")
+    Pruning(**kept).apply(again)
+    assert torch.equal(adapters.load(again, tmp_path / "a")(ids).logits, cut(ids).logits)
+    with pytest.raises(InputError, match=r"pruning: there is no layer model\.layers\.7"):
+        Pruning({}, {"model.layers.7.mlp.down_proj": [1]}, 1).apply(heads())
+    with pytest.raises(InputError, match="its heads share keys and values"):
+        pruning.apply(tiny_llama())

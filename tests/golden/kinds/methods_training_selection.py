@@ -12,7 +12,7 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from suite import adapters
-from suite.adapters.methods.selective import neuroada, sift
+from suite.adapters.methods.selective import light_peft, neuroada, sift
 from suite.adapters.methods.selective.spt_allocation import COSTS, allocate, structured
 from suite.training.procedures.id3 import Id3, unmasked_at
 from tests.golden.registry import Case, kind
@@ -251,3 +251,24 @@ def spt_layers(case: Case) -> None:
             [parameter] = [p for own, p in found.named_parameters() if f"{part}." in own]
             parameter.data.copy_(value)
         torch.testing.assert_close(found(x) - model(x), tensors[f"output/structured_{name}"], **CLOSE)
+
+
+@kind("methods_training/light_peft")
+def light_peft_case(case: Case) -> None:
+    tensors, config = case.tensors(), case.config
+    for name, gone in config["pruned_units"].items():
+        what, scope, ratio = name.split("/")
+        ratio = {0.3333: 1 / 3}.get(float(ratio), float(ratio))
+        masks = tensors[f"input/{what}_masks"][:, -1]  # (layers, heads or units), after the last step
+        values = {str(number): mask for number, mask in enumerate(masks)}
+        stay = light_peft.kept(values, ratio, "layer" if scope == "layerwise" else "global")
+        assert [[n for n in range(masks.shape[1]) if n not in left] for left in stay.values()] == gone, name
+    worth = {name: torch.tensor([value], dtype=torch.float64) for name, value in config["module_importance_in"].items()}
+    left = [f"{name}.lora_A" for name, stay in light_peft.kept(worth, 0.75).items() if stay]
+    assert left == config["modules_kept_at_0_75"]
+    found = light_peft.module_importance(
+        tensors["input/base_out"], tensors["input/lora_out"], tensors["input/attn_valid"]
+    )
+    torch.testing.assert_close(found, tensors["output/module_importance"], **CLOSE)
+    given = (tensors[f"input/{name}"] for name in ("A", "A_grad", "B", "B_grad"))
+    torch.testing.assert_close(light_peft.rank_importance(*given), tensors["output/rank_importance"], **CLOSE)
