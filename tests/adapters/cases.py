@@ -120,7 +120,7 @@ SUBJECTS = {
         lambda: torch.randint(0, 61, (2, 6)),
         lambda model, x: model(x).logits,
         ("q_proj", "v_proj"),
-        {"TransformerBlock": ("layers.0", "layers.1")},
+        {"TransformerBlock": ("layers.0", "layers.1"), "TransformersAttention": ("self_attn",)},
     ),
     "vit": Subject(
         _vit,
@@ -131,6 +131,8 @@ SUBJECTS = {
             "TransformerBlock": ("blocks.0", "blocks.1"),
             "PreNormBlock": ("blocks.0", "blocks.1"),
             "Attention": ("attn",),
+            "Mlp": ("mlp",),
+            "Conv2d": ("patch_embed.proj",),
             "LayerNorm": ("norm1",),
         },
     ),
@@ -194,10 +196,14 @@ PROMPT = {**CAUSAL, "num_virtual_tokens": 3}
 SETTINGS: dict[str, dict[str, Any]] = {
     "adalora": {"total_step": 10, "init_r": 4, "target_r": 2},
     "adamss": {"r": 4, "num_subspaces": 2},
+    "adaptformer": {"bottleneck_size": 4},
     "adaption_prompt": {**CAUSAL, "adapter_len": 3, "adapter_layers": 2},
     "boft": {"boft_block_size": 2},
     "c3a": {"block_size": 4},
     "cartridge": {**PROMPT},
+    "compacter": {"reduction": 2, "n": 2},
+    "convnet_adapter": {"adapt_size": 1},
+    "convpass": {"width": 4},
     "cpt": {**CAUSAL, "cpt_token_ids": [1, 2, 3], "cpt_mask": [1, 1, 1], "cpt_tokens_type_mask": [1, 2, 3]},
     "deft": {},
     "difffit": {"scaled": ["proj", "q_proj", "v_proj", "to_q", "to_v", "fc2"]},
@@ -208,9 +214,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "ia3": {"feedforward_modules": []},
     "kasa": {"r": 2},
     "krona": {"a1": 4, "a2": 8},
+    "llama_adapter": {"adapter_len": 3, "adapter_layers": 2},
     "loldu": {"r": 4},
     "light_peft": {"heads": ["proj", "q_proj"], "num_heads": 4},
     "lofit": {"num_heads": 4},
+    "low_rank_adapter": {"reduction": 2},
     "miss": {"r": 4},
     "mtlora": {"r": 4},
     "multitask_prompt_tuning": {**PROMPT, "num_tasks": 2},
@@ -221,6 +229,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "parallel_adapter": {"bottleneck_size": 4},
     "pego": {"r": 2, "members": 2},
     "poly": {"n_tasks": 1, "n_skills": 2, "n_splits": 1, "r": 2},
+    "prefix_attention": {"tokens": 3},
     "prefix_tuning": {**PROMPT},
     "prompt_tuning": {**PROMPT},
     "psoft": {"r": 4},
@@ -237,6 +246,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "tmoe": {"r": 4, "alpha": 8},
     "sift": {"rate": 0.05},
     "triadaptlora": {"r": 4},
+    "unified_adapter": {"bottleneck_size": 4},
     "unilora": {"theta_d_length": 64},
     "vblora": {"num_vectors": 8, "vector_length": 4, "r": 2, "topk": 2},
     "visual_prompt": {"tokens": 3},
@@ -250,7 +260,7 @@ UNEXERCISED = {
     "xlora": "needs trained LoRA adapters on the disk to mix",
 }
 # Methods of blocks that fit fewer models than those with blocks.
-BLOCKS: dict[str, tuple[str, ...]] = {"visual_prompt": ("vit",)}
+BLOCKS: dict[str, tuple[str, ...]] = {"visual_prompt": ("vit",), "adaptformer": ("vit",)}
 MODULES: dict[str, tuple[str, ...]] = {"ln_tuning": ("input_layernorm",), "trainable_tokens": ("embed_tokens",)}
 
 
@@ -284,6 +294,12 @@ def forward(method: str, subject: str, model: nn.Module, x: Any) -> Tensor:
     return SUBJECTS[subject].run(model, x)
 
 
+def home(method: str) -> str:
+    """The subject on which one run of a method is enough."""
+    fits = [subject for name, subject in pairs() if name == method]
+    return "vit" if "vit" in fits else fits[0]
+
+
 def ours() -> list[str]:
     """Our methods that fit plain layers, so that the subjects here can carry them."""
     return [name for name in dict.fromkeys(name for name, _ in pairs()) if adapters.methods()[name].source == "suite"]
@@ -301,12 +317,12 @@ def pairs() -> list[tuple[str, str]]:
                 found.append((name, "conv"))
         elif "TransformerBlock" in info.layers:
             found += [(name, subject) for subject in BLOCKS.get(name, ("llama", "vit"))]
-        elif {"PreNormBlock", "Attention"} & {*info.layers}:
-            found.append((name, "vit"))
         elif name == "bitfit":
             found += [(name, subject) for subject in ("mlp", "conv", "vit", "unet")]
         elif name == "parameters" or "Linear" in info.layers:
             found += [(name, subject) for subject in EVERY_METHOD]
+        else:
+            found += [(name, subject) for subject in EVERY_METHOD if {*info.layers} & {*SUBJECTS[subject].layers}]
     return found
 
 

@@ -44,6 +44,45 @@ def clip() -> nn.Module:
         return CLIPVisionModel(CLIPVisionConfig(hidden_size=768, intermediate_size=3072, patch_size=16))
 
 
+def t5(**sizes: Any) -> nn.Module:
+    """T5 of the base size."""
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    base = dict(d_model=768, d_kv=64, d_ff=3072, num_layers=12, num_heads=12)
+    with torch.device("meta"):
+        return T5ForConditionalGeneration(T5Config(**{**base, **sizes}))
+
+
+def t0(heads: int, inner: int, hidden: int = 2048) -> nn.Module:
+    """T0, a T5 of version 1.1 whose feed-forward is gated."""
+    sizes = dict(d_model=hidden, d_kv=64, d_ff=inner, num_layers=24, num_heads=heads)
+    return t5(**sizes, feed_forward_proj="gated-gelu", tie_word_embeddings=False)
+
+
+def vit() -> nn.Module:
+    import timm
+
+    with torch.device("meta"):
+        return timm.create_model("vit_base_patch16_224", num_classes=0)
+
+
+def llama_7b() -> nn.Module:
+    return llama(
+        vocab_size=32000,
+        hidden_size=4096,
+        intermediate_size=11008,
+        num_hidden_layers=32,
+        num_attention_heads=32,
+        num_key_value_heads=32,
+        head_dim=None,
+        tie_word_embeddings=False,
+    )
+
+
+ALL_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+COMPACTER = {"train": ["*layer_norm*"], "reduction": 32, "n": 4}
+IA3 = {"targets": ["k", "v", "wo"], "feedforward_modules": ["wo"]}
+SSF = r"patch_embed\.proj|norm|blocks\.\d+\.(norm1|attn\.qkv|attn\.proj|norm2|mlp\.fc1|mlp\.fc2)"
 ROBERTA = {"targets": ["query", "value"]}
 
 
@@ -64,6 +103,14 @@ ROBERTA = {"targets": ["query", "value"]}
         (roberta, "loldu", {"r": 15, **ROBERTA}, 24 * 15),
         (clip, "pego", {"targets": ["q_proj", "v_proj"], "members": 2}, 294_912),
         (clip, "pego", {"targets": ["q_proj", "v_proj"], "members": 4}, 589_824),
+        (llama_7b, "paca", {"r": 8, "targets": ALL_LINEAR}, 10_878_976),
+        (llama_7b, "llama_adapter", {}, 1_228_800 + 30 * 32),
+        (t5, "compacter", {"targets": ["SelfAttention.o", "DenseReluDense.wo"], **COMPACTER}, 161_728),
+        (t5, "compacter", {"targets": ["DenseReluDense.wo"], **COMPACTER}, 104_704),
+        (lambda: t0(32, 5120), "ia3", IA3, 540_672),
+        (lambda: t0(64, 10240, 4096), "ia3", IA3, 1_081_344),
+        (vit, "ssf", {"targets": SSF}, 205_824),
+        (vit, "convpass", {"targets": ["attn", "mlp"]}, 327_552),
     ],
 )
 def test_methods_train_as_many_parameters_as_published(

@@ -260,7 +260,8 @@ class CarrierTuner(BaseTuner):
         for place, layer in model.named_modules():
             if isinstance(layer, cls.tuner_layer_cls) and adapter in layer.settings:
                 group = layer.sharing(adapter)
-                again = [name for name in layer.shared_names if (group, name) in seen]
+                shared = [name for name in layer.shared_names if adapter in getattr(layer, layer.prefix + name)]
+                again = [name for name in shared if (group, name) in seen]
                 yield f"{place}.{layer.prefix}" if place else layer.prefix, layer, [*layer.state_names, *again]
                 seen.update((group, name) for name in layer.shared_names)
 

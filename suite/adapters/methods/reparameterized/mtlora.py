@@ -32,7 +32,7 @@ class MtloraConfig(TunerConfig):
     """Settings of MTLoRA."""
 
     r: int = field(default=64, metadata={"help": "Rank of the shared change."})
-    scale: float = field(default=4.0, metadata={"help": "c.", "live": True})
+    scale: float = field(default=4.0, metadata={"help": "c, the factor of the shared change.", "live": True})
     tasks: dict[str, int] = field(default_factory=dict, metadata={"help": "The rank of each task by its name."})
     task_scale: dict[str, float] = field(
         default_factory=dict, metadata={"help": "c_t by task; 4 for the others.", "live": True}
