@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from domains.tracking.data import crops
+from domains.tracking.data import crops, listing
 from domains.tracking.data.augment import augmented
 from domains.tracking.data.datamodule import TrackingData
 from domains.tracking.data.pictures import frame_files, read_picture
@@ -134,6 +134,30 @@ def test_coco_of_pictures_and_of_videos(tmp_path: Path) -> None:
     layouts.write(tmp_path / "images" / "train2017" / "videos.json", json.dumps(videos))
     [video] = open_set(str(tmp_path / "images" / "train2017" / "videos.json")).sequences
     assert video.name == "a-b" and video.tracks["4"].present.tolist() == [True, False]
+
+
+def test_folders_are_listed_once_and_again_when_they_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUITE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(listing, "WORTHWHILE", 1)
+    looked: list[Path] = []
+    monkeypatch.setattr(listing, "frame_files", lambda folder: looked.append(folder) or frame_files(folder))
+    layouts.tnl2k(tmp_path / "data")
+    first, again = (open_set(str(tmp_path / "data")).sequences[0] for _ in range(2))
+    assert len(looked) == 1
+    assert first.frames.files == again.frames.files and len(first.frames) == layouts.FRAMES  # type: ignore[attr-defined]
+    folder = tmp_path / "data" / "Cat_video_01-Done" / "imgs"
+    (folder / "00006.png").unlink()
+    with pytest.raises(InputError, match="6 boxes of 1 for 5 frames"):
+        open_set(str(tmp_path / "data"))
+    assert len(looked) == 2
+
+
+@pytest.mark.parametrize(
+    "names", [["0.jpg", "1.jpg"], ["f_009.png", "f_010.png"], ["9.png", "10.png"], ["1.jpg", "3.jpg"]]
+)
+def test_names_of_frames_are_packed_without_loss(names: list[str]) -> None:
+    assert listing._names(listing._packed(names)) == names
+    assert listing._names(json.loads(json.dumps(listing._packed(names)))) == names
 
 
 def test_polygons_by_both_rules() -> None:

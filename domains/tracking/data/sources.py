@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import cast, get_args
 
 from domains.tracking.data.datasets import coco, got10k, lasot, made, nfs, otb, own, tnl2k, trackingnet, uav, vot
+from domains.tracking.data.listing import indexed
 from domains.tracking.data.sequences import SequenceSet
 from domains.tracking.data.world import Split
 from suite.errors import InputError
@@ -68,7 +69,8 @@ def open_set(source: str, *, format: str = "auto", split: str = "train") -> Sequ
         raise InputError(f"unknown data format {format!r}; choose auto, {', '.join(FORMATS)}")
     for fits, read in (FORMATS if format == "auto" else {format: FORMATS[format]}).values():
         if format != "auto" or fits(path):
-            found = read(path, named or split)
+            with indexed(path if path.is_dir() else path.parent):
+                found = read(path, named or split)
             if not len(found):
                 raise InputError(f"{where}: its split {named or split} has no sequence")
             return found

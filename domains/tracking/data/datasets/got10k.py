@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from domains.tracking.data.datasets.laying import in_pictures, names_of
-from domains.tracking.data.pictures import frame_files
+from domains.tracking.data.listing import frames_in
 from domains.tracking.data.readers.boxes import read_boxes, read_flags, read_integers
 from domains.tracking.data.sequences import AnnotatedSequence, SequenceSet, from_xywh
 from suite.errors import InputError
@@ -44,7 +44,7 @@ def read(path: Path, split: str) -> SequenceSet:
 
 def _sequence(folder: Path) -> AnnotatedSequence:
     boxes = from_xywh(read_boxes(folder / "groundtruth.txt"))
-    files = [file for file in frame_files(folder) if file.stem.isdecimal()]
+    files = [file for file in frames_in(folder) if file.stem.isdecimal()]
     present = covered = None
     if (folder / "absence.label").is_file():
         present = ~read_flags(folder / "absence.label")

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domains.tracking.data.frames import PictureFrames
-from domains.tracking.data.pictures import frame_files, natural
+from domains.tracking.data.listing import frames_in
+from domains.tracking.data.pictures import natural
 from domains.tracking.data.readers.boxes import lines_of
 from domains.tracking.data.sequences import AnnotatedSequence, Boxes, Track, checked_name
 from suite.errors import InputError
@@ -53,7 +54,7 @@ def in_pictures(
     Raises:
         InputError: there are no frames, or not as many as boxes.
     """
-    frames = frame_files(files) if isinstance(files, Path) else list(files)
+    frames = frames_in(files) if isinstance(files, Path) else list(files)
     annotated = len(boxes) > 1 or len(frames) == 1
     if not annotated:
         boxes = np.concatenate([boxes, np.full((len(frames) - 1, 4), np.nan)])

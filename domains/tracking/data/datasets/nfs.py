@@ -7,7 +7,7 @@ from pathlib import Path
 
 from domains.tracking.data.datasets.laying import folders_in
 from domains.tracking.data.frames import PictureFrames
-from domains.tracking.data.pictures import frame_files
+from domains.tracking.data.listing import frames_in
 from domains.tracking.data.readers.boxes import lines_of
 from domains.tracking.data.readers.vatic import read_vatic
 from domains.tracking.data.sequences import AnnotatedSequence, SequenceSet
@@ -39,7 +39,7 @@ def read(path: Path, split: str) -> SequenceSet:
 
 
 def _sequence(folder: Path, name: str, fps: int) -> AnnotatedSequence:
-    files, annotation = frame_files(folder / name), folder / f"{name}.txt"
+    files, annotation = frames_in(folder / name), folder / f"{name}.txt"
     every = FULL // fps
     lines = min(len(lines_of(annotation)), TRUNCATED.get(name, sys.maxsize))
     count = min(len(files), -(-lines // every))

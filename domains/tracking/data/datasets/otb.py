@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from domains.tracking.data.datasets.laying import folders_in, in_pictures
-from domains.tracking.data.pictures import frame_files
+from domains.tracking.data.listing import frames_in
 from domains.tracking.data.readers.boxes import read_boxes
 from domains.tracking.data.sequences import AnnotatedSequence, SequenceSet, from_xywh
 from suite.errors import InputError
@@ -43,7 +43,7 @@ def _truths(folder: Path) -> list[Path]:
 def _sequence(folder: Path, truth: Path) -> AnnotatedSequence:
     boxes = from_xywh(read_boxes(truth))
     number = re.search(r"\.(\d+)\.txt$", truth.name)
-    files = frame_files(folder / "img")
+    files = frames_in(folder / "img")
     first = FIRST.get(folder.name, 0)
     # By the frame's own number: a copy may lack the frames before.
     kept = [file for file in files if int(re.findall(r"\d+", file.stem)[-1]) >= first]

@@ -8,7 +8,7 @@ from pathlib import Path
 from domains.tracking.data.datasets import vot
 from domains.tracking.data.datasets.laying import folders_in
 from domains.tracking.data.frames import PictureFrames, VideoFrames
-from domains.tracking.data.pictures import frame_files
+from domains.tracking.data.listing import frames_in
 from domains.tracking.data.readers.boxes import read_boxes
 from domains.tracking.data.readers.mot import read_mot
 from domains.tracking.data.sequences import AnnotatedSequence, SequenceSet, Track, from_xywh
@@ -70,7 +70,7 @@ def _of_video(path: Path) -> AnnotatedSequence:
 
 
 def _of_mot(folder: Path) -> AnnotatedSequence:
-    files = frame_files(folder / "img1")
+    files = frames_in(folder / "img1")
     parser = configparser.ConfigParser(interpolation=None)
     parser.read(folder / "seqinfo.ini", encoding="utf-8")
     fps = parser.getfloat("Sequence", "frameRate", fallback=None)

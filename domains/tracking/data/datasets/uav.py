@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from domains.tracking.data.datasets.laying import in_pictures
-from domains.tracking.data.pictures import frame_files, natural
+from domains.tracking.data.listing import frames_in
+from domains.tracking.data.pictures import natural
 from domains.tracking.data.readers.boxes import read_boxes, read_flags
 from domains.tracking.data.sequences import SequenceSet, from_xywh
 from suite.errors import InputError
@@ -57,7 +58,7 @@ def read(path: Path, split: str) -> SequenceSet:
             folder, first = frames / file.stem.rpartition("_")[0], STARTS.get(file.stem, 1)
         if not folder.is_dir():
             raise InputError(f"{file}: no folder {frames / file.stem} with its frames; get it")
-        pictures = frame_files(folder)[first - 1 : first - 1 + len(boxes)]
+        pictures = frames_in(folder)[first - 1 : first - 1 + len(boxes)]
         attributes = _attributes(home / "att" / file.name)
         sequences.append(in_pictures(file.stem, pictures, boxes, attributes=attributes, fps=30.0))
     return SequenceSet(part, part.lower(), sequences)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from domains.tracking.data.datasets.laying import folders_in, in_pictures, names_of
-from domains.tracking.data.pictures import frame_files
+from domains.tracking.data.listing import frames_in
 from domains.tracking.data.readers.boxes import PolygonRule, read_boxes
 from domains.tracking.data.sequences import AnnotatedSequence, SequenceSet, from_xywh
 from suite.errors import InputError
@@ -42,4 +42,4 @@ def sequence(folder: Path, polygons: PolygonRule = "area") -> AnnotatedSequence:
         for tag in sorted(folder.glob("*.tag"))
         if np.any(np.array([line == "1" for line in tag.read_text(encoding="utf-8").split()]))
     )
-    return in_pictures(folder.name, frame_files(frames), boxes, attributes=tags)
+    return in_pictures(folder.name, frames_in(frames), boxes, attributes=tags)
