@@ -196,7 +196,7 @@ class Haar:
         cv2 = opencv()
         if not hasattr(cv2, "CascadeClassifier"):
             raise InputError(
-                f"OpenCV {cv2.__version__} has no cascades; pip install 'opencv-python-headless<5', or take "
+                f"OpenCV {cv2.__version__} has no cascades; pip install 'opencv-contrib-python-headless<5', or take "
                 "--detector yunet"
             )
         folder = Path(cv2.data.haarcascades)
