@@ -15,6 +15,8 @@ from suite.errors import InputError
 
 POINT = "adapted"
 """The name of the places in our UNet."""
+UNET = "unet."
+"""In front of it where adapters are attached to UNet and conditions together, as in the released file."""
 ADDED = (POINT, f"mid_block.{POINT}")
 """Places whose published adapter is added to the state; it replaces the state elsewhere."""
 
@@ -44,7 +46,7 @@ def published(widths: Mapping[str, tuple[int, int]]) -> list[dict[str, Any]]:
             "blocks": blocks,
             "bottleneck_size": bottleneck,
             "targets": "|".join(re.escape(place) for place in own),
-            "added_to": [place for place in own if place in ADDED],
+            "added_to": [place for place in own if place.removeprefix(UNET) in ADDED],
         }
         for (bottleneck, blocks), own in places.items()
     ]
