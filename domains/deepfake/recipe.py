@@ -195,11 +195,13 @@ class DeepfakeRecipe(AdapterModule):
         metrics.update(scores, batch["label"], batch["number"], batch["video"])
 
     def extra(self) -> dict[str, Any]:
+        model: Any = self.model
         return Manifest(
             head=self.head,
             preset=self.adapter.name,
             alignment=self.alignment,
             scale=self.scale,
+            tower=bases.sizes(model.vision_model),
             trained_on=self.trained_on,
         ).to_dict()
 

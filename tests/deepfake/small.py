@@ -39,10 +39,10 @@ TEXT: dict[str, Any] = {
 }
 
 
-def write_base(folder: Path, seed: int = 0) -> Path:
+def write_base(folder: Path, seed: int = 0, **sizes: int) -> Path:
     """The folder of a random CLIP; norms and biases too are off their usual start, so that a swapped one shows."""
     torch.manual_seed(seed)
-    model = CLIPModel(CLIPConfig(projection_dim=16, vision_config=VISION, text_config=TEXT)).eval()
+    model = CLIPModel(CLIPConfig(projection_dim=16, vision_config={**VISION, **sizes}, text_config=TEXT)).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.03)
@@ -73,15 +73,16 @@ def write_adapter(base: Path, folder: Path, preset: str = "clip-ln-slerp", noise
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.add_(torch.randn_like(parameter) * noise)
-    return adapters.save(model, folder, extra=Manifest(preset=preset, trained_on="nothing").to_dict())
+    stated = Manifest(preset=preset, tower=bases.sizes(model.vision_model), trained_on="nothing")
+    return adapters.save(model, folder, extra=stated.to_dict())
 
 
-def write_pictures(folder: Path, count: int = 24) -> Path:
+def write_pictures(folder: Path, count: int = 24, period: float = 6.0) -> Path:
     """`train/` and `val/` with `real/` and `fake/`: soft noise, to which the fake ones add a pattern in an ellipse."""
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[0:64, 0:64]
     inside = ((rows - 32) / 26) ** 2 + ((columns - 32) / 20) ** 2 < 1
-    pattern = 40 * np.cos(np.pi * rows / 3) * inside
+    pattern = 26 * np.cos(2 * np.pi * rows / period) * inside
     for split in ("train", "val"):
         for name in ("real", "fake"):
             for number in range(count):

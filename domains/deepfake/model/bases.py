@@ -71,6 +71,23 @@ def preprocessing(folder: str | Path) -> Preprocessing:
     return pictures.of_base(folder, cut="transformers")
 
 
+_SIZES = {"width": "hidden_size", "layers": "num_hidden_layers", "patch": "patch_size"}
+
+
+def sizes(base: str | Path | Tower) -> dict[str, int]:
+    """Width, layers and patch of a tower, or of a base's folder by its configuration alone; empty where it tells none.
+
+    Perception Encoders' configurations tell a name in place of sizes.
+    """
+    if isinstance(base, str | Path):
+        file = Path(base) / "config.json"
+        stated = read_json(file) if file.is_file() else {}
+        stated = stated.get("vision_config", stated)
+    else:
+        stated = {name: getattr(base.config, name, None) for name in _SIZES.values()}
+    return {name: int(stated[key]) for name, key in _SIZES.items() if isinstance(stated.get(key), int)}
+
+
 def of_folder(folder: str | Path, kind: HeadKind) -> ForgeryClassifier:
     """A base's folder as a classifier whose head starts at random.
 

@@ -19,6 +19,7 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
     "preset": (str, "a name"),
     "alignment": (str, "a name"),
     "scale": (int | float, "a number"),
+    "tower": (dict, "an object"),
     "threshold": (int | float, "a number"),
     "temperature": (int | float, "a number"),
     "trained_on": (str, "a text"),
@@ -39,6 +40,7 @@ class Manifest:
     Attributes:
         head: of the classifier. preset: of the recipe, or a method's name.
         alignment: the template that crops were cut with, `deepfakebench` or `gend`. scale: how much is around the face.
+        tower: its width, layers and patch, by these names; empty where they are not known.
         threshold: a calibrated probability at or above it is called likely manipulated. threshold_rule: its name among
             thresholds, which hold one for each rule.
         temperature: what logits are divided by.
@@ -51,6 +53,7 @@ class Manifest:
     preset: str = ""
     alignment: str = "deepfakebench"
     scale: float = 1.3
+    tower: Mapping[str, int] = field(default_factory=dict)
     threshold: float = 0.5
     temperature: float = 1.0
     trained_on: str = ""
@@ -71,7 +74,8 @@ class Manifest:
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for `json.dumps`."""
-        return {**asdict(self), "metrics": dict(self.metrics), "thresholds": dict(self.thresholds)}
+        tables = {name: dict(getattr(self, name)) for name in ("metrics", "thresholds", "tower")}
+        return {**asdict(self), **tables}
 
     @classmethod
     def from_dict(cls, section: Mapping[str, Any], where: str | Path) -> Self:
@@ -99,5 +103,17 @@ def from_manifest(adapter: str | Path, base: str | Path) -> tuple[ForgeryClassif
         InputError: the adapter is of another domain or of another base.
     """
     stated = Manifest.from_dict(adapters.read_manifest(adapter)["domain"], adapter)
+    _check_tower(stated, adapter, base)
     model = adapters.load(bases.of_folder(base, stated.head), adapter)
     return model.eval(), stated
+
+
+def _check_tower(stated: Manifest, adapter: str | Path, base: str | Path) -> None:
+    """Refuse a base of other sizes before any of it is loaded."""
+    found = bases.sizes(base)
+    for name, expected in stated.tower.items():
+        if name in found and found[name] != expected:
+            raise InputError(
+                f"{adapter}: its tower has {name} {expected}, that of base {base} has {found[name]}; load the base "
+                "that it was trained on"
+            )

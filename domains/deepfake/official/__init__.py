@@ -73,6 +73,7 @@ def convert(
         head=kind,
         preset="clip-ln-slerp" if found.layout == "p1" else "clip-ln-unal",
         alignment=alignment or ("deepfakebench" if found.layout == "p1" else "gend"),
+        tower=bases.sizes(model.vision_model),
         trained_on="FaceForensics++ c23, as its authors say",
         metrics={"largest_difference_from_base": difference},
     )
