@@ -18,6 +18,7 @@ DOMAIN = Domain(
         )
     },
     verbs={
+        "dunya": "domains.music.data.datasets.dunya:dunya",
         "prepare": "domains.music.data.prepare:prepare",
         "convert": "domains.music.official.convert:convert",
         "elo": "domains.music.evaluation.elo:elo",

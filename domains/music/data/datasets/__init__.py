@@ -1,0 +1,1 @@
+"""Collections that are fetched from where they are kept: a file a collection."""
