@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from domains.tracking.inference.decode import decode
+from domains.tracking.inference.memory import template_frames
+from domains.tracking.inference.session import SessionSettings, TrackingSession
 from domains.tracking.model import attachments, bases
 from domains.tracking.model.dinov2 import Sizes, resized_positions
 from domains.tracking.model.settings import TrackerSettings
 from domains.tracking.model.spmtrack import SpmTrack, Step
 from domains.tracking.official import keys
+from domains.tracking.types import MemoryPolicy, TrackedBox
 from suite.adapters.section import AdapterSection
 from tests.golden.registry import Case, kind
 
@@ -121,3 +125,34 @@ def released_keys(case: Case) -> None:
     assert re.fullmatch(r"track_query|query_embed", next(iter(exported)))
     back = keys.from_released({name: torch.empty(shape, device="meta") for name, (shape, _) in rows.items()})
     assert {name: value.shape for name, value in back.items()} == {name: value.shape for name, value in ours.items()}
+
+
+@kind("tracking/sequence")
+def sequence(case: Case) -> None:
+    """The loop over a clip by both policies: boxes, confidences, templates and states; together and one by one."""
+    tensors, config = case.tensors(), case.config
+    frames = tensors["input/frames_uint8"].numpy()
+    first = [tuple(map(float, (*box[:2], *(box[2:] - box[:2])))) for box in tensors["input/init_boxes_xyxy"].numpy()]
+    model = tracker_of(tensors, config)
+    policies: dict[str, MemoryPolicy] = {"default": "segments", "lasot_b": "thirds"}
+    for name, policy in policies.items():
+        tracker = replace(model.settings, memory_policy=policy, window_penalty=config["window_penalty"])
+        table = tensors[f"output/{name}.memory_indices_from_t4"].tolist()
+        assert [list(template_frames(policy, number)) for number in range(4, 4 + len(table))] == table
+        for together in ([0, 1], [0], [1]):
+            session = TrackingSession(model, tracker, SessionSettings(exact=True))
+            for number in together:
+                session.add(str(number), frames[0], first[number])
+            found = [session.track(frame) for frame in frames[1:]]
+            for number in together:
+                _check_track([one[str(number)] for one in found], tensors, name, number)
+                state = session.objects[str(number)].state
+                torch.testing.assert_close(state, tensors[f"output/{name}.final_state_{number}"], atol=1e-4, rtol=0.0)
+
+
+def _check_track(found: list[TrackedBox], tensors: dict[str, Tensor], name: str, number: int) -> None:
+    boxes = torch.tensor([one.box for one in found], dtype=torch.float64)  # (frames, 4), x, y, w, h
+    corners = torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1)
+    torch.testing.assert_close(corners, tensors[f"output/{name}.boxes_{number}"], atol=0.01, rtol=0.0)
+    scores = torch.tensor([one.score for one in found], dtype=torch.float64)
+    torch.testing.assert_close(scores, tensors[f"output/{name}.conf_{number}"], atol=1e-4, rtol=0.0)
