@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import asdict
 from fractions import Fraction
@@ -13,16 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from domains.tracking.data.pictures import Pixels
+from domains.tracking.data.readers.first_boxes import checked_box
 from domains.tracking.inference.following import Follower
 from domains.tracking.inference.footage import Footage, open_footage
+from domains.tracking.inference.loaded import LoadedTracker
 from domains.tracking.inference.running import Run
+from domains.tracking.inference.starting import fitted
+from domains.tracking.inference.states import load_session, save_session
 from domains.tracking.output.boxes import drawn
 from domains.tracking.output.files import About, BoxFiles
 from domains.tracking.output.live import LivePage
 from domains.tracking.output.result import TrackResult, summary_rows
 from domains.tracking.output.rows import Rows
 from domains.tracking.output.video import Copies, Stills
-from domains.tracking.types import KEPT, FrameResult, TrackQuery
+from domains.tracking.types import KEPT, Box, FrameResult, TrackedBox, TrackQuery
 from suite.errors import InputError
 from suite.files import sweep
 from suite.prediction.folder import ResultFolder, Table
@@ -128,6 +133,114 @@ class VideoTracker:
             return _Tracking(self, footage, query, name, folder, page).result()
         except InputError as error:
             return TrackResult(str(source), reason(error, str(source)), query=query)
+
+
+class Tracker(VideoTracker):
+    """SPMTrack with an adapter: videos in, or one frame after another.
+
+    >>> tracker = Tracker.from_pretrained("tiny")
+    >>> tracker.init(first, (120, 80, 60, 90))
+    >>> for frame in others:
+    ...     print(tracker.track(frame).objects["1"].box)
+
+    Attributes:
+        loaded: the model with its adapter. session: what is followed frame by frame.
+    """
+
+    def __init__(self, loaded: LoadedTracker) -> None:
+        super().__init__(loaded.session, loaded.adapter)
+        self.loaded, self.session, self._index = loaded, loaded.session(), -1
+
+    @classmethod
+    def from_pretrained(
+        cls, adapter: str = "tiny", base: str | None = None, device: str = "auto", dtype: str = "auto"
+    ) -> Tracker:
+        """Load a base and an adapter.
+
+        Args:
+            adapter: reference of the adapter. base: of the base; the one that the adapter names by default.
+            device: auto, cpu, cuda or cuda:N. dtype: auto (bfloat16 on a GPU), float32, bfloat16 or float16.
+
+        Raises:
+            InputError: adapter or base does not exist, or they do not belong together.
+        """
+        return cls(LoadedTracker.from_pretrained(adapter, base, device, dtype))
+
+    def init(self, frame: Pixels, *boxes: Box | Mapping[str, Box], time: float = 0.0, **options: Any) -> FrameResult:
+        """Begin with a frame and what is to be followed in it.
+
+        Args:
+            frame: (height, width, 3), uint8, RGB.
+            boxes: x, y, w, h of each object, which are called 1, 2, ...; or one mapping of names to boxes.
+            time: of the frame, in seconds.
+            options: fields of `TrackQuery`.
+
+        Raises:
+            InputError: a box has no part in the frame.
+        """
+        query = TrackQuery(**options)
+        self.session, self._index = self.loaded.session(query, views=True), 0
+        named: dict[str, Box] = {}
+        for number, box in enumerate(boxes, 1):
+            named.update(box if isinstance(box, Mapping) else {str(number): box})
+        if not named:
+            raise InputError("what is to be followed? give a box, x, y, w, h")
+        for name, box in named.items():
+            self.add(frame, box, name)
+        found = {name: TrackedBox(followed.first, 1.0) for name, followed in self.session.objects.items()}
+        return FrameResult(0, time, found)
+
+    def add(self, frame: Pixels, box: Box, name: str) -> None:
+        """Follow one more object from the last frame on; one of that name begins anew.
+
+        Raises:
+            InputError: the box has no part in the frame.
+        """
+        inside, odd = fitted(checked_box(box, name), (frame.shape[1], frame.shape[0]), name)
+        if odd:
+            warnings.warn(odd, stacklevel=2)
+        self.session.add(name, frame, inside)
+
+    def remove(self, name: str) -> None:
+        """Follow an object no longer."""
+        self.session.remove(name)
+
+    def track(self, frame: Pixels, time: float = 0.0) -> FrameResult:
+        """The objects in the next frame.
+
+        Args:
+            frame: (height, width, 3), uint8, RGB. time: in seconds.
+
+        Raises:
+            InputError: nothing is followed yet.
+        """
+        if self._index < 0:
+            raise InputError("nothing is followed yet; give a first frame and a box to init")
+        self._index += 1
+        return FrameResult(self._index, time, self.session.track(frame))
+
+    def reset(self) -> None:
+        """Follow nothing; the model stays loaded."""
+        self.session.reset()
+        self._index = -1
+
+    def save(self, path: str | Path) -> Path:
+        """Write what is remembered, a `.safetensors` file, with which `restore` goes on in mid-video."""
+        return save_session(self.session, path, {"index": self._index})
+
+    def restore(self, path: str | Path) -> None:
+        """Go on from where `save` was called.
+
+        Raises:
+            InputError: the file is none of a session, or of a tracker with other settings.
+        """
+        self._index = int(load_session(self.session, path)["index"])
+
+    def __enter__(self) -> Tracker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.reset()
 
 
 class _Tracking:

@@ -90,7 +90,7 @@ class TrackQuery:
         max_frames: at most so many are tracked.
         stride: every so many-th frame is tracked.
         fps: of frames in a folder; what a video says where left out.
-        memory_policy: which earlier frames are templates: segments (as published) or thirds.
+        memory_policy: which earlier frames are templates: segments or thirds; the adapter's own where left out.
         when_lost: of an object that is lost: go_on (as published), freeze, keep_templates, enlarge or hide.
         uncertain_below: score under which an object is uncertain. lost_below: score under which it is lost. Neither is
             calibrated.
@@ -124,7 +124,7 @@ class TrackQuery:
     max_frames: int | None = None
     stride: int = 1
     fps: float | None = None
-    memory_policy: MemoryPolicy = "segments"
+    memory_policy: MemoryPolicy | None = None
     when_lost: WhenLost = "go_on"
     uncertain_below: float = 0.5
     lost_below: float = 0.25

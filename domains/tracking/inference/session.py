@@ -56,7 +56,8 @@ class Followed:
 
     Attributes:
         number: of the last frame, from the one it was added in, which is 0.
-        box: left, top, right, bottom of the last frame, of which the next search is around.
+        first: the box that it was added with.
+        box: left, top, right, bottom in the last frame, around which the next search is.
         fill: (3,), mean colour of the frame it was added in.
         state: (1, width), what the last search left. memory: its templates.
         status: with its counters.
@@ -64,6 +65,7 @@ class Followed:
         view: what was looked at in the last frame.
     """
 
+    first: Box
     box: crops.Box
     fill: Tensor
     state: Tensor
@@ -121,7 +123,7 @@ class TrackingSession:
             self._template(frame, corners), tracker.memory_policy, tracker.num_templates, self.settings.most_templates
         )
         state = self.model.fresh_state(1)[0]
-        self.objects[name] = Followed(corners, crops.mean_colour(frame), state, memory)
+        self.objects[name] = Followed((x, y, w, h), corners, crops.mean_colour(frame), state, memory)
 
     def remove(self, name: str) -> None:
         """Follow it no longer; all that it remembers is gone.
