@@ -1,0 +1,1 @@
+"""Trackers on annotated sequences: running them, their figures, other trackers beside them."""
