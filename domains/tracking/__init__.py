@@ -17,7 +17,10 @@ DOMAIN = Domain(
             result="domains.tracking.output.placeholder:PlaceholderResult",
         )
     },
-    verbs={"demo": "domains.tracking.demo:demo"},
+    verbs={
+        "samples": "domains.tracking.evaluation.samples:samples",
+        "demo": "domains.tracking.demo:demo",
+    },
 )
 
 _PUBLIC = {

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from domains.tracking import metrics
+from domains.tracking.inference.memory import template_frames
 from domains.tracking.metrics import Curves, Protocol
 from domains.tracking.output.submissions import Tracked, files_of
 from tests.golden.registry import Case, kind
@@ -31,6 +32,9 @@ def all_metrics(case: Case) -> None:
     _pytracking(sequences, content["pytracking"])
     _got10k(sequences, content["got10k_toolkit"])
     _submissions(content["submission"])
+    for policy in ("segments", "thirds"):
+        for number, frames in content["memory_indices"][policy].items():
+            assert list(template_frames(policy, int(number))) == frames
 
 
 class _Sequence:
