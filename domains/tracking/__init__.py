@@ -19,6 +19,8 @@ DOMAIN = Domain(
     },
     verbs={
         "samples": "domains.tracking.evaluation.samples:samples",
+        "experts": "domains.tracking.evaluation.experts:experts",
+        "vot": "domains.tracking.evaluation.vot:vot",
         "demo": "domains.tracking.demo:demo",
     },
 )

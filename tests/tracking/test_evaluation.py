@@ -194,3 +194,52 @@ def test_samples_are_counted_and_drawn(tmp_path: Path) -> None:
     [counts] = answer["sets"]
     assert (counts["sequences"], counts["objects"], counts["frames"]) == (3, 3, 120) and 60 < counts["boxes"] <= 120
     assert (tmp_path / "samples.png").is_file()
+
+
+def test_experts_are_drawn_and_counted_by_what_they_look_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from domains.tracking.evaluation.experts import experts
+    from domains.tracking.inference.loaded import LoadedTracker
+    from domains.tracking.model.manifest import Manifest
+    from domains.tracking.model.spmtrack import SpmTrack
+    from domains.tracking.predict import Tracker
+    from tests.tracking import footage, small
+
+    torch.manual_seed(0)
+    model = small.attached(SpmTrack(small.SIZES, small.SETTINGS))
+    tracker = Tracker(LoadedTracker(model, Manifest(tracker=small.SETTINGS)))
+    monkeypatch.setattr(Tracker, "from_pretrained", lambda *_, **__: tracker)
+    clip = footage.video(tmp_path / "clip.mp4")
+    answer = experts(str(clip), box=("10,12,14,14",), frame=5, out=tmp_path / "out")
+    assert (tmp_path / "out" / "experts.png").is_file()
+    first = answer["experts"][0]
+    same = [row for row in answer["experts"] if (row["layer"], row["part"]) == (first["layer"], first["part"])]
+    for region in ("state", "template object", "search object", "search ground", "all"):
+        # Where an untrained tracker's box lies outside the search crop there is no object in it.
+        assert same[0][region] is None or sum(row[region] for row in same) == pytest.approx(1, abs=1e-3)
+    assert same[0]["state"] is not None and same[0]["template object"] is not None
+    with pytest.raises(InputError, match="ends before frame 99"):
+        experts(str(clip), box=("10,12,14,14",), frame=99, out=tmp_path / "out")
+    with pytest.raises(InputError, match="no layer has 'fc9'"):
+        experts(str(clip), box=("10,12,14,14",), frame=4, layers="fc9", out=tmp_path / "out")
+
+
+def test_the_vot_toolkit_is_answered_frame_by_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    from domains.tracking.evaluation.vot import serve, vot
+    from domains.tracking.predict import Tracker
+    from tests.tracking import footage
+
+    files = iter([str(path) for path in sorted(footage.folder(tmp_path / "frames", 4).iterdir())])
+    reported: list[Any] = []
+    first = [SimpleNamespace(x=10, y=12, width=14, height=14), SimpleNamespace(x=70, y=40, width=14, height=14)]
+    handle = SimpleNamespace(frame=lambda: next(files, None), objects=lambda: first, report=reported.append)
+    toolkit = SimpleNamespace(VOT=lambda *_, **__: handle, Rectangle=lambda *box: box)
+    standing = SimpleNamespace(loaded=SimpleNamespace(session=footage.ColourFollower))
+    monkeypatch.setattr(Tracker, "from_pretrained", lambda *_, **__: standing)
+    assert serve("tiny", vot=toolkit) == 3
+    assert np.abs(np.array(reported[-1]) - [footage.red(3), footage.blue(3)]).max() < 1.5
+    with pytest.raises(InputError, match="name is"):
+        vot(name="my tracker", out=tmp_path)
