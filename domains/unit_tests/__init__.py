@@ -1,0 +1,33 @@
+"""Unit tests (PEFT for test generation): functions in, tests that run out."""
+
+from __future__ import annotations
+
+from suite.domain import Domain, on_use
+
+DOMAIN = Domain(
+    name="unit_tests",
+    title="the study's adapters for unit tests (LoRA, IA3, prompt tuning): counts, and a sandbox that judges tests",
+    extra="unit_tests",
+    tasks={},
+    verbs={
+        "judge": "domains.unit_tests.predict:judge",
+        "doctor": "domains.unit_tests.predict:doctor",
+        "params": "domains.unit_tests.model.study:params",
+    },
+)
+
+_PUBLIC = {
+    "judge_file": "predict",
+    "JudgedResult": "output.result",
+    "Rules": "inference.judge",
+    "Limits": "inference.sandbox",
+    "Sandbox": "inference.sandbox",
+    "discover": "data.focal",
+    "Focal": "types",
+    "Candidate": "types",
+    "Verdict": "types",
+}
+
+__all__ = ["DOMAIN", *_PUBLIC]
+
+__getattr__ = on_use(__name__, _PUBLIC)

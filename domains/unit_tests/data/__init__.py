@@ -1,0 +1,1 @@
+"""Repositories, benchmarks and their readers."""

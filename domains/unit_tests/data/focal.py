@@ -1,0 +1,94 @@
+"""The functions of a Python file that can be tested."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from domains.unit_tests.types import Focal
+from suite.errors import InputError
+
+Definition = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def parse(path: Path) -> tuple[str, ast.Module]:
+    """A Python file's text and tree.
+
+    Raises:
+        InputError: it cannot be read, or is no Python; names line and column.
+    """
+    try:
+        source = path.read_text(encoding="utf-8")
+        return source, ast.parse(source)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: {error}") from error
+    except SyntaxError as error:
+        raise InputError(f"{path}:{error.lineno}:{error.offset}: {error.msg}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be parsed: {error}") from error
+
+
+def discover(path: str | Path, project: str | Path = ".", select: Sequence[str] = ()) -> list[Focal]:
+    """The public functions and methods of a file, in its order.
+
+    Args:
+        path: of the file. project: the folder that it is imported from, or that has a `src` folder it lies in.
+        select: names `f`, `C.m` or `C`; private ones too.
+
+    Raises:
+        InputError: the file is no Python or outside the project, or a name is not in it.
+    """
+    path, project = Path(path), Path(project)
+    source, tree = parse(path)
+    lines = source.splitlines(keepends=True)
+    inside = relative(path, project)
+    found = []
+    for name, node in _definitions(tree):
+        if not _wanted(name, select):
+            continue
+        first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
+        last = node.end_lineno or node.lineno
+        text = "".join(lines[first - 1 : last])
+        found.append(Focal(name, module_name(inside), inside, first, last, text))
+    named = {name for focal in found for name in (focal.name, focal.name.partition(".")[0])}
+    if absent := [name for name in select if name not in named]:
+        known = ", ".join(name for name, _ in _definitions(tree)) or "no function at all"
+        raise InputError(f"{path}: has no {absent[0]!r}; it has {known}")
+    return found
+
+
+def relative(path: Path, project: Path) -> str:
+    """A file's path in its project, with forward slashes.
+
+    Raises:
+        InputError: it lies elsewhere.
+    """
+    try:
+        return path.resolve().relative_to(project.resolve()).as_posix()
+    except ValueError:
+        raise InputError(f"{path}: lies outside the project {project}; give --project") from None
+
+
+def module_name(path: str) -> str:
+    """The name under which a file of a project is imported; a `src` folder is none of a package."""
+    parts = path.removesuffix(".py").split("/")
+    if parts[0] == "src" and len(parts) > 1:
+        parts = parts[1:]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _definitions(tree: ast.Module) -> Iterator[tuple[str, Definition]]:
+    for node in tree.body:
+        if isinstance(node, Definition):
+            yield node.name, node
+        elif isinstance(node, ast.ClassDef):
+            for member in node.body:
+                if isinstance(member, Definition):
+                    yield f"{node.name}.{member.name}", member
+
+
+def _wanted(name: str, select: Sequence[str]) -> bool:
+    if select:
+        return name in select or name.partition(".")[0] in select
+    return not any(part.startswith("_") and part != "__init__" and part != "__call__" for part in name.split("."))

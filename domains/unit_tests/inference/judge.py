@@ -1,0 +1,264 @@
+"""The funnel that every test goes through: read, run alone, run again otherwise, kept only for what it adds."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from domains.unit_tests.inference.candidates import assertion, fingerprint, parsed
+from domains.unit_tests.inference.sandbox import Ended, Limits, Sandbox, probe
+from domains.unit_tests.types import Candidate, Coverage, Focal, Judged, Reason, Verdict
+from suite.errors import InputError
+
+_WORKER = Path(__file__).with_name("worker.py")
+_CLOCK = 400 * 24 * 3600.0
+"""Seconds by which the clock of every second run is put forward: another year, another day of the week."""
+
+
+# Plugins that happen to be installed beside the suite cost a second each, and are not the project's.
+_PLAIN = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How tests are judged.
+
+    Attributes:
+        repeat: runs of each test; a different outcome in any of them makes it flaky.
+        keep_redundant: keep tests that run no line or branch that others before them have not.
+        keep_trivial: keep tests whose assertions cannot fail.
+        plugins: of pytest that the tests need, as `-p` takes them; none is loaded otherwise.
+        workers: sandboxes at once.
+        limits: of one run.
+        unsafe: run without namespaces where the machine has none.
+    """
+
+    repeat: int = 3
+    keep_redundant: bool = False
+    keep_trivial: bool = False
+    plugins: tuple[str, ...] = ()
+    workers: int = 2
+    limits: Limits = field(default_factory=Limits)
+    unsafe: bool = False
+
+
+class Judge:
+    """Judges tests for one file of a project.
+
+    Args:
+        project: the folder that the tests will be run from.
+        focal: the functions that they are for, all of one file.
+        existing: the user's own test files for it, whose coverage counts as there already.
+
+    Raises:
+        InputError: there is nothing to test.
+    """
+
+    def __init__(
+        self, project: Path, focal: Sequence[Focal], rules: Rules = Rules(), existing: Sequence[Path] = ()
+    ) -> None:
+        if not focal:
+            raise InputError("nothing to test: the file has no public function; name private ones with --function")
+        self.project, self.focal, self.rules = project.resolve(), tuple(focal), rules
+        self.existing = [path.resolve().relative_to(self.project).as_posix() for path in existing]
+        self.sandbox = Sandbox(self.project, rules.limits, shown=(_WORKER.parent,), unsafe=rules.unsafe)
+        self.path = f"/project/{focal[0].path}"
+
+    def judge(self, candidates: Sequence[Candidate], told: Callable[[Verdict], None] | None = None) -> Judged:
+        """Say of each test why it is kept or not, in order; a test that repeats another loses to the earlier one.
+
+        Args:
+            told: called with each verdict as it is known, for a progress bar.
+        """
+        verdicts: list[Verdict] = []
+        before = self._existing()
+        covered = before
+        with ThreadPoolExecutor(self.rules.workers) as pool:
+            for verdict in pool.map(self._alone, _without_duplicates(candidates, self.rules)):
+                if verdict.kept:
+                    verdict = self._worth(verdict, covered)
+                if verdict.kept:
+                    covered = covered.joined(self._focal(verdict.coverage))
+                verdicts.append(verdict)
+                if told is not None:
+                    told(verdict)
+        verdicts = self._together(verdicts)
+        after = before
+        for verdict in verdicts:
+            if verdict.kept:
+                after = after.joined(self._focal(verdict.coverage))
+        isolation = probe()
+        notices = () if isolation.network else ("network isolation not enforced",)
+        path = self.focal[0].path
+        return Judged(path, self.focal, tuple(verdicts), before, after, isolation.rows(), notices)
+
+    def _existing(self) -> Coverage:
+        """What the user's own tests run of the focal functions."""
+        if not self.existing:
+            return Coverage()
+        report, _ = self._run([f"/project/{path}" for path in self.existing], {}, measured=True)
+        if report is None or report["coverage"] is None:
+            return Coverage()
+        return self._focal(_coverage(report["coverage"]))
+
+    def _focal(self, coverage: Coverage) -> Coverage:
+        parts = [coverage.within(one.first, one.last) for one in self.focal]
+        joined = parts[0]
+        for part in parts[1:]:
+            joined = joined.joined(part)
+        return joined
+
+    def _alone(self, verdict: Verdict) -> Verdict:
+        """Run a test by itself, then again with another hash seed, order and clock."""
+        if not verdict.kept:
+            return verdict
+        runs: list[str] = []
+        for number in range(self.rules.repeat):
+            file = "/tmp/tests/test_candidate.py"
+            report, ended = self._run([file], {file: verdict.candidate.source}, measured=number == 0, number=number)
+            outcome, detail = _outcome(report, ended)
+            runs.append(outcome)
+            if number == 0:
+                verdict = replace(verdict, seconds=ended.seconds, detail=detail)
+                if outcome != "passed":
+                    return replace(verdict, reason=outcome, runs=tuple(runs))
+                assert report is not None
+                coverage = _coverage(report["coverage"])
+                if not self._body_ran(coverage):
+                    return replace(verdict, reason="focal code not executed", runs=tuple(runs))
+                verdict = replace(verdict, coverage=coverage, detail="")
+            elif outcome != "passed":
+                return replace(verdict, reason="flaky", detail=f"{outcome}: {detail}", runs=tuple(runs))
+        return replace(verdict, runs=tuple(runs))
+
+    def _body_ran(self, coverage: Coverage) -> bool:
+        """Whether a line inside a focal function ran; its first lines run when the file is imported."""
+        return any(_own_lines(one) & coverage.executed for one in self.focal)
+
+    def _worth(self, verdict: Verdict, covered: Coverage) -> Verdict:
+        own = self._focal(verdict.coverage)
+        lines, branches = own.executed - covered.executed, own.branches - covered.branches
+        verdict = replace(verdict, new_lines=len(lines), new_branches=len(branches))
+        if lines or branches or self.rules.keep_redundant:
+            return verdict
+        return replace(verdict, reason="covers nothing new")
+
+    def _together(self, verdicts: list[Verdict]) -> list[Verdict]:
+        """Run the kept tests in one process, as users will; those that fail there are left out."""
+        kept = [verdict for verdict in verdicts if verdict.kept]
+        if len(kept) < 2:
+            return verdicts
+        files = {f"/tmp/tests/test_{n}.py": verdict.candidate.source for n, verdict in enumerate(kept)}
+        report, _ = self._run(list(files), files, measured=False, seed=1)
+        if report is None:
+            return verdicts
+        failed = set()
+        for name, row in report["tests"].items():
+            if row["outcome"] != "passed":
+                failed.add(name)
+        names = [verdict.candidate.name for verdict in kept]
+        return [
+            replace(verdict, reason="fails beside the others")
+            if verdict.kept and verdict.candidate.name in failed and names.count(verdict.candidate.name) == 1
+            else verdict
+            for verdict in verdicts
+        ]
+
+    def _run(
+        self, tests: Sequence[str], files: dict[str, str], measured: bool, number: int = 0, seed: int | None = None
+    ) -> tuple[dict[str, Any] | None, Ended]:
+        """Run tests in a sandbox; the report is None where the process ended before it could give one."""
+        word = secrets.token_hex(16)
+        job = {
+            "tests": list(tests),
+            "focal": self.path if measured else None,
+            "path": ["/project/src", "/project"] if self.focal[0].path.startswith("src/") else ["/project"],
+            "word": word,
+            "seed": number if number else seed,
+            "clock": _CLOCK if number % 2 else 0.0,
+            "plugins": list(self.rules.plugins),
+        }
+        sandbox = replace(self.sandbox, environment={**_PLAIN, "PYTHONHASHSEED": str(number * 7919 + 1)})
+        ended = sandbox.run([sys.executable, "-B", "-s", str(_WORKER), json.dumps(job)], files)
+        for line in reversed(ended.stdout.decode("utf-8", "replace").splitlines()):
+            if line.startswith(word):
+                report: dict[str, Any] = json.loads(line[len(word) :])
+                return report, ended
+        return None, ended
+
+
+def _without_duplicates(candidates: Sequence[Candidate], rules: Rules) -> Iterator[Verdict]:
+    """Verdicts that need no run; what is kept here is run."""
+    seen: dict[str, str] = {}
+    for candidate in candidates:
+        if not parsed(candidate.source) or not parsed(candidate.code):
+            yield Verdict(candidate, "does not parse")
+            continue
+        kind = assertion(candidate)
+        if kind == "none":
+            yield Verdict(candidate, "no assertion")
+        elif kind == "trivial" and not rules.keep_trivial:
+            yield Verdict(candidate, "trivial assertion")
+        elif (known := seen.setdefault(fingerprint(candidate), candidate.name)) != candidate.name:
+            yield Verdict(candidate, "duplicate", f"of {known}")
+        else:
+            yield Verdict(candidate)
+
+
+def _outcome(report: dict[str, Any] | None, ended: Ended) -> tuple[Any, str]:
+    """`passed`, or the reason why a run is none, with the last lines that it said."""
+    said = (ended.stderr or ended.stdout).decode("utf-8", "replace").strip()[-2000:]
+    if ended.reason:
+        return ended.reason, said
+    if report is None:
+        killed = ended.code in (128 + 9, 128 + 24, 128 + 25)
+        memory = "MemoryError" in said or "Cannot allocate memory" in said
+        reason: Reason = "memory" if memory else ("timeout" if killed else "ended the process")
+        return reason, said
+    if report["collection"]:
+        text = report["collection"][-1]
+        return _special(text) or ("import error" if "Error" in text else "error"), text
+    rows = list(report["tests"].values())
+    if not rows:
+        return "error", "pytest found no test in it"
+    for row in rows:
+        if row["outcome"] != "passed":
+            return _special(row["said"]) or row["outcome"], row["said"]
+    return "passed", ""
+
+
+def _special(text: str) -> Reason | None:
+    """The reasons behind an exception that the sandbox itself brought about."""
+    if "MemoryError" in text:
+        return "memory"
+    if any(mark in text for mark in ("Network is unreachable", "Name or service not known", "name resolution")):
+        return "network"
+    return None
+
+
+def _coverage(found: dict[str, Any] | None) -> Coverage:
+    if found is None:
+        return Coverage()
+    return Coverage(
+        frozenset(found["executed"]),
+        frozenset(found["missing"]),
+        frozenset((start, end) for start, end in found["branches"]),
+        frozenset((start, end) for start, end in found["missed_branches"]),
+    )
+
+
+def _own_lines(focal: Focal) -> set[int]:
+    """The lines of a function's body."""
+    import ast
+    import textwrap
+
+    [node] = ast.parse(textwrap.dedent(focal.source)).body
+    body = node.body  # type: ignore[attr-defined]
+    start = body[0].lineno if len(body) == 1 or not isinstance(body[0], ast.Expr) else body[1].lineno
+    return set(range(focal.first + start - 1, focal.last + 1))

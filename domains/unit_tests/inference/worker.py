@@ -1,0 +1,102 @@
+"""Runs tests inside the sandbox and prints what became of them as one line of JSON behind a word that it was given.
+
+Started as a program; imports pytest and coverage, and nothing of the suite, which cannot be seen there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+import time
+
+REPORT = os.path.join(os.environ["TMPDIR"], "coverage.json")
+
+
+class Outcomes:
+    """Takes pytest's reports."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, dict] = {}
+        self.collection: list[str] = []
+
+    def pytest_collectreport(self, report) -> None:  # type: ignore[no-untyped-def]
+        if report.failed:
+            self.collection.append(str(report.longrepr)[-4000:])
+
+    def pytest_runtest_logreport(self, report) -> None:  # type: ignore[no-untyped-def]
+        name = report.nodeid.partition("::")[2]
+        row = self.found.setdefault(name, {"outcome": "passed", "seconds": 0.0, "said": ""})
+        row["seconds"] += report.duration
+        if report.failed:
+            row["outcome"] = "failed" if report.when == "call" and row["outcome"] == "passed" else "error"
+            row["said"] = str(report.longrepr)[-4000:]
+        elif report.skipped and row["outcome"] == "passed":
+            row["outcome"] = "skipped"
+            row["said"] = str(report.longrepr)[-400:]
+
+
+class Shuffled:
+    """Runs tests in an order of its own."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def pytest_collection_modifyitems(self, items: list) -> None:
+        random.Random(self.seed).shuffle(items)
+
+
+def shift_clock(seconds: float) -> None:
+    """Let the clock say another time: a test that reads it gives another result in this run."""
+    real, real_ns = time.time, time.time_ns
+    time.time = lambda: real() + seconds
+    time.time_ns = lambda: real_ns() + int(seconds * 1e9)
+
+
+def main() -> None:
+    job = json.loads(sys.argv[1])
+    sys.path[:0] = job["path"]
+    if job["clock"]:
+        shift_clock(job["clock"])
+    import pytest
+
+    measured = None
+    if job["focal"]:
+        from coverage import Coverage
+
+        measured = Coverage(branch=True, include=[job["focal"]], data_file=None, config_file=False)
+        measured.start()
+    outcomes = Outcomes()
+    plugins = [outcomes] + ([Shuffled(job["seed"])] if job["seed"] is not None else [])
+    words = ["-q", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", "/tmp", "--import-mode=importlib"]
+    words += [word for name in job["plugins"] for word in ("-p", name)]
+    words += job["tests"]
+    code = int(pytest.main(words, plugins=plugins))
+    report = {"code": code, "tests": outcomes.found, "collection": outcomes.collection, "coverage": None}
+    if measured is not None:
+        measured.stop()
+        report["coverage"] = covered(measured, job["focal"])
+    sys.stdout.flush()
+    sys.stdout.write(f"\n{job['word']}{json.dumps(report)}\n")
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def covered(measured, path: str) -> dict | None:  # type: ignore[no-untyped-def]
+    """Lines and branches of the focal file; None where it was not run at all."""
+    if path not in measured.get_data().measured_files():
+        return None
+    measured.json_report(morfs=[path], outfile=REPORT)
+    with open(REPORT, encoding="utf-8") as file:
+        [found] = json.load(file)["files"].values()
+    return {
+        "executed": found["executed_lines"],
+        "missing": found["missing_lines"],
+        "branches": found["executed_branches"],
+        "missed_branches": found["missing_branches"],
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Test files, and reports of what became of each test."""

@@ -1,0 +1,67 @@
+"""What one file's tests gave."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from domains.unit_tests.output import page, reports
+from domains.unit_tests.types import Judged
+from suite.files import write_text
+
+
+@dataclass(frozen=True)
+class JudgedResult:
+    """Tests of one source that were judged, or the `error` of one that could not be read.
+
+    Attributes:
+        source: the file of the tests.
+        judged: what became of them.
+        tests: a test file with those that were kept.
+        focal_source: text of the file that they are for.
+        name: how the files are named.
+    """
+
+    source: str
+    error: str | None = None
+    judged: Judged | None = None
+    tests: str = ""
+    focal_source: str = ""
+    name: str = "tests"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {} if self.judged is None else reports.record(self.judged)
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write the kept tests, JSON, JUnit, Cobertura and lcov reports, and a page; return the files."""
+        if self.judged is None:
+            return []
+        folder, judged = Path(folder), self.judged
+        written = [
+            write_text(folder / f"{self.name}.json", reports.as_json(judged)),
+            write_text(folder / f"{self.name}.junit.xml", reports.as_junit(judged)),
+            write_text(folder / f"{self.name}.coverage.xml", reports.as_cobertura(judged)),
+            write_text(folder / f"{self.name}.lcov", reports.as_lcov(judged)),
+            write_text(folder / f"{self.name}.html", page.render(judged, self.focal_source)),
+        ]
+        if judged.kept:
+            written.insert(0, write_text(folder / f"{self.name}.py", self.tests))
+        return written
+
+    def __str__(self) -> str:
+        if self.judged is None:
+            return f"{self.source}: {self.error}"
+        judged = self.judged
+        reasons = Counter(verdict.reason for verdict in judged.verdicts if verdict.reason)
+        lines = [f"{judged.path}: {len(judged.kept)} of {len(judged.verdicts)} tests kept"]
+        lines += [f"  {count:3}  {reason}" for reason, count in reasons.most_common()]
+        for name, before, after in (
+            ("lines", judged.before.line_share, judged.after.line_share),
+            ("branches", judged.before.branch_share, judged.after.branch_share),
+        ):
+            lines.append(f"  {name} run: {before:.0%} before, {after:.0%} after")
+        if judged.after.missing:
+            lines.append(f"  not run: lines {reports.spans(judged.after.missing)}")
+        return "\n".join([*lines, *(f"  warning: {notice}" for notice in judged.notices)])

@@ -1,0 +1,115 @@
+"""The verbs `judge` and `doctor`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from domains.unit_tests.data import focal as source_files
+from domains.unit_tests.inference.candidates import pruned, split
+from domains.unit_tests.inference.judge import Judge, Rules
+from domains.unit_tests.inference.sandbox import MEGABYTE, Limits, probe
+from domains.unit_tests.output.result import JudgedResult
+from suite.errors import InputError
+from suite.prediction.folder import ResultFolder
+
+
+def judge_file(
+    module: str | Path,
+    tests: str | Path,
+    project: str | Path = ".",
+    functions: tuple[str, ...] = (),
+    existing: tuple[Path, ...] = (),
+    rules: Rules | None = None,
+) -> JudgedResult:
+    """Judge the tests of a file for a module: which of them run, assert something, hold, and add something.
+
+    >>> judge_file("src/pkg/mod.py", "candidates.py").judged.kept
+
+    Args:
+        module: the Python file that they are for. tests: a file of tests, generated or written.
+        project: the folder that tests are run from.
+        functions: names `f`, `C` or `C.m` of what is tested; all public ones where it is empty.
+        existing: test files of the project whose coverage is there already.
+
+    Raises:
+        InputError: a file is no Python or outside the project, or the machine cannot isolate the tests.
+    """
+    module, tests, project = Path(module), Path(tests), Path(project)
+    text, _ = source_files.parse(tests)
+    candidates = split(text, str(tests))
+    if not candidates:
+        raise InputError(f"{tests}: holds no test; functions whose names begin with test are")
+    known = source_files.discover(module, project, functions)
+    worker = Judge(project, known, rules or Rules(), existing)
+    with tqdm(total=len(candidates), desc="tests", unit="test", disable=not sys.stderr.isatty()) as bar:
+        judged = worker.judge(candidates, lambda verdict: bar.update())
+    dropped = {verdict.candidate.name for verdict in judged.verdicts if not verdict.kept}
+    name = f"test_{module.stem}"
+    focal_text = module.read_text(encoding="utf-8")
+    return JudgedResult(str(tests), None, judged, pruned(text, dropped), focal_text, name)
+
+
+def judge(
+    module: Path,
+    tests: Path,
+    *,
+    out: Path | None = None,
+    project: Path = Path("."),
+    function: list[str] | None = None,
+    existing: list[Path] | None = None,
+    repeat: int = 3,
+    timeout: float = 20.0,
+    memory: int = 1024,
+    workers: int = 2,
+    plugins: list[str] | None = None,
+    keep_redundant: bool = False,
+    keep_trivial: bool = False,
+    unsafe: bool = False,
+) -> dict[str, Any]:
+    """Judge tests for a Python module in a sandbox: which of them run, assert, hold every time, and add coverage.
+
+    Args:
+        module: the Python file that they are for.
+        tests: a file of tests, generated or written.
+        out: folder for the tests that are kept and for JSON, JUnit, Cobertura, lcov and HTML reports.
+        project: the folder that tests are run from; shown to them read-only.
+        function: names f, C or C.m of what is tested; all public ones where it is left out.
+        existing: test files of the project whose coverage is there already.
+        repeat: runs of each test, with other hash seeds, orders and clocks; a different outcome makes it flaky.
+        timeout: seconds of a run.
+        memory: megabytes of a process.
+        workers: sandboxes at once.
+        plugins: of pytest that the tests need, as its -p takes them.
+        keep_redundant: keep tests that run no line or branch that others before them have not.
+        keep_trivial: keep tests whose assertions cannot fail.
+        unsafe: run the tests with limits alone where the machine cannot isolate them.
+    """
+    if repeat < 1 or timeout <= 0 or memory < 64 or workers < 1:
+        raise InputError("repeat and workers are 1 or more, timeout above 0 seconds, memory 64 MB or more")
+    limits = Limits(seconds=timeout, processor=max(1, round(timeout)), memory=memory * MEGABYTE)
+    rules = Rules(repeat, keep_redundant, keep_trivial, tuple(plugins or ()), workers, limits, unsafe)
+    folder = ResultFolder(out)
+    result = judge_file(module, tests, project, tuple(function or ()), tuple(existing or ()), rules)
+    files = folder.add(result)
+    judged = result.judged
+    assert judged is not None
+    lines = [str(result)]
+    if out is not None:
+        lines.append(f"results  {out}")
+        lines += [f"next     open {file}" for file in files if file.suffix == ".html"]
+    return {**result.to_dict(), "files": files, "message": "\n".join(lines), "exit_code": 0 if judged.kept else 3}
+
+
+def doctor() -> dict[str, Any]:
+    """Say what this machine holds off from generated tests; exit with 2 where it cannot isolate them."""
+    isolation = probe()
+    rows = isolation.rows()
+    width = max(map(len, rows))
+    lines = [f"{name:<{width}}  {state}" for name, state in rows.items()]
+    if not isolation.namespaces:
+        lines.append("generated tests are not run on this machine unless --unsafe is given")
+    return {"isolation": rows, "message": "\n".join(lines), "exit_code": 0 if isolation.namespaces else 2}
