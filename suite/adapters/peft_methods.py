@@ -11,6 +11,7 @@ from peft import PromptLearningConfig
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 from peft.utils import PeftType
 
+from suite.adapters.peft_facts import FACTS
 from suite.adapters.registry import Kind, MethodInfo, declare
 
 # Beside prompts and shared state: these need the forward of a PeftModel (task ids, scalings, cached modules).
@@ -128,6 +129,7 @@ def declare_peft_methods() -> None:
             "additive": name in ADDITIVE,
             "reads_weight": name in READS_WEIGHT,
             "layers": ("TransformerModel",) if prompt else CONV if name in CONVOLUTIONS else LINEAR,
+            "trainable": FACTS[name].trains if name in FACTS else "",
             **EXCEPTIONS.get(name, {}),
         }
         kind: Kind = "prompt" if prompt else KINDS.get(name, "reparameterized")

@@ -37,6 +37,8 @@ class MethodInfo:
         name: the name that `attach` takes.
         kind: the family it belongs to; of our own methods, the folder that its file stands in.
         paper: where it is described (arXiv number or a title); empty where nothing is cited.
+        trainable: how many numbers train, of `in`, `out` and the method's settings a layer, or of `hidden` and
+            `layers` a block or model; in words where that is no formula.
         source: who implements it, `suite` (or a package that builds on it) or `peft`.
         in_place: `attach` returns the very model it was given; False: a `PeftModel` around it.
         identity_at_start: a fresh adapter changes no output.
@@ -74,6 +76,7 @@ class MethodInfo:
     procedure: str | None = None
     additive: bool = False
     reads_weight: bool = False
+    trainable: str = ""
 
 
 _METHODS: dict[str, MethodInfo] = {}

@@ -37,6 +37,19 @@ def test_methods_lists_and_shows(suite: Command) -> None:
     assert "a1 = 4\n      Rows of A; divides the output size." in page
 
 
+def test_a_method_is_shown_with_its_equation_its_year_and_an_example(suite: Command) -> None:
+    page = suite("methods", "loreft").out
+    assert "    h + R^T (phi(W h + b) - R h)" in page
+    assert "trainable          2 * hidden * r + r\nyear               2024" in page
+    assert page.endswith(
+        'example\n  adapter:\n    method: loreft\n    r: 8\n    positions: "f7+l7"\n    activation: "linear"\n'
+    )
+    line = next(line for line in suite("methods").out.splitlines() if line.startswith("krona"))
+    assert "2024" in line and "a1 * a2 + in * out // (a1 * a2)" in " ".join(line.split())
+    assert "alpha / r B A" in suite("methods", "lora").out
+    assert [methods.year(paper) for paper in ("2106.09685", "HiRA, ICLR 2025", "")] == [2021, 2025, None]
+
+
 def imported(*argv: str, of: tuple[str, ...]) -> tuple[str, list[str]]:
     """What a call in a process of its own prints, and which of the modules it imports."""
     code = (

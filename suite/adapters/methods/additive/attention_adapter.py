@@ -116,6 +116,7 @@ class AttentionAdapterConfig(SequenceConfig):
     MethodInfo(
         "attention_adapter",
         paper="2506.21298",
+        trainable="two projections and transformer blocks between them",
         mergeable=False,
         quantizable=True,
         scalable=True,

@@ -4,7 +4,7 @@ Basu et al., Strong Baselines for Parameter Efficient Few-Shot Fine-tuning, arXi
 
     softmax(M * (Q K^T / sqrt(d))) V,    M (tokens, tokens), 1 at the start
 
-Where M stands the paper does not say; `on: weights` multiplies the softmax's result instead. With `dra` it is the
+Where M stands the paper does not say; `place: weights` multiplies the softmax's result instead. With `dra` it is the
 paper's second baseline.
 """
 
@@ -30,7 +30,7 @@ class AttnscaleConfig(TunerConfig):
     """Settings of AttnScale. Without `target_modules` every attention of timm's kind is meant."""
 
     per_head: bool = field(default=False, metadata={"help": "A matrix for every head, not one for all of a block."})
-    on: Literal["scores", "weights"] = field(
+    place: Literal["scores", "weights"] = field(
         default="scores", metadata={"help": "Before the softmax or after it.", "live": True}
     )
     tokens: int | None = field(
@@ -57,7 +57,14 @@ def fits(module: nn.Module) -> bool:
 
 
 @tuner(
-    MethodInfo("attnscale", paper="2304.01917", mergeable=False, quantizable=True, layers=("Attention",)),
+    MethodInfo(
+        "attnscale",
+        paper="2304.01917",
+        trainable="tokens * tokens",
+        mergeable=False,
+        quantizable=True,
+        layers=("Attention",),
+    ),
     AttnscaleConfig,
 )
 class Attnscale(Site):
@@ -95,10 +102,10 @@ class Attnscale(Site):
         y = (weights @ v).transpose(1, 2).reshape(batch, tokens, -1)
         return host.proj_drop(host.proj(host.norm(y)))
 
-    def _scaled(self, weights: Tensor, adapters: list[str], on: str) -> Tensor:
+    def _scaled(self, weights: Tensor, adapters: list[str], place: str) -> Tensor:
         for adapter in adapters:
             factors = self.tensor("factors", adapter)
-            if self.settings[adapter].on != on:
+            if self.settings[adapter].place != place:
                 continue
             if factors.shape[-1] != weights.shape[-1]:
                 raise InputError(

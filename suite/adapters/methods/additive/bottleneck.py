@@ -123,10 +123,11 @@ def official_tensors(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {"down": state["adapter_down.weight"], "up": state["adapter_up.weight"]}
 
 
-def _info(name: str) -> MethodInfo:
+def _info(name: str, trainable: str) -> MethodInfo:
     return MethodInfo(
         name,
         paper="2304.01933",
+        trainable=trainable,
         identity_at_start=False,
         mergeable=False,
         quantizable=True,
@@ -136,7 +137,7 @@ def _info(name: str) -> MethodInfo:
     )
 
 
-@tuner(_info("series_adapter"), SeriesAdapterConfig)
+@tuner(_info("series_adapter", "2 * bottleneck_size * in"), SeriesAdapterConfig)
 class SeriesAdapter(Bottleneck):
     """y = W(x + f(x)), or y = Wx + f(Wx) for `output_modules`."""
 
@@ -157,7 +158,7 @@ class SeriesAdapter(Bottleneck):
         return output + self.branch(output, adapter) if self._on_output(self.settings[adapter]) else output
 
 
-@tuner(_info("parallel_adapter"), ParallelAdapterConfig)
+@tuner(_info("parallel_adapter", "bottleneck_size * (in + out)"), ParallelAdapterConfig)
 class ParallelAdapter(Bottleneck):
     """y = Wx + f(x)."""
 

@@ -51,6 +51,7 @@ def _info(name: str) -> MethodInfo:
     return MethodInfo(
         name,
         paper="2106.04647",
+        trainable="factors of two maps, shared ones once",
         identity_at_start=False,
         mergeable=False,
         quantizable=True,

@@ -132,6 +132,7 @@ class ConvAdapterConfig(SequenceConfig):
     MethodInfo(
         "conv_adapter",
         paper="2506.21298",
+        trainable="two projections and convolutions between them",
         mergeable=False,
         quantizable=True,
         scalable=True,

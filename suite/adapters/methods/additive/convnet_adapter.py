@@ -34,6 +34,7 @@ class ConvnetAdapterConfig(BranchConfig):
     MethodInfo(
         "convnet_adapter",
         paper="2208.07463",
+        trainable="a depth-wise and a point-wise convolution",
         identity_at_start=False,
         mergeable=False,
         quantizable=True,

@@ -43,6 +43,7 @@ class ConvpassConfig(BranchConfig):
     MethodInfo(
         "convpass",
         paper="2207.07039",
+        trainable="two projections and a 3x3 convolution",
         mergeable=False,
         quantizable=True,
         scalable=True,

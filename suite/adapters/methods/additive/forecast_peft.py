@@ -50,7 +50,14 @@ class _ForecastTuner(ChildTuner):
 
 
 @tuner(
-    MethodInfo("forecast_peft", paper="2407.19564", mergeable=False, quantizable=True, layers=("PreNormBlock",)),
+    MethodInfo(
+        "forecast_peft",
+        paper="2407.19564",
+        trainable="2 * (2 * hidden * r + r + hidden)",
+        mergeable=False,
+        quantizable=True,
+        layers=("PreNormBlock",),
+    ),
     ForecastPeftConfig,
 )
 class ForecastPeft(Site):

@@ -87,6 +87,7 @@ class LinearAdapterConfig(SequenceConfig):
     MethodInfo(
         "linear_adapter",
         paper="2506.21298",
+        trainable="two projections",
         mergeable=False,
         quantizable=True,
         scalable=True,

@@ -210,6 +210,7 @@ class Kept:
     MethodInfo(
         "tmoe",
         paper="2503.18338",
+        trainable="experts of rank r and their routers",
         identity_at_start=False,
         mergeable=False,
         quantizable=True,

@@ -110,6 +110,7 @@ class _UnifiedAdapter(Branch):
     MethodInfo(
         "unified_adapter",
         paper="2110.04366",
+        trainable="a bottleneck in its form",
         mergeable=False,
         quantizable=True,
         scalable=True,
@@ -136,6 +137,7 @@ class AdaptformerConfig(UnifiedAdapterConfig):
     MethodInfo(
         "adaptformer",
         paper="2205.13535",
+        trainable="a bottleneck beside the MLP",
         mergeable=False,
         quantizable=True,
         scalable=True,

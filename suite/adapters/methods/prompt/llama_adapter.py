@@ -62,6 +62,7 @@ class _LlamaAdapterTuner(ChildTuner):
     MethodInfo(
         "llama_adapter",
         paper="2303.16199",
+        trainable="prompts, and gates by head",
         mergeable=False,
         quantizable=True,
         scalable=True,

@@ -45,6 +45,7 @@ class PrefixAttentionConfig(TunerConfig):
     MethodInfo(
         "prefix_attention",
         paper="2110.04366",
+        trainable="keys and values of prefixes",
         identity_at_start=False,
         mergeable=False,
         quantizable=True,

@@ -1,6 +1,10 @@
 """Visual prompt tuning: trained tokens join the sequence of a vision transformer.
 
-Jia et al., Visual Prompt Tuning, arXiv 2203.12119, equations 4 to 9. Deep: every block gets prompts of its own, and
+Jia et al., Visual Prompt Tuning, arXiv 2203.12119, equations 4 to 9:
+
+    [class, P_i, T] -> block_i -> [class, -, T]    for every block i
+
+Deep, as it stands: every block gets prompts of its own, and
 what it makes of them is dropped. Shallow: one set enters before the first block and leaves after the last.
 """
 
@@ -72,6 +76,7 @@ def _chosen_blocks(model: nn.Module, targets: Any) -> list[str]:
     MethodInfo(
         "visual_prompt",
         paper="2203.12119",
+        trainable="tokens * hidden",
         identity_at_start=False,
         mergeable=False,
         quantizable=True,

@@ -58,7 +58,16 @@ KINDS = ("Linear", "Conv1D", "Conv2d", "LayerNorm")
 
 
 @tuner(
-    MethodInfo("difffit", paper="2304.06648", quantizable=True, scalable=True, by_row=True, layers=KINDS), DifffitConfig
+    MethodInfo(
+        "difffit",
+        paper="2304.06648",
+        trainable="biases, norms, a factor a branch",
+        quantizable=True,
+        scalable=True,
+        by_row=True,
+        layers=KINDS,
+    ),
+    DifffitConfig,
 )
 class Difffit(WeightChange):
     """gamma (W x + b + db), or of a norm (w + dw) n(x) + b + db."""

@@ -42,7 +42,13 @@ class _DraTuner(CarrierTuner):
 
 @tuner(
     MethodInfo(
-        "dra", paper="2304.01917", quantizable=True, scalable=True, by_row=True, layers=("Linear", "Conv1D", "Conv2d")
+        "dra",
+        paper="2304.01917",
+        trainable="out",
+        quantizable=True,
+        scalable=True,
+        by_row=True,
+        layers=("Linear", "Conv1D", "Conv2d"),
     ),
     DraConfig,
 )

@@ -34,7 +34,15 @@ class HutConfig(RankedConfig):
 
 
 @tuner(
-    MethodInfo("hut", paper="2409.13501", quantizable=True, scalable=True, by_row=True, layers=("Linear", "Conv1D")),
+    MethodInfo(
+        "hut",
+        paper="2409.13501",
+        trainable="r * (in + out)",
+        quantizable=True,
+        scalable=True,
+        by_row=True,
+        layers=("Linear", "Conv1D"),
+    ),
     HutConfig,
 )
 class Hut(WeightChange):

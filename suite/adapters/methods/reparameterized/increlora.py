@@ -51,6 +51,7 @@ class IncreloraConfig(GrowingConfig):
     MethodInfo(
         "increlora",
         paper="2308.12043",
+        trainable="its final ranks",
         quantizable=True,
         scalable=True,
         by_row=True,

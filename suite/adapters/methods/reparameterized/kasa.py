@@ -45,6 +45,7 @@ class KasaConfig(RankedConfig):
     MethodInfo(
         "kasa",
         paper="2412.06071",
+        trainable="r * (in + out + 1)",
         identity_at_start=False,
         quantizable=True,
         scalable=True,

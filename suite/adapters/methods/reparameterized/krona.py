@@ -64,6 +64,7 @@ class KronaConfig(TunerConfig):
     MethodInfo(
         "krona",
         paper="2402.17412",
+        trainable="a1 * a2 + in * out // (a1 * a2)",
         quantizable=True,
         scalable=True,
         by_row=True,

@@ -46,6 +46,7 @@ class LolduConfig(RankedConfig):
     MethodInfo(
         "loldu",
         paper="2410.13618",
+        trainable="r",
         quantizable=True,
         scalable=True,
         by_row=True,

@@ -55,7 +55,10 @@ class MtloraConfig(TunerConfig):
             raise ValueError("shared_mode addition sums up the changes of tasks; name some in tasks")
 
 
-@tuner(MethodInfo("mtlora", paper="2403.20320", quantizable=True, scalable=True, by_row=True), MtloraConfig)
+@tuner(
+    MethodInfo("mtlora", paper="2403.20320", trainable="r * (in + out)", quantizable=True, scalable=True, by_row=True),
+    MtloraConfig,
+)
 class Mtlora(WeightChange):
     """W x + c B A x, or what a task makes of it."""
 

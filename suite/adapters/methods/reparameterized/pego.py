@@ -46,7 +46,15 @@ class PegoConfig(RankedConfig):
 
 
 @tuner(
-    MethodInfo("pego", paper="2407.15085", quantizable=True, scalable=True, by_row=True, layers=("Linear", "Conv1D")),
+    MethodInfo(
+        "pego",
+        paper="2407.15085",
+        trainable="members * r * (in + out)",
+        quantizable=True,
+        scalable=True,
+        by_row=True,
+        layers=("Linear", "Conv1D"),
+    ),
     PegoConfig,
 )
 class Pego(LowRankChange):

@@ -38,7 +38,13 @@ class SltrainConfig(RankedConfig):
 
 @tuner(
     MethodInfo(
-        "sltrain", paper="2406.02214", quantizable=True, scalable=True, by_row=True, layers=("Linear", "Conv1D")
+        "sltrain",
+        paper="2406.02214",
+        trainable="a product of rank r and single entries",
+        quantizable=True,
+        scalable=True,
+        by_row=True,
+        layers=("Linear", "Conv1D"),
     ),
     SltrainConfig,
 )

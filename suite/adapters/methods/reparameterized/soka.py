@@ -59,7 +59,15 @@ class SokaConfig(TunerConfig):
 
 
 @tuner(
-    MethodInfo("soka", paper="2506.15251", quantizable=True, scalable=True, by_row=True, layers=("Linear", "Conv1D")),
+    MethodInfo(
+        "soka",
+        paper="2506.15251",
+        trainable="sums of Kronecker products",
+        quantizable=True,
+        scalable=True,
+        by_row=True,
+        layers=("Linear", "Conv1D"),
+    ),
     SokaConfig,
 )
 class Soka(WeightChange):

@@ -81,6 +81,7 @@ class SoraConfig(RankedConfig):
     MethodInfo(
         "sora",
         paper="2311.11696",
+        trainable="r * (in + out + 1)",
         quantizable=True,
         scalable=True,
         by_row=True,

@@ -38,6 +38,7 @@ class SsfConfig(TunerConfig):
     MethodInfo(
         "ssf",
         paper="2210.08823",
+        trainable="2 * out",
         identity_at_start=False,
         quantizable=True,
         scalable=True,

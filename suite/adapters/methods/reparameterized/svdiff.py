@@ -39,6 +39,7 @@ class SvdiffConfig(TunerConfig):
     MethodInfo(
         "svdiff",
         paper="2303.11305",
+        trainable="min(in, out)",
         quantizable=True,
         scalable=True,
         by_row=True,

@@ -51,6 +51,7 @@ class SvfitConfig(TunerConfig):
     MethodInfo(
         "svfit",
         paper="2409.05926",
+        trainable="r",
         quantizable=True,
         scalable=True,
         by_row=True,

@@ -50,7 +50,15 @@ class TiedLoraConfig(TunerConfig):
 
 
 @tuner(
-    MethodInfo("tied_lora", paper="2409.01156", quantizable=True, scalable=True, by_row=True, layers=("Linear",)),
+    MethodInfo(
+        "tied_lora",
+        paper="2409.01156",
+        trainable="products of rank r, some shared",
+        quantizable=True,
+        scalable=True,
+        by_row=True,
+        layers=("Linear",),
+    ),
     TiedLoraConfig,
 )
 class TiedLora(LowRankChange):

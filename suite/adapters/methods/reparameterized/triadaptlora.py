@@ -56,6 +56,7 @@ class TriadaptloraConfig(GrowingConfig):
     MethodInfo(
         "triadaptlora",
         paper="2501.08008",
+        trainable="its final ranks",
         quantizable=True,
         scalable=True,
         by_row=True,

@@ -19,7 +19,7 @@ class DireftConfig(ReftConfig):
     """Settings of DiReFT."""
 
 
-@tuner(reft_info("direft"), DireftConfig)
+@tuner(reft_info("direft", "2 * hidden * r + r"), DireftConfig)
 class Direft(Reft):
     """R^T phi(W h + b)."""
 

@@ -19,7 +19,7 @@ class LobireftConfig(ReftConfig):
     """Settings of LobiReFT."""
 
 
-@tuner(reft_info("lobireft"), LobireftConfig)
+@tuner(reft_info("lobireft", "hidden * r + r"), LobireftConfig)
 class Lobireft(Reft):
     """R^T b."""
 

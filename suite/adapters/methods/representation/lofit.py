@@ -63,7 +63,7 @@ class _LofitTuner(CarrierTuner):
 
 
 @tuner(
-    MethodInfo("lofit", paper="2406.01563", identity_at_start=False, quantizable=True, by_row=True),
+    MethodInfo("lofit", paper="2406.01563", trainable="in", identity_at_start=False, quantizable=True, by_row=True),
     LofitConfig,
 )
 class Lofit(WeightChange):

@@ -22,7 +22,7 @@ class LoreftConfig(ReftConfig):
     """Settings of LoReFT."""
 
 
-@tuner(reft_info("loreft"), LoreftConfig)
+@tuner(reft_info("loreft", "2 * hidden * r + r"), LoreftConfig)
 class Loreft(Reft):
     """R^T (phi(W h + b) - R h)."""
 

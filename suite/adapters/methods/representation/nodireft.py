@@ -19,7 +19,7 @@ class NodireftConfig(ReftConfig):
     """Settings of NoDiReFT."""
 
 
-@tuner(reft_info("nodireft"), NodireftConfig)
+@tuner(reft_info("nodireft", "2 * hidden * r + r"), NodireftConfig)
 class Nodireft(Reft):
     """W2^T phi(W1 h + b1)."""
 

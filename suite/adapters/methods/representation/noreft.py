@@ -19,7 +19,7 @@ class NoreftConfig(ReftConfig):
     """Settings of NoReFT."""
 
 
-@tuner(reft_info("noreft"), NoreftConfig)
+@tuner(reft_info("noreft", "2 * hidden * r + 2 * r"), NoreftConfig)
 class Noreft(Reft):
     """W2^T (phi(W1 h + b1) - (W2 h + b2))."""
 

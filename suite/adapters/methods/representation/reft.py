@@ -95,11 +95,12 @@ class ReftTuner(ChildTuner):
         return peft_config
 
 
-def reft_info(name: str) -> MethodInfo:
+def reft_info(name: str, trainable: str) -> MethodInfo:
     """What all of them declare."""
     return MethodInfo(
         name,
         paper="2404.03592",
+        trainable=trainable,
         identity_at_start=False,
         mergeable=False,
         quantizable=True,

@@ -1,6 +1,8 @@
 """BitFit: only the biases train.
 
-Ben Zaken et al., BitFit, arXiv 2106.10199.
+Ben Zaken et al., BitFit, arXiv 2106.10199:
+
+    W x + b,    b trains
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ def _biases(module: nn.Module, config: BitfitConfig) -> list[str]:
 
 
 @tuner(
-    MethodInfo("bitfit", paper="2106.10199", quantizable=True, layers=("*",)),
+    MethodInfo("bitfit", paper="2106.10199", trainable="the biases", quantizable=True, layers=("*",)),
     BitfitConfig,
 )
 class Bitfit(SelectedTensors):

@@ -45,7 +45,9 @@ class _Id3Tuner(ChangedTuner):
         return peft_config
 
 
-@tuner(MethodInfo("id3", paper="2408.14470", layers=PLAIN, procedure="id3"), Id3Config)
+@tuner(
+    MethodInfo("id3", paper="2408.14470", trainable="its budget, in the end", layers=PLAIN, procedure="id3"), Id3Config
+)
 class Id3(ChangedTensors):
     """The host's weight and bias, of which the unmasked entries train."""
 

@@ -37,7 +37,14 @@ class LightPeftConfig(TunerConfig):
 
 
 @tuner(
-    MethodInfo("light_peft", paper="2406.03792", quantizable=True, by_row=True, procedure="light_peft"),
+    MethodInfo(
+        "light_peft",
+        paper="2406.03792",
+        trainable="a mask of heads or units",
+        quantizable=True,
+        by_row=True,
+        procedure="light_peft",
+    ),
     LightPeftConfig,
 )
 class LightPeft(WeightChange):

@@ -53,7 +53,10 @@ def strongest(scores: Tensor, k: int, largest: bool = True) -> Tensor:
     return (torch.arange(rows, device=scores.device)[:, None] * columns + best).flatten()
 
 
-@tuner(MethodInfo("neuroada", paper="2510.18940", by_row=True, layers=("Linear", "Conv1D", "Conv2d")), NeuroadaConfig)
+@tuner(
+    MethodInfo("neuroada", paper="2510.18940", trainable="k * out", by_row=True, layers=("Linear", "Conv1D", "Conv2d")),
+    NeuroadaConfig,
+)
 class Neuroada(SelectedEntries):
     """W + delta at k entries of each neuron's row."""
 

@@ -63,7 +63,7 @@ class PacaConfig(TunerConfig):
             raise ValueError("alpha=0 leaves nothing to train")
 
 
-@tuner(MethodInfo("paca", paper="2503.01905", by_row=True, layers=("Linear",)), PacaConfig)
+@tuner(MethodInfo("paca", paper="2503.01905", trainable="r * out", by_row=True, layers=("Linear",)), PacaConfig)
 class Paca(SelectedEntries):
     """The columns `indices` of the host's weight."""
 

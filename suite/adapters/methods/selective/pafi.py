@@ -95,7 +95,7 @@ def _in_order(sizes: dict[str, int], count: int) -> dict[str, Tensor]:
     return places
 
 
-@tuner(MethodInfo("pafi", paper="2305.16742", by_row=True, layers=PLAIN), PafiConfig)
+@tuner(MethodInfo("pafi", paper="2305.16742", trainable="its budget", by_row=True, layers=PLAIN), PafiConfig)
 class Pafi(SelectedEntries):
     """The chosen entries of the host's weight and bias, as they are."""
 

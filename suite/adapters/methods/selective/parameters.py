@@ -1,5 +1,7 @@
 """Named parameters and buffers, trained as they are: heads, class tokens, BatchNorm statistics.
 
+    theta,    the chosen ones train
+
 This is what `attach(train=..., buffers=...)` attaches. A pattern that matches nothing is an error: peft's
 `modules_to_save=["cls_token"]` silently trains nothing.
 """
@@ -66,7 +68,7 @@ def hosts(model: nn.Module, config: ParametersConfig) -> dict[str, nn.Module]:
 
 
 @tuner(
-    MethodInfo("parameters", quantizable=True, layers=("*",)),
+    MethodInfo("parameters", trainable="what the patterns match", quantizable=True, layers=("*",)),
     ParametersConfig,
 )
 class Parameters(SelectedTensors):

@@ -1,8 +1,11 @@
 """SIFT: of every tensor the numbers of largest first gradient train.
 
-Song et al., Sparse is Enough in Fine-tuning Pre-trained Large Language Models, arXiv 2312.11875, section 3.3: with
-n = min(int(rate * numel) + 1, numel), of each tensor the n places of largest |g| at the first backward. Only their
-values are parameters, so that gradients and the optimiser's state are of their number.
+Song et al., Sparse is Enough in Fine-tuning Pre-trained Large Language Models, arXiv 2312.11875, section 3.3:
+
+    theta + scatter(values)    at the n places of largest |g| of each tensor,  n = min(int(rate * numel) + 1, numel)
+
+with g the gradient of the first batch. Only the values are parameters, so that gradients and the optimiser's state are
+of their number.
 
 The places are chosen by `suite.training.procedures.sift` at the first batch, or before it by `adapters.plan`.
 """
@@ -54,7 +57,17 @@ def joined(places: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> Tenso
     return torch.cat([places[name] + starts[name] for name in tensors]).to(torch.int32)
 
 
-@tuner(MethodInfo("sift", paper="2312.11875", by_row=True, layers=PLAIN, procedure="sift"), SiftConfig)
+@tuner(
+    MethodInfo(
+        "sift",
+        paper="2312.11875",
+        trainable="int(rate * in * out) + 1 + int(rate * out) + 1",
+        by_row=True,
+        layers=PLAIN,
+        procedure="sift",
+    ),
+    SiftConfig,
+)
 class Sift(SelectedEntries):
     """Entries of the host's weight and bias, as they are."""
 

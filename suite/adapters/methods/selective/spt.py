@@ -35,7 +35,7 @@ class SptConfig(TunerConfig):
     )
 
 
-@tuner(MethodInfo("spt", paper="2303.08566", by_row=True, layers=PLAIN), SptConfig)
+@tuner(MethodInfo("spt", paper="2303.08566", trainable="what its plan chose", by_row=True, layers=PLAIN), SptConfig)
 class Spt(SelectedEntries):
     """W + scatter(values), b + scatter(values)."""
 

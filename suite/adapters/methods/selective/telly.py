@@ -1,7 +1,10 @@
 """Telly: the bottom K blocks stay frozen, the others train as they are.
 
-Shi et al., Towards Efficient Fine-tuning of Pre-trained Code Models, arXiv 2304.05216, section 5: "Telly-K" freezes the
-embeddings and the K lowest blocks. Nothing below the first block that trains needs a gradient, so that neither the
+Shi et al., Towards Efficient Fine-tuning of Pre-trained Code Models, arXiv 2304.05216, section 5, "Telly-K":
+
+    block_L( ... block_{K+1}( block_K( ... embed(x))))    the blocks above the K-th train
+
+The embeddings are frozen too. Nothing below the first block that trains needs a gradient, so that neither the
 backward nor its activations reach there.
 """
 
@@ -52,7 +55,7 @@ def own(module: nn.Module) -> list[str]:
     return [name for name, tensor in module._parameters.items() if tensor is not None and tensor.is_floating_point()]
 
 
-@tuner(MethodInfo("telly", paper="2304.05216", layers=("TransformerBlock",)), TellyConfig)
+@tuner(MethodInfo("telly", paper="2304.05216", trainable="the upper blocks", layers=("TransformerBlock",)), TellyConfig)
 class Telly(SelectedTensors):
     """All that the blocks above the K lowest have, whole."""
 

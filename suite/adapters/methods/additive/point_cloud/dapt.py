@@ -112,7 +112,7 @@ class _Block(BlockHooks):
 
 
 @tuner(
-    MethodInfo("dapt", paper="2403.01439",
+    MethodInfo("dapt", paper="2403.01439", trainable="adapters, scales and shifts of every block",
         identity_at_start=False, mergeable=False, layers=("transformer encoder",),
     ),
     DaptConfig,

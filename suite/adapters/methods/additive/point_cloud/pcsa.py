@@ -196,7 +196,14 @@ class PcsaConfig(TunerConfig):
 
 
 @tuner(
-    MethodInfo("pcsa", paper="2410.08114", mergeable=False, scalable=True, layers=("transformer block",)),
+    MethodInfo(
+        "pcsa",
+        paper="2410.08114",
+        trainable="bottlenecks and prompts of a block",
+        mergeable=False,
+        scalable=True,
+        layers=("transformer block",),
+    ),
     PcsaConfig,
 )
 class Pcsa(Site):

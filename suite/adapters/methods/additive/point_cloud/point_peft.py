@@ -222,7 +222,7 @@ class _Block(BlockHooks):
 
 
 @tuner(
-    MethodInfo("point_peft", paper="2310.03059",
+    MethodInfo("point_peft", paper="2310.03059", trainable="prompts, a memory and adapters",
         identity_at_start=False, mergeable=False, layers=("transformer encoder",),
     ),
     PointPeftConfig,
