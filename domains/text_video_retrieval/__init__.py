@@ -23,6 +23,7 @@ DOMAIN = Domain(
         "search": "domains.text_video_retrieval.inference.searching:search",
         "duplicates": "domains.text_video_retrieval.inference.duplicates:duplicates",
         "store": "domains.text_video_retrieval.inference.upkeep:store",
+        "merging": "domains.text_video_retrieval.inference.merging:merging",
         "demo": "domains.text_video_retrieval.demo:demo",
         "export": "domains.text_video_retrieval.inference.exporting:export",
         "convert-msvd": "domains.text_video_retrieval.data.datasets.msvd:convert_msvd",

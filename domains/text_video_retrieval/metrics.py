@@ -88,6 +88,9 @@ def both_ways(scores: Tensor, videos: Sequence[int], ties: Ties = "middle") -> d
     }
 
 
+STATES = ("texts", "vectors", "numbers", "pairs")
+
+
 class Recall(Metric):
     """R@1 over all pairs of a validation, in percent.
 
@@ -101,17 +104,24 @@ class Recall(Metric):
     def __init__(self, *, to_text: bool = False, **options: Any) -> None:
         super().__init__(**options)
         self.to_text = to_text
-        for name in ("texts", "vectors", "numbers"):
+        for name in STATES:
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
-    def update(self, texts: Tensor, vectors: Tensor, numbers: Tensor) -> None:
-        """Vectors of sentences (B, dim) and of their videos (B, dim), and the videos' numbers (B,)."""
+    def update(self, texts: Tensor, vectors: Tensor, numbers: Tensor, pairs: Tensor) -> None:
+        """Vectors of sentences (B, dim) and of their videos (B, dim), the numbers (B,) of videos and of pairs.
+
+        A pair that several ranks saw, to fill up a last batch, counts once.
+        """
         self.texts.append(texts.detach().float())
         self.vectors.append(vectors.detach().float())
         self.numbers.append(numbers)
+        self.pairs.append(pairs)
 
     def compute(self) -> Tensor:
-        texts, vectors, numbers = (_whole(getattr(self, name)).cpu() for name in ("texts", "vectors", "numbers"))
+        texts, vectors, numbers, pairs = (_whole(getattr(self, name)).cpu() for name in STATES)
+        once = {pair: place for place, pair in enumerate(pairs.tolist())}
+        chosen = torch.tensor([once[pair] for pair in sorted(once)])
+        texts, vectors, numbers = texts[chosen], vectors[chosen], numbers[chosen]
         kept: dict[int, int] = {}
         for place, number in enumerate(numbers.tolist()):
             kept.setdefault(number, place)

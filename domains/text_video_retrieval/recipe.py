@@ -140,7 +140,7 @@ class TempMeRecipe(AdapterModule):
 
     def update(self, metrics: MetricCollection, outputs: Outputs, batch: dict[str, Tensor]) -> None:
         assert isinstance(outputs, RetrievalOutputs)
-        metrics.update(outputs.texts, outputs.vectors, batch["video"])
+        metrics.update(outputs.texts, outputs.vectors, batch["video"], batch["pair"])
 
     def labels(self) -> dict[str, str]:
         return {

@@ -134,7 +134,8 @@ class Part:
             shown = f' poster="data:{kind};base64,{base64.b64encode(data).decode("ascii")}"'
         note = f'<figcaption dir="auto">{_escape(caption)}</figcaption>' if caption else ""
         address = _escape(f"{quote(source, safe='/:')}#t={start:.2f}")
-        player = f'<video controls preload="metadata" src="{address}"{shown} style="max-width: 100%"></video>'
+        style = ' style="max-width: 100%; max-height: 24rem"'
+        player = f'<video controls preload="metadata" src="{address}"{shown}{style}></video>'
         return self._add(f"<figure>{player}{note}</figure>")
 
     def audio(self, source: str | bytes, caption: str = "", *, kind: str = "audio/wav") -> Self:

@@ -178,6 +178,38 @@ def test_a_table_of_ones_own_and_what_is_wrong_with_it(tmp_path: Path, videos: P
         open_pairs(f"{tmp_path}:train")
 
 
+def test_a_table_without_splits_is_parted_by_videos_when_one_is_asked_for(tmp_path: Path) -> None:
+    for number in range(30):
+        (tmp_path / f"{number}.mp4").touch()
+    lines = [f"{number % 30},sentence {number}" for number in range(60)]
+    (tmp_path / "captions.csv").write_text("\n".join(["video,caption", *lines]) + "\n")
+    source = str(tmp_path / "captions.csv")
+    assert len(open_pairs(source)) == 60
+    parts = {split: open_pairs(f"{source}:{split}") for split in ("train", "val", "test")}
+    assert sum(map(len, parts.values())) == 60 and len(parts["train"]) > 36
+    held = [{pair.video for pair in part.pairs} for part in parts.values()]
+    assert not held[0] & held[1] and not held[0] & held[2] and not held[1] & held[2]
+    first = open_pairs(f"{source}:train_test")
+    assert [pair.video for pair in first.pairs] == sorted(held[0], key=int) and len(first) == len(held[0])
+
+
+def test_sentences_beside_their_videos(tmp_path: Path) -> None:
+    for name in ("00000", "00001", "00002"):
+        (tmp_path / f"{name}.mp4").touch()
+    (tmp_path / "00000.txt").write_text("a dog runs\n\nit barks\n")
+    (tmp_path / "00001.json").write_text('{"caption": "a boat", "url": "x"}')
+    assert [(p.video, p.caption) for p in open_pairs(str(tmp_path)).pairs] == [
+        ("00000", "a dog runs"), ("00000", "it barks"), ("00001", "a boat"),
+    ]  # fmt: skip
+    (tmp_path / "00001.json").write_text('{"text": "a boat"}')
+    with pytest.raises(InputError, match=r'00001\.json: is laid out in another way; expected {"caption"'):
+        open_pairs(str(tmp_path))
+    (tmp_path / "packed").mkdir()
+    (tmp_path / "packed" / "00000.tar").touch()
+    with pytest.raises(InputError, match=r"unpack its archives first: tar -xf 00000\.tar"):
+        open_pairs(str(tmp_path / "packed"))
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [("world:tests", "e.g. world:train:400"), ("world:train:x", "e.g. world:train:400"), ("absent", "no such file")],
@@ -223,7 +255,7 @@ def test_batches_hold_frames_tokens_and_the_videos_numbers(encoder) -> None:  # 
     data.meet(4, Preprocessing(24), encoder.words)
     batch = next(iter(data.train_dataloader()))
     assert {name: tuple(tensor.shape) for name, tensor in batch.items()} == {
-        "frames": (3, 4, 3, 24, 24), "tokens": (3, 12), "words": (3, 12), "video": (3,),
+        "frames": (3, 4, 3, 24, 24), "tokens": (3, 12), "words": (3, 12), "video": (3,), "pair": (3,),
     }  # fmt: skip
     assert np.array_equal(batch["words"], mask_of(batch["tokens"]))
     with pytest.raises(InputError, match="fewer than a batch of 8"):

@@ -84,6 +84,21 @@ def test_exported_towers_are_the_encoder(encoder: Encoder, tmp_path: Path) -> No
     torch.testing.assert_close(text, torch.nn.functional.normalize(expected, dim=-1), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
+def test_onnx_merges_the_tokens_that_the_model_merges(encoder: Encoder, tmp_path: Path) -> None:
+    """Equal tokens too, of one colour all over: the first of those that tie goes first in both."""
+    onnxruntime = pytest.importorskip("onnxruntime", reason="exports to ONNX need the extra onnx")
+    answer = export(tmp_path / "towers", format="onnx")
+    assert answer["video"] < 1e-4 and answer["text"] < 1e-4
+    session = onnxruntime.InferenceSession(str(tmp_path / "towers" / "video.onnx"), providers=["CPUExecutionProvider"])
+    grey = torch.zeros(1, 4, 3, 64, 64)
+    half = torch.cat([grey[..., :32], grey[..., 32:] + 1], -1)
+    for frames in (grey, half):
+        found = torch.from_numpy(session.run(None, {"input": frames.numpy()})[0])
+        expected = torch.nn.functional.normalize(encoder.model.encode_video(frames), dim=-1)
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
 def test_temporal_positions_are_interpolated_to_other_frames_on_request(encoder: Encoder, tmp_path: Path) -> None:
     """Four positions to eight: the ends stay, and between them stands what the line through them says."""
     with pytest.raises(

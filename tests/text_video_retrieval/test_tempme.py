@@ -12,6 +12,7 @@ from domains.text_video_retrieval.model.attachments import attach_section
 from domains.text_video_retrieval.model.costs import text_cost, video_cost
 from domains.text_video_retrieval.model.schedule import UNMERGED, Schedule
 from domains.text_video_retrieval.model.tempme import TempMe, feed_forward, plan_of
+from domains.text_video_retrieval.model.tracing import token_of_patch
 from suite import adapters
 from suite.adapters.section import AdapterSection
 from tests.text_video_retrieval import models, reference
@@ -92,7 +93,7 @@ def test_joining_without_merging_only_regroups_the_tokens() -> None:
     x = entering(regroup, videos(1))
     tokens, _ = after_each_layer(regroup, x)[3]
     layer = regroup.vision_model.encoder.layers[4]
-    found, _ = layer._joined(tokens, None)
+    found, *_ = layer._joined(tokens, None)
     own = tokens.view(2, 2, 37, 32)
     expected = torch.cat([own[:, :, :1].flatten(1, 2), own[:, :, 1:].flatten(1, 2)], 1)
     assert torch.equal(found, expected)
@@ -104,6 +105,24 @@ def test_frames_that_do_not_count_are_left_out_of_the_mean(model: nn.Module) -> 
     mask = torch.tensor([[1, 1, 0, 0]])
     torch.testing.assert_close(model.encode_video(frames, mask), vectors[:, :2].mean(1))
     assert torch.equal(model.encode_video(frames, torch.zeros(1, 4)), torch.zeros(1, 16))
+
+
+@pytest.mark.parametrize("layers", [1, 3, None])
+def test_the_token_of_every_patch_is_traced_through_all_layers(model: nn.Module, layers: int | None) -> None:
+    """As many patches in each token as the sizes that the layers themselves count."""
+    frames = videos(1)
+    x, size = entering(model, frames), None
+    with torch.no_grad():
+        for layer in list(model.vision_model.encoder.layers)[:layers]:
+            x, size = layer(x, size)
+    assert size is not None
+    tokens = token_of_patch(model, frames[0], layers)
+    assert tokens.shape == (models.FRAMES, 36)
+    counted = torch.bincount(tokens.flatten(), minlength=size.numel())
+    step = model.plan.steps[-1 if layers is None else layers - 1]
+    sizes = size[..., 0].clone()
+    sizes[:, : step.classes_left] = 0  # class tokens hold no patch
+    assert counted.tolist() == sizes.flatten().round().int().tolist()
 
 
 def test_recomputing_blocks_gives_the_same_gradients() -> None:

@@ -23,7 +23,13 @@ def batch(count: int = 6, numbers: list[int] | None = None) -> dict[str, Tensor]
     tokens[:, 0], tokens[:, 5], tokens[:, 6:] = models.WORDS - 2, models.WORDS - 1, 0
     words = (torch.arange(8) <= 5).long().expand(count, 8)
     frames = torch.randn(count, models.FRAMES, 3, 24, 24, generator=generator)
-    return {"tokens": tokens, "words": words, "frames": frames, "video": torch.tensor(numbers or list(range(count)))}
+    return {
+        "tokens": tokens,
+        "words": words,
+        "frames": frames,
+        "video": torch.tensor(numbers or list(range(count))),
+        "pair": torch.arange(count),
+    }
 
 
 def recipe(**settings: Any) -> TempMeRecipe:
@@ -150,8 +156,10 @@ def test_recall_over_a_validation_is_that_of_all_pairs() -> None:
     torch.manual_seed(0)
     texts, vectors = torch.randn(7, 4), torch.randn(7, 4)
     metric = Recall()
-    metric.update(texts[:3], vectors[:3], torch.arange(3))
-    metric.update(texts[3:], vectors[3:], torch.arange(3, 7))
+    metric.update(texts[:3], vectors[:3], torch.arange(3), torch.arange(3))
+    # Of two ranks, whose last batches were filled up: pairs that come twice count once.
+    again = torch.tensor([3, 4, 5, 6, 0, 3])
+    metric.update(texts[again], vectors[again], again, again)
     expected = both_ways(similarity(texts, vectors), range(7))["text_to_video"]["R@1"]
     assert float(metric.compute()) == pytest.approx(expected)
 

@@ -52,7 +52,7 @@ class PairSamples(Dataset):
         return len(self.pairs)
 
     def __getitem__(self, number: int) -> Sample:
-        """`frames` (N, 3, side, side), `tokens` (length,), `words` (length,) mask, `video` () its number.
+        """`frames` (N, 3, side, side), `tokens` (length,), `words` (length,) mask, `video` and `pair` () their numbers.
 
         Raises:
             InputError: the video cannot be read.
@@ -64,6 +64,7 @@ class PairSamples(Dataset):
             "tokens": tokens,
             "words": mask_of(tokens),
             "video": torch.tensor(self.numbers[number]),
+            "pair": torch.tensor(number),
         }
 
     def video(self, number: int) -> Tensor:
@@ -121,7 +122,7 @@ class TextVideoData(L.LightningDataModule):
         train: `world:SPLIT[:COUNT]`, or `PATH[:train|val|test]` of a benchmark's annotations or of one's own table.
         val: the same; None: no validation. A test split is accepted, and then said to have selected the model.
         videos: folder of the videos; beside the annotations where left out.
-        format: msrvtt, msvd, activitynet, didemo, lsmdc or table; `auto` finds it.
+        format: msrvtt, msvd, activitynet, didemo, lsmdc, table or beside; `auto` finds it.
         fps: frames a second that are candidates; below 1 for long videos.
         batch_size: pairs a batch, each other's negatives. eval_batch_size: of validation.
         augment: policy of RandAugment for training videos, in timm's words (`rand-m7-n4-mstd0.5-inc1` as published).

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import cast, get_args
 
 from domains.text_video_retrieval.data.captions import PairSet, Part, Split
-from domains.text_video_retrieval.data.datasets import activitynet, didemo, lsmdc, made, msrvtt, msvd, own
+from domains.text_video_retrieval.data.datasets import activitynet, beside, didemo, lsmdc, made, msrvtt, msvd, own
 from suite.errors import InputError
 
 WORLD = "world"
 COUNTS = {"train": 1600, "val": 200, "test": 400}
 
-Reader = Callable[[Path, Path, Split], PairSet]
+Reader = Callable[..., PairSet]
 
 FORMATS: Mapping[str, tuple[Callable[[Path], bool], Reader]] = {
     "msrvtt": (msrvtt.fits, msrvtt.read),
@@ -22,8 +23,12 @@ FORMATS: Mapping[str, tuple[Callable[[Path], bool], Reader]] = {
     "msvd": (msvd.fits, msvd.read),
     "didemo": (didemo.fits, didemo.read),
     "table": (own.fits, own.read),
+    "beside": (beside.fits, beside.read),
 }
 """Formats by name: whether a path is in it, and its reader. The first that fits is taken."""
+
+_PARTED = (own.read, beside.read)
+"""Those that part their videos themselves when a split is asked for by name."""
 
 FOLDERS = ("Videos", "videos", "video", "clips")
 """Where the videos of a benchmark lie beside its annotations."""
@@ -54,6 +59,8 @@ def open_pairs(source: str, *, videos: str | None = None, format: str = "auto", 
     for fits, reader in (FORMATS if format == "auto" else {format: FORMATS[format]}).values():
         if format != "auto" or fits(path):
             part = named or split
+            if reader in _PARTED:
+                reader = partial(reader, named=named is not None)
             if part == "train_test":
                 return reader(path, _videos(path, videos), "train").first_sentences()
             return reader(path, _videos(path, videos), part)

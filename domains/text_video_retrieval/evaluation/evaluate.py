@@ -42,7 +42,7 @@ def evaluate(
         adapter: reference of the adapter.
         base: reference of the base; the one that the adapter names where it is left out.
         videos: folder of the videos; beside the annotations where left out.
-        format: msrvtt, msvd, activitynet, didemo, lsmdc, table or auto.
+        format: msrvtt, msvd, activitynet, didemo, lsmdc, table, beside or auto.
         frozen: the base alone, frame by frame, to see what the adapter adds.
         merging: with --no-merging the same weights join clips and merge no token, to see what merging costs.
         schedule: of merging, other than the adapter was trained with: a preset, or settings as YAML, e.g.

@@ -15,7 +15,7 @@ from transformers import CLIPModel
 from transformers.activations import QuickGELUActivation
 
 from domains.text_video_retrieval.model.schedule import Plan, Schedule, Step
-from domains.text_video_retrieval.model.token_merging import join, match, merge
+from domains.text_video_retrieval.model.token_merging import Matching, join, match, merge
 
 
 class MergingAttention(nn.Module):
@@ -62,14 +62,21 @@ class MergingLayer(nn.Module):
 
     def forward(self, x: Tensor, size: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Tokens (videos * clips, n, D) and their sizes (videos * clips, n, 1), before and after."""
-        step = self.step
-        if step.join > 1:
-            x, size = self._joined(x, size)
-        attended, keys = self.self_attn(self.layer_norm1(x), size if self.weighted else None)
-        x, size = merge(_added(attended, x), size, match(keys, step.inside, step.classes_left))
-        return _added(feed_forward(self.mlp, self.layer_norm2(x)), x), size
+        return self.traced(x, size)[:2]
 
-    def _joined(self, x: Tensor, size: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def traced(
+        self, x: Tensor, size: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None, tuple[Matching | None, Matching | None]]:
+        """As `forward`, with which tokens were merged across clips and inside them."""
+        step, across = self.step, None
+        if step.join > 1:
+            x, size, across = self._joined(x, size)
+        attended, keys = self.self_attn(self.layer_norm1(x), size if self.weighted else None)
+        inside = match(keys, step.inside, step.classes_left)
+        x, size = merge(_added(attended, x), size, inside)
+        return _added(feed_forward(self.mlp, self.layer_norm2(x)), x), size, (across, inside)
+
+    def _joined(self, x: Tensor, size: Tensor | None) -> tuple[Tensor, Tensor | None, Matching | None]:
         step = self.step
         if size is None:
             size = x.new_ones(*x.shape[:2], 1)
@@ -77,7 +84,8 @@ class MergingLayer(nn.Module):
         if step.across and hasattr(self, "temporal_position"):
             placed = (x.unflatten(0, (-1, step.clips)) + self.temporal_position).flatten(0, 1)
         matching = match(join(x.detach(), step.join, step.classes), step.across, step.classes_left)
-        return merge(join(placed, step.join, step.classes), join(size, step.join, step.classes), matching)
+        x, size = merge(join(placed, step.join, step.classes), join(size, step.join, step.classes), matching)
+        return x, size, matching
 
 
 def _added(fresh: Tensor, x: Tensor) -> Tensor:

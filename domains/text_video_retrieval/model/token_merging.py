@@ -62,9 +62,19 @@ def match(metric: Tensor, merged: int, classes: int) -> Matching | None:
         unit = functional.normalize(metric[:, classes:].float(), dim=-1)  # (B, p, d)
         scores = unit[:, 1 - first :: 2] @ unit[:, first::2].transpose(1, 2)  # (B, sources, destinations)
         best, into = scores.max(-1)
-        order = best.argsort(dim=-1, descending=True, stable=True)
+        order = _falling(best)
         gone, kept = order[:, :merged], order[:, merged:].sort(-1).values
         return Matching(2 * kept + 1 - first, 2 * gone + 1 - first, into.gather(1, gone), classes)
+
+
+def _falling(values: Tensor) -> Tensor:
+    """Places (B, n) of values in falling order, equal ones in the order of their places.
+
+    ONNX has no stable sort, but its TopK, which torch's is exported to, breaks ties so.
+    """
+    if torch.compiler.is_exporting():
+        return values.topk(values.shape[-1]).indices
+    return values.argsort(dim=-1, descending=True, stable=True)
 
 
 def merge(x: Tensor, size: Tensor | None, matching: Matching | None) -> tuple[Tensor, Tensor | None]:

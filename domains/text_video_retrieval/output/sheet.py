@@ -24,7 +24,7 @@ def contact_sheet(path: Path, hits: Sequence[Hit]) -> Path:
     for hit in hits:
         shown = Image.open(hit.thumbnail) if hit.thumbnail.is_file() else Image.new("RGB", (320, 180), "lightgrey")
         images.append(shown.convert("RGB"))
-        names.append(f"{Path(hit.path).name} {clock(hit.moment)} ({hit.score:.2f})")
+        names.append(f"{clock(hit.moment)} ({hit.score:.2f}) {Path(hit.path).name}")
     rows = [images[start : start + COLUMNS] for start in range(0, len(images), COLUMNS)]
     captions = [names[start : start + COLUMNS] for start in range(0, len(names), COLUMNS)]
     parts = [sheets.grid([row], columns=own) for row, own in zip(rows, captions, strict=True)]
