@@ -15,6 +15,7 @@ from typing import Any
 
 from domains.tracking.data.pictures import Pixels
 from domains.tracking.data.readers.first_boxes import checked_box
+from domains.tracking.inference.exported import ExportedTracker
 from domains.tracking.inference.following import Follower
 from domains.tracking.inference.footage import Footage, open_footage
 from domains.tracking.inference.loaded import LoadedTracker
@@ -147,7 +148,7 @@ class Tracker(VideoTracker):
         loaded: the model with its adapter. session: what is followed frame by frame.
     """
 
-    def __init__(self, loaded: LoadedTracker) -> None:
+    def __init__(self, loaded: LoadedTracker | ExportedTracker) -> None:
         super().__init__(loaded.session, loaded.adapter)
         self.loaded, self.session, self._index = loaded, loaded.session(), -1
 
@@ -165,6 +166,15 @@ class Tracker(VideoTracker):
             InputError: adapter or base does not exist, or they do not belong together.
         """
         return cls(LoadedTracker.from_pretrained(adapter, base, device, dtype))
+
+    @classmethod
+    def from_exported(cls, folder: str | Path) -> Tracker:
+        """Load what `suite tracking export` wrote.
+
+        Raises:
+            InputError: the folder holds no exported tracker.
+        """
+        return cls(ExportedTracker(folder))
 
     def init(self, frame: Pixels, *boxes: Box | Mapping[str, Box], time: float = 0.0, **options: Any) -> FrameResult:
         """Begin with a frame and what is to be followed in it.

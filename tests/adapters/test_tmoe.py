@@ -13,6 +13,7 @@ from torch.nn import functional
 from suite import adapters
 from suite.adapters.methods.additive import tmoe
 from suite.errors import InputError
+from tests.adapters.cases import arguments, fresh
 
 FORMS = ("default", "shared_expert", "route_compression")
 
@@ -207,3 +208,22 @@ def test_settings_that_do_not_fit_are_named() -> None:
         adapters.attach(nn.Sequential(nn.Linear(4, 4)), "tmoe", targets=["0"], num_experts=0)
     with pytest.raises(InputError, match="form"):
         adapters.attach(nn.Sequential(nn.Linear(4, 4)), "tmoe", targets=["0"], form="both")
+
+
+@pytest.mark.parametrize("method", ["tmoe", "ssf", "krona", "paca"])
+def test_a_graph_of_a_model_with_an_adapter_takes_batches_of_any_size(method: str) -> None:
+    """What asks a batch for its length fixes it in the graph."""
+    model = attach_small(method)
+    x = torch.randn(3, 7, 16)
+    dynamic = ({0: torch.export.Dim("batch")},)
+    with torch.no_grad():
+        graph = torch.export.export(model, (x,), dynamic_shapes=dynamic, strict=False).module()
+        traced = torch.jit.trace(model, (x,), check_trace=False)
+        other = torch.randn(5, 7, 16)
+        torch.testing.assert_close(graph(other), model(other), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(traced(other), model(other), atol=1e-5, rtol=1e-5)
+
+
+def attach_small(method: str) -> nn.Module:
+    model = fresh("mlp")
+    return adapters.attach(model, method, **arguments(method, "mlp")).eval()

@@ -203,13 +203,12 @@ def test_experts_are_drawn_and_counted_by_what_they_look_at(tmp_path: Path, monk
     from domains.tracking.inference.loaded import LoadedTracker
     from domains.tracking.model.manifest import Manifest
     from domains.tracking.model.spmtrack import SpmTrack
-    from domains.tracking.predict import Tracker
     from tests.tracking import footage, small
 
     torch.manual_seed(0)
     model = small.attached(SpmTrack(small.SIZES, small.SETTINGS))
-    tracker = Tracker(LoadedTracker(model, Manifest(tracker=small.SETTINGS)))
-    monkeypatch.setattr(Tracker, "from_pretrained", lambda *_, **__: tracker)
+    tracker = LoadedTracker(model, Manifest(tracker=small.SETTINGS))
+    monkeypatch.setattr(LoadedTracker, "from_pretrained", lambda *_, **__: tracker)
     clip = footage.video(tmp_path / "clip.mp4")
     answer = experts(str(clip), box=("10,12,14,14",), frame=5, out=tmp_path / "out")
     assert (tmp_path / "out" / "experts.png").is_file()

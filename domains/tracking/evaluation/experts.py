@@ -52,8 +52,8 @@ def experts(
         InputError: the video cannot be read or ends before, or the adapter has no experts.
     """
     from domains.tracking.inference.footage import open_footage
+    from domains.tracking.inference.loaded import LoadedTracker
     from domains.tracking.inference.running import Run
-    from domains.tracking.predict import Tracker
     from domains.tracking.types import TrackQuery
     from suite.adapters.methods.additive.tmoe import recorded_gates
     from suite.errors import InputError
@@ -63,14 +63,14 @@ def experts(
 
     if frame < FIRST:
         raise InputError(f"frame is {frame}; give {FIRST} or more, so that all templates are there")
-    tracker = Tracker.from_pretrained(adapter, base=base, device=device)
+    tracker = LoadedTracker.from_pretrained(adapter, base=base, device=device)
     query = TrackQuery(box=box, first_boxes=first_boxes, sequence=sequence, panels=True, max_frames=frame + 1)
-    run = Run(open_footage(source, sequence=sequence), tracker.follower(query), query)
+    run = Run(open_footage(source, sequence=sequence), tracker.session(query), query)
     gates: dict[str, Tensor] = {}
     steps = run.steps()
     while run.speed.frames < frame and next(steps, None) is not None:
         pass
-    with recorded_gates(tracker.loaded.model) as found:
+    with recorded_gates(tracker.model) as found:
         if next(steps, None) is None or not run.views():
             raise InputError(f"{source}: ends before frame {frame}; give an earlier one with --frame")
         gates = {name: recorded[-1] for name, recorded in found.items()}

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 
-from domains.tracking.inference.session import SessionSettings, TrackingSession
-from domains.tracking.inference.status import StatusRule
+from domains.tracking.inference.session import SessionSettings, TrackingSession, asked_of
 from domains.tracking.model.bases import DOMAIN
 from domains.tracking.model.manifest import Manifest, from_manifest
 from domains.tracking.model.spmtrack import SpmTrack
@@ -69,13 +67,8 @@ class LoadedTracker:
             query: what a user asks for; the adapter's own where left out.
             settings: fields of `SessionSettings`.
         """
-        tracker = self.stated.tracker
-        if query is not None:
-            tracker = replace(tracker, memory_policy=query.memory_policy or tracker.memory_policy)
-            rule = StatusRule(query.uncertain_below, query.lost_below, query.status_frames)
-            asked = {"rule": rule, "when_lost": query.when_lost, "batch_size": query.batch_size, "views": query.panels}
-            settings = {**asked, **settings}
-        return TrackingSession(self.model, tracker, SessionSettings(**settings))
+        tracker, asked = asked_of(query, self.stated.tracker)
+        return TrackingSession(self.model, tracker, SessionSettings(**{**asked, **settings}))
 
 
 def prepared(model: SpmTrack, device: str = "cpu", dtype: torch.dtype = torch.float32) -> SpmTrack:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,9 +21,9 @@ from domains.tracking.inference.decode import decode
 from domains.tracking.inference.memory import MOST, Template, TemplateMemory
 from domains.tracking.inference.status import StatusCounter, StatusRule
 from domains.tracking.model.settings import TrackerSettings
-from domains.tracking.model.spmtrack import SpmTrack, Step
+from domains.tracking.model.spmtrack import Step
 from domains.tracking.output.panels import View
-from domains.tracking.types import Box, TrackedBox, WhenLost
+from domains.tracking.types import Box, TrackedBox, TrackQuery, WhenLost
 from suite.errors import InputError
 
 ENLARGED = 1.5
@@ -76,6 +76,29 @@ class Followed:
     view: View | None = None
 
 
+def asked_of(query: TrackQuery | None, tracker: TrackerSettings) -> tuple[TrackerSettings, dict[str, Any]]:
+    """What a query asks of a tracker and of a session; what an adapter states where there is none."""
+    if query is None:
+        return tracker, {}
+    rule = StatusRule(query.uncertain_below, query.lost_below, query.status_frames)
+    asked = {"rule": rule, "when_lost": query.when_lost, "batch_size": query.batch_size, "views": query.panels}
+    return replace(tracker, memory_policy=query.memory_policy or tracker.memory_policy), asked
+
+
+class StepModel(Protocol):
+    """What a session needs of a model: `SpmTrack`, or a file of one step."""
+
+    settings: TrackerSettings
+
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
+    def fresh_state(self, batch: int) -> Tensor: ...
+    def embed_template(self, crop: Tensor, mask: Tensor) -> Tensor: ...
+    def search(self, templates: Tensor, crop: Tensor, state: Tensor) -> Step: ...
+
+
 class TrackingSession:
     """Several objects of one video; each may begin and end at any frame, and none changes what becomes of another.
 
@@ -92,16 +115,12 @@ class TrackingSession:
     """
 
     def __init__(
-        self, model: SpmTrack, tracker: TrackerSettings | None = None, settings: SessionSettings | None = None
+        self, model: StepModel, tracker: TrackerSettings | None = None, settings: SessionSettings | None = None
     ) -> None:
         self.model, self.tracker = model, tracker or model.settings
         self.settings = settings or SessionSettings()
         self.objects: dict[str, Followed] = {}
         self.broken = 0
-
-    @property
-    def device(self) -> torch.device:
-        return self.model.pos_embed.device
 
     def add(self, name: str, frame: Pixels, box: Box) -> None:
         """Follow an object from this frame on; one of that name that is followed already begins anew.
@@ -161,7 +180,7 @@ class TrackingSession:
     @torch.inference_mode()
     def _tracked(self, objects: Sequence[Followed], frame: Pixels) -> Iterator[TrackedBox]:
         cut = [self._search(followed, frame) for followed in objects]
-        searches = crops.normalised(torch.stack([crop for crop, _ in cut]).to(self.device))  # (K, 3, S', S')
+        searches = crops.normalised(torch.stack([crop for crop, _ in cut]).to(self.model.device))  # (K, 3, S', S')
         templates = torch.cat([self._templates(followed) for followed in objects])  # (K, n * Z², width)
         states = torch.stack([followed.state for followed in objects])  # (K, 1, width)
         step = self.model.search(templates, searches, states)
@@ -195,8 +214,8 @@ class TrackingSession:
             if tokens is None:
                 crop, mask = followed.memory.stored[key]
                 # One by one, so that what an object sees hangs neither on others nor on when it was embedded.
-                prepared = crops.normalised(crop.to(self.device))[None]
-                known[key] = self.model.embed_template(prepared, mask.to(self.device)[None])
+                prepared = crops.normalised(crop.to(self.model.device))[None]
+                known[key] = self.model.embed_template(prepared, mask.to(self.model.device)[None])
         followed.embedded = {key: tokens for key, tokens in known.items() if tokens is not None}
         return torch.cat([followed.embedded[key] for key in seen], 1)
 

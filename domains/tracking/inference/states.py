@@ -89,7 +89,7 @@ def _followed(session: TrackingSession, known: dict[str, Any], tensors: dict[str
         (x, y, w, h),
         np.array(tensors["box"].numpy(), np.float64),
         tensors["fill"],
-        tensors["state"].to(session.device, session.model.pos_embed.dtype),
+        tensors["state"].to(session.model.device, session.model.dtype),
         memory,
         int(known["number"]),
         StatusCounter(**known["status"]),

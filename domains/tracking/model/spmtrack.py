@@ -58,6 +58,15 @@ class SpmTrack(nn.Module):
         self.token_type_embed = nn.Parameter(_drawn(3, width))
         self.head = AnchorFreeHead(width, settings.search_grid)
 
+    @property
+    def device(self) -> torch.device:
+        return self.pos_embed.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the tokens."""
+        return self.pos_embed.dtype
+
     def base_tensors(self) -> dict[str, Tensor]:
         """What is the base's, query, key and value in one, whatever files it came from and whatever crops it sees."""
         own = ("track_query", "query_embed", "token_type_embed", "head.", "pos_embed")

@@ -345,7 +345,7 @@ class SelectedEntries(Selected):
         self.refresh()
 
     def _host_forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        groups = None if self.merged else self.groups(len(x))
+        groups = None if self.merged else self.groups(x.shape[0])
         if groups is not None:
             outputs = [
                 self._forward_with(self._tensors_of(adapters), x[rows], *args, **kwargs) for adapters, rows in groups

@@ -93,7 +93,7 @@ class WeightChange(TunerLayer):
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if self.disable_adapters and self.merged:
             self.unmerge()
-        groups = None if self.merged else self.groups(len(x), whole=not self.is_live())
+        groups = None if self.merged else self.groups(x.shape[0], whole=not self.is_live())
         if groups is not None:
             return self._by_row(x, groups, *args, **kwargs)
         adapters = [] if self.disable_adapters or self.merged else self.present()

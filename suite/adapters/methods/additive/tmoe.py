@@ -132,8 +132,9 @@ class Experts(NamedTuple):
         else:
             # One pass over x for both.
             low, logits = functional.linear(x, torch.cat([down, router])).split([len(down), len(router)], dim=1)
-        gates = logits.reshape(len(x), parts, -1).softmax(-1, dtype=_wide(logits.dtype))
-        return low.reshape(len(x), parts, count, rank), gates.to(low.dtype)
+        # No length of x: in a traced graph that would be the example's for ever.
+        gates = logits.reshape(-1, parts, self.router.shape[1]).softmax(-1, dtype=_wide(logits.dtype))
+        return low.reshape(-1, parts, count, rank), gates.to(low.dtype)
 
     def stacked(self) -> Tensor:
         """The up-projections side by side, (P, out / P, E [+ 1] * r)."""
