@@ -268,3 +268,14 @@ def test_onnx_without_its_packages_is_one_line(tmp_path: Path, monkeypatch: pyte
 def test_importing_the_package_loads_no_torch() -> None:
     code = "import suite.clip, suite.media.video, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_normalising_leaves_the_pictures_as_they_are_and_gives_channels_first() -> None:
+    pixels = 255 * torch.rand(2, 5, 7, 3)
+    before = pixels.clone()
+    found = pictures.Preprocessing(5).normalize(pixels)
+    assert torch.equal(pixels, before) and found.is_contiguous()
+    mean, std = (torch.tensor(value)[:, None, None] for value in (pictures.MEAN, pictures.STD))
+    assert torch.equal(found, before.movedim(-1, -3).div(255).sub(mean).div(std))
+    assert torch.equal(pictures.Preprocessing(1).normalize(before[:1, :1, :1]), found[:1, :, :1, :1])
+    assert torch.equal(pixels, before)
