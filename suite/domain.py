@@ -29,6 +29,10 @@ class Alias:
     name: str
 
 
+class Whole(str):
+    """The kind of an option's value that may hold commas, of which several are given by giving the option again."""
+
+
 @dataclass(frozen=True)
 class Task:
     """The parts of one task, each an import string `package.module:Name`, loaded on use.

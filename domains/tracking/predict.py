@@ -55,7 +55,7 @@ class VideoTracker:
             InputError: it cannot be read, or a box is none.
         """
         if boxes:
-            options["box"] = tuple(",".join(map(str, box)) for box in boxes)
+            options["box"] = boxes
         return only(self.predict([source], **options))
 
     def stream(self, source: str | Path, **options: Any) -> Iterator[FrameResult]:

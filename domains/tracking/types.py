@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args
 
-from suite.domain import Alias
+from suite.domain import Alias, Whole
 from suite.errors import InputError
 from suite.prediction.options import normalise
 
@@ -92,8 +92,8 @@ class TrackQuery:
         fps: of frames in a folder; what a video says where left out.
         memory_policy: which earlier frames are templates: segments or thirds; the adapter's own where left out.
         when_lost: of an object that is lost: go_on (as published), freeze, keep_templates, enlarge or hide.
-        uncertain_below: score under which an object is uncertain. lost_below: score under which it is lost. Neither is
-            calibrated.
+        uncertain_below: score under which an object is uncertain; calibrated on nothing.
+        lost_below: score under which it is lost; calibrated on nothing.
         status_frames: frames in turn after which a status changes.
         batch_size: objects of a frame that the model looks at side by side.
         on_damage: of a frame that cannot be read: stop there, or hold the last boxes.
@@ -113,8 +113,8 @@ class TrackQuery:
 
     resumes: ClassVar[bool] = True
 
-    box: tuple[str, ...] = ()
-    box_xyxy: tuple[str, ...] = ()
+    box: tuple[Whole, ...] = ()
+    box_xyxy: tuple[Whole, ...] = ()
     optional_box: tuple[float, float, float, float] | None = None
     first_boxes: Annotated[Path | None, Alias("txt_path")] = None
     select: bool = False
@@ -139,6 +139,8 @@ class TrackQuery:
     mjpeg: int | None = None
 
     def __post_init__(self) -> None:
+        for name in ("box", "box_xyxy"):
+            object.__setattr__(self, name, _written(getattr(self, name)))
         normalise(self, {"start_frame": 0, "max_frames": 1, "stride": 1, "status_frames": 1, "batch_size": 1, "fps": 0})
         if unknown := set(self.formats) - set(get_args(FileForm)):
             raise InputError(f"formats names {sorted(unknown)[0]!r}; choose of {', '.join(get_args(FileForm))}")
@@ -154,3 +156,12 @@ class TrackQuery:
             raise InputError(
                 "first boxes are given in two ways; give one of --box, --box-xyxy, --first-boxes, --select"
             )
+
+
+def _written(boxes: Any) -> Any:
+    """Boxes of Python, four numbers or several times four, as they are written at the prompt."""
+    if isinstance(boxes, str):
+        return (boxes,)
+    if len(boxes) and all(isinstance(one, int | float) for one in boxes):
+        boxes = (boxes,)
+    return tuple(one if isinstance(one, str) else ",".join(map(str, one)) for one in boxes)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
-from suite.domain import Alias
+from suite.domain import Alias, Whole
 from suite.errors import InputError
 
 _WORDS = "words"  # where argparse collects the bare words
@@ -270,7 +270,7 @@ def _converter(kind: Any) -> Callable[[str], Any]:
         return _choice(get_args(kind))
     if kind in (int, float):
         return _number(kind)
-    if kind in (str, Path):
+    if kind in (str, Path, Whole):
         return kind
     if kind is Any:
         return str
@@ -317,7 +317,7 @@ def _first_of(converters: Sequence[Callable[[str], Any]]) -> Callable[[str], Any
 def _several(convert: Callable[[str], Any]) -> Callable[[str], list[Any]]:
     def split(text: str) -> list[Any]:
         # a comma may be part of a file's name
-        return [convert(text)] if convert is Path else [convert(part) for part in _parts(text) if part]
+        return [convert(text)] if convert in (Path, Whole) else [convert(part) for part in _parts(text) if part]
 
     return split
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pytest
 
 from suite.cli.options import HelpAsked, Parser, of_dataclass, of_function, parse
+from suite.domain import Whole
 from suite.errors import InputError
 
 
@@ -23,6 +24,7 @@ def verb(
     dry_run: bool = False,
     anything: Path | str | None = None,
     corner: tuple[float, float] | None = None,
+    boxes: tuple[Whole, ...] = (),
 ) -> None:
     """Do it.
 
@@ -59,6 +61,7 @@ def test_bare_words_fill_the_first_parameter_wherever_they_stand() -> None:
         (["--no-dry-run"], "dry_run", False),
         (["--anything", "x,y"], "anything", Path("x,y")),
         (["--corner", "3", "-4.5"], "corner", (3.0, -4.5)),
+        (["--boxes", "1,2", "--boxes", "3"], "boxes", ("1,2", "3")),
     ],
 )
 def test_values_take_the_annotated_type(argv: list[str], name: str, value: object) -> None:

@@ -124,7 +124,8 @@ def test_sources_that_cannot_be_tracked(case: str, tmp_path: Path) -> None:
 
 OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "no box": ({}, "where is the object"),
-    "three numbers": ({"box": ("1", "2", "3")}, "3 numbers"),
+    "three numbers": ({"box": ("1,2,3",)}, "3 numbers"),
+    "three and then five": ({"box": ("1,2,3", "1,2,3,4,5")}, "3 numbers"),
     "five numbers": ({"box": ("1,2,3,4,5",)}, "5 numbers"),
     "a word": ({"box": ("1,2,x,4",)}, "'x' is no number"),
     "NaN": ({"box": ("1,2,nan,4",)}, "not finite"),

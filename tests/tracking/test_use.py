@@ -87,6 +87,9 @@ def test_results_saved_later_are_those_written_meanwhile(clip: Path, tmp_path: P
     "options",
     [
         {"box": ("10,12,14,14",)},
+        {"box": "10 12 14 14"},
+        {"box": (10, 12, 14, 14)},
+        {"box": [(10.0, 12.0, 14.0, 14.0)]},
         {"box_xyxy": ("10,12,24,26",)},
         {"optional_box": (10.0, 12.0, 14.0, 14.0)},
         {"first_boxes": "first.txt"},

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from suite.domain import Whole
+
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
@@ -20,7 +22,7 @@ REGIONS = ("state", "template object", "template ground", "search object", "sear
 def experts(
     source: str,
     *,
-    box: tuple[str, ...] = (),
+    box: tuple[Whole, ...] = (),
     first_boxes: Path | None = None,
     sequence: str | None = None,
     frame: int = 20,

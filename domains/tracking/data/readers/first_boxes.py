@@ -29,21 +29,21 @@ class Start:
 
 
 def boxes_of(words: Sequence[str], *, corners: bool = False) -> list[Box]:
-    """The boxes of a flag's words: four numbers a box, with commas or spaces between them.
+    """The boxes of a flag, which is given once for each: four numbers with commas or spaces between them.
 
     Args:
         corners: the numbers are left, top, right, bottom.
 
     Raises:
-        InputError: a word is no number, or they are no multiple of four.
+        InputError: a word is no number, or they are not four.
     """
-    flag, form = ("--box-xyxy", "x1,y1,x2,y2") if corners else ("--box", "x,y,w,h")
-    found = [number for word in words for number in numbers(word, flag)]
-    if not found or len(found) % 4:
-        raise InputError(f"{flag}: {len(found)} numbers; give four for each object, {form}")
+    flag, form = ("--box-xyxy", "left,top,right,bottom") if corners else ("--box", "x,y,w,h")
     boxes = []
-    for place in range(0, len(found), 4):
-        x, y, third, fourth = found[place : place + 4]
+    for word in words:
+        found = numbers(word, flag)
+        if len(found) != 4:
+            raise InputError(f"{flag} {word}: {len(found)} numbers; give four, {form}, and the flag once an object")
+        x, y, third, fourth = found
         box = (x, y, third - x, fourth - y) if corners else (x, y, third, fourth)
         boxes.append(checked_box(box, flag))
     return boxes
