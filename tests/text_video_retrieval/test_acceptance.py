@@ -19,6 +19,7 @@ from domains.text_video_retrieval.model.schedule import UNMERGED, Schedule
 from domains.text_video_retrieval.tiny import networks
 from suite.clip.pictures import MEAN, STD, Preprocessing
 from suite.clip.words import Words
+from tests.golden.registry import run_official
 from tests.text_video_retrieval import (
     models,
     reference,
@@ -32,6 +33,26 @@ from tests.text_video_retrieval import (
 )
 from tests.text_video_retrieval.test_index import encoder, indexed, library, store, videos  # noqa: F401
 from tests.text_video_retrieval.test_official import model, released  # noqa: F401
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        pytest.param(["bipartite_merge"], id="1-merging"),
+        pytest.param(["blocks"], id="2-blocks"),
+        pytest.param(["video_text_full"], id="3-whole-model"),
+        pytest.param(["video_two_clips_left"], id="4-two-clips-left"),
+        pytest.param(
+            ["token_schedule", "frame_sampling", "tokenize", "msrvtt_loader", "transform"],
+            id="5-schedule-frames-sentences-loader-pictures",
+        ),
+        pytest.param(["adamw_cosine"], id="6-optimiser"),
+        pytest.param(["keys"], id="7-keys"),
+    ],
+)
+def test_official_cases(kinds: list[str]) -> None:
+    for kind in kinds:
+        run_official(f"text_video_retrieval/{kind}")
 
 
 def test_01_bipartite_merging_is_the_loop() -> None:
