@@ -13,8 +13,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from domains.tracking import metrics
 from domains.tracking.data.pictures import Pixels
 from domains.tracking.data.readers.first_boxes import checked_box
+from domains.tracking.data.sequences import from_xywh
 from domains.tracking.inference.exported import ExportedTracker
 from domains.tracking.inference.following import Follower
 from domains.tracking.inference.footage import Footage, open_footage
@@ -322,6 +326,20 @@ class _Tracking:
                 self.places.setdefault(name, len(self.places))
             self.page.show(drawn(picture, result.objects, self.places))
 
+    def _overlaps(self) -> dict[str, float]:
+        """With the truth beside the frames, where there is one; frames without the object do not count."""
+        found = {}
+        for name, track in self.footage.truth.tracks.items() if self.footage.truth is not None else ():
+            if name not in self.rows.names:
+                continue
+            boxes = from_xywh(self.rows.numbers(name)[:, :4])
+            rows = self.rows.indices
+            counted = track.present[rows] & (rows > rows[np.isfinite(boxes).all(1).argmax()])
+            if counted.any():
+                overlaps = metrics.overlap(np.nan_to_num(boxes[counted]), track.boxes[rows[counted]])
+                found[name] = float(overlaps.mean())
+        return found
+
     def _copies(self, spool: Path) -> Copies | None:
         boxes = spool / f"{self.name}.annotated.mp4" if self.query.annotate else None
         panels = spool / f"{self.name}.panels.mp4" if self.query.panels else None
@@ -338,6 +356,7 @@ class _Tracking:
             rows=self.rows,
             notices=tuple(self.run.notices),
             speed=self.run.speed.to_dict(),
+            overlaps=self._overlaps(),
             stills=tuple(self.stills.chosen()),
             query=self.query,
             spool=spool,

@@ -109,6 +109,7 @@ def test_folders_patterns_and_sequences_with_their_truth(tmp_path: Path) -> None
     (folder / "groundtruth.txt").write_text("".join(",".join(map(str, footage.red(f))) + "\n" for f in range(FRAMES)))
     result = TRACKER(folder)
     assert result.boxes()[0].tolist() == list(FIRST)
+    assert result.to_dict()["objects"][0]["mean_overlap"] > 0.8 and "mean overlap" in str(result)
     assert TRACKER(tmp_path, sequence="frames").boxes()[0].tolist() == list(FIRST)
 
 

@@ -71,6 +71,8 @@ class Run:
     query: TrackQuery
     notices: list[str] = field(default_factory=list)
     speed: Speed = field(default_factory=Speed)
+    _followed: dict[str, None] = field(default_factory=dict, repr=False)
+    _size: tuple[int, int] | None = field(default=None, repr=False)
 
     def steps(self) -> Generator[Step]:
         """Every frame from the first on, tracked from the start frame.
@@ -116,9 +118,6 @@ class Run:
             return {}
         found = {name: self.follower.view(name) for name in self._followed}
         return {name: view for name, view in found.items() if view is not None}
-
-    _followed: dict[str, None] = field(default_factory=dict)
-    _size: tuple[int, int] | None = None
 
     def _tracked(self, picture: Pixels, index: int, waiting: list[Start]) -> dict[str, TrackedBox]:
         objects = dict(self.follower.track(picture)) if self._followed else {}

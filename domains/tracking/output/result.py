@@ -34,7 +34,9 @@ class TrackResult:
         source: the video. error: why there is no result.
         name: of its files. rows: boxes, scores and statuses, frame by frame.
         notices: what was odd.
-        speed: frames a second, with and without reading. stills: a few frames with what was found.
+        speed: frames a second, with and without reading.
+        overlaps: mean overlap of each object with its true boxes, the given one left out, where the truth is known.
+        stills: a few frames with what was found.
         spool: folder in which files wait that were written while it was tracked.
         stored: what an earlier run said of it, which has written its files.
     """
@@ -46,6 +48,7 @@ class TrackResult:
     rows: Rows = field(default_factory=Rows, repr=False)
     notices: tuple[str, ...] = ()
     speed: Mapping[str, float | int] = field(default_factory=dict)
+    overlaps: Mapping[str, float] = field(default_factory=dict)
     stills: tuple[tuple[Pixels, FrameResult], ...] = field(default=(), repr=False)
     query: TrackQuery = field(default_factory=TrackQuery, repr=False)
     spool: Path | None = field(default=None, repr=False)
@@ -82,7 +85,8 @@ class TrackResult:
         for name in self.objects:
             counts = self._counts(name)
             said = ", ".join(f"{counts[status]} {status}" for status in ("uncertain", "lost") if counts[status])
-            lines.append(f"  {name}: mean score {self._mean(name):.2f}" + (f", frames: {said}" if said else ""))
+            true = f", mean overlap with the truth {self.overlaps[name]:.3f}" if name in self.overlaps else ""
+            lines.append(f"  {name}: mean score {self._mean(name):.2f}{true}" + (f", frames: {said}" if said else ""))
         return "\n".join([*lines, *(f"  note: {notice}" for notice in self.notices)])
 
     def to_dict(self) -> dict[str, Any]:
@@ -145,6 +149,7 @@ class TrackResult:
             "last_frame": int(self.rows.indices[followed[-1]]) if len(followed) else None,
             "last_box": box,
             "mean_score": round(self._mean(name), 4),
+            **({"mean_overlap": round(self.overlaps[name], 4)} if name in self.overlaps else {}),
             **self._counts(name),
         }
 
