@@ -15,7 +15,7 @@ from domains.code_review.data.readers.work_tree import diff_of, is_work_tree
 from domains.code_review.inference import rules
 from domains.code_review.output.formats import WRITERS
 from domains.code_review.output.result import ReviewResult
-from domains.code_review.types import Finding
+from domains.code_review.types import Finding, counted
 from suite.errors import InputError
 from suite.prediction.folder import ResultFolder
 from suite.prediction.inputs import STDIN, expanded, several, source_name
@@ -163,7 +163,7 @@ def review(
             _print(WRITERS[format](result) if format != "text" else f"{result}\n")
     code = 2 if failed else (3 if fail_on == "any" and found else 0)
     told = {"results": records, "failed": failed, "found": found, "out": out, "exit_code": code, "said": True}
-    return told | ({} if out is None else {"message": f"{found} findings\nresults  {out}"})
+    return told | ({} if out is None else {"message": f"{counted(found, 'finding')}\nresults  {out}"})
 
 
 def _print(text: str) -> None:

@@ -268,6 +268,15 @@ class Review:
         """How many hunks were looked at."""
         return sum(len(file.hunks) for file in self.diff if file.path not in self.passed_over)
 
+    def summary(self) -> str:
+        """How much was found in how much."""
+        return f"{counted(len(self.findings), 'finding')} in {counted(self.hunks, 'hunk')}"
+
+
+def counted(number: int, what: str) -> str:
+    """A number with its word: `1 hunk`, `2 hunks`."""
+    return f"{number} {what}{'s' * (number != 1)}"
+
 
 def printable(text: str) -> str:
     """Text of a diff or a model for a terminal: on one line, without control characters and lone surrogates."""

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from domains.unit_tests.data import focal as source_files
 from domains.unit_tests.inference.candidates import pruned, split
 from domains.unit_tests.inference.judge import Judge, Rules
+from domains.unit_tests.inference.mutants import mutants as small_changes
 from domains.unit_tests.inference.sandbox import MEGABYTE, Limits, probe
 from domains.unit_tests.output.result import JudgedResult
 from suite.errors import InputError
@@ -24,6 +25,8 @@ def judge_file(
     functions: tuple[str, ...] = (),
     existing: tuple[Path, ...] = (),
     rules: Rules | None = None,
+    mutants: int = 0,
+    seed: int = 0,
 ) -> JudgedResult:
     """Judge the tests of a file for a module: which of them run, assert something, hold, and add something.
 
@@ -34,6 +37,7 @@ def judge_file(
         project: the folder that tests are run from.
         functions: names `f`, `C` or `C.m` of what is tested; all public ones where it is empty.
         existing: test files of the project whose coverage is there already.
+        mutants: try the kept tests on at most this many small changes of the functions, drawn by `seed`.
 
     Raises:
         InputError: a file is no Python or outside the project, or the machine cannot isolate the tests.
@@ -47,9 +51,13 @@ def judge_file(
     worker = Judge(project, known, rules or Rules(), existing)
     with tqdm(total=len(candidates), desc="tests", unit="test", disable=not sys.stderr.isatty()) as bar:
         judged = worker.judge(candidates, lambda verdict: bar.update())
+    focal_text = module.read_text(encoding="utf-8")
+    if mutants:
+        made = small_changes(focal_text, known, mutants, seed)
+        with tqdm(total=len(made), desc="mutants", unit="mutant", disable=not sys.stderr.isatty()) as bar:
+            judged = worker.mutate(judged, made, lambda fate: bar.update())
     dropped = {verdict.candidate.name for verdict in judged.verdicts if not verdict.kept}
     name = f"test_{module.stem}"
-    focal_text = module.read_text(encoding="utf-8")
     return JudgedResult(str(tests), None, judged, pruned(text, dropped), focal_text, name)
 
 
@@ -66,6 +74,8 @@ def judge(
     memory: int = 1024,
     workers: int = 2,
     plugins: list[str] | None = None,
+    mutants: int = 0,
+    seed: int = 0,
     keep_redundant: bool = False,
     keep_trivial: bool = False,
     unsafe: bool = False,
@@ -84,16 +94,18 @@ def judge(
         memory: megabytes of a process.
         workers: sandboxes at once.
         plugins: of pytest that the tests need, as its -p takes them.
+        mutants: try the kept tests on at most this many small changes of the functions, and say which they notice.
+        seed: draws the mutants, where there are more.
         keep_redundant: keep tests that run no line or branch that others before them have not.
         keep_trivial: keep tests whose assertions cannot fail.
         unsafe: run the tests with limits alone where the machine cannot isolate them.
     """
-    if repeat < 1 or timeout <= 0 or memory < 64 or workers < 1:
-        raise InputError("repeat and workers are 1 or more, timeout above 0 seconds, memory 64 MB or more")
+    if repeat < 1 or timeout <= 0 or memory < 64 or workers < 1 or mutants < 0:
+        raise InputError("repeat and workers are 1 or more, timeout above 0 s, memory 64 MB or more, mutants 0 or more")
     limits = Limits(seconds=timeout, processor=max(1, round(timeout)), memory=memory * MEGABYTE)
     rules = Rules(repeat, keep_redundant, keep_trivial, tuple(plugins or ()), workers, limits, unsafe)
     folder = ResultFolder(out)
-    result = judge_file(module, tests, project, tuple(function or ()), tuple(existing or ()), rules)
+    result = judge_file(module, tests, project, tuple(function or ()), tuple(existing or ()), rules, mutants, seed)
     files = folder.add(result)
     judged = result.judged
     assert judged is not None

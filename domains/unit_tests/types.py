@@ -96,11 +96,13 @@ class Coverage:
 
     @property
     def line_share(self) -> float:
-        return _share(len(self.executed), len(self.missing))
+        """Lines that ran, of all; 0 where nothing was measured."""
+        return _share(len(self.executed), len(self.missing), 0.0)
 
     @property
     def branch_share(self) -> float:
-        return _share(len(self.branches), len(self.missed_branches))
+        """Branches that were taken, of all; of code without any as the lines."""
+        return _share(len(self.branches), len(self.missed_branches), self.line_share)
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,21 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class MutantFate:
+    """What the kept tests made of a mutant.
+
+    Attributes:
+        line, operator, diff: of the change.
+        fate: `killed` (a test failed), `timeout`, `survived`, or `not run` where no test comes by.
+    """
+
+    line: int
+    operator: str
+    diff: str
+    fate: Literal["killed", "timeout", "survived", "not run"]
+
+
+@dataclass(frozen=True)
 class Judged:
     """What became of all candidates for one file.
 
@@ -141,6 +158,8 @@ class Judged:
         before, after: coverage of the file by the user's own tests, and with those that were kept.
         isolation: what was enforced, as `doctor` shows it.
         notices: what the user should know, one line each.
+        mutants: what the kept tests made of each; None where nobody asked. That a mutant does the same as the original
+            cannot be excluded.
     """
 
     path: str
@@ -150,11 +169,19 @@ class Judged:
     after: Coverage
     isolation: Mapping[str, str] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    mutants: tuple[MutantFate, ...] | None = None
+
+    @property
+    def mutation_score(self) -> float | None:
+        """Mutants killed or timed out, of all; None where there were none or nobody asked."""
+        if not self.mutants:
+            return None
+        return sum(one.fate in ("killed", "timeout") for one in self.mutants) / len(self.mutants)
 
     @property
     def kept(self) -> tuple[Verdict, ...]:
         return tuple(verdict for verdict in self.verdicts if verdict.kept)
 
 
-def _share(there: int, lacking: int) -> float:
-    return there / (there + lacking) if there + lacking else 1.0
+def _share(there: int, lacking: int, otherwise: float) -> float:
+    return there / (there + lacking) if there + lacking else otherwise

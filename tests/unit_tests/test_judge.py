@@ -52,7 +52,7 @@ def test_of_hostile_tests_exactly_the_good_ones_are_kept(project, monkeypatch):
     found = {verdict.candidate.name.removeprefix("test_"): verdict.reason for verdict in judged.verdicts}
     wanted = {name: reason for name, (reason, _) in hostile.TESTS.items() if name != "chance"}
     assert {k: v for k, v in found.items() if v != wanted[k]} == {}
-    assert judged.after.line_share == judged.after.branch_share == 1.0 and judged.before.line_share == 1.0
+    assert judged.after.line_share == judged.after.branch_share == 1.0 and judged.before.line_share == 0.0
     assert before == {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
 
 

@@ -21,8 +21,7 @@ def review(result: Review) -> dict[str, Any]:
             outside.append(finding)
         else:
             comments.append(comment)
-    found = len(result.findings)
-    lines = [f"{found} finding{'s' * (found != 1)} in {result.hunks} hunks."]
+    lines = [f"{result.summary()}."]
     lines += [f"- `{controlled(one.path).replace('`', '')}`, line {one.line}: {_said(one)}" for one in outside]
     body: dict[str, Any] = {"event": "COMMENT", "body": "\n".join(lines), "comments": comments}
     return {"commit_id": result.commit, **body} if result.commit else body

@@ -55,13 +55,12 @@ def render(result: Review) -> str:
         left -= size
         sections.append(_section(file, by_file.get(file.path, [])))
     over = "".join(f"<li>{_shown(path)}: {_shown(why)}</li>" for path, why in result.passed_over.items())
-    found = len(result.findings)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>Review of {_shown(result.source)}</title><style>\n{stylesheet()}{_STYLE}</style></head>\n"
         f"<body><header><h1>Review of {_shown(result.source)}</h1>\n"
-        f'<p class="subtitle">{found} finding{"s" * (found != 1)} in {result.hunks} hunks</p></header>\n'
+        f'<p class="subtitle">{result.summary()}</p></header>\n'
         + "\n".join(sections)
         + (f'<h2>Passed over</h2><ul class="over">{over}</ul>' if over else "")
         + "\n</body></html>\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from domains.code_review.output import formats, page
-from domains.code_review.types import Review
+from domains.code_review.types import Review, counted
 from suite.files import write_text
 
 
@@ -38,8 +38,6 @@ class ReviewResult(Review):
         lines += [f"passed over: {path}: {why}" for path, why in self.passed_over.items()]
         lines += [f"notice: {line}" for line in self.notices]
         files = sum(file.path not in self.passed_over for file in self.diff)
-        found = len(self.findings)
         if not self.diff.files:
             return "\n".join([*lines, f"{self.source}: no changes to review"])
-        told = f"{found} finding{'s' * (found != 1)} in {self.hunks} hunks of {files} files"
-        return "\n".join([*lines, f"{self.source}: {told}"])
+        return "\n".join([*lines, f"{self.source}: {self.summary()} of {counted(files, 'file')}"])

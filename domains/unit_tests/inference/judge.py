@@ -9,14 +9,16 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from domains.unit_tests.inference.candidates import assertion, fingerprint, parsed
+from domains.unit_tests.inference.mutants import Mutant
 from domains.unit_tests.inference.sandbox import Ended, Limits, Sandbox, probe
-from domains.unit_tests.types import Candidate, Coverage, Focal, Judged, Reason, Verdict
+from domains.unit_tests.types import Candidate, Coverage, Focal, Judged, MutantFate, Reason, Verdict
 from suite.errors import InputError
 
 _WORKER = Path(__file__).with_name("worker.py")
+_MUTANT = "/tmp/mutant.py"
 _CLOCK = 400 * 24 * 3600.0
 """Seconds by which the clock of every second run is put forward: another year, another day of the week."""
 
@@ -97,6 +99,35 @@ class Judge:
         notices = () if isolation.network else ("network isolation not enforced",)
         path = self.focal[0].path
         return Judged(path, self.focal, tuple(verdicts), before, after, isolation.rows(), notices)
+
+    def mutate(
+        self, judged: Judged, mutants: Sequence[Mutant], told: Callable[[MutantFate], None] | None = None
+    ) -> Judged:
+        """Say what the kept tests make of each mutant.
+
+        Args:
+            told: called with each as it is known.
+        """
+        files = {f"/tmp/tests/test_{n}.py": verdict.candidate.source for n, verdict in enumerate(judged.kept)}
+        run = set().union(*(verdict.coverage.executed for verdict in judged.kept)) if files else set()
+
+        def fate(mutant: Mutant) -> MutantFate:
+            if mutant.line not in run:
+                return MutantFate(mutant.line, mutant.operator, mutant.diff, "not run")
+            report, ended = self._run(list(files), {**files, _MUTANT: mutant.source}, measured=False)
+            outcome, _ = _outcome(report, ended)
+            found: Literal["survived", "timeout", "killed"] = "killed"
+            if outcome in ("passed", "timeout"):
+                found = "survived" if outcome == "passed" else "timeout"
+            return MutantFate(mutant.line, mutant.operator, mutant.diff, found)
+
+        fates = []
+        with ThreadPoolExecutor(self.rules.workers) as pool:
+            for one in pool.map(fate, mutants):
+                fates.append(one)
+                if told is not None:
+                    told(one)
+        return replace(judged, mutants=tuple(fates))
 
     def _existing(self) -> Coverage:
         """What the user's own tests run of the focal functions."""
@@ -183,6 +214,9 @@ class Judge:
             "seed": number if number else seed,
             "clock": _CLOCK if number % 2 else 0.0,
             "plugins": list(self.rules.plugins),
+            "mutant": _MUTANT if _MUTANT in files else None,
+            "module": self.focal[0].module,
+            "focal_path": self.path,
         }
         sandbox = replace(self.sandbox, environment={**_PLAIN, "PYTHONHASHSEED": str(number * 7919 + 1)})
         ended = sandbox.run([sys.executable, "-B", "-s", str(_WORKER), json.dumps(job)], files)

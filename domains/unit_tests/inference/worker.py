@@ -54,9 +54,33 @@ def shift_clock(seconds: float) -> None:
     time.time_ns = lambda: real_ns() + int(seconds * 1e9)
 
 
+class Mutated:
+    """Finds one module as a changed text; all others are found as ever."""
+
+    def __init__(self, name: str, source: str, path: str) -> None:
+        self.name, self.source, self.path = name, source, path
+
+    def find_spec(self, name, path=None, target=None):  # type: ignore[no-untyped-def]
+        if name != self.name:
+            return None
+        from importlib.util import spec_from_file_location
+
+        within = [os.path.dirname(self.path)] if self.path.endswith("__init__.py") else None
+        return spec_from_file_location(name, self.path, loader=self, submodule_search_locations=within)  # type: ignore[arg-type]
+
+    def create_module(self, spec):  # type: ignore[no-untyped-def]
+        return None
+
+    def exec_module(self, module) -> None:  # type: ignore[no-untyped-def]
+        exec(compile(self.source, self.path, "exec"), module.__dict__)
+
+
 def main() -> None:
     job = json.loads(sys.argv[1])
     sys.path[:0] = job["path"]
+    if job["mutant"]:
+        with open(job["mutant"], encoding="utf-8") as file:
+            sys.meta_path.insert(0, Mutated(job["module"], file.read(), job["focal_path"]))
     if job["clock"]:
         shift_clock(job["clock"])
     import pytest
@@ -70,6 +94,7 @@ def main() -> None:
     outcomes = Outcomes()
     plugins = [outcomes] + ([Shuffled(job["seed"])] if job["seed"] is not None else [])
     words = ["-q", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", "/tmp", "--import-mode=importlib"]
+    words += ["-x"] if job["mutant"] else []
     words += [word for name in job["plugins"] for word in ("-p", name)]
     words += job["tests"]
     code = int(pytest.main(words, plugins=plugins))

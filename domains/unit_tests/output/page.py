@@ -42,7 +42,7 @@ def render(judged: Judged, source: str) -> str:
         f"branches {judged.before.branch_share:.0%} → {judged.after.branch_share:.0%}</p></header>\n"
         f"{warnings}<h2>From given to kept</h2>{_funnel(judged)}"
         f"<h2>What ran</h2>{_annotated(judged, source)}"
-        "<h2>Tests</h2>" + "".join(map(_test, judged.verdicts)) + "\n</body></html>\n"
+        f"{_mutants(judged)}<h2>Tests</h2>" + "".join(map(_test, judged.verdicts)) + "\n</body></html>\n"
     )
 
 
@@ -85,6 +85,20 @@ def _kind(found: Coverage, number: int) -> str:
     if any(start == number for start, _ in found.missed_branches):
         return ' class="part" title="not every branch was taken"'
     return ' class="ran"' if number in found.executed else ""
+
+
+def _mutants(judged: Judged) -> str:
+    """The mutants that no test noticed."""
+    if not judged.mutants:
+        return ""
+    lived = [one for one in judged.mutants if one.fate in ("survived", "not run")]
+    rows = "".join(
+        f"<details><summary>line {one.line}, {escape(one.operator)}: {one.fate}</summary>"
+        f"<pre>{escape(plain(one.diff))}</pre></details>"
+        for one in lived
+    )
+    told = f"{judged.mutation_score:.0%} of {len(judged.mutants)} small changes were noticed; these were not:"
+    return f"<h2>Changes that no test noticed</h2><p>{told}</p>{rows}"
 
 
 def _test(verdict: Verdict) -> str:

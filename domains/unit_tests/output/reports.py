@@ -42,6 +42,18 @@ def record(judged: Judged) -> dict[str, Any]:
         "coverage_before": _shares(judged.before),
         "coverage_after": _shares(judged.after),
         "uncovered_lines": sorted(judged.after.missing),
+        "mutation": None
+        if judged.mutants is None
+        else {
+            "total": len(judged.mutants),
+            "score": judged.mutation_score,
+            "fates": dict(Counter(one.fate for one in judged.mutants)),
+            "survived": [
+                {"line": one.line, "operator": one.operator, "diff": one.diff}
+                for one in judged.mutants
+                if one.fate in ("survived", "not run")
+            ],
+        },
         "tests": [
             {
                 "name": verdict.candidate.name,

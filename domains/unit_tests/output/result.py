@@ -64,4 +64,8 @@ class JudgedResult:
             lines.append(f"  {name} run: {before:.0%} before, {after:.0%} after")
         if judged.after.missing:
             lines.append(f"  not run: lines {reports.spans(judged.after.missing)}")
+        if judged.mutation_score is not None:
+            fates = Counter(one.fate for one in judged.mutants or ())
+            told = ", ".join(f"{count} {fate}" for fate, count in fates.most_common())
+            lines.append(f"  mutation score: {judged.mutation_score:.0%} ({told})")
         return "\n".join([*lines, *(f"  warning: {notice}" for notice in judged.notices)])

@@ -1,0 +1,127 @@
+"""Mutants: each is another program, and the tests' verdict on each is what running them by hand gives."""
+
+from __future__ import annotations
+
+import ast
+import json
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from domains.unit_tests import discover
+from domains.unit_tests.inference.candidates import split
+from domains.unit_tests.inference.judge import Judge, Rules
+from domains.unit_tests.inference.mutants import mutants
+from domains.unit_tests.inference.sandbox import Limits, probe
+from suite.cli.main import main
+
+MODULE = '''"""Thirty lines."""
+import logging
+
+LIMIT = 10
+
+
+def total(prices, rate=0.5, most=None):
+    """The sum with a rate on top."""
+    found = 0
+    for price in prices:
+        if price < 0:
+            continue
+        if price == 99 and not rate:
+            break
+        found += price
+        logging.debug("added %s", price)
+    found = found * (1 + rate)
+    if most is not None and found > most:
+        return most
+    return found
+
+
+def middle(values):
+    if len(values) < 3:
+        raise ValueError("too few")
+    return values[1:-1]
+'''
+TESTS = """
+import pytest
+from mod import middle, total
+
+def test_total():
+    assert total([1, 2, -4], rate=1) == 6
+
+def test_most():
+    assert total([10], 0, most=5) == 5
+
+def test_middle():
+    assert middle([1, 2, 3, 4]) == [2, 3]
+"""
+
+
+@pytest.fixture
+def project(tmp_path) -> Path:
+    tmp_path.chmod(0o755)
+    (tmp_path / "mod.py").write_text(MODULE)
+    return tmp_path
+
+
+def test_every_mutant_is_another_program_and_keeps_what_is_no_code(project):
+    made = mutants(MODULE, discover(project / "mod.py", project))
+    assert len({mutant.source for mutant in made}) == len(made) > 30
+    for mutant in made:
+        ast.parse(mutant.source)
+        assert "The sum with a rate on top." in mutant.source and "logging.debug('added %s', price)" in mutant.source
+        assert mutant.diff.count("\n-") + mutant.diff.count("\n+") >= 1
+    wanted = {"arithmetic", "comparison", "boolean", "negation", "constant", "return", "loop", "statement", "slice"}
+    assert wanted | {"opposite", "condition"} == {mutant.operator for mutant in made}
+    assert all(7 <= mutant.line <= 27 for mutant in made), "LIMIT is no part of a function"
+
+
+def test_few_are_drawn_by_the_seed(project):
+    focal = discover(project / "mod.py", project)
+    first, again, other = (mutants(MODULE, focal, 7, seed) for seed in (1, 1, 2))
+    assert first == again != other and len(first) == 7
+
+
+@pytest.mark.skipif(not probe().namespaces, reason="this machine offers no namespaces")
+def test_the_score_is_that_of_brute_force(project):
+    focal = discover(project / "mod.py", project)
+    judge = Judge(project, focal, Rules(repeat=1, limits=Limits(seconds=15, processor=3)))
+    judged = judge.judge(split(TESTS))
+    assert len(judged.kept) == 3
+    made = mutants(MODULE, focal, most=24, seed=0)
+    scored = judge.mutate(judged, made)
+    by_hand = [noticed(mutant.source) for mutant in made]
+    assert [one.fate in ("killed", "timeout") for one in scored.mutants] == by_hand
+    assert scored.mutation_score == pytest.approx(sum(by_hand) / len(by_hand)) and 0 < scored.mutation_score < 1
+    assert Counter(one.fate for one in scored.mutants)["not run"] > 0
+
+
+def noticed(source: str) -> bool:
+    """Whether the three tests, written out here, fail on a module."""
+    scope: dict = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(compile(source, "mod", "exec"), scope)
+    try:
+        return not (
+            scope["total"]([1, 2, -4], rate=1) == 6
+            and scope["total"]([10], 0, most=5) == 5
+            and scope["middle"]([1, 2, 3, 4]) == [2, 3]
+        )
+    except Exception:
+        return True
+
+
+@pytest.mark.skipif(not probe().namespaces, reason="this machine offers no namespaces")
+def test_the_command_tells_the_score(project, tmp_path, capsys):
+    tests = tmp_path / "made.txt"
+    tests.write_text(TESTS)
+    words = ["unit_tests", "judge", str(project / "mod.py"), str(tests), "--project", str(project), "--repeat", "1"]
+    out = tmp_path / "out"
+    assert main([*words, "--function", "middle", "--mutants", "4", "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    record = json.loads((out / "test_mod.json").read_text())["mutation"]
+    assert record["total"] == 4 and f"mutation score: {record['score']:.0%}" in said
+    assert "Changes that no test noticed" in (out / "test_mod.html").read_text()
