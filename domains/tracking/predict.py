@@ -102,7 +102,10 @@ class VideoTracker:
         if folder.path is not None:
             if resume is None and not overwrite:
                 check_begun(folder.path)
-            folder.path.mkdir(parents=True, exist_ok=True)
+            try:
+                folder.path.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise InputError(f"{folder.path}: cannot be written ({error.strerror}); give another folder") from error
             sweep(folder.path)
         names = Names()
         with ExitStack() as stack:

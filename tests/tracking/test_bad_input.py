@@ -92,7 +92,7 @@ SOURCES: dict[str, tuple[Made, str]] = {
     "empty folder": (_no_pictures, "holds no frame"),
     "folder of text": (_only_text, "holds no frame"),
     "same number twice": (_folder("01.png"), "both frame 1"),
-    "same number, other kind": (_folder("2.jpg"), "both frame 2"),
+    "frames of two kinds": (_folder("2.jpg"), "several kinds"),
     "names without numbers": (_folder("cover.png"), "order is unknown"),
     "first frame damaged": (_damaged(1), "frame 0"),
     "later frame damaged": (_damaged(3), "frame 2"),
@@ -197,3 +197,5 @@ def test_results_of_an_earlier_run_and_files_in_the_way_are_kept(tmp_path: Path)
     assert before == {path.name: path.read_bytes() for path in out.iterdir()}
     with pytest.raises(InputError, match="is a file"):
         list(TRACKER.predict(source, out=source, box=BOX))
+    with pytest.raises(InputError, match="cannot be written"):
+        list(TRACKER.predict(source, out=source / "below", box=BOX))

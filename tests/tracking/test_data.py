@@ -206,8 +206,10 @@ def test_absent_objects_are_nan_or_empty(tmp_path: Path) -> None:
     ("names", "words"),
     [
         (["1.jpg", "01.jpg"], "both frame 1"),
-        (["1.jpg", "1.png"], "both frame 1"),
+        (["1.jpg", "1.png"], "several kinds"),
+        (["1.jpg", "2.PNG"], "several kinds"),
         (["1.jpg", "cover.jpg"], "order is unknown"),
+        (["a.jpg", "b.jpg"], "order is unknown"),
         (["a.txt"], "holds no frame"),
     ],
 )
@@ -332,6 +334,18 @@ def test_samples_are_others_in_each_epoch_and_the_same_for_a_seed() -> None:
     assert not torch.equal(torch.cat(one), torch.cat(two))
     torch.manual_seed(3)
     assert torch.equal(torch.cat(one), torch.cat([b["boxes"] for b in _data().train_dataloader()]))
+
+
+def test_frames_that_cannot_be_read_are_left_out_of_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layouts.frames(tmp_path / "s", 8)
+    layouts.write(tmp_path / "s" / "groundtruth.txt", layouts.lines(count=8))
+    (tmp_path / "s" / "00000003.jpg").write_bytes(b"no picture")
+    data = TrackingData(str(tmp_path / "s"), None, samples_per_epoch=12, batch_size=4)
+    data.meet(56, 126, 14)
+    assert sum(len(batch["boxes"]) for batch in data.train_dataloader()) == 12
+    assert capsys.readouterr().err.count("left out of training") == 1
 
 
 def test_validation_samples_stay_the_same() -> None:

@@ -99,16 +99,17 @@ def checked_order(files: Iterable[Path], name: str) -> list[Path]:
     """The files, once their order is certain.
 
     Raises:
-        InputError: two frames have the same number (`7.jpg` and `007.jpg`, or `7.jpg` and `7.png`), or some are
-            numbered and some are not.
+        InputError: two frames have the same number (`7.jpg` and `007.jpg`), not all are numbered, or they are of
+            several kinds.
     """
     files, seen = list(files), dict[tuple[str, int], Path]()
+    kinds = sorted({path.suffix.lower().replace("jpeg", "jpg") for path in files})
+    if len(kinds) > 1:
+        raise InputError(f"{name}: holds frames of several kinds, {' and '.join(kinds)}; keep one of them")
     numbered = [path for path in files if re.search(r"\d", path.stem)]
-    if numbered and len(numbered) < len(files):
+    if len(numbered) < len(files) > 1:
         odd = next(path for path in files if path not in numbered)
-        raise InputError(
-            f"{name}: {numbered[0].name} is numbered and {odd.name} is not, so their order is unknown; keep one kind"
-        )
+        raise InputError(f"{name}: {odd.name} has no number, so that the order is unknown; number the frames")
     for path in numbered:
         *_, last = re.finditer(r"\d+", path.stem)
         key = path.stem[: last.start()] + "\0" + path.stem[last.end() :], int(last[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from torch.utils.data import Dataset
 
 from domains.tracking.data import crops
 from domains.tracking.data.augment import augmented
-from domains.tracking.data.crops import Box, Geometry
+from domains.tracking.data.crops import Box, Geometry, Pixels
 from domains.tracking.data.sampling import Sampling, SequenceOrder
 from domains.tracking.data.sequences import AnnotatedSequence, SequenceSet, Track
 from suite.errors import InputError
@@ -107,7 +108,7 @@ class TrackingSamples(Dataset):
         (2, grid, grid) bool, `boxes` (2, 4) corners in parts of the search crop.
 
         Raises:
-            InputError: no sequence of the data gives a sample, or a frame cannot be read.
+            InputError: no sequence of the data gives a sample.
         """
         draw = index if self.fixed else self.epoch * self.length + index
         # The loader has seeded torch's generator for this sample.
@@ -135,7 +136,9 @@ class TrackingSamples(Dataset):
         made = self.settings
         shots: list[tuple[Tensor, Box]] = []
         for place, frame in enumerate(frames):
-            picture, box = sequence.frames.picture(int(frame)), track.boxes[frame]
+            picture, box = self._picture(sequence, (*key, name), int(frame)), track.boxes[frame]
+            if picture is None:
+                return None
             size = made.template_size if place < 3 else made.search_size
             geometry = crops.around(box, made.template_area_factor, size) if place < 3 else moved[place - 3]
             assert geometry is not None
@@ -151,6 +154,16 @@ class TrackingSamples(Dataset):
             track = sequence.tracks[key[2]].cleaned(sequence.frames.size)
             self._visible[key] = track, np.flatnonzero(track.present)
         return self._visible[key]
+
+    def _picture(self, sequence: AnnotatedSequence, key: tuple[int, int, str], frame: int) -> Pixels | None:
+        """A frame; one that cannot be read is said, and not asked for again."""
+        try:
+            return sequence.frames.picture(frame)
+        except InputError as error:
+            track, visible = self._visible[key]
+            self._visible[key] = track, visible[visible != frame]
+            print(f"left out of training: {error}", file=sys.stderr, flush=True)
+            return None
 
     def _search_geometry(self, box: Box, rng: np.random.Generator) -> Geometry | None:
         return self.settings.jittered(box, rng)
