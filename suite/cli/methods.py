@@ -94,7 +94,7 @@ def _told(name: str, source: str) -> dict[str, str]:
     if source == "peft":
         return {"summary": "", "equations": FACTS[name].equation if name in FACTS else ""}
     tuner: Any = PEFT_TYPE_TO_TUNER_MAPPING[peft_type_of(name)]
-    text = cleandoc(sys.modules[tuner.tuner_layer_cls.__module__].__doc__ or "")
+    text = cleandoc(sys.modules[getattr(tuner, "tuner_layer_cls", tuner).__module__].__doc__ or "")
     summary = " ".join(text.partition("\n\n")[0].split())
     parts = [part for part in text.split("\n\n") if all(line.startswith("    ") for line in part.splitlines())]
     return {"summary": summary, "equations": "\n".join(dedent(part) for part in parts)}

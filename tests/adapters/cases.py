@@ -198,6 +198,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "adamss": {"r": 4, "num_subspaces": 2},
     "adaptformer": {"bottleneck_size": 4},
     "adaption_prompt": {**CAUSAL, "adapter_len": 3, "adapter_layers": 2},
+    "apt": {"tokens": 3},
     "boft": {"boft_block_size": 2},
     "c3a": {"block_size": 4},
     "cartridge": {**PROMPT},
@@ -206,7 +207,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "convpass": {"width": 4},
     "cpt": {**CAUSAL, "cpt_token_ids": [1, 2, 3], "cpt_mask": [1, 1, 1], "cpt_tokens_type_mask": [1, 2, 3]},
     "deft": {},
+    "dept": {**PROMPT, "r": 2, "max_length": 8},
     "difffit": {"scaled": ["proj", "q_proj", "v_proj", "to_q", "to_v", "fc2"]},
+    "fact": {"r": 4},
     "forecast_peft": {"r": 3},
     "fourierft": {"n_frequency": 10},
     "gralora": {"r": 4, "gralora_k": 2},
@@ -234,6 +237,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "prompt_tuning": {**PROMPT},
     "psoft": {"r": 4},
     "randlora": {"r": 4},
+    "repadapter": {"hidden": 4},
     "road": {"group_size": 4},
     "series_adapter": {"bottleneck_size": 4},
     "shadow": {**CAUSAL},
@@ -315,6 +319,8 @@ def pairs() -> list[tuple[str, str]]:
             found.append((name, "llama"))
             if "Conv2d" in info.layers:
                 found.append((name, "conv"))
+        elif not info.in_place:
+            found.append((name, "llama"))
         elif "TransformerBlock" in info.layers:
             found += [(name, subject) for subject in BLOCKS.get(name, ("llama", "vit"))]
         elif name == "bitfit":

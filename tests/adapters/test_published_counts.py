@@ -83,6 +83,7 @@ ALL_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "d
 COMPACTER = {"train": ["*layer_norm*"], "reduction": 32, "n": 4}
 IA3 = {"targets": ["k", "v", "wo"], "feedforward_modules": ["wo"]}
 SSF = r"patch_embed\.proj|norm|blocks\.\d+\.(norm1|attn\.qkv|attn\.proj|norm2|mlp\.fc1|mlp\.fc2)"
+SEQUENCES = {"max_length": 256, "task_type": "SEQ_2_SEQ_LM", "num_transformer_submodules": 1}
 ROBERTA = {"targets": ["query", "value"]}
 
 
@@ -110,6 +111,10 @@ ROBERTA = {"targets": ["query", "value"]}
         (lambda: t0(32, 5120), "ia3", IA3, 540_672),
         (lambda: t0(64, 10240, 4096), "ia3", IA3, 1_081_344),
         (vit, "ssf", {"targets": SSF}, 205_824),
+        (t5, "dept", {"num_virtual_tokens": 40, "r": 45, **SEQUENCES}, 76_800),
+        (t5, "dept", {"num_virtual_tokens": 60, "r": 30, **SEQUENCES}, 76_800),
+        (t5, "dept", {"num_virtual_tokens": 80, "r": 15, **SEQUENCES}, 76_800),
+        (vit, "apt", {"targets": ["attn"]}, 1_916_940),
         (vit, "convpass", {"targets": ["attn", "mlp"]}, 327_552),
     ],
 )

@@ -91,12 +91,12 @@ class Branch(Site):
 
     def _added(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any, adapter: str) -> Any:
         main = output if isinstance(output, Tensor) else output[0]
-        h = main if self.is_behind(adapter) else _first(args, kwargs)
+        h = main if self.is_behind(adapter) else first_tensor(args, kwargs)
         new = self.joined(main, self.branch(h, adapter).to(main.dtype), adapter)
         return new if isinstance(output, Tensor) else type(output)((new, *output[1:]))
 
     def _note(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.scratch.read = _first(args, kwargs)
+        self.scratch.read = first_tensor(args, kwargs)
 
     def _join_output(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         read = getattr(self.scratch, "read", None)
@@ -124,7 +124,7 @@ class Branch(Site):
         return (self._changed((read, x), read, change)[1], *rest), kwargs
 
 
-def _first(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+def first_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     """The first tensor that a module was called with."""
     found: Tensor = next(leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor))
     return found

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from types import SimpleNamespace
 from typing import Any, ClassVar, TypeVar
 
-from peft import PeftModel, PromptLearningConfig
+from peft import PeftModel, PeftModelForSeq2SeqLM, PromptLearningConfig
 from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
 from peft.tuners.tuners_utils import BasePromptEncoder
 from peft.utils import PeftType
@@ -55,6 +56,10 @@ class PromptEncoder(BasePromptEncoder):
         """The virtual tokens, (num_virtual_tokens * num_transformer_submodules, token_dim)."""
         raise TypeError(f"{type(self).__name__} must define prompts")
 
+    def embedded(self, embeddings: Tensor) -> Tensor:
+        """The input's own embeddings (B, T, token_dim), changed; once, before prompts are put in front of them."""
+        return embeddings
+
     def forward(self, indices: Tensor) -> Tensor:
         return self.prompts().expand(len(indices), -1, -1)  # (B, tokens, token_dim)
 
@@ -94,6 +99,26 @@ def prompt_tuner(info: MethodInfo, config_class: type[PromptConfig]) -> Callable
     return register
 
 
+class InputEmbeddings(nn.Module):
+    """What `PeftModel` embeds the input with: the model's own embeddings, as the active prompt encoder changes them."""
+
+    def __init__(self, own: nn.Module, model: PeftModel) -> None:
+        super().__init__()
+        self.own = own
+        self._model = (model,)  # in a tuple: the model must not be a part of a part of itself
+
+    @property
+    def weight(self) -> Any:
+        """The model's own embeddings."""
+        return self.own.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        embeddings: Tensor = self.own(ids)
+        (model,) = self._model
+        encoder = model.prompt_encoder[model.active_adapter]
+        return encoder.embedded(embeddings) if isinstance(encoder, PromptEncoder) else embeddings
+
+
 _peft_setup = PeftModel._setup_prompt_encoder
 
 
@@ -106,9 +131,33 @@ def _setup_prompt_encoder(self: PeftModel, adapter_name: str) -> Any:
     own, config.peft_type = config.peft_type, PeftType.PROMPT_TUNING
     table[PeftType.PROMPT_TUNING] = encoder
     try:
-        return _peft_setup(self, adapter_name)
+        _peft_setup(self, adapter_name)
     finally:
         config.peft_type, table[PeftType.PROMPT_TUNING] = own, usual
+    if encoder.embedded is not PromptEncoder.embedded:
+        self.word_embeddings = InputEmbeddings(self.word_embeddings, self)
 
 
 PeftModel._setup_prompt_encoder = _setup_prompt_encoder
+
+
+def _as_prompt_tuning(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of `PeftModelForSeq2SeqLM`, which knows the methods that it serves by name, for other packages' too."""
+
+    @wraps(method)
+    def call(self: PeftModelForSeq2SeqLM, *args: Any, **kwargs: Any) -> Any:
+        config = self.active_peft_config
+        own = config.peft_type
+        if not issubclass(PEFT_TYPE_TO_TUNER_MAPPING.get(own, object), PromptEncoder):
+            return method(self, *args, **kwargs)
+        config.peft_type = PeftType.PROMPT_TUNING
+        try:
+            return method(self, *args, **kwargs)
+        finally:
+            config.peft_type = own
+
+    return call
+
+
+PeftModelForSeq2SeqLM.forward = _as_prompt_tuning(PeftModelForSeq2SeqLM.forward)
+PeftModelForSeq2SeqLM.generate = _as_prompt_tuning(PeftModelForSeq2SeqLM.generate)

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from suite import adapters
-from suite.adapters.methods.prompt import llama_adapter
-from tests.golden.layers import fill, group
+from suite.adapters.methods.prompt import apt, dept, llama_adapter
+from tests.golden.layers import TOLERANCE, fill, group
 from tests.golden.registry import Case, kind
 
 
@@ -75,3 +75,46 @@ def _llama(weights: dict[str, Tensor], config: dict[str, int]) -> nn.Module:
         state[f"{found}{names[inside or place]}.weight"] = value
     model.load_state_dict(state)
     return model
+
+
+@kind("methods_weight/prompt_variants")
+def prompt_variants(case: Case) -> None:
+    tensors = case.tensors()
+    _apt(tensors, case.config["apt_block"])
+    _dept(tensors, case.config["dept_embedding"])
+
+
+class _Attention(nn.Module):
+    """An attention that mixes nothing: what goes into its projection is given."""
+
+    def __init__(self, width: int, inside: Tensor) -> None:
+        super().__init__()
+        self.proj, self.inside = nn.Linear(width, width, bias=False), inside
+        nn.init.eye_(self.proj.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.proj(self.inside)
+
+
+def _apt(tensors: dict[str, Tensor], config: dict[str, int]) -> None:
+    model = nn.ModuleDict({"attn": _Attention(config["dim"], tensors["input/apt_block/attn_output_before_proj"])})
+    adapters.attach(model, "apt", targets=["attn"], tokens=config["num_prompts"], hidden=config["hidden"])
+    fill(model["attn"].suite_apt, apt.official_tensors(group(tensors, "weights/apt_block/")))
+    y = model["attn"](tensors["input/apt_block/attn_input"])
+    torch.testing.assert_close(y, tensors["output/apt_block/y"], **TOLERANCE)
+
+
+def _dept(tensors: dict[str, Tensor], config: dict[str, float]) -> None:
+    weights = group(tensors, "weights/dept_embedding/")
+    words = weights.pop("word_embeddings.weight")
+    sizes = dict(vocab_size=len(words), hidden_size=words.shape[1], intermediate_size=8, num_hidden_layers=1)
+    base = LlamaForCausalLM(LlamaConfig(**sizes, num_attention_heads=1, num_key_value_heads=1)).eval()
+    base.model.embed_tokens.load_state_dict({"weight": words})
+    same = ("num_virtual_tokens", "r", "lora_alpha", "max_length")
+    model = adapters.attach(base, "dept", task_type="CAUSAL_LM", **{name: config[name] for name in same})
+    encoder = model.prompt_encoder["default"]
+    encoder.load_state_dict(dept.official_tensors(weights))
+    seen: list[Tensor] = []
+    base.model.register_forward_pre_hook(lambda _m, _a, kwargs: seen.append(kwargs["inputs_embeds"]), with_kwargs=True)
+    model(tensors["input/dept_embedding/input_ids"])
+    torch.testing.assert_close(seen[0], tensors["output/dept_embedding/inputs_embeds"], **TOLERANCE)
