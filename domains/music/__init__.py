@@ -1,4 +1,4 @@
-"""Music: four numbers in a text file to the place of the largest; a skeleton's job."""
+"""Music: a text-to-music model learns a genre from recordings of it (adapters on MusicGen and Mustango)."""
 
 from __future__ import annotations
 
@@ -6,29 +6,31 @@ from suite.domain import Domain, Task, on_use
 
 DOMAIN = Domain(
     name="music",
-    title="four numbers to the place of the largest (a skeleton)",
+    title="sentences to music of a genre, learned from recordings of it (adapters on MusicGen and Mustango)",
     extra="music",
     tasks={
         "default": Task(
-            recipe="domains.music.recipe:MusicRecipe",
-            data="domains.music.data.numbers:MusicData",
-            predictor="domains.music.inference.skeleton:MusicGenerator",
+            recipe="domains.music.recipe:MusicGenRecipe",
+            data="domains.music.data.datamodule:MusicData",
+            predictor="domains.music.predict:MusicGenerator",
             query="domains.music.types:MusicQuery",
-            result="domains.music.output.skeleton:MusicResult",
+            result="domains.music.output.result:MusicResult",
         )
     },
     verbs={
-        "dunya": "domains.music.data.datasets.dunya:dunya",
         "prepare": "domains.music.data.prepare:prepare",
-        "convert": "domains.music.official.convert:convert",
+        "evaluate": "domains.music.evaluation.evaluate:evaluate",
         "elo": "domains.music.evaluation.elo:elo",
+        "convert": "domains.music.official.convert:convert",
+        "dunya": "domains.music.data.datasets.dunya:dunya",
         "demo": "domains.music.demo:demo",
     },
 )
 
 _PUBLIC = {
     "MusicGenerator": "predict",
-    "MusicRecipe": "recipe",
+    "MusicGenRecipe": "recipe",
+    "MustangoRecipe": "recipe",
     "MusicData": "data.datamodule",
     "MusicQuery": "types",
     "MusicResult": "output.result",

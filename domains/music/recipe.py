@@ -7,16 +7,13 @@ cross-entropy that MusicGen was trained with, masked on the delay pattern.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
 
-from domains.music.model import attachments, bases, delays, diffusion, mustango_adapters, mustango_base, skeleton
+from domains.music.model import attachments, bases, delays, diffusion, mustango_adapters, mustango_base
 from domains.music.model.encoders import MusicGenEncoder
 from domains.music.model.manifest import WEIGHTS_LICENCE, Manifest
 from domains.music.model.musicgen import MusicGenLM, TextPadding, losses
@@ -25,10 +22,8 @@ from suite.adapters.section import AdapterSection
 from suite.errors import InputError
 from suite.training import AdapterModule, Outputs
 
-SKELETON: dict[str, Any] = {"method": "lora", "targets": ["inner", "outer"], "r": 4, "lora_alpha": 8}
-PRESETS = {"small": SKELETON}
-MUSTANGO: dict[str, Any] = {"preset": "conv"}
 CONV: dict[str, Any] = {"preset": "conv", "placement": "per_layer", "target_params": "40M"}
+MUSTANGO: dict[str, Any] = {"preset": "conv"}
 
 
 class MusicGenRecipe(AdapterModule):
@@ -230,42 +225,3 @@ def _in_words(data: dict[str, Any]) -> str:
     if not data:
         return ""
     return f"{data.get('source', '')}: {data.get('recordings', 0)} recordings, {data.get('hours', 0):g} hours"
-
-
-class MusicRecipe(AdapterModule):
-    """Cross-entropy of the place, the backbone frozen.
-
-    Args:
-        base: reference of the backbone.
-        architecture: fields of the backbone that differ from the base's, e.g. `{width: 32}`.
-        adapter: what is attached: `{method: ..., targets: ..., <settings>}`, or `{preset: small, <settings>}`.
-    """
-
-    def __init__(
-        self,
-        base: str = "tiny",
-        architecture: dict[str, Any] | None = None,
-        adapter: dict[str, Any] = SKELETON,
-    ) -> None:
-        super().__init__(base, architecture)
-        self.adapter = AdapterSection.of(adapter, PRESETS).spec(PRESETS)
-
-    def build(self) -> nn.Module:
-        return adapters.attach(skeleton.load_base(self.base, **(self.architecture or {})), self.adapter)
-
-    def compute(self, batch: Sequence[Tensor]) -> Outputs:
-        x, place = batch  # (batch, 4), (batch,)
-        logits = self.model(x)  # (batch, 3)
-        losses = nn.functional.cross_entropy(logits, place, reduction="none")
-        return Outputs(losses.mean(), losses, logits, place)
-
-    def metrics(self) -> MetricCollection:
-        return MetricCollection({"accuracy": MulticlassAccuracy(skeleton.CLASSES)})
-
-    def extra(self) -> dict[str, Any]:
-        return skeleton.Manifest(self.model.inner.out_features).to_dict()
-
-    def next_steps(self, run: Path) -> list[str]:
-        adapter = run / "adapter"
-        where = adapter if adapter.is_absolute() else f"./{adapter}"
-        return [f"suite music predict FILE --adapter {where} --out out/"]

@@ -54,6 +54,8 @@ HEADROOM = 1.0
 
 TAGS = ("title", "artist", "album", "genre", "date", "comment", "copyright", "software", "license")
 """What a file may say of itself, as far as its format has a place for it."""
+_MOST_OF_A_TAG = 500
+"""Characters."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,8 @@ def _write(target: Any, wave: Wave, rate: int, form: _Form, tags: Mapping[str, s
     quieter = min(1.0, most / peak) if peak else 1.0
     with soundfile().SoundFile(target, "w", rate, len(wave), form.subtype, format=form.container) as file:
         for name, text in tags.items():
-            setattr(file, name, " ".join(text.split()))
+            if shown := " ".join(text.split())[:_MOST_OF_A_TAG]:
+                setattr(file, name, shown)
         for start in range(0, wave.shape[1], 65_536):  # libsndfile's Vorbis overflows its stack on minutes at once
             file.write(quieter * wave[:, start : start + 65_536].T)
     return -20 * float(np.log10(quieter)) if quieter < 1 else 0.0

@@ -1,37 +1,54 @@
-"""What the contract test must know of music."""
+"""What the contract test must know of music: a small MusicGen of random weights, until a trained one ships."""
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from pathlib import Path
 
 from suite import hub, training
 from suite.files import write_text
 from suite.hub import paths
 from tests.domains.contract import Subject
+from tests.music.made import tone
+from tests.music.models import small_base
+
+HOME = Path(tempfile.mkdtemp(prefix="music-"))
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
+BASE = small_base(HOME / "base")
+
+SMOKE = (
+    *("--base", str(BASE), "--data.train", "world:train:8:raga", "--data.val", "world:val:4:raga"),
+    *("--data.seconds", "0.6", "--data.batch_size", "2", "--trainer.max_epochs", "6"),
+)
 
 
 def good(folder: Path) -> Path:
-    return write_text(folder / "numbers.txt", "0 1 2 3")
+    return write_text(folder / "prompts.txt", "a slow raga in bibhas for flute\n")
 
 
 def bad(folder: Path) -> Path:
-    return write_text(folder / "words.txt", "no numbers")
+    return write_text(folder / "nothing.txt", "# no prompt\n")
 
 
 def score(adapter: str | None) -> float:
-    """Accuracy on held-out rows."""
-    config = training.load_config(paths.assets() / "configs" / "music" / "tiny.yaml")
+    """Loss on held-out clips, less being better."""
+    config = training.load_config(paths.assets() / "configs" / "music" / "tiny.yaml", list(SMOKE))
     folder = None if adapter is None else hub.resolve(adapter, "music")
-    return training.evaluate(config, folder)["val/accuracy"]
+    return -training.evaluate(config, folder)["val/loss"]
 
+
+tone(HOME / "pieces" / "test0.wav")
 
 SUBJECT = Subject(
     domain="music",
     good=good,
     bad=bad,
     score=score,
-    margin=0.3,
-    evaluate=("--frozen",),
+    margin=0.01,
+    smoke=SMOKE,
+    options=("--base", str(BASE), "--seconds", "0.3"),
+    evaluate=("world:test:1", "--generated", str(HOME / "pieces")),
     shipped=None,
-    blocks=False,
 )
