@@ -172,6 +172,14 @@ def test_evaluations_that_mean_nothing(options: dict[str, Any], words: str, stil
         evaluate(**{"data": "world:test:1", "adapter": ("mine",), **options})
 
 
+def test_objects_that_nobody_sees_are_left_out(still: list[str], tmp_path: Path) -> None:
+    layouts.mot(tmp_path / "street")
+    truth = tmp_path / "street" / "street" / "gt" / "gt.txt"
+    truth.write_text(truth.read_text() + "1,3,5,5,9,9,1,1,0\n")
+    answer = evaluate(str(tmp_path / "street"), adapter=("mine",))
+    assert answer["sequences"] == 2 and "1 objects are in sight in no frame" in answer["notices"][0]
+
+
 def test_a_peer_that_this_opencv_lacks_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     cv2 = pytest.importorskip("cv2")
     monkeypatch.delattr(cv2, "TrackerKCF_create", raising=False)

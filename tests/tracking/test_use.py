@@ -240,6 +240,16 @@ def test_a_stream_that_breaks_off_keeps_what_was_tracked(tmp_path: Path, monkeyp
     assert "broke off" in result.notices[0] and (tmp_path / "camera.txt").is_file()
 
 
+def test_frames_of_the_same_time_are_written_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def each() -> Iterator[Shot]:
+        yield from (Shot(index, 0.04 * (index // 2), footage.picture(index)) for index in range(6))
+
+    camera = Footage("webcam", "webcam", (96, 64), 25.0, each, live=True)
+    monkeypatch.setattr("domains.tracking.predict.open_footage", lambda *_, **__: camera)
+    [result] = TRACKER.predict("webcam", out=tmp_path, box=("10,12,14,14",))
+    assert result.error is None and len(frame_times(tmp_path / "webcam.annotated.mp4")) == 6
+
+
 def test_frames_are_seen_live_by_a_browser() -> None:
     with LivePage(0) as page:
         seen: list[bytes] = []

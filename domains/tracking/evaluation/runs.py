@@ -65,7 +65,13 @@ class Source:
     def open(self) -> SequenceSet:
         """The sequences, one object each."""
         found = open_set(self.data, format=self.format, split=self.split)
-        return replace(found, sequences=[one for sequence in found.sequences for one in sequence.single()])
+        each = [one for sequence in found.sequences for one in sequence.single()]
+        seen = [one for one in each if one.track.present.any()]
+        if not seen:
+            raise InputError(f"{self.data}: no object is in sight in any frame")
+        gone = len(each) - len(seen)
+        notices = (f"{gone} objects are in sight in no frame and were left out",) if gone else ()
+        return replace(found, sequences=seen, notices=(*found.notices, *notices))
 
 
 def followed(follower: Follower, sequence: AnnotatedSequence, most: int | None = None) -> Tracked:

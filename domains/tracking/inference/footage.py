@@ -6,6 +6,7 @@ import glob
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -250,8 +251,10 @@ def _newest(shots: Iterator[Shot]) -> Iterator[Shot]:
             end: BaseException | None = None
         except BaseException as error:  # raised again where the frames are asked for
             end = error
-        if not stopped.is_set():
-            waiting.put(end)
+        while not stopped.is_set():
+            with suppress(queue.Full):
+                waiting.put(end, timeout=0.1)
+                return
 
     thread = threading.Thread(target=read, daemon=True)
     thread.start()

@@ -15,6 +15,9 @@ from domains.tracking.output.panels import ScoreLine, View, panel
 from domains.tracking.types import FrameResult
 from suite.media.video_writing import VideoWriter, video_writer
 
+_STEP = 1e-4
+"""Seconds between two frames at least."""
+
 PANEL = 360
 """Least height of the copy with a panel, pixels."""
 
@@ -37,6 +40,7 @@ class Copies:
         self._boxes = self._opened(boxes, fps)
         self._panels = self._opened(panels, fps)
         self._line, self._places = ScoreLine(), dict[str, int]()
+        self._last = -1.0
         self.files = [path for path in (boxes, panels) if path is not None]
 
     def write(
@@ -50,6 +54,9 @@ class Copies:
             self._line.add({name: found.score for name, found in result.objects.items()})
             shown = drawn(picture, result.objects, self._places)
         shown = scaled(shown, self._size)
+        # Cameras and damaged files give two frames the same time, which no video can hold.
+        time = max(time, self._last + _STEP)
+        self._last = time
         if self._boxes is not None:
             self._boxes.write(shown, time)
         if self._panels is not None:
