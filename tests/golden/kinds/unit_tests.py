@@ -9,6 +9,9 @@ from domains.unit_tests.data.readers.humaneval_x import read
 from domains.unit_tests.evaluation import java_reports
 from domains.unit_tests.inference.braces import BraceStop, brace_values
 from domains.unit_tests.model import encoding, study
+from suite.code import codebleu
+from suite.code.dataflow import flow, shapes
+from suite.code.syntax import parse, without_comments
 from tests.golden.registry import Case, kind
 from tests.real_data import real_data
 
@@ -123,3 +126,65 @@ def humaneval_x(case: Case) -> None:
         problems = read(real_data(f"code/humaneval_{language}.jsonl.gz"))
         problem = next(problem for problem in problems if problem.task == row["task_id"])
         assert problem.program(row["generation"]) == row["test_code"], row["task_id"]
+
+
+@kind("unit_tests/codebleu")
+def codebleu_cases(case: Case) -> None:
+    data = case.json()
+    for language in ("java", "python"):
+        known = data[language]
+        assert set(known["keywords"]) == codebleu.KEYWORDS[language]
+        for one in known["cases"]:
+            for side in ("reference", "prediction"):
+                bare = without_comments(one[side], language)
+                assert str(parse(bare, language)) == one[f"{side}_sexp"], (one["name"], side)
+                # Where sources are joined the published code numbers them by the order of a set.
+                edges = [(relation, len(sources)) for _, relation, sources in shapes(flow(bare, language))]
+                known_edges = [(relation, len(sources)) for _, relation, sources in one[f"{side}_dataflow"]]
+                assert edges == known_edges, (one["name"], side)
+            for tokenizer, name in (("blanks", "whitespace"), ("13a", "tok13a")):
+                scored = codebleu.codebleu([one["prediction"]], [one["reference"]], language, tokenizer)
+                check_parts(scored, one[name], one["observed_dataflow_match_scores"])
+        predictions, references = (
+            [one["prediction"] for one in known["cases"]],
+            [one["reference"] for one in known["cases"]],
+        )
+        observed = known["corpus"]["observed_dataflow_match_scores"]
+        for tokenizer, weights, name in (
+            ("blanks", codebleu.EQUAL, "whitespace"),
+            ("13a", codebleu.EQUAL, "tok13a"),
+            ("blanks", (0.1, 0.1, 0.4, 0.4), "weights_0.1_0.1_0.4_0.4"),
+        ):
+            scored = codebleu.codebleu(predictions, references, language, tokenizer, weights)
+            check_parts(scored, known["corpus"][name], observed, weights)
+        two = known["two_references"]
+        for tokenizer in ("blanks",):
+            scored = codebleu.codebleu([two["prediction"]], two["references"], language, tokenizer)
+            check_parts(scored, two["score"], [two["score"]["dataflow_match_score"]])
+
+
+def check_parts(scored: codebleu.CodeBleu, wanted: dict, observed: list[float], weights=codebleu.EQUAL) -> None:
+    found = {"ngram": scored.ngram, "weighted_ngram": scored.weighted_ngram, "syntax": scored.syntax}
+    for name, value in found.items():
+        assert value == pytest.approx(wanted[f"{name}_match_score"], abs=1e-9), name
+    assert any(scored.dataflow == pytest.approx(value, abs=1e-9) for value in observed), (scored.dataflow, observed)
+    moved = weights[3] * ((scored.dataflow or 1) - (wanted["dataflow_match_score"] or 1))
+    assert scored.codebleu == pytest.approx(wanted["codebleu"] + moved, abs=1e-9)
+
+
+@kind("unit_tests/published_codebleu")
+def published_codebleu(case: Case) -> None:
+    for run in case.json()["runs"]:
+        predictions = [pair["prediction"] for pair in run["pairs"]]
+        references = [pair["reference"] for pair in run["pairs"]]
+        scored = codebleu.codebleu(predictions, references, "java")
+        assert scored.codebleu == pytest.approx(run["published_codebleu"], abs=run["tolerance"])
+        for name, value in (("ngram", scored.ngram), ("weighted", scored.weighted_ngram), ("syntax", scored.syntax)):
+            assert value == pytest.approx(run["recomputed_components"][name], abs=1e-9), name
+        moves = 4 * run["tolerance"]  # a quarter of the score
+        assert scored.dataflow == pytest.approx(run["recomputed_components"]["dataflow"], abs=moves)
+        statuses = [{"id": name, "status": status} for name, status in run["statuses"]]
+        assert (metrics.execution(statuses).passing_rate or 0.0) == pytest.approx(run["published_pass_at_1"], abs=1e-9)
+        if run["tolerance"] == 1e-9:
+            # Nothing is right in it: 0.25 of what was published is a data flow of 0 that counts as 1.
+            assert scored.dataflow == 0.0 and scored.strict < 0.01
