@@ -23,14 +23,14 @@ from domains.tracking.inference.exported import ExportedTracker
 from domains.tracking.inference.following import Follower
 from domains.tracking.inference.footage import Footage, open_footage
 from domains.tracking.inference.loaded import LoadedTracker
-from domains.tracking.inference.running import Run
+from domains.tracking.inference.running import VideoRun
 from domains.tracking.inference.starting import fitted
 from domains.tracking.inference.states import load_session, save_session
 from domains.tracking.output.boxes import drawn
 from domains.tracking.output.files import About, BoxFiles
 from domains.tracking.output.live import LivePage
 from domains.tracking.output.result import TrackResult, summary_rows
-from domains.tracking.output.rows import Rows
+from domains.tracking.output.rows import TrackRows
 from domains.tracking.output.video import Copies, Stills
 from domains.tracking.types import KEPT, Box, FrameResult, TrackedBox, TrackQuery
 from suite.errors import InputError
@@ -69,7 +69,7 @@ class VideoTracker:
             InputError: it cannot be read, or a box is none.
         """
         query = TrackQuery(**options)
-        run = Run(open_footage(source, fps=query.fps, sequence=query.sequence), self.follower(query), query)
+        run = VideoRun(open_footage(source, fps=query.fps, sequence=query.sequence), self.follower(query), query)
         with closing(run.steps()) as steps:
             yield from (step.result for step in steps if step.result is not None)
 
@@ -273,10 +273,10 @@ class _Tracking:
         page: LivePage | None,
     ) -> None:
         self.footage, self.query, self.name, self.page = footage, query, name, page
-        self.run = Run(footage, tracker.follower(query), query)
+        self.run = VideoRun(footage, tracker.follower(query), query)
         fps = None if footage.live else float(footage.fps)
         self.about = About(footage.source, name, footage.size, fps, tracker.adapter, query.integers)
-        self.rows, self.stills = Rows(KEPT if footage.live else None), Stills()
+        self.rows, self.stills = TrackRows(KEPT if footage.live else None), Stills()
         self.folder = folder
         self.places: dict[str, int] = {}
 

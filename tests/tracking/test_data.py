@@ -16,7 +16,7 @@ from domains.tracking.data.datamodule import TrackingData
 from domains.tracking.data.pictures import frame_files, read_picture
 from domains.tracking.data.readers.boxes import polygon_box, read_boxes
 from domains.tracking.data.readers.first_boxes import read_first_boxes
-from domains.tracking.data.sampling import Sampling, SequenceOrder
+from domains.tracking.data.sampling import FrameSampling, SequenceOrder
 from domains.tracking.data.sources import open_set
 from suite.errors import InputError
 from tests.tracking import layouts
@@ -280,7 +280,7 @@ def test_frames_of_a_sample_run_in_one_direction_and_stay_near() -> None:
     rng, visible = np.random.default_rng(0), np.arange(0, 3000, 2)
     directions = set()
     for _ in range(200):
-        five = Sampling().frames(visible, 3000, rng)
+        five = FrameSampling().frames(visible, 3000, rng)
         assert five is not None
         steps = np.diff(five)
         assert (steps >= 0).all() or (steps <= 0).all()
@@ -292,8 +292,8 @@ def test_frames_of_a_sample_run_in_one_direction_and_stay_near() -> None:
 def test_tracks_of_few_frames_end_their_tries() -> None:
     rng = np.random.default_rng(0)
     for count in range(4):
-        assert Sampling().frames(np.arange(count), 100, rng) is None
-    assert Sampling().frames(np.array([0]), 1, rng).tolist() == [0] * 5  # type: ignore[union-attr]
+        assert FrameSampling().frames(np.arange(count), 100, rng) is None
+    assert FrameSampling().frames(np.array([0]), 1, rng).tolist() == [0] * 5  # type: ignore[union-attr]
 
 
 def test_sets_have_equal_weight_and_every_sequence_its_turn() -> None:

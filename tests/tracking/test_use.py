@@ -16,10 +16,10 @@ import pytest
 from PIL import Image
 
 from domains.tracking.data.readers.mot import read_mot
-from domains.tracking.inference.footage import Footage, Shot, open_footage
-from domains.tracking.inference.running import Run
+from domains.tracking.inference.footage import Footage, FootageFrame, open_footage
+from domains.tracking.inference.running import VideoRun
 from domains.tracking.output.live import LivePage
-from domains.tracking.output.rows import Rows
+from domains.tracking.output.rows import TrackRows
 from domains.tracking.predict import VideoTracker
 from domains.tracking.types import FrameResult, TrackedBox, TrackQuery
 from suite.errors import InputError
@@ -157,13 +157,13 @@ def test_a_stream_without_an_end_is_followed_in_flat_memory() -> None:
     """What is held after 3,000 frames is what was held after 500."""
     frames = 3000
 
-    def each() -> Iterator[Shot]:
+    def each() -> Iterator[FootageFrame]:
         for index in range(frames):
-            yield Shot(index, index / 25, footage.picture(index % FRAMES))
+            yield FootageFrame(index, index / 25, footage.picture(index % FRAMES))
 
     endless = Footage("stream", "stream", (footage.WIDTH, footage.HEIGHT), 25.0, each, live=True)
     query = TrackQuery(box=("10,12,14,14",))
-    run, held = Run(endless, ColourFollower(), query), []
+    run, held = VideoRun(endless, ColourFollower(), query), []
     tracemalloc.start()
     for number, _ in enumerate(run.steps()):
         if number in (500, frames - 1):
@@ -212,11 +212,11 @@ def _feed(end: int, content: bytes) -> None:
 def test_the_newest_frame_is_taken_of_a_source_that_is_faster() -> None:
     gate = threading.Event()
 
-    def each() -> Iterator[Shot]:
+    def each() -> Iterator[FootageFrame]:
         for index in range(50):
-            yield Shot(index, index / 25, footage.picture(0))
+            yield FootageFrame(index, index / 25, footage.picture(0))
         gate.wait(5)
-        yield Shot(50, 2.0, footage.picture(0))
+        yield FootageFrame(50, 2.0, footage.picture(0))
 
     fast = Footage("stream", "stream", (96, 64), 25.0, each, live=True)
     shots = fast.shots(newest=True)
@@ -228,9 +228,9 @@ def test_the_newest_frame_is_taken_of_a_source_that_is_faster() -> None:
 
 
 def test_a_stream_that_breaks_off_keeps_what_was_tracked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def each() -> Iterator[Shot]:
+    def each() -> Iterator[FootageFrame]:
         for index in range(8):
-            yield Shot(index, index / 25, footage.picture(index))
+            yield FootageFrame(index, index / 25, footage.picture(index))
         raise InputError("rtsp://camera: cannot be read to its end")
 
     broken = Footage("rtsp://camera", "camera", (96, 64), 25.0, each, live=True)
@@ -241,8 +241,8 @@ def test_a_stream_that_breaks_off_keeps_what_was_tracked(tmp_path: Path, monkeyp
 
 
 def test_frames_of_the_same_time_are_written_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def each() -> Iterator[Shot]:
-        yield from (Shot(index, 0.04 * (index // 2), footage.picture(index)) for index in range(6))
+    def each() -> Iterator[FootageFrame]:
+        yield from (FootageFrame(index, 0.04 * (index // 2), footage.picture(index)) for index in range(6))
 
     camera = Footage("webcam", "webcam", (96, 64), 25.0, each, live=True)
     monkeypatch.setattr("domains.tracking.predict.open_footage", lambda *_, **__: camera)
@@ -272,7 +272,7 @@ def test_frames_are_seen_live_by_a_browser() -> None:
 
 
 def test_old_frames_of_an_endless_source_are_given_up() -> None:
-    rows = Rows(most=10)
+    rows = TrackRows(most=10)
     for index in range(100):
         rows.add(FrameResult(index, index / 5, {"a": TrackedBox((index, 1, 2, 3), 0.5)}))
     assert rows.frames == 100 and 10 <= len(rows) < 20

@@ -10,7 +10,7 @@ import lightning as L
 from torch.utils.data import DataLoader
 
 from domains.tracking.data.samples import CropSettings, TrackingSamples
-from domains.tracking.data.sampling import Sampling
+from domains.tracking.data.sampling import FrameSampling
 from domains.tracking.data.sequences import SequenceSet
 from domains.tracking.data.sources import open_set
 from suite.errors import InputError
@@ -64,7 +64,7 @@ class TrackingData(L.LightningDataModule):
         self.sources = {"train": _several(train), "val": _several(val)}
         self.format, self.samples_per_epoch, self.val_samples = format, samples_per_epoch, val_samples
         self.batch_size, self.augment, self.seed, self.num_workers = batch_size, augment, seed, num_workers
-        self.sampling = Sampling(max_gap, max_sample_interval)
+        self.sampling = FrameSampling(max_gap, max_sample_interval)
         self._sizes = {"template_size": template_size, "search_size": search_size}
         self._margins = {
             "template_area_factor": template_area_factor,

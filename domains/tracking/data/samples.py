@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from domains.tracking.data import crops
 from domains.tracking.data.augment import augmented
 from domains.tracking.data.crops import Box, Geometry, Pixels
-from domains.tracking.data.sampling import Sampling, SequenceOrder
+from domains.tracking.data.sampling import FrameSampling, SequenceOrder
 from domains.tracking.data.sequences import AnnotatedSequence, SequenceSet, Track
 from suite.errors import InputError
 
@@ -86,13 +86,13 @@ class TrackingSamples(Dataset):
         settings: CropSettings,
         length: int,
         *,
-        sampling: Sampling | None = None,
+        sampling: FrameSampling | None = None,
         augment: bool = True,
         fixed: bool = False,
         seed: int = 0,
     ) -> None:
         self.sets, self.settings, self.length = list(sets), settings, length
-        self.sampling = sampling or Sampling()
+        self.sampling = sampling or FrameSampling()
         self.augment, self.fixed, self.seed = augment and not fixed, fixed, seed
         self.order = SequenceOrder(self.sets, seed)
         self.epoch = 0

@@ -15,7 +15,7 @@ TRIES = 20
 
 
 @dataclass(frozen=True)
-class Sampling:
+class FrameSampling:
     """How far apart the frames of a sample may lie.
 
     Attributes:

@@ -56,7 +56,7 @@ def evaluate(
         InputError: data or trackers cannot be read, or the folder holds an evaluation.
     """
     from domains.tracking.evaluation import runs
-    from domains.tracking.evaluation.scoring import Evaluation, contestants
+    from domains.tracking.evaluation.scoring import TrackerEvaluation, contestants
     from suite.errors import InputError
 
     if workers < 1:
@@ -68,7 +68,7 @@ def evaluate(
     entries = contestants(adapter, base, peer, device, dtype, "segments" if memory_policy == "auto" else memory_policy)
     if not entries and not results:
         raise InputError("no tracker; give --adapter, --peer or --results")
-    evaluation = Evaluation(runs.Source(data, format), out)
+    evaluation = TrackerEvaluation(runs.Source(data, format), out)
     for entry in entries:
         evaluation.run(entry, workers=workers, resume=resume, most_frames=max_frames)
     for folder in results:

@@ -55,7 +55,7 @@ def experts(
     """
     from domains.tracking.inference.footage import open_footage
     from domains.tracking.inference.loaded import LoadedTracker
-    from domains.tracking.inference.running import Run
+    from domains.tracking.inference.running import VideoRun
     from domains.tracking.types import TrackQuery
     from suite.adapters.methods.additive.tmoe import recorded_gates
     from suite.errors import InputError
@@ -67,7 +67,7 @@ def experts(
         raise InputError(f"frame is {frame}; give {FIRST} or more, so that all templates are there")
     tracker = LoadedTracker.from_pretrained(adapter, base=base, device=device)
     query = TrackQuery(box=box, first_boxes=first_boxes, sequence=sequence, panels=True, max_frames=frame + 1)
-    run = Run(open_footage(source, sequence=sequence), tracker.session(query), query)
+    run = VideoRun(open_footage(source, sequence=sequence), tracker.session(query), query)
     gates: dict[str, Tensor] = {}
     steps = run.steps()
     while run.speed.frames < frame and next(steps, None) is not None:

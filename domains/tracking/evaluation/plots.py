@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from domains.tracking import metrics
-from domains.tracking.evaluation.success import Scored
+from domains.tracking.evaluation.success import ScoredTracker
 from suite.media import plots, style
 
 KINDS = {
@@ -22,7 +22,7 @@ KINDS = {
 }
 
 
-def draw_curves(scored: Sequence[Scored], kind: str, folder: Path) -> list[Path]:
+def draw_curves(scored: Sequence[ScoredTracker], kind: str, folder: Path) -> list[Path]:
     """The curves of `success`, `precision` or `norm_precision`, the best tracker first in the legend."""
     title, thresholds, name, figure, x, said = KINDS[kind]
     order = sorted(scored, key=lambda one: -one.mean.figures[figure])

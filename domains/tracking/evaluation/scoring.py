@@ -42,7 +42,7 @@ def contestants(
     return [*own, *runs.peers(peers)]
 
 
-class Evaluation:
+class TrackerEvaluation:
     """Trackers on one data set.
 
     Args:

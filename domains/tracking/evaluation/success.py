@@ -16,7 +16,7 @@ from suite.errors import InputError
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredTracker:
     """One tracker on one data set.
 
     Attributes:
@@ -45,7 +45,7 @@ class Scored:
         return float(len(self.times) / self.times.sum()) if self.times.sum() > 0 else None
 
 
-def score(tracker: str, found: SequenceSet, all_tracked: Sequence[Tracked]) -> Scored:
+def score(tracker: str, found: SequenceSet, all_tracked: Sequence[Tracked]) -> ScoredTracker:
     """The figures of a tracker; frames before an object is in sight do not count.
 
     Raises:
@@ -71,7 +71,7 @@ def score(tracker: str, found: SequenceSet, all_tracked: Sequence[Tracked]) -> S
             "make its archive with --archive"
         )
     times = np.concatenate([tracked.times[1:] for tracked in all_tracked])
-    return Scored(tracker, curves, got10k, times)
+    return ScoredTracker(tracker, curves, got10k, times)
 
 
 def _truth(sequence: AnnotatedSequence, tracked: Tracked) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -89,7 +89,7 @@ def _truth(sequence: AnnotatedSequence, tracked: Tracked) -> tuple[np.ndarray, n
     return boxes, track.present[rows], covered
 
 
-def sequence_rows(scored: Sequence[Scored]) -> list[dict[str, Any]]:
+def sequence_rows(scored: Sequence[ScoredTracker]) -> list[dict[str, Any]]:
     """A row for each sequence, a column for each tracker's AUC and AO."""
     rows = []
     for name in scored[0].curves:
@@ -102,7 +102,7 @@ def sequence_rows(scored: Sequence[Scored]) -> list[dict[str, Any]]:
     return rows
 
 
-def attribute_rows(scored: Sequence[Scored], found: SequenceSet) -> list[dict[str, Any]]:
+def attribute_rows(scored: Sequence[ScoredTracker], found: SequenceSet) -> list[dict[str, Any]]:
     """The AUC of each tracker over the sequences that have an attribute; empty where none has any."""
     having: dict[str, list[str]] = {}
     for sequence in found.sequences:
@@ -127,7 +127,7 @@ SHOWN = {
 }
 
 
-def tracker_rows(scored: Sequence[Scored]) -> list[dict[str, Any]]:
+def tracker_rows(scored: Sequence[ScoredTracker]) -> list[dict[str, Any]]:
     """A row for each tracker, the best AUC first."""
     rows = []
     for one in sorted(scored, key=lambda one: -one.mean.figures["auc"]):

@@ -38,7 +38,7 @@ AHEAD = 4
 
 
 @dataclass(frozen=True)
-class Shot:
+class FootageFrame:
     """One frame, or the reason why there is none.
 
     Attributes:
@@ -68,13 +68,13 @@ class Footage:
     name: str
     size: tuple[int, int]
     fps: Fraction | float
-    each: Callable[[], Iterator[Shot]]
+    each: Callable[[], Iterator[FootageFrame]]
     live: bool = False
     starts: tuple[Start, ...] = ()
     frames: int | None = None
     truth: AnnotatedSequence | None = None
 
-    def shots(self, *, newest: bool = False) -> Iterator[Shot]:
+    def shots(self, *, newest: bool = False) -> Iterator[FootageFrame]:
         """The frames, read beside whoever uses them.
 
         Args:
@@ -142,17 +142,17 @@ def _opened_once(source: str) -> Footage:
         raise InputError(f"{source}: ended before its first frame; check the stream") from None
     height, width = first.pixels.shape[:2]
 
-    def each() -> Iterator[Shot]:
-        yield Shot(0, first.time, first.pixels)
+    def each() -> Iterator[FootageFrame]:
+        yield FootageFrame(0, first.time, first.pixels)
         for index, frame in enumerate(frames, 1):
-            yield Shot(index, frame.time, frame.pixels)
+            yield FootageFrame(index, frame.time, frame.pixels)
 
     name = "stdin" if source == STDIN else "".join(c if c.isalnum() else "_" for c in source).strip("_")
     return Footage(source, name, (width, height), PICTURE_FPS, each, live=True)
 
 
-def _shots(frames: Iterator[Frame]) -> Iterator[Shot]:
-    return (Shot(index, frame.time, frame.pixels) for index, frame in enumerate(frames))
+def _shots(frames: Iterator[Frame]) -> Iterator[FootageFrame]:
+    return (FootageFrame(index, frame.time, frame.pixels) for index, frame in enumerate(frames))
 
 
 def _of_folder(source: str, path: Path, fps: float | None) -> Footage:
@@ -204,12 +204,12 @@ def _of_pattern(pattern: str, fps: float | None) -> Footage:
 def _of_pictures(source: str, name: str, files: Sequence[Path], fps: float | None) -> Footage:
     rate = fps or PICTURE_FPS
 
-    def each() -> Iterator[Shot]:
+    def each() -> Iterator[FootageFrame]:
         for index, file in enumerate(files):
             try:
-                yield Shot(index, index / rate, read_picture(file))
+                yield FootageFrame(index, index / rate, read_picture(file))
             except InputError as error:
-                yield Shot(index, index / rate, None, str(error))
+                yield FootageFrame(index, index / rate, None, str(error))
 
     size = next((size for size in map(_size, files) if size is not None), None) or picture_size(files[0])
     return Footage(source, name, size, rate, each, frames=len(files))
@@ -227,20 +227,20 @@ def _first_line(path: Path) -> tuple[Start, ...]:
     return tuple(read_first_boxes(path)[:1])
 
 
-def _newest(shots: Iterator[Shot]) -> Iterator[Shot]:
+def _newest(shots: Iterator[FootageFrame]) -> Iterator[FootageFrame]:
     """Of what a thread reads, always the newest."""
-    waiting: queue.Queue[Shot | BaseException | None] = queue.Queue(1)
+    waiting: queue.Queue[FootageFrame | BaseException | None] = queue.Queue(1)
     stopped = threading.Event()
 
-    def put(one: Shot | BaseException | None) -> None:
+    def put(one: FootageFrame | BaseException | None) -> None:
         passed = 0
         try:
             old = waiting.get_nowait()
-            if isinstance(old, Shot):
+            if isinstance(old, FootageFrame):
                 passed = old.skipped + 1
         except queue.Empty:
             pass
-        waiting.put(replace(one, skipped=passed) if isinstance(one, Shot) else one)
+        waiting.put(replace(one, skipped=passed) if isinstance(one, FootageFrame) else one)
 
     def read() -> None:
         try:

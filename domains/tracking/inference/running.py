@@ -17,7 +17,7 @@ from suite.errors import InputError
 
 
 @dataclass(frozen=True)
-class Step:
+class VideoStep:
     """One frame that was read.
 
     Attributes:
@@ -56,7 +56,7 @@ class Speed:
 
 
 @dataclass
-class Run:
+class VideoRun:
     """A video being followed.
 
     Args:
@@ -74,7 +74,7 @@ class Run:
     _followed: dict[str, None] = field(default_factory=dict, repr=False)
     _size: tuple[int, int] | None = field(default=None, repr=False)
 
-    def steps(self) -> Generator[Step]:
+    def steps(self) -> Generator[VideoStep]:
         """Every frame from the first on, tracked from the start frame.
 
         Raises:
@@ -92,7 +92,7 @@ class Run:
             assert picture is not None
             self._watch(picture)
             if shot.index < query.start_frame or (shot.index - query.start_frame) % query.stride:
-                yield Step(picture, shot.time, None)
+                yield VideoStep(picture, shot.time, None)
                 continue
             if waiting is None:
                 waiting = starts_of(query, self.footage, picture)
@@ -106,7 +106,7 @@ class Run:
             held = dict(objects)
             self.speed.frames += 1
             self.speed.whole = time.perf_counter() - begun
-            yield Step(picture, shot.time, FrameResult(shot.index, shot.time, objects))
+            yield VideoStep(picture, shot.time, FrameResult(shot.index, shot.time, objects))
             if query.max_frames is not None and self.speed.frames >= query.max_frames:
                 return
         if waiting is None:

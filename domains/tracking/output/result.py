@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from domains.tracking.output.boxes import Pixels, drawn
 from domains.tracking.output.files import About, BoxFiles
-from domains.tracking.output.rows import Rows
+from domains.tracking.output.rows import TrackRows
 from domains.tracking.types import FrameResult, Status, TrackQuery
 from suite.media import plots, sheets
 
@@ -45,7 +45,7 @@ class TrackResult:
     error: str | None = None
     name: str = ""
     about: About | None = None
-    rows: Rows = field(default_factory=Rows, repr=False)
+    rows: TrackRows = field(default_factory=TrackRows, repr=False)
     notices: tuple[str, ...] = ()
     speed: Mapping[str, float | int] = field(default_factory=dict)
     overlaps: Mapping[str, float] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from domains.tracking.types import FrameResult, Status, TrackedBox
 _STATUSES: tuple[Status, ...] = get_args(Status)
 
 
-class Rows:
+class TrackRows:
     """Results of frames, in order.
 
     Args:
