@@ -71,7 +71,24 @@ HELD = {
     ),
     "10: calibration is kept and used; undefined figures": (
         "test_use:test_calibration_is_kept_with_the_adapter_and_predicted_by",
+        "test_evaluation:test_every_threshold_and_how_many_frames_gave_it_are_kept",
+        "test_evaluation:test_frames_that_calibrated_an_adapter_do_not_evaluate_it",
+        "test_evaluation:test_a_single_class_is_undefined_and_said_which",
         "test_use:test_evaluation_prints_a_row_a_data_set_and_undefined_for_a_single_class",
+    ),
+    "the minimal experiments: norms beat the head, another frequency, shortcuts, calibration": (
+        "test_experiments:test_tuned_norms_beat_the_head_alone_and_leave_the_rest_to_the_byte",
+        "test_experiments:test_a_pattern_of_another_frequency_is_a_data_set_of_its_own",
+        "test_data:test_shortcuts_between_the_classes_are_told",
+        "test_experiments:test_calibration_on_half_of_the_videos_does_not_raise_the_error_of_the_other",
+    ),
+    "the bad inputs": (
+        "test_bad_input:test_a_damaged_file_costs_one_line_and_the_next_one_is_done",
+        "test_bad_input:test_lists_that_are_wrong",
+        "test_bad_input:test_an_adapter_of_another_tower_says_what_is_expected_and_what_is_there",
+        "test_bad_input:test_files_that_would_run_code_are_not_read",
+        "test_bad_input:test_commands_that_cannot_be_done",
+        "test_use:test_faces_stay_in_their_folder_and_are_of_one_video_each",
     ),
 }
 
