@@ -1,0 +1,142 @@
+"""What trains on the embedded default of deepfake detection, over seeds: video AUROC on seen and unseen forgeries.
+
+    python -m benchmarks.deepfake_methods [--clips 64 880] [--seeds 42 43 44] [--methods clip-ln linear full ...]
+                                          [--runs FOLDER] [--train-only] [--save]
+
+Each trains by `configs/deepfake/tiny.yaml` on so many made clips, half of them forged, and keeps the weights that are
+best on validation clips of the families that train. It is scored on `faces:test` (the same families, other people) and
+`faces:unseen` (families that no training and no choice has seen). Rates of clip-ln, linear and full are the better of
+two on validation clips; few means 64 by `faces:choosing`, whose families are neither trained on nor tested.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import statistics
+import tempfile
+from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from domains.deepfake.tiny.rebuild import measure
+from suite import training
+from suite.hub import paths
+from suite.training import ExperimentConfig
+from suite.training.drivers.comparison import Comparison, Member, weigh
+
+FILE = Path(__file__).parent / "results" / "deepfake_methods.json"
+TEST, UNSEEN = "faces:test:160", "faces:unseen:160"
+FEW, MANY = 64, 880
+
+HEADS = {"clip-ln-slerp": "LinearNorm", "clip-ln-unal": "LinearNorm"}
+RATES: dict[tuple[str, int], float] = {
+    ("full", FEW): 1e-4,
+    ("full", MANY): 3e-4,
+    ("lora", FEW): 3e-3,
+    ("lora", MANY): 3e-3,
+}
+METHODS = ("clip-ln", "linear", "full", "lora", "clip-ln-slerp", "clip-ln-unal")
+EPOCHS = {FEW: 60, MANY: 10}
+"""As many, so that few clips are seen 60 times and many 10 times: 240 and 550 steps."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """One method on so many clips over seeds: AUROC of videos by seed, and of each unseen family, mean over seeds."""
+
+    method: str
+    clips: int
+    trained: int
+    test: tuple[float, ...]
+    unseen: tuple[float, ...]
+    families: dict[str, float]
+    cpu_seconds: float
+
+    @property
+    def key(self) -> tuple[int, int]:
+        return self.clips, METHODS.index(self.method)
+
+
+def experiment(method: str, seed: int, clips: int) -> ExperimentConfig:
+    """The tiny configuration with a method's own settings."""
+    config = training.load_config(paths.assets() / "configs" / "deepfake" / "tiny.yaml")
+    recipe = {**config.recipe, "adapter": {"preset": method}, "head": HEADS.get(method, config.recipe["head"])}
+    trainer: dict[str, Any] = {"lr": RATES.get((method, clips), config.trainer.lr), "max_epochs": EPOCHS[clips]}
+    trainer["val_every"] = 5.0 if clips == FEW else 1.0
+    return dataclasses.replace(
+        config,
+        seed=seed,
+        recipe=recipe,
+        data={**config.data, "train": f"faces:train:{clips}"},
+        trainer=dataclasses.replace(config.trainer, **trainer),
+    )
+
+
+def outcome(method: str, clips: int, members: Sequence[Member]) -> Outcome:
+    """Score one method's adapters."""
+    test, unseen = ([measure(str(m.adapter), "tiny", source) for m in members] for source in (TEST, UNSEEN))
+    families = {name: statistics.mean(one["families"][name] for one in unseen) for name in unseen[0]["families"]}
+    return Outcome(
+        method,
+        clips,
+        weigh(members[0].adapter)[0],
+        tuple(round(one["auroc"], 4) for one in test),
+        tuple(round(one["auroc"], 4) for one in unseen),
+        {name: round(value, 3) for name, value in families.items()},
+        round(statistics.mean(member.cpu_seconds for member in members), 1),
+    )
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """The outcomes as a table in Markdown."""
+    lines = ["| clips | what trains | numbers | test | unseen | unseen, each family |", "|---|---|---|---|---|---|"]
+    for one in outcomes:
+        seeds = (", ".join(f"{value:.3f}" for value in values) for values in (one.test, one.unseen))
+        families = ", ".join(f"{name} {value:.2f}" for name, value in one.families.items())
+        lines.append(f"| {one.clips} | `{one.method}` | {one.trained:,} | {' | '.join(seeds)} | {families} |")
+    return "\n".join(lines)
+
+
+def keep(found: Outcome) -> None:
+    """Put one outcome into the kept ones; the others stay."""
+    ordered = sorted([*(one for one in kept() if one.key != found.key), found], key=lambda one: one.key)
+    FILE.write_text(json.dumps([dataclasses.asdict(one) for one in ordered], indent=2) + "\n", encoding="utf-8")
+
+
+def kept() -> list[Outcome]:
+    """The kept outcomes."""
+    records = json.loads(FILE.read_text(encoding="utf-8")) if FILE.is_file() else []
+    return [Outcome(**{**r, "test": tuple(r["test"]), "unseen": tuple(r["unseen"])}) for r in records]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--clips", type=int, nargs="+", default=[FEW], choices=[FEW, MANY])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
+    parser.add_argument("--methods", nargs="+", default=["clip-ln", "linear", "full"], choices=METHODS)
+    parser.add_argument("--runs", type=Path, help="folder for the runs; finished ones there are not trained again")
+    parser.add_argument("--train-only", action="store_true", help="leave the scoring to a later call")
+    parser.add_argument("--save", action="store_true", help="keep the figures in benchmarks/results")
+    given = parser.parse_args()
+    outcomes = []
+    with nullcontext(given.runs) if given.runs else tempfile.TemporaryDirectory() as folder:
+        for clips in given.clips:
+            home = Path(folder) / str(clips)
+            compared = Comparison(given.methods, given.seeds, partial(experiment, clips=clips), home)
+            # By seed first: whatever is stopped on the way holds every method alike.
+            members = {(m, seed): compared.member(m, seed) for seed in given.seeds for m in given.methods}
+            for method in [] if given.train_only else given.methods:
+                found = outcome(method, clips, [members[method, seed] for seed in given.seeds])
+                outcomes.append(found)
+                print(found, flush=True)
+                if given.save:
+                    keep(found)
+    print(table(kept() if given.save else outcomes))
+
+
+if __name__ == "__main__":
+    main()
