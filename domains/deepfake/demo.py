@@ -51,9 +51,8 @@ def demo(out: Path = Path("out/demo/deepfake")) -> dict[str, Any]:
         columns.append(sheets.caption(sheets.caption(np.concatenate(cards), f"{score:.2f}"), family))
         rows.append({"family": family, "kind": group, "score": f"{score:.2f}"})
     sheet = sheets.save_png(np.concatenate(columns, axis=1), out / "families.png")
-    boxes = [
-        pictures.boxes(c[0].frames[0], [(f.box, f.score) for f in detect(c[0].frames[0])], word="face") for c in made
-    ]
+    shown = [(clips[0].frames[0], detect(clips[0].frames[0])) for clips in made]
+    boxes = [pictures.boxes(p, [(f.box, f.score) for f in faces], word="face", color=CALM) for p, faces in shown]
     faces_found = sheets.save_png(np.concatenate(boxes, axis=1), out / "faces.png")
     summary = (
         f"Two made people, and what {len(families) - 1} families of forgeries do to their faces, half of them unseen "

@@ -260,6 +260,26 @@ def test_gend_on_dinov3_goes_through_adapter_and_back_with_equal_logits(tmp_path
         torch.testing.assert_close(found[name], value, atol=0, rtol=0)
 
 
+def test_maps_of_a_dinov3_are_of_its_patches_and_not_of_its_registers() -> None:
+    sizes = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    tower = dino.Dino(DINOv3ViTModel(DINOv3ViTConfig(**sizes, num_register_tokens=3, image_size=64)))
+    for parameter in tower.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    model = bases.with_head(tower, "LinearNorm")
+    pixels = torch.randn(2, 3, 64, 64)
+    before = model(pixels)
+    tokens = tower.backbone(pixels).last_hidden_state[:, 4:]  # (2, 16, 64), each normed already
+    unit = functional.normalize(tokens, dim=-1)
+    weight, bias = model.head.weight, model.head.bias
+    expected = (unit @ (weight[1] - weight[0]) + bias[1] - bias[0]).view(2, 4, 4)
+    torch.testing.assert_close(model.patch_logits(pixels), expected)
+    flow = heatmaps.rollout(model, pixels)
+    assert flow.shape == (2, 4, 4) and float(flow.min()) == 0 and float(flow.max()) == 1
+    assert heatmaps.heatmap(model, pixels, "rollout").shape == (2, 64, 64)
+    assert torch.equal(model(pixels), before)
+
+
 def test_dinov3_sees_pictures_as_its_own_processor_gives_them() -> None:
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8))
     wanted = DINOv3ViTImageProcessor()(picture, return_tensors="pt")["pixel_values"][0]

@@ -27,10 +27,10 @@ def heatmap(model: ForgeryClassifier, pixels: Tensor, kind: str) -> Tensor:
     Of `patches`, 0.5 is where the head is undecided; of `rollout` each map runs from 0 to 1.
 
     Raises:
-        InputError: the tower is no CLIP's.
+        InputError: the tower pools its patches by attention of its own, so that the head has no answer for one.
     """
-    if isinstance(model.vision_model, PerceptionEncoder | Dino):
-        raise InputError("heatmaps are of CLIP's tower; this detector has another: give --heatmap none")
+    if isinstance(model.vision_model, PerceptionEncoder):
+        raise InputError("heatmaps are of CLIP's tower and DINOv3's; this detector has another: give --heatmap none")
     maps = patches(model, pixels) if kind == "patches" else rollout(model, pixels)  # (batch, rows, columns)
     size = pixels.shape[-2:]
     return functional.interpolate(maps[:, None], size=size, mode="bilinear", align_corners=False)[:, 0].clamp(0, 1)
@@ -59,7 +59,7 @@ def rollout(model: ForgeryClassifier, pixels: Tensor) -> Tensor:
         layer = layer / layer.sum(-1, keepdim=True)
         joint = layer if joint is None else layer @ joint
     assert joint is not None
-    flow = joint[:, 0, 1:]  # (batch, patches)
+    flow = joint[:, 0, model.first_patch :]  # (batch, patches)
     low, high = flow.amin(1, keepdim=True), flow.amax(1, keepdim=True)
     return ((flow - low) / (high - low).clamp_min(1e-12)).view(len(pixels), model.side, model.side)
 
@@ -68,11 +68,16 @@ def rollout(model: ForgeryClassifier, pixels: Tensor) -> Tensor:
 def _attention(model: ForgeryClassifier) -> Iterator[list[Tensor]]:
     """The attention weights of every layer, from the first, of a forward inside; fast kernels do not give them."""
     tower: Any = model.vision_model
+    if isinstance(tower, Dino):
+        tower = tower.backbone
+        attentions = [layer.attention for layer in tower.model.layer]
+    else:
+        attentions = [layer.self_attn for layer in tower.encoder.layers]
     before = tower.config._attn_implementation
     seen: list[Tensor] = []
     hooks = [
-        layer.self_attn.register_forward_hook(lambda _module, _inputs, outputs: seen.append(outputs[1]))
-        for layer in tower.encoder.layers
+        attention.register_forward_hook(lambda _module, _inputs, outputs: seen.append(outputs[1]))
+        for attention in attentions
     ]
     tower.set_attn_implementation("eager")
     try:

@@ -49,6 +49,11 @@ class ForgeryClassifier(nn.Module):
         config = self.vision_model.config
         return int(config.image_size // config.patch_size)
 
+    @property
+    def first_patch(self) -> int:
+        """Where the patches begin among the tokens: after the class token, and DINOv3's registers."""
+        return 1 + int(getattr(self.vision_model.config, "num_register_tokens", 0))
+
     def macs(self) -> int:
         """Multiplications and additions for one face: patch embedding, projections, attention, feed-forward layers."""
         config = self.vision_model.config
@@ -77,11 +82,13 @@ class ForgeryClassifier(nn.Module):
     def patch_logits(self, pixels: Tensor) -> Tensor:
         """How much each patch looks manipulated to the head: (batch, rows, columns), manipulated minus real.
 
-        Every last token goes through `post_layernorm` and the head as the class token does. No training asked the
+        Every last token goes through the last norm and the head as the class token does. No training asked the
         patches for an answer of their own: it is a hint where to look.
         """
-        tokens = self.vision_model(pixel_values=pixels).last_hidden_state[:, 1:]  # (batch, patches, width)
-        normed = self.vision_model.post_layernorm(tokens).float()
+        tokens = self.vision_model(pixel_values=pixels).last_hidden_state[:, self.first_patch :]
+        # CLIP norms the class token alone, DINOv3 all of them.
+        last = getattr(self.vision_model, "post_layernorm", None)
+        normed = (tokens if last is None else last(tokens)).float()  # (batch, patches, width)
         with torch.autocast(normed.device.type, enabled=False):
             seen = functional.normalize(normed, dim=-1) if self.kind == "LinearNorm" else normed
             logits = self.head(seen)  # (batch, patches, 2)
