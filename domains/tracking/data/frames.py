@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -92,10 +92,11 @@ class VideoFrames:
 
 
 class SceneFrames:
-    """Frames of the made world."""
+    """Frames of the made world; those that are asked for one by one are kept."""
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
+        self._painted = lru_cache(maxsize=64)(scene.picture)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -105,7 +106,7 @@ class SceneFrames:
         return len(self.scene)
 
     def picture(self, number: int) -> Pixels:
-        return self.scene.picture(number)
+        return self._painted(number)
 
     def each(self) -> Iterator[Pixels]:
         return map(self.scene.picture, range(len(self.scene)))

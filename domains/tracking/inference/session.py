@@ -138,11 +138,15 @@ class TrackingSession:
         if not np.isfinite(corners).all() or not _has_area(corners) or not _has_area(inside):
             raise InputError(f"{name}: the box {box} has no area in a frame of {frame.shape[1]} x {frame.shape[0]}")
         tracker = self.tracker
+        mean = crops.mean_colour(frame)
         memory = TemplateMemory(
-            self._template(frame, corners), tracker.memory_policy, tracker.num_templates, self.settings.most_templates
+            self._template(frame, corners, mean),
+            tracker.memory_policy,
+            tracker.num_templates,
+            self.settings.most_templates,
         )
         state = self.model.fresh_state(1)[0]
-        self.objects[name] = Followed((x, y, w, h), corners, crops.mean_colour(frame), state, memory)
+        self.objects[name] = Followed((x, y, w, h), corners, mean, state, memory)
 
     def remove(self, name: str) -> None:
         """Follow it no longer; all that it remembers is gone.
@@ -166,10 +170,10 @@ class TrackingSession:
         """
         check_frame(frame)
         found: dict[str, TrackedBox] = {}
-        names = list(self.objects)
+        names, mean = list(self.objects), crops.mean_colour(frame)
         for start in range(0, len(names), max(1, self.settings.batch_size)):
             some = names[start : start + max(1, self.settings.batch_size)]
-            found.update(zip(some, self._tracked([self.objects[name] for name in some], frame), strict=True))
+            found.update(zip(some, self._tracked([self.objects[name] for name in some], frame, mean), strict=True))
         return found
 
     def view(self, name: str) -> View | None:
@@ -178,7 +182,7 @@ class TrackingSession:
         return None if followed is None else followed.view
 
     @torch.inference_mode()
-    def _tracked(self, objects: Sequence[Followed], frame: Pixels) -> Iterator[TrackedBox]:
+    def _tracked(self, objects: Sequence[Followed], frame: Pixels, mean: Tensor) -> Iterator[TrackedBox]:
         cut = [self._search(followed, frame) for followed in objects]
         searches = crops.normalised(torch.stack([crop for crop, _ in cut]).to(self.model.device))  # (K, 3, S', S')
         templates = torch.cat([self._templates(followed) for followed in objects])  # (K, n * Z², width)
@@ -191,7 +195,7 @@ class TrackingSession:
             followed.number += 1
             if sound[row] and np.isfinite(boxes[row]).all() and np.isfinite(scores[row]):
                 followed.state = step.state[row].clone()
-                result = self._taken(followed, frame, geometry.back(boxes[row]), float(scores[row]))
+                result = self._taken(followed, frame, mean, geometry.back(boxes[row]), float(scores[row]))
             else:
                 result = self._failed(followed)
             if self.settings.views:
@@ -219,14 +223,14 @@ class TrackingSession:
         followed.embedded = {key: tokens for key, tokens in known.items() if tokens is not None}
         return torch.cat([followed.embedded[key] for key in seen], 1)
 
-    def _template(self, frame: Pixels, box: crops.Box) -> Template:
+    def _template(self, frame: Pixels, box: crops.Box, mean: Tensor) -> Template:
         tracker = self.tracker
         around = crops.around(box, tracker.template_area_factor, tracker.template_size)
-        crop, geometry = crops.cut(frame, around, tracker.template_size, crops.mean_colour(frame))
+        crop, geometry = crops.cut(frame, around, tracker.template_size, mean)
         mask = crops.mask(geometry.into(box), tracker.template_size, tracker.patch).to(torch.uint8)
         return Template(crop if self.settings.exact else crop.round().clamp(0, 255).to(torch.uint8), mask)
 
-    def _taken(self, followed: Followed, frame: Pixels, box: crops.Box, score: float) -> TrackedBox:
+    def _taken(self, followed: Followed, frame: Pixels, mean: Tensor, box: crops.Box, score: float) -> TrackedBox:
         """What an answer makes of an object, and what is reported of it."""
         status = followed.status.take(score, self.settings.rule)
         lost, chosen = status == "lost", self.settings.when_lost
@@ -235,7 +239,7 @@ class TrackingSession:
         if _has_area(clipped) and not (lost and chosen == "freeze"):
             followed.box = clipped
             if not (lost and chosen == "keep_templates"):
-                followed.memory.add(followed.number, self._template(frame, clipped))
+                followed.memory.add(followed.number, self._template(frame, clipped, mean))
         return TrackedBox(None if lost and chosen == "hide" else _as_box(followed.box), score, status)
 
     def _failed(self, followed: Followed) -> TrackedBox:

@@ -15,6 +15,10 @@ from domains.tracking.data.world import FPS, FRAMES, HEIGHT, WIDTH, Scene, Split
 COUNTS: dict[Split, int] = {"train": 240, "val": 24, "test": 40}
 
 
+KEPT = 64
+"""Sequences of which what was painted is kept, 5 MB each: painting takes longer than a small model's step."""
+
+
 class MadeSequences(Sequence[AnnotatedSequence]):
     """Sequences that are made when they are asked for, the last ones kept.
 
@@ -32,7 +36,7 @@ class MadeSequences(Sequence[AnnotatedSequence]):
         size: tuple[int, int] = (WIDTH, HEIGHT),
     ) -> None:
         self.split, self.length, self.frames, self.several, self.size = split, length, frames, several, size
-        self._made = lru_cache(maxsize=32)(self._make)
+        self._made = lru_cache(maxsize=KEPT)(self._make)
 
     def __len__(self) -> int:
         return self.length
@@ -56,7 +60,7 @@ class MadeSequences(Sequence[AnnotatedSequence]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._made = lru_cache(maxsize=32)(self._make)
+        self._made = lru_cache(maxsize=KEPT)(self._make)
 
     def _make(self, number: int) -> AnnotatedSequence:
         made = scene(self.split, number, frames=self.frames, width=self.size[0], height=self.size[1])

@@ -286,10 +286,11 @@ class Tmoe(WeightChange):
     def _product(self, x: Tensor, adapter: str) -> Product:
         """What to multiply tokens (n, in) with: made for them, or kept from the last forward."""
         weight, experts = self.get_base_layer().weight, self.experts(adapter)
-        if not self._stored.wanted:
+        tensors = [weight, *(tensor for tensor in experts if tensor is not None)]
+        # Of a tensor that was made for inference alone nobody tells whether it has changed.
+        if not self._stored.wanted or any(tensor.is_inference() for tensor in tensors):
             joins = folds(len(x), experts)
             return Product.of(weight.to(x.dtype), experts.to(x.dtype), self.scaling(adapter), joins)
-        tensors = [weight, *(tensor for tensor in experts if tensor is not None)]
         key = (x.dtype, self.scaling(adapter), *((id(each), each._version) for each in tensors))
         if self._stored.keys.get(adapter) != key:
             joins = experts.compress.shape[1] == 1
