@@ -1,0 +1,59 @@
+"""Cards of adapters and samples of a training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from domains.music.model.manifest import WEIGHTS_LICENCE, Manifest
+from domains.music.output.card import adapter_card
+from domains.music.output.samples import Samples, write_samples
+from suite.errors import InputError
+from suite.media import audio
+from tests.music.made import FakeComposer
+
+
+def test_a_card_names_both_licences_and_how_to_prompt() -> None:
+    stated = Manifest(
+        wording="Oud instruments, Nihavent makam", trained_on="clips.csv: 12 recordings, 3 hours",
+        licences=(WEIGHTS_LICENCE, "CC BY-NC 4.0\n# of the recordings"),
+    )  # fmt: skip
+    card = adapter_card(stated, base="hf:facebook/musicgen-small@main", methods=["conv_adapter"], parameters=1234567)
+    _, head, text = card.split("---\n", 2)
+    assert yaml.safe_load(head)["base_model"] == "facebook/musicgen-small"
+    assert yaml.safe_load(head)["license"] == "other"
+    assert "CC-BY-NC 4.0" in text and "- CC BY-NC 4.0 # of the recordings" in text
+    assert "'Oud instruments, Nihavent makam' --adapter" in text
+    assert "1,234,567 numbers" in text and "12 recordings" in text
+    assert "None of the base" in adapter_card(Manifest(), base=None, methods=["lora"], parameters=1)
+
+
+def test_samples_of_a_step_are_heard_and_seen(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"captions": "a fast march", "seed": 9}\n', encoding="utf-8")
+    composer = FakeComposer()
+    samples = Samples.of({"every": 10, "prompts": ["a slow waltz"], "file": str(path), "seconds": 0.5})
+    files = write_samples(composer, samples, tmp_path / "samples", 20)
+    assert [file.relative_to(tmp_path / "samples").as_posix() for file in files] == [
+        "step_000020/1.wav", "step_000020/2.wav", "step_000020.png",
+    ]  # fmt: skip
+    assert composer.calls == [(["a slow waltz", "a fast march"], [0, 9], False)]
+    assert audio.probe(files[0]).seconds == pytest.approx(0.5)
+    assert audio.probe(files[0]).tags["title"] == "a slow waltz"
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ({"every": 0, "prompts": ["x"]}, "every is 0"),
+        ({"steps": 3}, "unexpected keyword argument 'steps'"),
+        ({"seconds": -1, "prompts": ["x"]}, "seconds is -1"),
+        ({}, "names no prompt"),
+        ({"file": "/nowhere.txt"}, "no such file of prompts"),
+    ],
+)
+def test_a_section_that_means_nothing(section: dict, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Samples.of(section).asked()
