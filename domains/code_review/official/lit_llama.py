@@ -16,6 +16,8 @@ from suite.errors import InputError
 
 _LORA = re.compile(r"transformer\.h\.(\d+)\.attn\.c_attn\.lora_([AB])")
 _PEFT = re.compile(r"base_model\.model\.model\.layers\.(\d+)\.self_attn\.([qv])_proj\.lora_([AB])\.weight")
+_PREFIX = re.compile(r"transformer\.h\.(\d+)\.attn\.(adapter_wte\.weight|gating_factor)")
+_OWN = "base_model.model.model.layers.{number}.self_attn.suite_llama_adapter.llama_adapter_"
 _LAYER = re.compile(r"transformer\.h\.(\d+)\.(.+)")
 
 # Names within a layer and above; the fused c_attn is cut in three beside this table.
@@ -160,4 +162,58 @@ def lora_to_lit(state: Mapping[str, Tensor], heads: int) -> dict[str, Tensor]:
         start = f"transformer.h.{number}.attn.c_attn.lora_"
         result[f"{start}A"] = torch.cat([parts["qA"], parts["vA"]])
         result[f"{start}B"] = torch.cat([pairs(parts["qB"], heads), parts["vB"]])
+    return result
+
+
+def is_prefix(name: str) -> bool:
+    """Whether a tensor of Lit-LLaMA's belongs to LLaMA-Adapter."""
+    return _PREFIX.fullmatch(name) is not None
+
+
+def prefix_to_ours(state: Mapping[str, Tensor], heads: int) -> dict[str, Tensor]:
+    """LLaMA-Adapter from Lit-LLaMA's file to the names of the method `llama_adapter`.
+
+    Prompts need no other order: they pass through the layer's own projections. A gate of shape (1,), as older files
+    have it, becomes one of each head.
+
+    Raises:
+        InputError: a tensor is none of it, has no partner, or is of another shape; names the key.
+    """
+    layers: dict[int, dict[str, Tensor]] = {}
+    for name, value in state.items():
+        match = _PREFIX.fullmatch(name)
+        if match is None:
+            raise InputError(f"{name}: no tensor of a LLaMA-Adapter of Lit-LLaMA's")
+        layers.setdefault(int(match[1]), {})[match[2]] = value
+    result = {}
+    for number, parts in sorted(layers.items()):
+        start = f"transformer.h.{number}.attn."
+        for name in ("adapter_wte.weight", "gating_factor"):
+            if name not in parts:
+                raise InputError(f"{start}{name} is missing")
+        gate = parts["gating_factor"].flatten()
+        if gate.numel() not in (1, heads):
+            raise InputError(f"{start}gating_factor has {gate.numel()} gates; expected 1, or {heads}, one a head")
+        key = _OWN.format(number=number)
+        result[f"{key}prompt"] = parts["adapter_wte.weight"]
+        result[f"{key}gate"] = gate.expand(heads).contiguous() if gate.numel() == 1 else gate
+    return result
+
+
+def prefix_to_lit(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The way back from `prefix_to_ours`.
+
+    Raises:
+        InputError: a tensor is none of the method's on a `LlamaForCausalLM`.
+    """
+    result = {}
+    for name, value in state.items():
+        match = re.fullmatch(_OWN.format(number=r"(\d+)").replace(".", r"\.") + "(prompt|gate)", name)
+        if match is None:
+            raise InputError(f"{name}: no tensor of llama_adapter on a Llama")
+        start = f"transformer.h.{match[1]}.attn."
+        if match[2] == "prompt":
+            result[f"{start}adapter_wte.weight"] = value
+        else:
+            result[f"{start}gating_factor"] = value.reshape(1, -1, 1, 1)
     return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, RobertaConfig, RobertaModel
 
 from domains.code_review.official import lit_llama
 from suite import adapters
@@ -149,3 +150,109 @@ def adaption_prompt_hf(case: Case) -> None:
 
 
 kind("code_review/adaption_prompt_hf_gqa")(adaption_prompt_hf)
+
+
+@kind("code_review/telly")
+def telly(case: Case) -> None:
+    """Trained parameters of UniXcoder for every number of frozen layers, from the meta device."""
+    data = case.json()
+    with torch.device("meta"):
+        config = RobertaConfig(
+            vocab_size=51416, max_position_embeddings=1026, type_vocab_size=10, num_hidden_layers=12, hidden_size=768
+        )
+        model = RobertaModel(config)
+        assert sum(parameter.numel() for parameter in model.parameters()) == data["trainable"]["base"]
+        for depth in range(12):
+            model = adapters.attach(model, "telly", frozen=depth)
+            assert adapters.count(model).trainable == data["trainable"][str(depth)]
+            model = adapters.detach(model)
+        # The clone detector's head reads two snippets, each a vector of 768 numbers.
+        head = nn.Sequential(nn.Linear(2 * 768, 768), nn.Linear(768, 2))
+        assert sum(parameter.numel() for parameter in head.parameters()) == data["clone_detection_head"]
+        layer = model.encoder.layer[0]
+        assert sum(parameter.numel() for parameter in layer.parameters()) == data["layer"]
+
+
+@kind("code_review/lit_adapter")
+def lit_adapter(case: Case) -> None:
+    """Gated prefixes a head: on a text, with closed gates, with one gate for all heads, decoded with a cache."""
+    tensors, config = case.tensors(), case.config
+    prefix = {name: value for name, value in below(tensors, "weights/").items() if lit_llama.is_prefix(name)}
+    model = llama(tensors, config)
+    ids = tensors["input/ids"]
+    base = model(ids).logits.detach()
+    sizes = {"adapter_len": config["adapter_prompt_length"]}
+    adapters.attach(model, "llama_adapter", adapter_layers=config["n_layer"] - config["adapter_start_layer"], **sizes)
+    assert torch.equal(model(ids).logits, base)
+    close(base, tensors["output/logits_gate0"])
+    load(model, lit_llama.prefix_to_ours(prefix, config["n_head"]))
+    logits = model(ids).logits
+    close(logits, tensors["output/logits"])
+    loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+    close(loss, tensors["output/loss"].squeeze())
+    loss.backward()
+    [member] = handle_of(model).attachment(None).members
+    with gradients(model):
+        found = lit_llama.prefix_to_lit(saved_state(model, member))
+    wanted = below(tensors, "output/grad/")
+    assert found.keys() == wanted.keys()
+    for name, gradient in wanted.items():
+        close(found[name], gradient, 1e-4)
+    model.zero_grad()
+    read, steps = tensors["input/prompt"], []
+    cache = None
+    with torch.no_grad():
+        for token in tensors["output/greedy_tokens"][0]:
+            out = model(read, past_key_values=cache, use_cache=True)
+            cache = out.past_key_values
+            steps.append(out.logits[:, -1])
+            assert int(steps[-1].argmax()) == int(token)
+            read = token.reshape(1, 1)
+    close(torch.stack(steps, 1), tensors["output/greedy_step_logits"])
+    # Older files have one gate a layer.
+    legacy = {name: value[:, 0].flatten()[:1] if "gating" in name else value for name, value in prefix.items()}
+    load(model, lit_llama.prefix_to_ours(legacy, config["n_head"]))
+    close(model(ids).logits, tensors["output/logits_legacy_scalar_gate"])
+
+
+@kind("code_review/keys")
+def keys(case: Case) -> None:
+    """Names and shapes of the files for LLaMA-7B: Lit-LLaMA's and peft's, made of one another without weights."""
+    expected: dict[str, dict[str, list[int]]] = {}
+    for row in case.rows():
+        expected.setdefault(row["file"], {})[row["key"]] = json.loads(row["shape"])
+
+    def empty(name: str) -> dict[str, Tensor]:
+        return {key: torch.empty(shape, device="meta") for key, shape in expected[name].items()}
+
+    def shapes(state: Mapping[str, Tensor]) -> dict[str, list[int]]:
+        return {key: list(value.shape) for key, value in state.items()}
+
+    assert shapes(lit_llama.lora_to_peft(empty("lit-lora-r16"), 32)) == expected["peft-lora-r16"]
+    assert shapes(lit_llama.lora_to_lit(empty("peft-lora-r16"), 32)) == expected["lit-lora-r16"]
+    made = lit_llama.lora_to_peft(empty("lit-lora-r8"), 32)
+    assert shapes(lit_llama.lora_to_lit(made, 32)) == expected["lit-lora-r8"]
+    assert (
+        shapes(lit_llama.prefix_to_lit(lit_llama.prefix_to_ours(empty("lit-adapter"), 32))) == expected["lit-adapter"]
+    )
+    with torch.device("meta"):
+        model = LlamaForCausalLM(LlamaConfig(hidden_size=4096, num_hidden_layers=32, num_attention_heads=32))
+    counts = {}
+    for name, method, settings in (
+        ("peft-lora-r16", "lora", {"targets": ["q_proj", "v_proj"], "r": 16}),
+        ("lora r8", "lora", {"targets": ["q_proj", "v_proj"], "r": 8}),
+        ("peft-adaption-prompt", "adaption_prompt", {"targets": None, "adapter_len": 10, "adapter_layers": 30}),
+        ("lit-adapter", "llama_adapter", {"adapter_len": 10, "adapter_layers": 30}),
+    ):
+        with torch.device("meta"):
+            adapted = adapters.attach(model, method, **settings)
+        counts[name] = adapters.count(adapted).trainable
+        [member] = handle_of(adapted).attachment(None).members
+        state = saved_state(adapted, member)
+        if name == "lit-adapter":
+            state = lit_llama.prefix_to_lit(state)
+        if name in expected:
+            assert shapes(state) == expected[name], name
+        model = adapters.detach(adapted)
+    published = {"peft-lora-r16": 8_388_608, "lora r8": 4_194_304}
+    assert counts == published | {"peft-adaption-prompt": 1_228_830, "lit-adapter": 1_229_760}
