@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import asdict
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from domains.tracking import metrics
 from domains.tracking.data.pictures import Pixels
 from domains.tracking.data.readers.first_boxes import checked_box
-from domains.tracking.data.sequences import from_xywh
 from domains.tracking.inference.exported import ExportedTracker
 from domains.tracking.inference.following import Follower
-from domains.tracking.inference.footage import Footage, open_footage
+from domains.tracking.inference.footage import open_footage
 from domains.tracking.inference.loaded import LoadedTracker
 from domains.tracking.inference.running import VideoRun
 from domains.tracking.inference.starting import fitted
 from domains.tracking.inference.states import load_session, save_session
-from domains.tracking.output.boxes import drawn
-from domains.tracking.output.files import About, BoxFiles
+from domains.tracking.inference.video import VideoTracking
 from domains.tracking.output.live import LivePage
 from domains.tracking.output.result import TrackResult, summary_rows
-from domains.tracking.output.rows import TrackRows
-from domains.tracking.output.video import Copies, Stills
-from domains.tracking.types import KEPT, Box, FrameResult, TrackedBox, TrackQuery
+from domains.tracking.types import Box, FrameResult, TrackedBox, TrackQuery
 from suite.errors import InputError
 from suite.files import sweep
 from suite.prediction.folder import ResultFolder, Table
@@ -138,7 +128,7 @@ class VideoTracker:
                 return TrackResult(str(source), name=names.of(found["name"]), stored=found["result"], query=query)
             footage = open_footage(source, fps=query.fps, sequence=query.sequence)
             name = names.of(slug(footage.name))
-            return _Tracking(self, footage, query, name, folder, page).result()
+            return VideoTracking(footage, self.follower(query), query, name, self.adapter, folder, page).result()
         except InputError as error:
             return TrackResult(str(source), reason(error, str(source)), query=query)
 
@@ -258,112 +248,6 @@ class Tracker(VideoTracker):
 
     def __exit__(self, *_: object) -> None:
         self.reset()
-
-
-class _Tracking:
-    """One video being tracked, with everything that is written meanwhile."""
-
-    def __init__(
-        self,
-        tracker: VideoTracker,
-        footage: Footage,
-        query: TrackQuery,
-        name: str,
-        folder: Path | None,
-        page: LivePage | None,
-    ) -> None:
-        self.footage, self.query, self.name, self.page = footage, query, name, page
-        self.run = VideoRun(footage, tracker.follower(query), query)
-        fps = None if footage.live else float(footage.fps)
-        self.about = About(footage.source, name, footage.size, fps, tracker.adapter, query.integers)
-        self.rows, self.stills = TrackRows(KEPT if footage.live else None), Stills()
-        self.folder = folder
-        self.places: dict[str, int] = {}
-
-    def result(self) -> TrackResult:
-        if self.folder is None:
-            self._follow(None, None)
-            return self._made(None)
-        spool = Path(tempfile.mkdtemp(prefix=f".{self.name}.", suffix=".part", dir=self.folder))
-        files = BoxFiles(spool, self.about, self.query.formats)
-        copies = self._copies(spool)
-        try:
-            self._follow(files, copies)
-            if copies is not None:
-                copies.finish()
-            files.finish(self.run.notices)
-            return self._made(spool)
-        except BaseException:
-            if copies is not None:
-                copies.drop()
-            files.close()
-            shutil.rmtree(spool, ignore_errors=True)
-            raise
-
-    def _follow(self, files: BoxFiles | None, copies: Copies | None) -> None:
-        try:
-            with closing(self.run.steps()) as steps:
-                for step in steps:
-                    views = self.run.views() if copies is not None and self.query.panels else {}
-                    if copies is not None:
-                        copies.write(step.picture, step.time, step.result, views)
-                    if step.result is not None:
-                        self._take(step.picture, step.result, files)
-        except KeyboardInterrupt:
-            # Of what has no end of its own that is the way to end it.
-            if not self.footage.live or not len(self.rows):
-                raise
-            self.run.notices.append("stopped by hand")
-        except InputError as error:
-            if not self.footage.live or not len(self.rows):
-                raise
-            self.run.notices.append(f"the stream broke off: {error}")
-
-    def _take(self, picture: Pixels, result: FrameResult, files: BoxFiles | None) -> None:
-        self.rows.add(result)
-        self.stills.add(picture, result)
-        if files is not None:
-            files.write(result)
-        if self.page is not None:
-            for name in result.objects:
-                self.places.setdefault(name, len(self.places))
-            self.page.show(drawn(picture, result.objects, self.places))
-
-    def _overlaps(self) -> dict[str, float]:
-        """With the truth beside the frames, where there is one; frames without the object do not count."""
-        found = {}
-        for name, track in self.footage.truth.tracks.items() if self.footage.truth is not None else ():
-            if name not in self.rows.names:
-                continue
-            boxes = from_xywh(self.rows.numbers(name)[:, :4])
-            rows = self.rows.indices
-            counted = track.present[rows] & (rows > rows[np.isfinite(boxes).all(1).argmax()])
-            if counted.any():
-                overlaps = metrics.overlap(np.nan_to_num(boxes[counted]), track.boxes[rows[counted]])
-                found[name] = float(overlaps.mean())
-        return found
-
-    def _copies(self, spool: Path) -> Copies | None:
-        boxes = spool / f"{self.name}.annotated.mp4" if self.query.annotate else None
-        panels = spool / f"{self.name}.panels.mp4" if self.query.panels else None
-        if boxes is None and panels is None:
-            return None
-        fps: Fraction | float = self.footage.fps
-        return Copies(self.footage.size, fps, boxes, panels)
-
-    def _made(self, spool: Path | None) -> TrackResult:
-        return TrackResult(
-            self.footage.source,
-            name=self.name,
-            about=self.about,
-            rows=self.rows,
-            notices=tuple(self.run.notices),
-            speed=self.run.speed.to_dict(),
-            overlaps=self._overlaps(),
-            stills=tuple(self.stills.chosen()),
-            query=self.query,
-            spool=spool,
-        )
 
 
 def _live(source: str | Path) -> bool:

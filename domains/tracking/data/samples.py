@@ -24,6 +24,9 @@ Sample = dict[str, Tensor]
 JITTERS = 11
 """Tries to keep an object in its search crop, before another sample is taken."""
 
+CLEANED = 4096
+"""Tracks whose cleaned boxes are kept: those of all data sets would fill the memory of every worker."""
+
 SKIPS = 200
 """Sequences in turn that give no sample, before the data are refused."""
 
@@ -151,6 +154,8 @@ class TrackingSamples(Dataset):
 
     def _cleaned(self, sequence: AnnotatedSequence, key: tuple[int, int, str]) -> tuple[Track, NDArray[np.int64]]:
         if key not in self._visible:
+            if len(self._visible) >= CLEANED:
+                del self._visible[next(iter(self._visible))]  # the one that came first
             track = sequence.tracks[key[2]].cleaned(sequence.frames.size)
             self._visible[key] = track, np.flatnonzero(track.present)
         return self._visible[key]
