@@ -151,27 +151,26 @@ class Tracker(VideoTracker):
 
     @classmethod
     def from_pretrained(
-        cls, adapter: str = "tiny", base: str | None = None, device: str = "auto", dtype: str = "auto"
+        cls,
+        adapter: str = "tiny",
+        base: str | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        exported: str | Path | None = None,
     ) -> Tracker:
-        """Load a base and an adapter.
+        """Load a base and an adapter, or what `suite tracking export` wrote.
 
         Args:
             adapter: reference of the adapter. base: of the base; the one that the adapter names by default.
             device: auto, cpu, cuda or cuda:N. dtype: auto (bfloat16 on a GPU), float32, bfloat16 or float16.
+            exported: folder of an exported tracker, which needs none of the others.
 
         Raises:
-            InputError: adapter or base does not exist, or they do not belong together.
+            InputError: adapter, base or folder does not exist, or they do not belong together.
         """
+        if exported is not None:
+            return cls(ExportedTracker(exported))
         return cls(LoadedTracker.from_pretrained(adapter, base, device, dtype))
-
-    @classmethod
-    def from_exported(cls, folder: str | Path) -> Tracker:
-        """Load what `suite tracking export` wrote.
-
-        Raises:
-            InputError: the folder holds no exported tracker.
-        """
-        return cls(ExportedTracker(folder))
 
     def init(self, frame: Pixels, *boxes: Box | Mapping[str, Box], time: float = 0.0, **options: Any) -> FrameResult:
         """Begin with a frame and what is to be followed in it.

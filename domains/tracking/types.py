@@ -103,6 +103,7 @@ class TrackQuery:
         panels: write a second copy with what the tracker looked at beside it.
         integers: whole numbers in the txt files, with tabs, as pytracking's run_video saves them.
         mjpeg: show the frames live at this port of this machine, for a browser.
+        exported: a folder that `suite tracking export` wrote, to track with instead of an adapter.
     """
 
     takes_words: ClassVar[bool] = True
@@ -112,6 +113,8 @@ class TrackQuery:
     """So are the addresses of cameras and streams."""
 
     resumes: ClassVar[bool] = True
+
+    loading: ClassVar[tuple[str, ...]] = ("exported",)
 
     box: tuple[Whole, ...] = ()
     box_xyxy: tuple[Whole, ...] = ()
@@ -137,6 +140,7 @@ class TrackQuery:
     panels: bool = False
     integers: Annotated[bool, Alias("save_results")] = False
     mjpeg: int | None = None
+    exported: Path | None = None
 
     def __post_init__(self) -> None:
         for name in ("box", "box_xyxy"):

@@ -46,7 +46,7 @@ def test_a_file_of_one_step_tracks_as_the_model_does(format: str, lora: bool, tm
     assert about["inputs"][0] == "z_0" and ("state" in about["inputs"]) == (not lora)
     scene = world.scene("val", 3, frames=8)
     boxes = {"a": (60.0, 40.0, 30.0, 24.0), "b": (150.0, 90.0, 20.0, 36.0)}
-    trackers = [Tracker(loaded(lora)), Tracker.from_exported(tmp_path / "out")]
+    trackers = [Tracker(loaded(lora)), Tracker.from_pretrained(exported=tmp_path / "out")]
     found = []
     for tracker in trackers:
         tracker.init(scene.picture(0), boxes)

@@ -23,7 +23,7 @@ def export(
     """Write one step of a tracker: templates, masks, search crop and state in; scores, boxes and state out.
 
     The number of objects is free. How frames become crops and scores become boxes is not part of the file; `--exported`
-    of `suite tracking predict`, and `Tracker.from_exported`, track with it.
+    of `suite tracking predict`, and `Tracker.from_pretrained(exported=...)`, track with it.
 
     Args:
         out: folder of the file and of `tracker.json`, which says what goes in and comes out.

@@ -76,3 +76,15 @@ def from_manifest(adapter: str | Path, base: str | Path) -> tuple[SpmTrack, Mani
     stated = Manifest.from_dict(adapters.read_manifest(adapter)["domain"], adapter)
     model = adapters.load(bases.load_folder(base, stated.tracker, split=stated.split), adapter)
     return model.eval(), stated
+
+
+def check_merge(adapter: Path) -> None:
+    """Refuse every adapter: an ordinary DINOv2 has no place for a tracker's head and embeddings.
+
+    Raises:
+        InputError: always.
+    """
+    raise InputError(
+        f"{adapter}: cannot be merged into an ordinary DINOv2, which has no place for a tracker's head and embeddings; "
+        "suite tracking export writes a whole step, in Python adapters.merge folds LoRA into a loaded tracker"
+    )

@@ -22,8 +22,6 @@ from suite.errors import InputError
 from suite.files import read_json
 from suite.hub import weights
 
-FOLDER = "https://drive.google.com/drive/folders/1bPnVG7ZcTNHgRgVf7Jydp9zFwdQf-3bV"
-"""Where SPMTrack's weights are to be fetched by hand."""
 FILES = {"tmoe": "spmtrack_{}.bin", "lora": "lorat_{}.bin"}
 _LORAT = {224: {"template_size": 112, "search_area_factor": 4.0}, 378: {}}
 

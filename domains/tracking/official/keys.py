@@ -21,6 +21,9 @@ from suite.adapters.methods.additive.tmoe import Form
 from suite.errors import InputError
 from suite.hub import weights
 
+FOLDER = "https://drive.google.com/drive/folders/1bPnVG7ZcTNHgRgVf7Jydp9zFwdQf-3bV"
+"""Where SPMTrack's weights are to be fetched by hand."""
+
 EMBEDDINGS = ("track_query", "query_embed", "token_type_embed")
 PARTS = ("q", "k", "v")
 _OURS = re.compile(r"(blocks\.\d+\.[\w.]+?)\.(tmoe|lora)_(\w+|[AB]\.weight)")
@@ -52,7 +55,10 @@ def describe(state: Mapping[str, Tensor], where: str) -> Released:
     """
     found = [match for name in state if (match := _KEY.fullmatch(name))]
     if not found:
-        raise InputError(f"{where}: holds no TMoE of SPMTrack and no LoRA of LoRAT; give their released file")
+        raise InputError(
+            f"{where}: holds no TMoE of SPMTrack and no LoRA of LoRAT; give their released file, e.g. "
+            f"spmtrack_base.bin from {FOLDER}"
+        )
     kind: Any = found[0][3]
     first = {match[4]: state[match[0]] for match in found if match[1] == "0" and match[2] == "attn.proj"}
     down = first.get("A") if kind == "lora" else next((v for k, v in first.items() if k.startswith("compress")), None)
