@@ -42,6 +42,7 @@ class MusicQuery:
         keep_prompt: leave the recording at the start of what is written.
         before: make the frozen base's piece with the same seeds too, for comparison.
         format: wav, flac, ogg or mp3.
+        loudness: LUFS that files are brought to, as far as their peaks leave room, e.g. -16; as made where left out.
         pictures: draw the waveform and the spectrogram.
         beside: recordings that the page plays beside what was made: a folder that `prepare` wrote, any folder or table
             of recordings, or `world:SPLIT`.
@@ -65,6 +66,7 @@ class MusicQuery:
     keep_prompt: bool = True
     before: bool = False
     format: Literal["wav", "flac", "ogg", "mp3"] = "wav"
+    loudness: float | None = None
     pictures: bool = True
     beside: str | None = None
     batch_size: int = 4
@@ -80,6 +82,8 @@ class MusicQuery:
             raise InputError(f"top_p is {self.top_p:g}; a probability is 1 at most")
         if self.steps is not None and not 1 <= self.steps <= 1000:
             raise InputError(f"steps is {self.steps}; give 1 to 1000")
+        if self.loudness is not None and not -70 < self.loudness <= 0:
+            raise InputError(f"loudness is {self.loudness:g}; give LUFS from -70 to 0, e.g. -16")
         if self.continue_seconds is not None and not self.continue_seconds > 0:
             raise InputError(f"continue_seconds is {self.continue_seconds:g}; give more than 0")
 

@@ -100,6 +100,17 @@ def test_a_loud_piece_is_written_quieter_and_said_so(tmp_path: Path) -> None:
     assert np.abs(audio.read(tmp_path / f"{result.name}.wav").wave).max() < 1
 
 
+def test_files_are_brought_to_a_loudness(generator: MusicGenerator, tmp_path: Path) -> None:
+    from suite.media.loudness import integrated
+
+    for wanted in (-30.0, -20.0):
+        [result] = generator.predict(WORDS, out=tmp_path, seconds=2.0, loudness=wanted, pictures=False)
+        written = audio.read(tmp_path / f"{result.name}.wav")
+        assert integrated(written.wave, written.rate) == pytest.approx(wanted, abs=0.2)
+    [result] = generator.predict(WORDS, out=tmp_path, seconds=2.0, loudness=-0.1, pictures=False)
+    assert np.abs(audio.read(tmp_path / f"{result.name}.wav").wave).max() < 0.9  # peaks come first
+
+
 def test_the_page_plays_the_nearest_of_the_training(generator: MusicGenerator, tmp_path: Path) -> None:
     home = folder(tmp_path / "training", 2)
     (home / "piece1.txt").write_text("a fast march in major for organ", encoding="utf-8")
@@ -188,6 +199,7 @@ def test_an_adapter_that_learned_swapped_slots_says_how_to_ask_it() -> None:
         ({"top_k": -1}, "top_k is -1"),
         ({"top_p": 1.5}, "top_p is 1.5"),
         ({"steps": 0}, "steps is 0"),
+        ({"loudness": 3.0}, "loudness is 3"),
         ({"format": "midi"}, "format is 'midi'"),
         ({"continue_seconds": 0.0}, "continue_seconds is 0"),
         ({"batch_size": 0}, "batch_size is 0"),

@@ -64,6 +64,7 @@ def test_what_is_dropped_is_counted(tmp_path: Path) -> None:
     loud = np.clip(4 * np.sin(np.arange(24000) / 20), -1, 1)
     soundfile.write(home / "loud.wav", np.stack([loud, loud], 1), 8000)
     (home / "torn.wav").write_bytes(b"RIFF")
+    audio.write(home / "faint.wav", (0.002 * np.sin(np.arange(24000) / 20))[None].astype(np.float32), 8000)
     with_nan = np.full(24000, 0.1)
     with_nan[20000] = np.nan
     soundfile.write(home / "nan.wav", with_nan, 8000, subtype="FLOAT")
@@ -76,6 +77,7 @@ def test_what_is_dropped_is_counted(tmp_path: Path) -> None:
     notices = "\n".join(said["notices"])
     assert "1 recordings are left out" in notices and "torn.wav" in notices
     assert "clipped, peaks are cut off: loud.wav" in notices
+    assert "very quiet, below -45 dB: faint.wav" in notices
     assert "1 stereo recordings are mixed down" in notices
     assert not any("nan" in row["recording"] for row in rows(tmp_path / "out"))
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 TABLE = "clips.csv"
 VOICES = ("voice", "vocal", "vocals", "singing")
+QUIET = -45.0
+"""Decibels below full scale under which a clip is hardly heard beside others."""
 HEARD = 3
 """Clips that the report plays."""
 
@@ -93,13 +95,14 @@ class Found:
 
     Attributes:
         rows: of the table. dropped: how often for which reason. unread: reason by recording.
-        clipped, voices, short: names of recordings; quieter: clips that were made quieter to be written.
+        clipped, quiet, voices, stereo: names of recordings. short, uncaptioned: clips.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
     unread: dict[str, str] = field(default_factory=dict)
     clipped: dict[str, None] = field(default_factory=dict)
+    quiet: dict[str, None] = field(default_factory=dict)
     voices: dict[str, None] = field(default_factory=dict)
     stereo: dict[str, None] = field(default_factory=dict)
     short: int = 0
@@ -115,6 +118,8 @@ class Found:
             said.append(f"{len(self.unread)} recordings cannot be read, e.g. {name}: {why}")
         if self.clipped:
             said.append(f"clipped, peaks are cut off: {shortened(list(self.clipped))}")
+        if self.quiet:
+            said.append(f"very quiet, below {QUIET:g} dB: {shortened(list(self.quiet))}; raise their level")
         if self.stereo:
             said.append(f"{len(self.stereo)} stereo recordings are mixed down to one channel")
         if self.voices:
@@ -197,7 +202,7 @@ def waves_of(one: Recording, cutting: Cutting) -> Iterator[tuple[float, Wave]]:
 
 def _cut_one(one: Recording, cutting: Cutting, folder: Path, split: str, found: Found, names: Any) -> None:
     from domains.music.data.captions import caption
-    from domains.music.data.clips import SHORTEST, is_clipped, is_silent
+    from domains.music.data.clips import SHORTEST, is_clipped, is_silent, loudness
     from suite.media import audio
     from suite.prediction.inputs import slug
 
@@ -212,6 +217,8 @@ def _cut_one(one: Recording, cutting: Cutting, folder: Path, split: str, found: 
         if is_silent(wave):
             found.dropped["silent clips are left out"] += 1
             continue
+        if loudness(wave) < QUIET:
+            found.quiet[one.name] = None
         if is_clipped(wave):
             found.clipped[one.name] = None
         key = f"{one.id}/{round(1000 * start)}"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from domains.music.types import Facts, MusicQuery, Wave
 from suite.files import write_text
-from suite.media import audio, plots, spectrograms
+from suite.media import audio, loudness, plots, spectrograms
 from suite.media.spectrograms import Shown
 
 
@@ -119,13 +120,15 @@ class MusicResult:
     def save(self, folder: str | Path) -> list[Path]:
         """Write every piece in the format asked for, `<name>.json` and the picture; return the files.
 
-        A piece that would clip is written quieter as a whole, and the JSON says by how much.
+        A piece that would clip is written quieter as a whole, one whose loudness is asked for as loud as that; the JSON
+        says by how many decibels it is quieter (louder below 0).
         """
         folder = Path(folder)
         written, quieter = [], {}
         for take in self.takes:
             path = folder / self.file_of(take)
-            decibels = audio.write(path, take.wave, take.rate, tags=self._tags())
+            wave, changed = self._levelled(take)
+            decibels = audio.write(path, wave, take.rate, tags=self._tags()) - changed
             if decibels:
                 quieter[path.name] = round(decibels, 2)
             written.append(path)
@@ -143,6 +146,14 @@ class MusicResult:
             for take in self.takes
         ]
         return spectrograms.draw(shown, title=self.prompt or "without a prompt")
+
+    def _levelled(self, take: Take) -> tuple[Wave, float]:
+        """The take at the loudness asked for, and the decibels added for it; as it is where none is, or in silence."""
+        heard = None if self.query.loudness is None else loudness.integrated(take.wave, take.rate)
+        if heard is None or self.query.loudness is None or not math.isfinite(heard):
+            return take.wave, 0.0
+        added = self.query.loudness - heard
+        return (take.wave * 10 ** (added / 20)).astype(take.wave.dtype), added
 
     def _tags(self) -> dict[str, str]:
         licences = "; ".join(self.facts.licences)
