@@ -12,6 +12,7 @@ DOMAIN = Domain(
     verbs={
         "judge": "domains.unit_tests.predict:judge",
         "doctor": "domains.unit_tests.predict:doctor",
+        "mine": "domains.unit_tests.data.mining:mine_command",
         "params": "domains.unit_tests.model.study:params",
     },
 )

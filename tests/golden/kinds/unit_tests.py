@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from domains.unit_tests import metrics
+from domains.unit_tests.data import java_classes, mining
 from domains.unit_tests.data.readers.humaneval_x import read
 from domains.unit_tests.evaluation import java_reports
 from domains.unit_tests.inference.braces import BraceStop, brace_values
@@ -188,3 +189,22 @@ def published_codebleu(case: Case) -> None:
         if run["tolerance"] == 1e-9:
             # Nothing is right in it: 0.25 of what was published is a data flow of 0 that counts as 1.
             assert scored.dataflow == 0.0 and scored.strict < 0.01
+
+
+@kind("unit_tests/methods2test_map")
+def methods2test_map(case: Case) -> None:
+    data = case.json()
+    for path, wanted in data["parsed_classes"].items():
+        found = java_classes.classes(data["files"][path])
+        for one, record in zip(found, wanted, strict=True):
+            ours = {**one.to_dict(methods=False), "argument_list": ""}
+            ours["methods"] = [{**method.to_dict(), "class": one.name} for method in one.methods]
+            assert ours == record, path
+    mined = mining.mine(data["files"], parity=True)
+    assert {name: getattr(mined, name) for name in data["stats"]} == data["stats"]
+    by_test = {pair["test_case"]["identifier"]: pair for pair in data["pairs"]}
+    ours = {pair.test.name: pair.to_dict(data["pairs"][0]["repository"]) for pair in mined.pairs}
+    assert ours == by_test
+    # Without parity a project whose tests lie at its top is mapped, and a name that has `test` in it.
+    more = {pair.focal_class.name for pair in mining.mine(data["files"]).pairs}
+    assert more == {"Stack", "Root", "Attestation"}

@@ -1,0 +1,165 @@
+"""Pairs of a test and the method that it is for, mined from Java projects by the rules of Methods2Test.
+
+A test class is for the class whose file has the same path under `main`, without `test` in its name. A test is for the
+method of its own name without `test`; otherwise for the only one of the class's methods that it calls.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from domains.unit_tests.data.java_classes import JavaClass, JavaMethod, classes
+from suite.errors import InputError
+from suite.files import write_text
+
+MOST_BYTES = 2**20
+"""Of a source file; larger ones are made by programs."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A test and its method, each with its class and file."""
+
+    test_file: str
+    test_class: JavaClass
+    test: JavaMethod
+    focal_file: str
+    focal_class: JavaClass
+    focal: JavaMethod
+
+    def to_dict(self, repository: Mapping[str, Any]) -> dict[str, Any]:
+        """A record of Methods2Test."""
+        return {
+            "test_class": {**self.test_class.to_dict(methods=False), "file": self.test_file},
+            "test_case": self.test.to_dict(),
+            "focal_class": {**self.focal_class.to_dict(), "file": self.focal_file},
+            "focal_method": self.focal.to_dict(),
+            "repository": dict(repository),
+        }
+
+
+@dataclass
+class Mined:
+    """Pairs, and how many classes and tests were seen on the way.
+
+    Attributes:
+        test_classes: files in which `@Test` stands. mapped_classes: those whose class was found.
+        test_cases: tests in these. mapped_cases: those whose method was found.
+    """
+
+    pairs: list[Pair] = field(default_factory=list)
+    test_classes: int = 0
+    test_cases: int = 0
+    mapped_classes: int = 0
+    mapped_cases: int = 0
+
+
+def mine(files: Mapping[str, str], parity: bool = False) -> Mined:
+    """The pairs of a project.
+
+    Args:
+        files: texts of its Java files, by their paths with forward slashes.
+        parity: as the published script: `test` is deleted anywhere in a path, so that `AttestationTest` finds no
+            `Attestation`, and folders `src/test` at a project's top are passed over.
+    """
+    mined = Mined()
+    focal_of = {_key(path, parity): path for path in files if "@Test" not in files[path]}
+    for path in sorted(files):
+        if "@Test" not in files[path]:
+            continue
+        mined.test_classes += 1
+        focal_path = focal_of.get(_focal_key(path, parity) or "")
+        found = classes(files[path])
+        focal_classes = classes(files[focal_path]) if focal_path is not None else []
+        if not found or not focal_classes or focal_path is None:
+            continue
+        mined.mapped_classes += 1
+        tests = [method for method in found[0].methods if method.is_test]
+        mined.test_cases += len(tests)
+        for test in tests:
+            focal = focal_method(test, focal_classes[0])
+            if focal is not None:
+                mined.mapped_cases += 1
+                mined.pairs.append(Pair(path, found[0], test, focal_path, focal_classes[0], focal))
+    return mined
+
+
+def focal_method(test: JavaMethod, of: JavaClass) -> JavaMethod | None:
+    """The method that a test is for; None where that cannot be told."""
+    bare = test.name.lower().replace("test", "")
+    named = next((method for method in of.methods if method.name.lower() == bare), None)
+    if named is not None:
+        return named
+    called = set(test.calls) & {method.name for method in of.methods}
+    if len(called) != 1:
+        return None
+    return next(method for method in of.methods if method.name in called)
+
+
+def read_project(folder: Path) -> Iterator[tuple[str, str]]:
+    """The Java files of a folder: paths relative to it, and texts.
+
+    Raises:
+        InputError: it is no folder.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: is no folder")
+    for path in sorted(folder.rglob("*.java")):
+        inside = path.relative_to(folder)
+        if path.is_symlink() or any(part.startswith(".") for part in inside.parts) or path.stat().st_size > MOST_BYTES:
+            continue
+        yield inside.as_posix(), path.read_text(encoding="utf-8", errors="replace")
+
+
+def _key(path: str, parity: bool) -> str:
+    return path.lower() if parity else f"/{path}".lower()
+
+
+def _focal_key(path: str, parity: bool) -> str | None:
+    """How the file is keyed that a test file is for."""
+    rooted = path if parity else f"/{path}"
+    if "/src/test/" not in rooted:
+        return None
+    moved = rooted.replace("/src/test/", "/src/main/").lower()
+    if parity:
+        return moved.replace("test", "")
+    folder, _, name = moved.rpartition("/")
+    stem = name.removesuffix(".java")
+    bare = re.sub(r"^tests?(?=.)|tests?$|testcase$", "", stem)
+    return f"{folder}/{bare}.java" if bare != stem else None
+
+
+def mine_command(project: Path, out: Path, parity: bool = False) -> dict[str, Any]:
+    """Mine a Java project for pairs of a test and its method, as records of Methods2Test.
+
+    Args:
+        project: its folder.
+        out: file of JSON lines to be written, one pair each; tests whose bodies are the same are written once.
+        parity: by the rules of the published script, also where they pass pairs over.
+    """
+    mined = mine(dict(read_project(project)), parity)
+    if not mined.pairs:
+        raise InputError(
+            f"{project}: no test of a method was found ({mined.test_classes} files with @Test, {mined.mapped_classes} "
+            "with a class of the same path under src/main)"
+        )
+    known: dict[str, Pair] = {}
+    for pair in mined.pairs:
+        known.setdefault(" ".join(pair.test.body.partition("{")[2].split()), pair)
+    repository = {"repo_id": project.resolve().name, "url": ""}
+    lines = (json.dumps(pair.to_dict(repository), ensure_ascii=False) for pair in known.values())
+    write_text(out, "".join(f"{line}\n" for line in lines))
+    counts = {
+        "test_classes": mined.test_classes,
+        "mapped_classes": mined.mapped_classes,
+        "test_cases": mined.test_cases,
+        "mapped_cases": mined.mapped_cases,
+        "written": len(known),
+    }
+    told = "\n".join(f"{name.replace('_', ' '):<15} {count}" for name, count in counts.items())
+    return {**counts, "out": out, "message": f"{told}\nresults  {out}"}
