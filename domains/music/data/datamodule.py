@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning as L
 from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
 
 from domains.music.data.captions import shortened
 from domains.music.data.clips import Clip, clips_of, is_silent
@@ -245,7 +246,7 @@ class MusicData(L.LightningDataModule):
 
     def _encode(self, samples: ClipSamples) -> None:
         """Fill the cache, so that codec and text encoder are not asked again."""
-        for clip in samples.clips:
+        for clip in tqdm(samples.clips, desc="codes", unit="clip", disable=not sys.stderr.isatty(), leave=False):
             samples.codes(clip)
             samples.words(clip.caption)
 

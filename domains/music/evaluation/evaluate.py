@@ -55,10 +55,10 @@ def evaluate(
     from domains.music.data.sources import open_recordings, read_all
     from domains.music.evaluation.embeddings import open_embedder
     from domains.music.evaluation.scoring import heard_of, made_means, score, table_of
+    from suite.devices import choose_device
     from suite.scores import Scores
 
-    where = "cpu" if device == "auto" else device
-    embedders = [open_embedder(reference, where) for reference in embedding]
+    embedders = [open_embedder(reference, choose_device(device)) for reference in embedding]
     reference = open_recordings(data, split="test", recordings=recordings)
     targets = heard_of(reference)
     if generated is not None:
