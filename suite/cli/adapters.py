@@ -191,8 +191,9 @@ VERBS: dict[str, Callable[..., Any]] = {
 
 def _official(domain: Domain) -> str:
     """The module of `domain` that knows the authors' own format."""
-    recipe = next(iter(domain.tasks.values())).recipe
-    return recipe.partition(":")[0].rpartition(".")[0] + ".official"
+    named = [*(task.recipe for task in domain.tasks.values()), *domain.verbs.values()]
+    package = ".".join(named[0].partition(":")[0].split(".")[:2])
+    return f"{package}.official"
 
 
 def _given(function: str, words: Sequence[str]) -> dict[str, Any]:
