@@ -47,6 +47,15 @@ def test_pairs_of_one_name_are_compared_and_others_are_told() -> None:
         score(reference, [], [])
 
 
+def test_a_long_recording_is_heard_in_parts_and_a_caption_is_made_of_what_is_known(tmp_path: Path) -> None:
+    tone(tmp_path / "long.wav", 70.0)
+    (tmp_path / "table.csv").write_text("path,raga,instrument\nlong.wav,Jog,Sitar\n", encoding="utf-8")
+    found = heard_of(open_recordings(str(tmp_path / "table.csv")))
+    assert [one.name for one in found] == ["long", "long_30000", "long_60000"]
+    assert all("Sitar instruments, Jog raga" in one.caption for one in found)
+    assert [one.sound(4000).shape for one in found] == [(1, 120000), (1, 120000), (1, 40000)]
+
+
 def test_made_pieces_are_judged_by_their_own_captions() -> None:
     good = [("a", piece.caption, piece.sound(), 8000) for piece in [world.piece("test", 1, "raga")]]
     means, rows = made_means(of_waves(good))

@@ -41,7 +41,8 @@ def evaluate(
         frozen: the base alone, to see what the adapter adds.
         embedding: `spectral` (ours, no file needed), `vggish:FILE` (FAD), `panns:FILE` (FD and KL), `clap:FOLDER`.
         as_published: distances as the published code computes them.
-        seconds: of the pieces that are made; each as long as its recording where left out, up to what the base makes.
+        seconds: of the pieces that are made; each as long as its recording where left out, of long ones the
+            part of half a minute.
         guidance: of the pieces that are made.
         seed: of the first piece.
         batch_size: pieces side by side.

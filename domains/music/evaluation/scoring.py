@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from domains.music.data import world
-from domains.music.data.recordings import Collection, Recording
+from domains.music.data.clips import Clip, clips_of
+from domains.music.data.recordings import Collection
 from domains.music.data.world import Piece
 from domains.music.evaluation.embeddings import Embedder
 from domains.music.metrics import pitch, rhythm
@@ -23,6 +23,9 @@ from suite.errors import InputError
 from suite.media import audio
 
 Floats = NDArray[np.floating]
+
+LONGEST = 30.0
+"""Seconds of a recording that are heard at once."""
 
 FRECHET = {"vggish": "fad", "panns": "fd"}
 """What the Frechet distance on an embedding is called; on others `frechet_<key>`."""
@@ -53,12 +56,12 @@ class Scored:
 
 
 def heard_of(collection: Collection) -> list[Heard]:
-    """The recordings of a collection, pairs being matched by their files' names.
+    """The recordings of a collection in parts of half a minute, pairs being matched by their files' names.
 
     Raises:
         InputError: one cannot be read.
     """
-    return [_heard(one) for one in collection.recordings]
+    return [_heard(clip) for clip in clips_of(collection.recordings, LONGEST)]
 
 
 def of_waves(waves: Iterable[tuple[str, str, Wave, int]]) -> list[Heard]:
@@ -180,15 +183,13 @@ def _paired(reference: Sequence[Heard], generated: Sequence[Heard], found: Score
     found.metrics["chroma"] = float(np.mean([row["chroma"] for row in found.rows]))
 
 
-def _heard(one: Recording) -> Heard:
-    source = one.source
-    if isinstance(source, Piece):
-        return Heard(one.id, one.caption or source.caption, world.RATE, lambda rate: source.sound(rate=rate))
-
-    def sound(rate: int) -> Wave:
-        return audio.read(source, start=one.start or 0.0, end=one.end, rate=rate, channels=1).wave
-
-    return Heard(Path(source).stem, one.caption, audio.probe(source).rate, sound)
+def _heard(clip: Clip) -> Heard:
+    source = clip.recording.source
+    name = clip.recording.id if isinstance(source, Piece) else source.stem
+    if clip.start > (clip.recording.start or 0.0):
+        name = f"{name}_{round(1000 * clip.start)}"
+    rate = world.RATE if isinstance(source, Piece) else audio.probe(source).rate
+    return Heard(name, clip.caption, rate, lambda wanted: clip.sound(wanted, 1))
 
 
 def _resampled(wave: Wave, rate: int) -> Callable[[int], Wave]:
