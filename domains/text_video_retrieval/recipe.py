@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ from suite.adapters.section import AdapterSection
 from suite.clip import pictures, words
 from suite.errors import InputError
 from suite.training import AdapterModule, Outputs
+from suite.training.best import KeepBest
 
 TEMPME: dict[str, Any] = {"preset": "tempme"}
 DEFAULT_SCHEDULE: dict[str, Any] = {"preset": "vit-b-32"}
@@ -83,7 +84,7 @@ class TempMeRecipe(AdapterModule):
         self.schedule, self.frames, self.max_words = Schedule.of(schedule), frames, max_words
         self.text_tower, self.same_video = text_tower, same_video
         self.grad_cache, self.rates = grad_cache, rates
-        self.data: Mapping[str, Any] = {}
+        self.data: dict[str, Any] = {}
 
     def build(self) -> nn.Module:
         if torch.get_default_device().type == "meta":
@@ -96,9 +97,11 @@ class TempMeRecipe(AdapterModule):
 
     def bind(self, data: Any) -> None:
         folder = hub.resolve(self.base, bases.DOMAIN, kind="base")
-        data.meet(self.frames, pictures.of_base(folder), words.of_base(folder, self.max_words))
+        look = pictures.of_base(folder)
+        data.meet(self.frames, look, words.of_base(folder, self.max_words))
         selected = data.sources["val"] or ""
         self.data = {"data": _bare(data.sources["train"]), "selected_on": _bare(selected), "fps": float(data.fps)}
+        self.data["pictures"] = asdict(look)
 
     def compute(self, batch: dict[str, Tensor]) -> RetrievalOutputs:
         texts, vectors = self.encoded(batch)
@@ -155,7 +158,13 @@ class TempMeRecipe(AdapterModule):
         return Stated(frames=self.frames, words=self.max_words, schedule=self.schedule, **self.data)
 
     def extra(self) -> dict[str, Any]:
-        return self.stated().to_dict()
+        return replace(self.stated(), reached=self._reached()).to_dict()
+
+    def _reached(self) -> dict[str, float]:
+        """What the validation said that chose the weights; nothing before there was one."""
+        callbacks: list[Any] = [] if self._trainer is None else getattr(self.trainer, "callbacks", [])
+        kept = [one for one in callbacks if isinstance(one, KeepBest)]
+        return {name: round(value, 4) for one in kept for name, value in sorted(one.metrics.items())}
 
     def costs(self) -> dict[str, str]:
         model: TempMe = self.model

@@ -139,13 +139,13 @@ def test_recomputing_blocks_gives_the_same_gradients() -> None:
         torch.testing.assert_close(gradients[1][name], gradients[0][name])
 
 
-def real(patch: int, preset: str, frames: int = 12, *, text: bool = True) -> nn.Module:
+def real(patch: int, preset: str, frames: int = 12, *, text: bool = True, **settings: int) -> nn.Module:
     words = {"num_attention_heads": 8}
     vision = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "patch_size": patch}
     config = CLIPConfig(text_config=words, vision_config=vision, projection_dim=512)
     with torch.device("meta"):
         model = TempMe(CLIPModel(config), Schedule.of({"preset": preset}), frames)
-        return attach_section(model, AdapterSection.of({"preset": "tempme"}, ["tempme"]), text=text)
+        return attach_section(model, AdapterSection.of({"preset": "tempme", **settings}, ["tempme"]), text=text)
 
 
 @pytest.mark.parametrize(("patch", "preset"), [(32, "vit-b-32"), (16, "vit-b-16")])
@@ -159,6 +159,11 @@ def test_at_real_size_507648_numbers_in_51_tensors_train(patch: int, preset: str
 
 def test_with_the_text_tower_left_alone_311040_numbers_train() -> None:
     assert adapters.count(real(32, "vit-b-32", text=False)).trainable == 311_040
+
+
+def test_each_tower_may_have_a_rank_of_its_own() -> None:
+    assert adapters.count(real(32, "vit-b-32", text_r=4)).trainable == 311_040 + 196_608 // 2
+    assert adapters.count(real(32, "vit-b-32", r=16, text_r=8)).trainable == 2 * 294_912 + 196_608 + 16_128
 
 
 def test_costs_on_paper_are_the_published_ones() -> None:

@@ -26,7 +26,7 @@ def attach_section(model: TempMe, section: AdapterSection, *, text: bool = True)
     """Put on a model what a recipe's section says; temporal positions train along wherever the schedule has them.
 
     Args:
-        text: adapt the text tower too.
+        text: adapt the text tower too. Of the settings, `text_r` is a rank of its own for it.
 
     Raises:
         InputError: a setting is unknown, or the method does not fit.
@@ -37,6 +37,10 @@ def attach_section(model: TempMe, section: AdapterSection, *, text: bool = True)
         towers = ["*"] if text else ["vision_model*", "visual_projection*"]
         return adapters.attach(model, train=towers)
     spec = dict(section.spec(PRESETS))
-    if not text and isinstance(spec.get("targets"), list):
-        spec["targets"] = rf"vision_model\..*\.({'|'.join(spec['targets'])})"
-    return adapters.attach(model, spec, train=positions)
+    rank = spec.pop("text_r", None)
+    if (text and rank is None) or not isinstance(spec.get("targets"), list):
+        return adapters.attach(model, spec, train=positions)
+    ranks = {"vision_model": spec.get("r"), **({"text_model": rank} if text else {})}
+    names = "|".join(spec["targets"])
+    specs = [{**spec, "targets": rf"{tower}\..*\.({names})", "r": r} for tower, r in ranks.items()]
+    return adapters.attach(model, *specs, train=positions)

@@ -19,6 +19,8 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
     "schedule": (dict, "an object"),
     "data": (str, "a name"),
     "selected_on": (str, "a name"),
+    "reached": (dict, "an object"),
+    "pictures": (dict, "an object"),
 }
 
 
@@ -29,7 +31,8 @@ class Stated:
     Attributes:
         frames: of a video. words: tokens of a sentence, start and end counted. fps: frames a second that are
             candidates. schedule: of merging.
-        data: what it was trained on. selected_on: the split that chose the weights.
+        data: what it was trained on. selected_on: the split that chose the weights. reached: what it reached there.
+        pictures: how a picture becomes the model's square, as `suite.clip.pictures.Preprocessing` has it.
     """
 
     frames: int = 12
@@ -38,6 +41,8 @@ class Stated:
     schedule: Schedule = field(default_factory=Schedule)
     data: str = ""
     selected_on: str = ""
+    reached: Mapping[str, float] = field(default_factory=dict)
+    pictures: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for `json.dumps`."""
@@ -48,6 +53,8 @@ class Stated:
             "schedule": self.schedule.to_dict(),
             "data": self.data,
             "selected_on": self.selected_on,
+            **({"reached": dict(self.reached)} if self.reached else {}),
+            **({"pictures": dict(self.pictures)} if self.pictures else {}),
         }
 
     @classmethod
@@ -67,6 +74,8 @@ class Stated:
             schedule=Schedule.of(section["schedule"]),
             data=section.get("data", ""),
             selected_on=section.get("selected_on", ""),
+            reached=section.get("reached", {}),
+            pictures=section.get("pictures", {}),
         )
 
     def on(self, frames: int | None, *, interpolate: bool = False) -> Self:
