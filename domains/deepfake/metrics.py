@@ -163,6 +163,12 @@ def separation(scores: Scores, labels: Labels) -> dict[str, float | None]:
     }
 
 
+def cross_entropy(scores: Scores, labels: Labels) -> float:
+    """Mean negative logarithm of the probability that scores give the labels; steadier than the calibration error."""
+    scores, manipulated = np.asarray(scores, dtype=np.float64), np.asarray(labels) == 1
+    return float(-np.log(np.clip(np.where(manipulated, scores, 1 - scores), 1e-12, 1)).mean())
+
+
 def expected_calibration_error(scores: Scores, labels: Labels, bins: int = 15) -> float:
     """Mean distance of a score from the share of manipulated at that score, in equal bins (Guo et al. 2017)."""
     scores, labels = np.asarray(scores, dtype=np.float64), np.asarray(labels)

@@ -121,3 +121,9 @@ def test_samples_that_padding_repeats_count_once() -> None:
     single = metrics.DetectionFigure("auroc", "frame")
     single.update(scores[:1], labels[:1], numbers[:1], videos[:1])
     assert torch.isnan(single.compute())
+
+
+def test_cross_entropy_of_scores() -> None:
+    assert metrics.cross_entropy(np.array([0.5, 0.5]), np.array([0, 1])) == pytest.approx(np.log(2))
+    assert metrics.cross_entropy(np.array([0.2, 0.9]), np.array([0, 1])) == pytest.approx(-np.log([0.8, 0.9]).mean())
+    assert np.isfinite(metrics.cross_entropy(np.array([1.0]), np.array([0])))

@@ -10,7 +10,7 @@ from transformers import CLIPImageProcessor
 from domains.deepfake import metrics
 from domains.deepfake.data.sources import open_set
 from domains.deepfake.evaluation.calibrate import calibrate
-from domains.deepfake.evaluation.scoring import answers
+from domains.deepfake.evaluation.scoring import Answers, answers
 from domains.deepfake.inference.loaded import FaceScorer
 from domains.deepfake.model.bases import DOMAIN
 from domains.deepfake.tiny import pretraining
@@ -21,8 +21,9 @@ from suite.training.plain import Schedule
 
 TEST, UNSEEN = "faces:test:160", "faces:unseen:160"
 """Clips that nothing was chosen by."""
-CALIBRATION = "faces:val:320"
-"""More of the validation clips than choose the weights: of 96 the calibration error is itself too uncertain."""
+CALIBRATION, JUDGED = "faces:calibration:640", "faces:test:640"
+"""Clips that fit the temperature, and clips that judge it. Of 160 clips, whose frames are alike, the calibration error
+is uncertain by 0.01, which is more than a temperature changes it by."""
 
 
 def write_base(folder: Path, schedule: Schedule = pretraining.SCHEDULE, people: int = pretraining.PEOPLE) -> None:
@@ -56,17 +57,29 @@ the picture, who is to be seen and whether it is blurred, noisy or coarse as a w
 
 
 def measure(adapter: str, base: str | None = None, source: str = TEST) -> dict[str, Any]:
-    """AUROC of videos, of all and of each family of forgeries, and the frames' calibration error, before and after."""
+    """AUROC of videos, of all and of each family of forgeries."""
     scorer, frames = FaceScorer.from_pretrained(adapter, base), open_set(source)
     found = answers(scorer, frames, 64)
-    scores = found.scores(scorer.stated.temperature)
-    report = metrics.report(found.paths, scores, found.labels)
-    families = {}
-    for family, paths in frames.groups.items():
-        part = found.only(set(paths))
-        families[family] = metrics.auroc(*metrics.by_video(part.paths, part.scores(), part.labels)[1:])
-    raw = metrics.expected_calibration_error(found.scores(), found.labels)
-    return {"auroc": report["video"]["auroc"], "families": families, "ece": report["frame"]["ece"], "raw_ece": raw}
+
+    def auroc(part: Answers) -> float | None:
+        return metrics.auroc(*part.levels(scorer.stated.temperature)["video"])
+
+    return {
+        "auroc": auroc(found),
+        "families": {name: auroc(found.only(set(own))) for name, own in frames.groups.items()},
+    }
+
+
+def calibration(adapter: str, base: str | None = None, source: str = JUDGED) -> dict[str, float]:
+    """Calibration error and cross-entropy of frames that fitted nothing, before the stated temperature and after."""
+    scorer = FaceScorer.from_pretrained(adapter, base)
+    found = answers(scorer, open_set(source), 64)
+    told = {}
+    for name, temperature in (("before", 1.0), ("after", scorer.stated.temperature)):
+        scores = found.scores(temperature)
+        told[f"ece_{name}"] = metrics.expected_calibration_error(scores, found.labels)
+        told[f"nll_{name}"] = metrics.cross_entropy(scores, found.labels)
+    return told
 
 
 def write_adapter(folder: Path, run_dir: Path, base: str = "tiny", seed: int = 42) -> dict[str, Any]:
@@ -75,7 +88,8 @@ def write_adapter(folder: Path, run_dir: Path, base: str = "tiny", seed: int = 4
     def measured(config: ExperimentConfig, adapter: Path) -> dict[str, Any]:
         where = str(adapter.resolve())
         calibrate(CALIBRATION, adapter=where, base=base)
-        return {"test": measure(where, base), "unseen": measure(where, base, UNSEEN)}
+        judged = calibration(where, base)
+        return {"test": measure(where, base), "unseen": measure(where, base, UNSEEN), "calibration": judged}
 
     return embedded.train_adapter(
         folder, DOMAIN, "tiny.yaml", run_dir, measure=measured, card=adapter_card, base=base, seed=seed
@@ -84,7 +98,7 @@ def write_adapter(folder: Path, run_dir: Path, base: str = "tiny", seed: int = 4
 
 def adapter_card(config: ExperimentConfig, figures: dict[str, Any]) -> str:
     """The README of the adapter."""
-    test, unseen = figures["test"], figures["unseen"]
+    test, unseen, told = figures["test"], figures["unseen"], figures["calibration"]
     text = f"""\
 CLIP's LayerNorm-tuning on the tiny tower of faces: the scales and shifts of ten norms, and a head. It tells made people
 from forged ones, by families of forgeries that it was trained on. It is meant for tests and demonstrations: it knows
@@ -95,7 +109,8 @@ nothing of real pictures.
   `{config.data["val"]}`, the scores calibrated on `{CALIBRATION}`.
 - Reached on {TEST}: video AUROC {test["auroc"]:.3f} ({_each(test)}).
 - Reached on {UNSEEN}, families that it never saw: {unseen["auroc"]:.3f} ({_each(unseen)}).
-- Calibration error of frames on {TEST}: {test["raw_ece"]:.3f} before calibration, {test["ece"]:.3f} after.
+- On frames of {JUDGED}: calibration error {told["ece_before"]:.4f} before calibration, {told["ece_after"]:.4f} after;
+  cross-entropy {told["nll_before"]:.4f} and {told["nll_after"]:.4f}.
 - Use: `suite deepfake predict FILE`
 - Rebuild: `python -m domains.deepfake.tiny --part adapter`
 """
