@@ -388,3 +388,11 @@ def test_gends_augmentation_blurs_one_picture_in_ten() -> None:
     blurred = sum(not np.array_equal(np.asarray(blur(white)), np.asarray(white)) for _ in range(400))
     assert 20 < blurred < 60
     assert augmentation("none") is None and len(augmentation("published").transforms) == 5
+
+
+def test_made_clips_are_as_many_as_the_source_says_and_of_as_many_frames() -> None:
+    assert [len(open_set(f"faces:test{rest}", Options(frames=3))) for rest in (":2", ":2:1", ":4:2")] == [6, 2, 8]
+    assert len(open_set("faces:test", Options(frames=1))) == 400
+    for source in ("faces:test:0", "faces:test:2:x", "faces:test:2:1:1"):
+        with pytest.raises(InputError, match="with :CLIPS and :FRAMES"):
+            open_set(source)

@@ -133,8 +133,8 @@ def open_set(source: str, options: Options | None = None, *, format: str = "auto
     """The frames of a source.
 
     Args:
-        source: `faces:SPLIT[:CLIPS]`, or `PATH[:SPLIT]`: a list of frames (.txt), DeepfakeBench's .json, the folder of
-            a data set, or a folder with real/ and fake/.
+        source: `faces:SPLIT[:CLIPS[:FRAMES]]`, or `PATH[:SPLIT]`: a list of frames (.txt), DeepfakeBench's .json, the
+            folder of a data set, or a folder with real/ and fake/.
         format: a key of `FORMATS`, or `auto` to find it by what is on disk.
         split: which one, where the source does not say.
 
@@ -144,9 +144,10 @@ def open_set(source: str, options: Options | None = None, *, format: str = "auto
     options = options or Options()
     world, *rest = source.split(":")
     if world == made.NAME:
-        if not rest or len(rest) > 2 or (len(rest) == 2 and not rest[1].isdigit()):
-            raise InputError(f"source {source!r}: write {made.NAME}:SPLIT or {made.NAME}:SPLIT:CLIPS")
-        return made.read(rest[0], int(rest[1]) if len(rest) == 2 else CLIPS, options.frames)
+        if not 1 <= len(rest) <= 3 or not all(number.isdigit() and int(number) for number in rest[1:]):
+            raise InputError(f"source {source!r}: write {made.NAME}:SPLIT, with :CLIPS and :FRAMES of each behind it")
+        clips, frames = (*map(int, rest[1:]), *(CLIPS, options.frames)[len(rest) - 1 :])
+        return made.read(rest[0], clips, frames)
     where, named = split_of(source)
     path = _existing(where)
     if format != "auto" and format not in FORMATS:
