@@ -96,6 +96,8 @@ class TrackQuery:
         lost_below: score under which it is lost; calibrated on nothing.
         status_frames: frames in turn after which a status changes.
         batch_size: objects of a frame that the model looks at side by side.
+        most_templates: kept of an object at most (115 kB each at 196 pixels); beyond, every second frame's, then every
+            fourth's.
         on_damage: of a frame that cannot be read: stop there, or hold the last boxes.
         newest: of a live source, skip to the newest frame where tracking is slower than it.
         formats: files of the boxes: txt, json, csv, mot, coco.
@@ -133,6 +135,7 @@ class TrackQuery:
     lost_below: float = 0.25
     status_frames: int = 3
     batch_size: int = 16
+    most_templates: int = 1000
     on_damage: OnDamage = "stop"
     newest: bool = False
     formats: tuple[FileForm, ...] = ("txt", "json", "mot")
@@ -145,7 +148,8 @@ class TrackQuery:
     def __post_init__(self) -> None:
         for name in ("box", "box_xyxy"):
             object.__setattr__(self, name, _written(getattr(self, name)))
-        normalise(self, {"start_frame": 0, "max_frames": 1, "stride": 1, "status_frames": 1, "batch_size": 1, "fps": 0})
+        counts = {"max_frames": 1, "stride": 1, "status_frames": 1, "batch_size": 1, "most_templates": 4}
+        normalise(self, {"start_frame": 0, "fps": 0, **counts})
         if unknown := set(self.formats) - set(get_args(FileForm)):
             raise InputError(f"formats names {sorted(unknown)[0]!r}; choose of {', '.join(get_args(FileForm))}")
         if not 0 <= self.lost_below <= self.uncertain_below <= 1:

@@ -81,7 +81,8 @@ def asked_of(query: TrackQuery | None, tracker: TrackerSettings) -> tuple[Tracke
     if query is None:
         return tracker, {}
     rule = StatusRule(query.uncertain_below, query.lost_below, query.status_frames)
-    asked = {"rule": rule, "when_lost": query.when_lost, "batch_size": query.batch_size, "views": query.panels}
+    asked: dict[str, Any] = {"rule": rule, "when_lost": query.when_lost, "batch_size": query.batch_size}
+    asked |= {"most_templates": query.most_templates, "views": query.panels}
     return replace(tracker, memory_policy=query.memory_policy or tracker.memory_policy), asked
 
 
@@ -189,7 +190,7 @@ class TrackingSession:
         states = torch.stack([followed.state for followed in objects])  # (K, 1, width)
         step = self.model.search(templates, searches, states)
         decoded = decode(step.scores, step.boxes, self.tracker.search_size, self.tracker.window_penalty)
-        boxes, scores = decoded.boxes.double().cpu().numpy(), decoded.scores.double().cpu().numpy()
+        boxes, scores = (each.cpu().double().numpy() for each in (decoded.boxes, decoded.scores))
         sound = torch.isfinite(step.state.float()).flatten(1).all(1).cpu().numpy()
         for row, (followed, (crop, geometry)) in enumerate(zip(objects, cut, strict=True)):
             followed.number += 1
