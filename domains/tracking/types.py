@@ -149,7 +149,9 @@ class TrackQuery:
         for name in ("box", "box_xyxy"):
             object.__setattr__(self, name, _written(getattr(self, name)))
         counts = {"max_frames": 1, "stride": 1, "status_frames": 1, "batch_size": 1, "most_templates": 4}
-        normalise(self, {"start_frame": 0, "fps": 0, **counts})
+        normalise(self, {"start_frame": 0, **counts})
+        if self.fps is not None and not 0 < self.fps <= 1000:
+            raise InputError(f"fps is {self.fps}; give frames a second, above 0")
         if unknown := set(self.formats) - set(get_args(FileForm)):
             raise InputError(f"formats names {sorted(unknown)[0]!r}; choose of {', '.join(get_args(FileForm))}")
         if not 0 <= self.lost_below <= self.uncertain_below <= 1:

@@ -147,6 +147,7 @@ OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "the same name twice": ({"box": ("1,2,9,9", "20,20,9,9"), "name": ("a", "a")}, "same name"),
     "stride 0": ({"box": BOX, "stride": 0}, "stride is 0"),
     "no frame at all": ({"box": BOX, "max_frames": 0}, "max_frames is 0"),
+    "no rate": ({"box": BOX, "fps": 0}, "fps is 0"),
     "thresholds crossed": ({"box": BOX, "lost_below": 0.8}, "the first the lower"),
     "port": ({"box": BOX, "mjpeg": 99999}, "port"),
     "unknown policy": ({"box": BOX, "memory_policy": "halves"}, "segments or thirds"),
