@@ -39,6 +39,7 @@ def gradient_error(model: nn.Module, values: nn.Parameter, x: Tensor) -> float:
 
 
 def test_values_written_past_autograds_counter_take_part() -> None:
+    torch.manual_seed(0)
     model = adapters.attach(fresh("mlp"), "paca", targets=["fc1"], r=4)
     values, x = trained(model, "paca_w"), sample("mlp")
     before = model(x)

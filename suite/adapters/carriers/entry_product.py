@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-# Numbers gathered at a time: the whole of them would be as large as the activations, n / in times over.
-CHUNK = 2**20
-# What a gathered number costs, in multiplications of the product that makes the whole gradient (one thread of a CPU).
-GATHERED = 16
+# Numbers gathered at a time: as many as a core's cache holds. All at once they cost up to five times as much.
+CHUNK = 2**17
+# What a gathered number costs, in multiplications of the product that makes the whole gradient (one thread of a CPU:
+# 45 to 80, more where a layer has few entries, whose transposes then count).
+GATHERED = 64
 
 
 def is_cheaper(entries: int, weight: Tensor) -> bool:

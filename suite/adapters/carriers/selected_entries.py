@@ -85,14 +85,14 @@ class SelectedEntries(Selected):
 
     def parts(self, places: Tensor) -> list[tuple[str, Any, Any]]:
         """Where places lie: by tensor of the host, the index into it and which of the places these are."""
-        if len(self.entry_tensors) == 1:
-            return [(self.entry_tensors[0], self.at(places), slice(None))]
         for mark, known in self._found_parts:
             if mark.holds(places):
                 return known
         start = 0
         found: list[tuple[str, Any, Any]] = []
-        for name, tensor in self.holders().items():
+        if len(self.entry_tensors) == 1:
+            found.append((self.entry_tensors[0], self.at(places), slice(None)))
+        for name, tensor in self.holders().items() if not found else ():
             inside = (places >= start) & (places < start + tensor.numel())
             own = torch.zeros(0, dtype=torch.int64, device="meta") if places.is_meta else inside.nonzero()[:, 0]
             found.append((name, torch.unravel_index(places[own].long() - start, tensor.shape), own))

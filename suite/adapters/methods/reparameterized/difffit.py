@@ -104,9 +104,10 @@ class Difffit(WeightChange):
         y, base = inner(x), self.get_base_layer()
         shape = [1] * y.dim()
         shape[channel_axis(base)] = -1
-        if isinstance(base, nn.LayerNorm):
-            normed = functional.layer_norm(x.float(), base.normalized_shape, eps=base.eps)
-            y = y + normed * self.part("weight", adapter, 0.0)
         bias, factor = self.part("bias", adapter, 0.0), self.part("factor", adapter, 1.0)
-        y = y + (bias.reshape(shape) if isinstance(bias, Tensor) else bias)
-        return y * (factor.reshape(shape) if isinstance(factor, Tensor) else factor)
+        if isinstance(base, nn.LayerNorm):
+            own = bias if isinstance(bias, Tensor) else None
+            y = y + functional.layer_norm(x.float(), base.normalized_shape, self.tensor("weight", adapter), own, base.eps)
+        elif isinstance(bias, Tensor):
+            y = y + bias.reshape(shape)
+        return y * factor.reshape(shape) if isinstance(factor, Tensor) else y
