@@ -126,6 +126,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "compacter": {"reduction": 32, "n": 4},
     "fourierft": {"n_frequency": 1000},
     "krona": {"a1": 16, "a2": 16},
+    "light_peft": {"num_heads": 8},
+    "llama_adapter": {"adapter_layers": 2},
     "lofit": {"std": 1e-3},
     "low_rank_adapter": {"reduction": 32},
     "p_tuning": {**CAUSAL, "num_virtual_tokens": 10, "encoder_hidden_size": 128},
@@ -138,7 +140,17 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "waveft": {"n_frequency": 1000},
 }
 # Need what no host here gives: other inputs, an optional package, trained adapters, a plan.
-LEFT_OUT = {"adamss", "cpt", "multitask_prompt_tuning", "parameters", "poly", "shadow", "spt", "xlora", "trainable_tokens"}
+LEFT_OUT = {
+    "adamss",
+    "cpt",
+    "multitask_prompt_tuning",
+    "parameters",
+    "poly",
+    "shadow",
+    "spt",
+    "xlora",
+    "trainable_tokens",
+}
 
 
 @dataclass(frozen=True)
@@ -180,7 +192,11 @@ def arguments(method: str, host: str) -> dict[str, Any] | None:
         return settings if host == "llama" else None
     own = {"telly": {"frozen": 1}, "visual_prompt": {}, "bitfit": {}, "difffit": {}, "attnscale": {}}
     if method in own:
-        fits = host == "vit" or (method == "telly" and host == "llama") or (method in ("bitfit", "difffit") and host == "conv")
+        fits = (
+            host == "vit"
+            or (method == "telly" and host == "llama")
+            or (method in ("bitfit", "difffit") and host == "conv")
+        )
         return {**settings, **own[method]} if fits else None
     kinds = [kind for kind in info.layers if kind in HOSTS[host].targets]
     linear = [kind for kind in kinds if kind in ("Linear", "Conv2d")]
@@ -199,8 +215,10 @@ def attached(method: str, host: str) -> nn.Module | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.manual_seed(0)
-            return adapters.attach(base(host), method, **settings).eval()
-    except (InputError, AttributeError) as error:
+            model = adapters.attach(base(host), method, **settings).eval()
+            step_of(host, model)()
+            return model
+    except (InputError, AttributeError, ValueError, RuntimeError) as error:
         print(f"{method} on {host}: {str(error)[:100]}")
         return None
 
@@ -287,7 +305,9 @@ def measured(host: str, methods: Iterable[str], repeats: int) -> list[Row]:
                 adapters.merge(model)
             except InputError as error:
                 print(f"{method} on {host}: {str(error)[:80]}")
-    forwards = {"base": forward_of(host, base(host))} | {name: forward_of(host, model) for name, model in models.items()}
+    forwards = {"base": forward_of(host, base(host))} | {
+        name: forward_of(host, model) for name, model in models.items()
+    }
     after = rounds(forwards, repeats)
     rows = []
     for method in models:
@@ -303,10 +323,9 @@ def shown(rows: Iterable[Row]) -> None:
     rows = list(rows)
     print(f"{'method':24s} {'host':6s} {'trainable':>10s} {'time':>6s} {'memory':>7s} {'merged':>7s}  beside")
     for row in rows:
+        figures = f"{row.trainable:10,} {row.time:6.2f} {row.memory:7.2f} {row.merged:7.2f}"
         beside = f"{row.beside:.2f} {row.of}{'' if row.holds else ' MISSED'}" if row.beside is not None else ""
-        print(
-            f"{row.method:24s} {row.host:6s} {row.trainable:10,} {row.time:6.2f} {row.memory:7.2f} {row.merged:7.2f}  {beside}"
-        )
+        print(f"{row.method:24s} {row.host:6s} {figures}  {beside}")
     ratios = [row.beside for row in rows if row.beside is not None]
     if ratios:
         missed = sum(not row.holds for row in rows)

@@ -29,10 +29,11 @@ def neuroada(model: nn.Module, settings: Settings) -> nn.Module:
     for _, layer in _linears(model, settings["targets"]):
         weight = layer.weight
         rows, columns = weight.shape
-        places = weight.abs().topk(settings.get("k", 1), dim=1).indices + torch.arange(rows)[:, None] * columns
+        best = weight.abs().topk(settings.get("k", 1), dim=1).indices + torch.arange(rows)[:, None] * columns
+        places = best.flatten()
         layer.values = nn.Parameter(torch.zeros(places.numel()))
 
-        def forward(x: Tensor, layer: Any = layer, places: Tensor = places.flatten()) -> Tensor:
+        def forward(x: Tensor, layer: Any = layer, places: Tensor = places) -> Tensor:
             delta = torch.zeros(layer.weight.numel()).scatter(0, places, layer.values).view_as(layer.weight)
             return functional.linear(x, layer.weight + delta, layer.bias)
 

@@ -37,13 +37,17 @@ def ends_with(name: str, endings: Iterable[str]) -> bool:
 
 
 def token_width(model: nn.Module, config: Mapping[str, Any], method: str) -> int:
-    """Channels of a token between the model's blocks, as the model or its configuration tells.
+    """Channels of a token between the model's blocks, as the model, its configuration or its norms tell.
 
     Raises:
         InputError: neither does.
     """
     width = getattr(model, "embed_dim", None) or config.get("hidden_size")
-    if not isinstance(width, int):
+    if not isinstance(width, int):  # then as the first norm of the first block
+        block = model.get_submodule(block_names(model)[0])
+        vectors = (p for name, p in block.named_parameters() if "norm" in name.lower() and p.dim() == 1)
+        width = next((len(vector) for vector in vectors), None)
+    if width is None:
         raise InputError(f"{method}: {type(model).__name__} does not tell its token width; pass width=")
     return width
 

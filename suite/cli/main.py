@@ -21,6 +21,7 @@ from suite.errors import InputError
 COMMANDS = {
     "adapters": "list, show, pull, push, verify, merge, convert, export and swap adapters",
     "methods": "every fine-tuning method, and what each can do",
+    "compare": "several methods on one task under one budget: accuracy, costs, agreement",
     "doctor": "versions, devices, caches, system libraries, and what each extra lacks",
     "demo": "show every installed domain on its shipped adapter, in one report.html",
     "new": "the skeleton of a domain or of a method, to start from",

@@ -107,7 +107,9 @@ class Difffit(WeightChange):
         bias, factor = self.part("bias", adapter, 0.0), self.part("factor", adapter, 1.0)
         if isinstance(base, nn.LayerNorm):
             own = bias if isinstance(bias, Tensor) else None
-            y = y + functional.layer_norm(x.float(), base.normalized_shape, self.tensor("weight", adapter), own, base.eps)
+            y = y + functional.layer_norm(
+                x.float(), base.normalized_shape, self.tensor("weight", adapter), own, base.eps
+            )
         elif isinstance(bias, Tensor):
             y = y + bias.reshape(shape)
         return y * factor.reshape(shape) if isinstance(factor, Tensor) else y

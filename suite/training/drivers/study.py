@@ -1,0 +1,238 @@
+"""Several methods on one task under one budget: what they reach, what they cost, and how far they agree.
+
+The V-PEFT study in small (arXiv 2409.16434): methods that score alike still err differently, so that beside accuracy,
+parameters, memory and time it tells how often two methods predict the same, and what all of them reach together.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from suite import adapters
+from suite.adapters.blocks import block_names
+from suite.adapters.handle import base_modules
+from suite.errors import InputError
+from suite.training.config import ExperimentConfig
+from suite.training.drivers.comparison import Comparison, Member, MethodRow
+from suite.training.experiment import data_of, evaluate, recipe_of
+from suite.training.module import AdapterModule
+from suite.training.randomness import seed_all, seed_of_run
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one trained member predicts on the validation data.
+
+    Attributes:
+        logits: (n, classes). target: (n,).
+        memory: bytes that a training step keeps for its backward.
+    """
+
+    logits: Tensor
+    target: Tensor
+    memory: int
+
+    @property
+    def right(self) -> Tensor:
+        """(n,), whether each prediction is the target."""
+        return self.logits.argmax(1) == self.target
+
+    @property
+    def accuracy(self) -> float:
+        """The share of right predictions."""
+        return self.right.float().mean().item()
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a comparison found.
+
+    Attributes:
+        rows: one a method. agreement: by method and method, how often both predict the same, mean over seeds.
+        both_wrong: likewise, how often both are wrong.
+        ensemble: accuracy of the mean of all methods' probabilities, mean over seeds.
+        gain: of the ensemble over the best member, mean over seeds.
+    """
+
+    rows: list[MethodRow]
+    agreement: Mapping[str, Mapping[str, float]]
+    both_wrong: Mapping[str, Mapping[str, float]]
+    ensemble: float | None
+    gain: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for `json.dumps`."""
+        return asdict(self)
+
+
+def study(methods: Sequence[str], config: ExperimentConfig, seeds: Sequence[int], folder: str | Path) -> Study:
+    """Train every method with every seed and put them beside each other; what `folder` holds already is taken.
+
+    Args:
+        methods: presets of the domain or methods of the core, each with `@RATE` behind it for a rate of its own.
+        config: the task and the budget, which are all methods' alike.
+
+    Raises:
+        InputError: a method fits nothing of the base, or the task's recipe trains several adapters in turn.
+    """
+    planned = {named: planned_config(config, named) for named in methods}
+    compared = Comparison(methods, seeds, lambda method, seed: seeded(planned[method], seed), folder)
+    members = compared.train()
+    answers, scored = {}, {}
+    for key, member in members.items():
+        metrics = {name: float(value) for name, value in evaluate(member.config, member.adapter).items()}
+        found = answers_of(member)
+        if found is not None:
+            answers[key] = found
+            metrics |= {"accuracy": found.accuracy, "kept_bytes": float(found.memory)}
+        scored[key] = metrics
+    return together(compared.rows(members, scored), answers, methods, seeds)
+
+
+def seeded(config: ExperimentConfig, seed: int) -> ExperimentConfig:
+    """The same experiment with another seed."""
+    return dataclasses.replace(config, seed=seed)
+
+
+def planned_config(config: ExperimentConfig, named: str) -> ExperimentConfig:
+    """The experiment with a method in the place of its own: a preset of the domain, or one of the core.
+
+    A method of the core that wants targets gets the linear layers, or the norms, of the base's blocks.
+    """
+    method, _, rate = named.partition("@")
+    if rate:
+        try:
+            config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, lr=float(rate)))
+        except ValueError:
+            raise InputError(f"{named}: {rate!r} is no learning rate; write e.g. lora@1e-3") from None
+    errors = []
+    sections: list[dict[str, Any]] = [{"preset": method}, {"method": method}, {"method": method, "targets": []}]
+    for section in sections:
+        try:
+            if "targets" in section:
+                section = {**section, "targets": layers_for(config, method)}
+            tried = dataclasses.replace(config, recipe={**config.recipe, "adapter": section})
+            built(tried)
+            return tried
+        except InputError as error:
+            errors.append(str(error))
+    # Without targets there was nothing to fit; with them there may be.
+    why = errors[2] if "target_modules" in errors[1] else errors[1]
+    raise InputError(f"{method} does not fit {config.domain}: {why}")
+
+
+def built(config: ExperimentConfig) -> AdapterModule:
+    """The recipe of an experiment with its model, untrained.
+
+    Raises:
+        InputError: it trains several adapters in turn, which have no one prediction.
+    """
+    recipe, data = recipe_of(config), data_of(config)
+    if recipe.driver(data) is not None:
+        raise InputError(f"{config.domain} trains several adapters in turn; compare them with its own command")
+    recipe.meet(config.trainer, data)
+    recipe.prepare()
+    seed_all(config.seed)
+    recipe.configure_model()
+    return recipe
+
+
+def layers_for(config: ExperimentConfig, method: str) -> list[str]:
+    """The endings of the layers in the base's blocks that a method adapts, linear ones before norms.
+
+    Raises:
+        InputError: there are none.
+    """
+    model = built(config).model
+    modules, blocks = base_modules(adapters.detach(model)), block_names(model)
+    wanted = adapters.methods()[method].layers if method in adapters.methods() else ()
+    for kind in (nn.Linear, nn.LayerNorm, nn.Conv2d):
+        if kind.__name__ not in wanted and "*" not in wanted:
+            continue
+        names = [
+            name.removeprefix(f"{block}.")
+            for block in blocks
+            for name, module in modules.items()
+            if name.startswith(f"{block}.") and isinstance(module, kind)
+        ]
+        if names:
+            return [*dict.fromkeys(names)]
+    raise InputError(f"{method} adapts {', '.join(wanted) or 'nothing known'}, of which the base's blocks have none")
+
+
+def answers_of(member: Member) -> Answers | None:
+    """What a member predicts, in the order of the validation data; None where the recipe gives no classes."""
+    recipe = built(member.config)
+    data: Any = data_of(member.config)
+    recipe.meet(member.config.trainer, data)
+    data.setup("fit")
+    recipe.train()
+    with seed_of_run(member.seed):
+        first = next(iter(data.train_dataloader()))
+        memory = kept_bytes(recipe.model, lambda: recipe.compute(first).loss)
+    recipe.load_adapter(member.adapter)
+    recipe.eval()
+    logits, targets = [], []
+    with torch.no_grad(), seed_of_run(member.seed):
+        for batch in data.val_dataloader():
+            outputs = recipe.compute(batch)
+            if outputs.logits is None or outputs.target is None or outputs.logits.dim() != 2:
+                return None
+            logits.append(outputs.logits.float().cpu())
+            targets.append(outputs.target.flatten().cpu())
+    return Answers(torch.cat(logits), torch.cat(targets), memory)
+
+
+def kept_bytes(module: nn.Module, run: Callable[[], Any]) -> int:
+    """Bytes of the tensors that `run` keeps for its backward, the module's own left out, each storage once."""
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*module.parameters(), *module.buffers())}
+    kept: dict[int, Tensor] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = tensor  # held, or its memory would be given out and counted again
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        run()
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
+def together(
+    rows: list[MethodRow], answers: Mapping[tuple[str, int], Answers], methods: Sequence[str], seeds: Sequence[int]
+) -> Study:
+    """Agreement of the methods and what they reach together, seed by seed."""
+    if len(answers) < len(methods) * len(seeds):
+        return Study(rows, {}, {}, None, None)
+
+    def over_seeds(share: Callable[[Answers, Answers], Tensor]) -> dict[str, dict[str, float]]:
+        return {
+            one: {
+                other: mean(share(answers[one, seed], answers[other, seed]).float().mean().item() for seed in seeds)
+                for other in methods
+            }
+            for one in methods
+        }
+
+    reached, gains = [], []
+    for seed in seeds:
+        found = [answers[method, seed] for method in methods]
+        joint = torch.stack([one.logits.softmax(1) for one in found]).mean(0)  # (n, classes)
+        reached.append((joint.argmax(1) == found[0].target).float().mean().item())
+        gains.append(reached[-1] - max(one.accuracy for one in found))
+    return Study(
+        rows,
+        over_seeds(lambda one, other: one.logits.argmax(1) == other.logits.argmax(1)),
+        over_seeds(lambda one, other: ~one.right & ~other.right),
+        mean(reached),
+        mean(gains),
+    )

@@ -1,0 +1,85 @@
+"""Several methods under one budget: their table, how far they agree, and what they reach together."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from suite.errors import InputError
+from suite.training.config import load_config
+from suite.training.drivers.comparison import MethodRow
+from suite.training.drivers.study import Answers, planned_config, together
+
+ROOT = Path(__file__).parents[2]
+
+
+def answers(*predicted: int, target: tuple[int, ...] = (0, 1, 2, 2)) -> Answers:
+    """One member that is sure of what it predicts, a little."""
+    logits = torch.nn.functional.one_hot(torch.tensor(predicted), 3).float()
+    return Answers(logits, torch.tensor(target), 0)
+
+
+def row(method: str) -> MethodRow:
+    return MethodRow(method, (0,), 1, 4, 1.0, {}, {}, {})
+
+
+def test_agreement_and_ensemble_are_counted_over_seeds() -> None:
+    found = {("a", 0): answers(0, 1, 2, 0), ("b", 0): answers(0, 1, 0, 2), ("c", 0): answers(0, 0, 2, 2)}
+    made = together([row(name) for name in "abc"], found, "abc", [0])
+    assert made.agreement["a"] == {"a": 1.0, "b": 0.5, "c": 0.5}
+    assert made.both_wrong["a"] == {"a": 0.25, "b": 0.0, "c": 0.0}
+    assert (made.ensemble, made.gain) == (1.0, 0.25)  # each errs elsewhere
+    alone = together([row("a")], {}, "a", [0])
+    assert alone.agreement == {} and alone.ensemble is None  # a task without classes
+
+
+@pytest.fixture(scope="module")
+def config():
+    tiny = load_config(ROOT / "configs" / "deepfake" / "tiny.yaml")
+    data = {**tiny.data, "train": "faces:train:8", "val": "faces:val:8", "batch_size": 4}
+    trainer = dataclasses.replace(tiny.trainer, max_epochs=-1, max_steps=2, val_every=1.0)
+    return dataclasses.replace(tiny, data=data, trainer=trainer)
+
+
+def test_a_method_takes_the_place_of_the_tasks_own(config) -> None:
+    assert planned_config(config, "clip-ln").recipe["adapter"] == {"preset": "clip-ln"}
+    assert planned_config(config, "bitfit@0.5").trainer.lr == 0.5
+    assert planned_config(config, "loreft").recipe["adapter"] == {"method": "loreft"}
+    targets = planned_config(config, "ssf").recipe["adapter"]["targets"]
+    assert "self_attn.q_proj" in targets and all("layers" not in name for name in targets)
+    with pytest.raises(InputError, match="lora@fast: 'fast' is no learning rate"):
+        planned_config(config, "lora@fast")
+    with pytest.raises(InputError, match=r"kronna does not fit deepfake: .*did you mean 'krona'"):
+        planned_config(config, "kronna")
+    tasks = load_config(ROOT / "configs" / "relation_extraction" / "tiny.yaml")
+    with pytest.raises(InputError, match="trains several adapters in turn"):
+        planned_config(tasks, "lora")
+
+
+def test_compare_trains_once_and_writes_its_table_and_picture(config, suite, tmp_path: Path, monkeypatch) -> None:
+    from suite.cli import compare
+
+    monkeypatch.setattr(compare, "_experiment", lambda *_: config)
+    words = ("compare", "clip-ln", "dra", "--domain", "deepfake", "--seeds", "0", "--out", str(tmp_path / "out"))
+    shown = suite(*words)
+    assert shown.code == 0, shown.err
+    assert "two methods predict the same in" in shown.out and "all together reach" in shown.out
+    made = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert [line["method"] for line in made["rows"]] == ["clip-ln", "dra"]
+    assert all(0 <= line["metrics"]["accuracy"] <= 1 and line["metrics"]["kept_bytes"] > 0 for line in made["rows"])
+    assert (tmp_path / "out" / "comparison.png").stat().st_size > 10_000
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("what is finished is not trained again")
+
+    monkeypatch.setattr("suite.training.drivers.comparison.run", never)
+    assert suite(*words).code == 0
+
+
+def test_two_ends_are_one_too_many(suite) -> None:
+    found = suite("compare", "lora", "--domain", "deepfake", "--steps", "1", "--epochs", "1")
+    assert found.code == 2 and "both say where training ends" in found.err
