@@ -8,6 +8,7 @@ from domains.unit_tests import metrics
 from domains.unit_tests.data import java_classes, mining
 from domains.unit_tests.data.readers.humaneval_x import read
 from domains.unit_tests.evaluation import java_reports
+from domains.unit_tests.inference import java_repair
 from domains.unit_tests.inference.braces import BraceStop, brace_values
 from domains.unit_tests.model import encoding, study
 from suite.code import codebleu
@@ -208,3 +209,16 @@ def methods2test_map(case: Case) -> None:
     # Without parity a project whose tests lie at its top is mapped, and a name that has `test` in it.
     more = {pair.focal_class.name for pair in mining.mine(data["files"]).pairs}
     assert more == {"Stack", "Root", "Attestation"}
+
+
+@kind("unit_tests/java_fix")
+def java_fix(case: Case) -> None:
+    data = case.json()
+    assert data["prefix"] == java_repair.WRAPPER
+    for one in data["cases"]:
+        found = java_repair.error_line(java_repair.WRAPPER + one["prediction"])
+        assert [found is None, found] == one["unrepaired_parse"], one["prediction"]
+        fixed = java_repair.repair(one["prediction"], parity=True)
+        assert (fixed.body, fixed.valid) == (one["fixed"], one["counts_as_valid"]), one["prediction"]
+    share = java_repair.valid_share([one["prediction"] for one in data["cases"]], parity=True)
+    assert share == pytest.approx(data["valid_syntax"])
