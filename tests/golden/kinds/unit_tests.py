@@ -6,10 +6,11 @@ import pytest
 
 from domains.unit_tests import metrics
 from domains.unit_tests.data import java_classes, mining
+from domains.unit_tests.data.java_sources import JavaContext
 from domains.unit_tests.data.readers.humaneval_x import read
 from domains.unit_tests.evaluation import java_reports
 from domains.unit_tests.inference import java_repair
-from domains.unit_tests.inference.braces import BraceStop, brace_values
+from domains.unit_tests.inference.braces import BraceStop, brace_values, closed_at
 from domains.unit_tests.model import encoding, study
 from suite.code import codebleu
 from suite.code.dataflow import flow, shapes
@@ -222,3 +223,47 @@ def java_fix(case: Case) -> None:
         assert (fixed.body, fixed.valid) == (one["fixed"], one["counts_as_valid"]), one["prediction"]
     share = java_repair.valid_share([one["prediction"] for one in data["cases"]], parity=True)
     assert share == pytest.approx(data["valid_syntax"])
+
+
+@kind("unit_tests/m2t_samples")
+def m2t_samples(case: Case) -> None:
+    """Real records are put together again from their parts, byte for byte; their targets close what they open."""
+    rows = case.lines()
+    for row in rows:
+        assert closed_at(row["target"], level=2) is not None, row["id"]
+        assert parts_of(row["source"]).source() == row["source"], row["id"]
+    assert len(rows) == 20
+
+
+def parts_of(source: str) -> JavaContext:
+    """The parts of a record's source, told by how their lines look."""
+    focal_text, test_text = source.split("\n\n}\n\n", 1)
+    header, *groups = focal_text.split(" {\n\n", 1)
+    name = header.split()[1].partition("<")[0]
+    focal, rest = groups[0], ""
+    # The focal method is the first group, and may hold empty lines: it ends where its braces close.
+    opened = groups[0].find("{")
+    if opened >= 0 and (end := closed_at(groups[0][opened + 1 :], level=1)) is not None:
+        focal, rest = groups[0][: opened + 1 + end], groups[0][opened + 1 + end :].lstrip("\n")
+    found: dict[str, list[str]] = {"constructors": [], "methods": [], "fields": []}
+    for group in rest.split("\n\n") if rest else []:
+        if all(f" {name}(" in line and "=" not in line.partition("(")[0] for line in group.split("\n")):
+            found["constructors"] += group.split("\n")
+        elif (
+            not found["methods"] and ");" in group.split("\n")[0] and "=" not in group.split("\n")[0].partition("(")[0]
+        ):
+            found["methods"] += group.split("\n")
+        else:
+            found["fields"] += ["\n\n".join([found["fields"].pop(), group])] if found["fields"] else [group]
+    test_class, test = test_text.split(" {\n\n", 1)
+    *fields, head = test.removesuffix("\n").split("\n\n")
+    return JavaContext(
+        header,
+        focal,
+        tuple(found["constructors"]),
+        tuple(found["methods"]),
+        tuple(found["fields"]),
+        test_class,
+        ("\n\n".join(fields),) if fields else (),
+        head,
+    )
