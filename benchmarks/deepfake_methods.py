@@ -6,8 +6,8 @@
 Each trains by `configs/deepfake/tiny.yaml` on so many made clips, half of them forged, and keeps the weights that are
 best on validation clips of the families that train. It is scored on `faces:test` (the same families, other people) and
 `faces:unseen` (families that no training and no choice has seen). Of several rates of a method the one counts that is
-best on validation clips over the seeds. Few means 208 clips by `faces:choosing`, whose families are neither trained on
-nor tested.
+best on validation clips with the first seed. Few means 208 clips by `faces:choosing`, whose families are neither
+trained on nor tested.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import dataclasses
 import json
 import statistics
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -73,6 +73,7 @@ def experiment(name: str, seed: int, clips: int) -> ExperimentConfig:
     config = training.load_config(paths.assets() / "configs" / "deepfake" / "tiny.yaml")
     recipe = {**config.recipe, "adapter": {"preset": method}, "head": HEADS.get(method, config.recipe["head"])}
     trainer: dict[str, Any] = {"lr": rate or config.trainer.lr, "max_epochs": EPOCHS[clips]}
+    trainer["val_every"] = 2.0 if clips == FEW else 1.0
     return dataclasses.replace(
         config,
         seed=seed,
@@ -88,26 +89,34 @@ def validated(member: Member) -> float:
     return max(float(line["val/auroc_video"]) for line in lines if line.get("val/auroc_video") is not None)
 
 
-def outcome(method: str, clips: int, members: Mapping[str, Sequence[Member]]) -> Outcome:
-    """Score the adapters of a method at its best rate.
-
-    Args:
-        members: by name, each over the seeds.
-    """
-    best = max(members, key=lambda name: statistics.mean(map(validated, members[name])))
-    own = members[best]
-    test, unseen = ([measure(str(m.adapter), "tiny", source) for m in own] for source in (TEST, UNSEEN))
+def outcome(method: str, clips: int, members: Sequence[Member]) -> Outcome:
+    """Score the adapters of one method over the seeds."""
+    test, unseen = ([measure(str(m.adapter), "tiny", source) for m in members] for source in (TEST, UNSEEN))
     families = {name: statistics.mean(one["families"][name] for one in unseen) for name in unseen[0]["families"]}
     return Outcome(
         method,
         clips,
-        own[0].config.trainer.lr,
-        weigh(own[0].adapter)[0],
+        members[0].config.trainer.lr,
+        weigh(members[0].adapter)[0],
         tuple(round(one["auroc"], 4) for one in test),
         tuple(round(one["auroc"], 4) for one in unseen),
         {name: round(value, 3) for name, value in families.items()},
-        round(statistics.mean(member.cpu_seconds for member in own), 1),
+        round(statistics.mean(member.cpu_seconds for member in members), 1),
     )
+
+
+def trained(methods: Sequence[str], seeds: Sequence[int], clips: int, folder: Path) -> dict[str, list[Member]]:
+    """Members by method, over the seeds: of several rates the one that the first seed validates best."""
+    every = [name for method in methods for name in names(method)]
+    compared = Comparison(every, seeds, partial(experiment, clips=clips), folder)
+    first = {name: compared.member(name, seeds[0]) for name in every}
+    best = {method: max(names(method), key=lambda name: validated(first[name])) for method in methods}
+    found = {method: [first[name]] for method, name in best.items()}
+    # By seed first: whatever is stopped on the way holds every method alike.
+    for seed in seeds[1:]:
+        for method, name in best.items():
+            found[method].append(compared.member(name, seed))
+    return found
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
@@ -144,14 +153,9 @@ def main() -> None:
     outcomes = []
     with nullcontext(given.runs) if given.runs else tempfile.TemporaryDirectory() as folder:
         for clips in given.clips:
-            home = Path(folder) / str(clips)
-            every = [name for method in given.methods for name in names(method)]
-            compared = Comparison(every, given.seeds, partial(experiment, clips=clips), home)
-            # By seed first: whatever is stopped on the way holds every method alike.
-            members = {(name, seed): compared.member(name, seed) for seed in given.seeds for name in every}
+            members = trained(given.methods, given.seeds, clips, Path(folder) / str(clips))
             for method in [] if given.train_only else given.methods:
-                own = {name: [members[name, seed] for seed in given.seeds] for name in names(method)}
-                found = outcome(method, clips, own)
+                found = outcome(method, clips, members[method])
                 outcomes.append(found)
                 print(found, flush=True)
                 if given.save:
