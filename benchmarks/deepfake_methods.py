@@ -5,9 +5,8 @@
 
 Each trains by `configs/deepfake/tiny.yaml` on so many made clips, half of them forged, and keeps the weights that are
 best on validation clips of the families that train. It is scored on `faces:test` (the same families, other people) and
-`faces:unseen` (families that no training and no choice has seen). Of several rates of a method the one counts that is
-best on validation clips with the first seed. Few means 208 clips by `faces:choosing`, whose families are neither
-trained on nor tested.
+`faces:unseen` (families that no training and no choice has seen). Few means 208 clips by `faces:choosing`, whose
+families are neither trained on nor tested.
 """
 
 from __future__ import annotations
@@ -28,7 +27,6 @@ from suite import training
 from suite.hub import paths
 from suite.training import ExperimentConfig
 from suite.training.drivers.comparison import Comparison, Member, weigh
-from suite.training.logs import read_lines
 
 FILE = Path(__file__).parent / "results" / "deepfake_methods.json"
 TEST, UNSEEN = "faces:test:160", "faces:unseen:160"
@@ -36,8 +34,9 @@ FEW, MANY = 208, 880
 
 METHODS = ("clip-ln", "linear", "full", "lora", "clip-ln-slerp", "clip-ln-unal")
 HEADS = {"clip-ln-slerp": "LinearNorm", "clip-ln-unal": "LinearNorm"}
-RATES = {"full": (1e-4, 3e-4), "lora": (3e-3,)}
-"""Of learning, where they differ from the configuration's."""
+RATES = {("full", FEW): 1e-4, ("full", MANY): 3e-4, ("lora", FEW): 3e-3, ("lora", MANY): 3e-3}
+"""Of learning by method and clips, where they differ from the configuration's; of full fine-tuning the better of two on
+validation clips."""
 EPOCHS = {FEW: 20, MANY: 10}
 """260 and 550 steps."""
 
@@ -60,19 +59,11 @@ class Outcome:
         return self.clips, METHODS.index(self.method)
 
 
-def names(method: str) -> dict[str, float | None]:
-    """What a method's members are called, and the rate of each; None is the configuration's."""
-    rates: tuple[float | None, ...] = RATES.get(method, (None,))
-    return {method if rate is None else f"{method}@{rate:g}": rate for rate in rates}
-
-
-def experiment(name: str, seed: int, clips: int) -> ExperimentConfig:
-    """The tiny configuration with the settings of a member."""
-    method = name.partition("@")[0]
-    rate = names(method)[name]
+def experiment(method: str, seed: int, clips: int) -> ExperimentConfig:
+    """The tiny configuration with a method's own settings."""
     config = training.load_config(paths.assets() / "configs" / "deepfake" / "tiny.yaml")
     recipe = {**config.recipe, "adapter": {"preset": method}, "head": HEADS.get(method, config.recipe["head"])}
-    trainer: dict[str, Any] = {"lr": rate or config.trainer.lr, "max_epochs": EPOCHS[clips]}
+    trainer: dict[str, Any] = {"lr": RATES.get((method, clips), config.trainer.lr), "max_epochs": EPOCHS[clips]}
     trainer["val_every"] = 2.0 if clips == FEW else 1.0
     return dataclasses.replace(
         config,
@@ -81,12 +72,6 @@ def experiment(name: str, seed: int, clips: int) -> ExperimentConfig:
         data={**config.data, "train": f"faces:train:{clips}"},
         trainer=dataclasses.replace(config.trainer, **trainer),
     )
-
-
-def validated(member: Member) -> float:
-    """Video AUROC on the validation clips by which the member's weights were chosen."""
-    lines = read_lines(member.adapter.parent / "metrics.jsonl")
-    return max(float(line["val/auroc_video"]) for line in lines if line.get("val/auroc_video") is not None)
 
 
 def outcome(method: str, clips: int, members: Sequence[Member]) -> Outcome:
@@ -106,16 +91,12 @@ def outcome(method: str, clips: int, members: Sequence[Member]) -> Outcome:
 
 
 def trained(methods: Sequence[str], seeds: Sequence[int], clips: int, folder: Path) -> dict[str, list[Member]]:
-    """Members by method, over the seeds: of several rates the one that the first seed validates best."""
-    every = [name for method in methods for name in names(method)]
-    compared = Comparison(every, seeds, partial(experiment, clips=clips), folder)
-    first = {name: compared.member(name, seeds[0]) for name in every}
-    best = {method: max(names(method), key=lambda name: validated(first[name])) for method in methods}
-    found = {method: [first[name]] for method, name in best.items()}
-    # By seed first: whatever is stopped on the way holds every method alike.
-    for seed in seeds[1:]:
-        for method, name in best.items():
-            found[method].append(compared.member(name, seed))
+    """Members by method, over the seeds; by seed first, so that what is stopped on the way holds every method alike."""
+    compared = Comparison(methods, seeds, partial(experiment, clips=clips), folder)
+    found: dict[str, list[Member]] = {method: [] for method in methods}
+    for seed in seeds:
+        for method in methods:
+            found[method].append(compared.member(method, seed))
     return found
 
 
