@@ -64,6 +64,8 @@ def test_lasot_goes_by_its_annotations_and_lists(tmp_path: Path) -> None:
     assert sequence.name == "airplane-2" and len(sequence.frames) == layouts.FRAMES
     assert sequence.track.present.tolist() == [True, True, False, True, False, True]
     assert sequence.text == "white airplane landing on ground"
+    layouts.write(tmp_path / "att" / "airplane-2.txt", "0,1,0,0,0,0,0,0,0,0,0,0,0,1\n")
+    assert open_set(f"{tmp_path}:test").sequences[0].attributes == ("partial occlusion", "aspect ratio change")
     (tmp_path / "testing_set.txt").unlink()
     assert [one.name for one in open_set(f"{tmp_path}:test").sequences] == ["airplane-2", "airplane-10"]
 
@@ -158,6 +160,14 @@ def test_folders_are_listed_once_and_again_when_they_change(tmp_path: Path, monk
 def test_names_of_frames_are_packed_without_loss(names: list[str]) -> None:
     assert listing._names(listing._packed(names)) == names
     assert listing._names(json.loads(json.dumps(listing._packed(names)))) == names
+
+
+def test_polygons_become_the_box_of_their_corners_where_that_is_asked_for(tmp_path: Path) -> None:
+    layouts.vot(tmp_path)
+    for source in (tmp_path, tmp_path / "bag"):
+        boxes = open_set(str(source), format="corners").sequences[0].track.boxes
+        assert np.allclose(boxes, EXPECTED)
+        assert not np.allclose(open_set(str(source)).sequences[0].track.boxes, EXPECTED)
 
 
 def test_polygons_by_both_rules() -> None:

@@ -23,7 +23,7 @@ class TrackingData(L.LightningDataModule):
     Args:
         train: one or several of `world:SPLIT[:COUNT]`, or `PATH[:SPLIT]`; all count the same.
         val: the same; None: no validation.
-        format: of the paths: auto, got10k, trackingnet, uav, nfs, otb, lasot, tnl2k, coco, vot or own.
+        format: of the paths: auto, got10k, trackingnet, uav, nfs, otb, lasot, tnl2k, coco, vot, own or corners.
         samples_per_epoch: samples of five frames that an epoch has. val_samples: of the validation, always the same.
         batch_size: samples a batch.
         template_size, search_size: sides of the crops in pixels; the base's own where left out.

@@ -28,8 +28,14 @@ FORMATS: Mapping[str, tuple[Callable[[Path], bool], Reader]] = {
     "coco": (coco.fits, coco.read),
     "vot": (vot.fits, vot.read),
     "own": (own.fits, own.read),
+    # Of polygons the box of the corners, in place of the one of the same area; only where it is asked for.
+    "corners": (lambda path: False, lambda path, split: _by_corners(path, split)),
 }
 """Formats by name: whether a path is in it, and its reader. The first that fits is taken."""
+
+
+def _by_corners(path: Path, split: str) -> SequenceSet:
+    return (vot.read if vot.fits(path) else own.read)(path, split, "corners")
 
 
 def split_of(source: str) -> tuple[str, str | None]:

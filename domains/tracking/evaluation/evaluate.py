@@ -39,7 +39,7 @@ def evaluate(
         base: reference of the base; the one that each adapter names where it is left out.
         peer: OpenCV's trackers to compare with: csrt, kcf, mil.
         results: folders of what other trackers gave, a text file of boxes a sequence.
-        format: of the data: auto, got10k, trackingnet, uav, nfs, otb, lasot, tnl2k, coco, vot or own.
+        format: of the data: auto, got10k, trackingnet, uav, nfs, otb, lasot, tnl2k, coco, vot, own or corners.
         memory_policy: which earlier frames are templates; auto is segments.
         max_frames: of each sequence, for a quick look; the figures are then of those.
         archive: a zip of each tracker's boxes for the benchmark's server or tools: got10k, trackingnet, pytracking,

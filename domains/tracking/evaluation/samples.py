@@ -29,7 +29,7 @@ def samples(
 
     Args:
         data: one or several of `world:SPLIT[:COUNT]`, or `PATH[:SPLIT]`.
-        format: of the paths: auto, got10k, trackingnet, uav, nfs, otb, lasot, tnl2k, coco, vot or own.
+        format: of the paths: auto, got10k, trackingnet, uav, nfs, otb, lasot, tnl2k, coco, vot, own or corners.
         count: samples that are drawn.
         template_size: side of the templates, pixels.
         search_size: side of the search crops, pixels.

@@ -1,15 +1,22 @@
-"""LaSOT, its extension, and VastTrack: `class/class-n/img/`, boxes and flags beside it."""
+"""LaSOT and its extension: `class/class-n/img/`, boxes and flags beside it, attributes in `att/` of the toolkit."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from domains.tracking.data.datasets.laying import folders_in, in_pictures, names_of, text_of
+from domains.tracking.data.datasets.laying import flagged, folders_in, in_pictures, names_of, text_of
 from domains.tracking.data.readers.boxes import read_boxes, read_flags
 from domains.tracking.data.sequences import AnnotatedSequence, SequenceSet, from_xywh
 from suite.errors import InputError
 
 LISTS = {"train": "training_set.txt", "test": "testing_set.txt"}
+
+ATTRIBUTES = (
+    *("illumination variation", "partial occlusion", "deformation", "motion blur", "camera motion", "rotation"),
+    *("background clutter", "viewpoint change", "scale variation", "full occlusion", "fast motion", "out of view"),
+    *("low resolution", "aspect ratio change"),
+)
+"""In the order of the columns of the evaluation toolkit's `annos/att/{sequence}.txt`."""
 
 NEW_CLASSES = frozenset(
     (
@@ -76,6 +83,7 @@ def _sequence(folder: Path, origin: int) -> AnnotatedSequence:
         boxes,
         present,
         boxes_decide=True,
+        attributes=flagged(folder.parent.parent / "att" / f"{folder.name}.txt", ATTRIBUTES),
         kind=folder.parent.name,
         text=text_of(folder / "nlp.txt"),
     )

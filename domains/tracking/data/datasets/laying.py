@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from domains.tracking.data.frames import PictureFrames
 from domains.tracking.data.listing import frames_in
 from domains.tracking.data.pictures import natural
-from domains.tracking.data.readers.boxes import lines_of
+from domains.tracking.data.readers.boxes import lines_of, read_flags
 from domains.tracking.data.sequences import AnnotatedSequence, Boxes, Track, checked_name
 from suite.errors import InputError
 
@@ -66,6 +66,20 @@ def in_pictures(
             raise InputError(f"{name}: {len(flags)} {what} for {len(boxes)} boxes; give one for each")
     track = Track.of(boxes, present, covered=covered, annotated=annotated, kind=kind)
     return AnnotatedSequence(name, PictureFrames(frames), {"1": track}, **about)
+
+
+def flagged(path: Path, names: Sequence[str]) -> tuple[str, ...]:
+    """Those of the names whose flag is 1 in a file; none where it is not there.
+
+    Raises:
+        InputError: it holds something else than zeros and ones, or not one for each name.
+    """
+    if not path.is_file():
+        return ()
+    flags = read_flags(path)
+    if len(flags) != len(names):
+        raise InputError(f"{path}: {len(flags)} flags; there are {len(names)} attributes")
+    return tuple(name for name, there in zip(names, flags, strict=True) if there)
 
 
 def text_of(path: Path) -> str:

@@ -9,7 +9,7 @@ from domains.tracking.data.datasets import vot
 from domains.tracking.data.datasets.laying import folders_in
 from domains.tracking.data.frames import PictureFrames, VideoFrames
 from domains.tracking.data.listing import frames_in
-from domains.tracking.data.readers.boxes import read_boxes
+from domains.tracking.data.readers.boxes import PolygonRule, read_boxes
 from domains.tracking.data.readers.mot import read_mot
 from domains.tracking.data.sequences import AnnotatedSequence, SequenceSet, Track, from_xywh
 from suite.errors import InputError
@@ -22,16 +22,16 @@ def fits(path: Path) -> bool:
     )
 
 
-def read(path: Path, split: str) -> SequenceSet:
+def read(path: Path, split: str, polygons: PolygonRule = "area") -> SequenceSet:
     """A sequence, or every one in a folder, or in its folder of the split's name.
 
     Raises:
         InputError: there is none, or one's files are broken.
     """
     home = path / split if path.is_dir() and (path / split).is_dir() else path
-    sequences = _parts(home)
+    sequences = _parts(home, polygons)
     if not sequences:
-        sequences = [one for own in folders_in(home) for one in _parts(own)]
+        sequences = [one for own in folders_in(home) for one in _parts(own, polygons)]
     if not sequences:
         raise InputError(
             f"{path}: no folder of frames with groundtruth.txt, and no video with boxes in a .txt beside it"
@@ -50,7 +50,7 @@ def _videos(folder: Path) -> list[Path]:
     return [path for path in videos if path.with_suffix(".txt").is_file()]
 
 
-def _parts(path: Path) -> list[AnnotatedSequence]:
+def _parts(path: Path, polygons: PolygonRule = "area") -> list[AnnotatedSequence]:
     """The sequences that a path itself is."""
     if path.is_file() and path.suffix.lower() in SUFFIXES and path.with_suffix(".txt").is_file():
         return [_of_video(path)]
@@ -59,9 +59,9 @@ def _parts(path: Path) -> list[AnnotatedSequence]:
     if (path / "gt" / "gt.txt").is_file():
         return [_of_mot(path)]
     if (path / "groundtruth.txt").is_file():
-        return [vot.sequence(path)]
+        return [vot.sequence(path, polygons)]
     found = [_of_video(video) for video in _videos(path)]
-    return found or [one for own in folders_in(path) if _is_sequence(own) for one in _parts(own)]
+    return found or [one for own in folders_in(path) if _is_sequence(own) for one in _parts(own, polygons)]
 
 
 def _of_video(path: Path) -> AnnotatedSequence:

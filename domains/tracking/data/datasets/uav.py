@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from domains.tracking.data.datasets.laying import in_pictures
+from domains.tracking.data.datasets.laying import flagged, in_pictures
 from domains.tracking.data.listing import frames_in
 from domains.tracking.data.pictures import natural
-from domains.tracking.data.readers.boxes import read_boxes, read_flags
+from domains.tracking.data.readers.boxes import read_boxes
 from domains.tracking.data.sequences import SequenceSet, from_xywh
 from suite.errors import InputError
 
@@ -59,12 +59,6 @@ def read(path: Path, split: str) -> SequenceSet:
         if not folder.is_dir():
             raise InputError(f"{file}: no folder {frames / file.stem} with its frames; get it")
         pictures = frames_in(folder)[first - 1 : first - 1 + len(boxes)]
-        attributes = _attributes(home / "att" / file.name)
+        attributes = flagged(home / "att" / file.name, ATTRIBUTES)
         sequences.append(in_pictures(file.stem, pictures, boxes, attributes=attributes, fps=30.0))
     return SequenceSet(part, part.lower(), sequences)
-
-
-def _attributes(path: Path) -> tuple[str, ...]:
-    if not path.is_file():
-        return ()
-    return tuple(name for name, there in zip(ATTRIBUTES, read_flags(path), strict=False) if there)

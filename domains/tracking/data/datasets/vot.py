@@ -17,13 +17,13 @@ def fits(path: Path) -> bool:
     return (path / "list.txt").is_file() and any((own / "groundtruth.txt").is_file() for own in folders_in(path))
 
 
-def read(path: Path, split: str) -> SequenceSet:
+def read(path: Path, split: str, polygons: PolygonRule = "area") -> SequenceSet:
     """All sequences of `list.txt`.
 
     Raises:
         InputError: a sequence is missing, or its files are broken.
     """
-    sequences = [sequence(path / name) for name in names_of(path / "list.txt")]
+    sequences = [sequence(path / name, polygons) for name in names_of(path / "list.txt")]
     return SequenceSet("VOT", "vot", sequences)
 
 
