@@ -81,8 +81,7 @@ class DeepfakeDetector(FaceScorer):
         for name in ("frames", "faces", "batch_size"):
             if getattr(query, name) < 1:
                 raise InputError(f"{name} is {getattr(query, name)}; give at least 1")
-        if query.threshold is not None and not 0 <= query.threshold <= 1:
-            raise InputError(f"threshold is {query.threshold}; give a score from 0 to 1")
+        self.stated.cut(query.threshold)
         given = list(several(inputs))
         folder = ResultFolder.of(out).beside(given)
         folder.summarise(Table("faces", rows, jsonl=True), Table("summary", summary))
@@ -135,9 +134,10 @@ class DeepfakeDetector(FaceScorer):
             )
         if any(face.low_quality for face in gathered.faces):
             notices.append("some faces are small or doubtful (low_quality): their scores say little")
+        threshold, origin = self.stated.cut(query.threshold)
         how = How(
-            threshold=self.stated.threshold if query.threshold is None else query.threshold,
-            threshold_from=self.stated.origin if query.threshold is None else "as asked for",
+            threshold=threshold,
+            threshold_from=origin,
             temperature=self.stated.temperature,
             adapter=self.adapter,
             detector=detect.id,

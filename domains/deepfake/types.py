@@ -35,7 +35,8 @@ class DetectionQuery:
         faces: of a picture or frame at most so many, the largest.
         face: all follows every person by themselves, and the most suspicious one decides; largest looks at the largest
             face of each frame alone and takes the mean over all frames, as the benchmarks do.
-        threshold: a score at or above it is called likely manipulated; the adapter's own where it is left out.
+        threshold: a score at or above it is called likely manipulated: a number, or a rule by which the adapter was
+            calibrated (eer, youden, fpr1, fpr5, fpr10); the adapter's own where it is left out.
         heatmap: none, patches (the head's answer for each patch) or rollout (attention weighed by gradients).
         annotate: write a copy of each picture or video with boxes and scores drawn on.
         keep_crops: write the aligned faces too.
@@ -56,7 +57,7 @@ class DetectionQuery:
     frames: int = 32
     faces: int = 8
     face: FaceChoice = "all"
-    threshold: float | None = None
+    threshold: float | str | None = None
     heatmap: Heatmap = "none"
     annotate: bool = True
     keep_crops: bool = False

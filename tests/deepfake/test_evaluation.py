@@ -18,6 +18,7 @@ from domains.deepfake.data.sources import open_set
 from domains.deepfake.evaluation.calibrate import calibrate, fit
 from domains.deepfake.evaluation.evaluate import evaluate
 from domains.deepfake.evaluation.scoring import read_scores
+from suite.cli.main import main
 from suite.errors import InputError
 from tests.deepfake.small import write_adapter, write_base
 from tests.deepfake.test_data import picture
@@ -211,3 +212,25 @@ def test_corruptions_change_a_picture_as_they_say() -> None:
 def test_corruptions_that_there_are_not_are_refused(name: str, words: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="corruption"):
         evaluate(["faces:test:2"], corrupt=[name], **words)
+
+
+def test_a_threshold_is_a_number_or_a_rule_that_the_adapter_keeps(calibrated: dict[str, Any]) -> None:
+    known = stated(calibrated)["thresholds"]
+    told = evaluate(["faces:test:2"], threshold="youden", **calibrated)
+    assert told["threshold"] == pytest.approx(known["youden"]) and told["threshold_from"] == "youden on faces:val:8"
+    assert evaluate(["faces:test:2"], threshold=0.7, **calibrated)["threshold"] == 0.7
+    with pytest.raises(InputError, match=r"'fpr3': give 0 to 1, or a rule that the adapter keeps \(fpr20, eer"):
+        evaluate(["faces:test:2"], threshold="fpr3", **calibrated)
+    with pytest.raises(InputError, match=r"threshold is 1\.5"):
+        evaluate(["faces:test:2"], threshold=1.5, **calibrated)
+
+
+def test_the_command_takes_both(calibrated: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture(tmp_path / "a.png", size=64)
+    words = ["deepfake", "predict", str(tmp_path / "a.png"), "--adapter", calibrated["adapter"]]
+    words += ["--base", calibrated["base"], "--detector", "crops"]
+    for given, said in (("youden", "youden on faces:val:8"), ("0.25", "threshold 0.250, as asked for")):
+        assert main([*words, "--threshold", given]) == 0
+        assert said in capsys.readouterr().out
+    assert main([*words, "--threshold", "half"]) == 2
+    assert "a rule that the adapter keeps" in capsys.readouterr().err

@@ -24,7 +24,7 @@ def evaluate(
     base: str | None = None,
     format: str = "auto",
     compression: str = "c23",
-    threshold: float | None = None,
+    threshold: float | str | None = None,
     reduce: Literal["mean", "median"] = "mean",
     no_face: NoFace = "exclude",
     corrupt: Sequence[str] = (),
@@ -43,7 +43,8 @@ def evaluate(
         format: of the data: auto, lists, deepfakebench, faceforensics, faceshifter, dfd, celebdf, dfdc, ffiw, deepspeak
             or folder.
         compression: of FaceForensics++'s family: c23, c40 or raw.
-        threshold: at or above it a calibrated score is called manipulated; the adapter's own where it is left out.
+        threshold: at or above it a calibrated score is called manipulated: a number, or a rule of the adapter's
+            calibration; the adapter's own where it is left out.
         reduce: frames to a video: the mean of their scores, or the median as GenD offers.
         no_face: videos without a face are left out (exclude), or scored 0.5 (half); how many there are is said.
         corrupt: score the data once more for each of these: jpeg:QUALITY, blur:SIGMA, resize:SIDE[:FILTER].
@@ -65,7 +66,7 @@ def evaluate(
     for way in ways:
         corruption(way)
     scorer = FaceScorer.from_pretrained(adapter, base=base, device=device, dtype=dtype)
-    cut = scorer.stated.threshold if threshold is None else threshold
+    cut, origin = scorer.stated.cut(threshold)
     parts: dict[str, Answers] = {}
     notices: list[str] = []
     options = Options(compression=compression)
@@ -90,7 +91,7 @@ def evaluate(
         "trained_on": scorer.stated.trained_on,
         "temperature": temperature,
         "threshold": cut,
-        "threshold_from": scorer.stated.origin if threshold is None else "as asked for",
+        "threshold_from": origin,
         "compression": compression,
         "videos_are": f"the {reduce} of their frames' scores",
         "videos_without_face": {"exclude": "left out", "half": "scored 0.5"}[no_face],

@@ -72,6 +72,26 @@ class Manifest:
             return "uncalibrated"
         return f"{self.threshold_rule or 'calibrated'} on {self.calibrated_on}"
 
+    def cut(self, asked: float | str | None) -> tuple[float, str]:
+        """A threshold, and where it comes from in words.
+
+        Args:
+            asked: a number, a rule of the calibration, or None for the one that the adapter states.
+
+        Raises:
+            InputError: the number is no score, or the adapter keeps no threshold by that rule.
+        """
+        if asked is None:
+            return self.threshold, self.origin
+        if isinstance(asked, str):
+            if asked not in self.thresholds:
+                known = ", ".join(self.thresholds) or "none, it is uncalibrated"
+                raise InputError(f"threshold {asked!r}: give 0 to 1, or a rule that the adapter keeps ({known})")
+            return self.thresholds[asked], f"{asked} on {self.calibrated_on}"
+        if not 0 <= asked <= 1:
+            raise InputError(f"threshold is {asked}; give a score from 0 to 1")
+        return asked, "as asked for"
+
     def to_dict(self) -> dict[str, Any]:
         """Ready for `json.dumps`."""
         tables = {name: dict(getattr(self, name)) for name in ("metrics", "thresholds", "tower")}
