@@ -266,18 +266,22 @@ def forward_of(host: str, model: nn.Module) -> Callable[[], None]:
     return run
 
 
-def peak_bytes(host: str, model: nn.Module) -> int:
-    """Bytes that are alive at once in a step, the model's own and two optimiser states of what trains among them."""
-    step = step_of(host, model)
+def peak_of(step: Callable[[], None]) -> int:
+    """Bytes that a step takes and has alive at once, on the CPU."""
     step()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
         step()
     assert profiler.profiler is not None and profiler.profiler.kineto_results is not None
     taken = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
-    changes = accumulate(event.nbytes() for event in sorted(taken, key=lambda event: event.start_ns()))
+    return max(accumulate(event.nbytes() for event in sorted(taken, key=lambda event: event.start_ns())), default=0)
+
+
+def peak_bytes(host: str, model: nn.Module) -> int:
+    """Bytes that are alive at once in a step, the model's own and two optimiser states of what trains among them."""
+    peak = peak_of(step_of(host, model))
     own = {tensor.untyped_storage().data_ptr(): tensor.nbytes for tensor in (*model.parameters(), *model.buffers())}
     states = 2 * sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
-    return max(changes, default=0) + sum(own.values()) + states
+    return peak + sum(own.values()) + states
 
 
 def measured(host: str, methods: Iterable[str], repeats: int) -> list[Row]:

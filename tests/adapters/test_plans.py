@@ -67,3 +67,36 @@ def test_planning_says_what_went_wrong() -> None:
         adapters.plan("sift", fresh("mlp"), [sample("mlp"), bad], loss=loss, targets=["fc1"])
     with pytest.raises(InputError, match=r"spt: .*fc1: spt trains numbers of plain weights that `plan` found"):
         adapters.attach(fresh("mlp"), "spt", targets=["fc1"])
+
+
+@pytest.mark.parametrize(("method", "options"), [("sift", {"rate": 0.1}), ("neuroada", {"k": 3})])
+def test_entries_train_as_a_dense_optimiser_with_a_mask_would_train_them(method: str, options: dict) -> None:
+    """The same steps of AdamW, whose state here is of the entries' number."""
+    sparse, dense, x = fresh("mlp"), fresh("mlp"), sample("mlp")
+    settings = adapters.plan(method, sparse, [x], loss=loss, targets=["fc1", "fc2"], **options)
+    adapters.attach(sparse, method, **settings)
+    masks: dict[str, Tensor] = {}
+    for _, layer in adapters.layers(sparse):
+        for name, index, _ in layer.parts(layer.places("default")):
+            mask = torch.zeros_like(dense.get_submodule(layer.target).get_parameter(name))
+            mask[index] = 1.0
+            masks[f"{layer.target}.{name}"] = mask
+    few = torch.optim.AdamW([p for p in sparse.parameters() if p.requires_grad], lr=0.01, weight_decay=0.0)
+    all_ = torch.optim.AdamW([dense.get_parameter(name) for name in masks], lr=0.01, weight_decay=0.0)
+    for _ in range(4):
+        few.zero_grad(), all_.zero_grad()
+        loss(sparse, x).backward()
+        loss(dense, x).backward()
+        for name, mask in masks.items():
+            dense.get_parameter(name).grad.mul_(mask)  # type: ignore[union-attr]
+        few.step(), all_.step()
+    adapters.refresh(sparse)
+    for name in masks:
+        torch.testing.assert_close(sparse.get_parameter(name), dense.get_parameter(name), atol=1e-6, rtol=1e-6)
+    assert sum(p.numel() for p in few.param_groups[0]["params"]) == sum(int(mask.sum()) for mask in masks.values())
+
+
+def test_more_connections_than_a_neuron_has_are_all_it_has() -> None:
+    with pytest.warns(UserWarning, match="fc1: k=99, and a neuron has 16 inputs: all train"):
+        model = adapters.attach(fresh("mlp"), "neuroada", targets=["fc1"], k=99)
+    assert adapters.count(model).trainable == 32 * 16

@@ -10,6 +10,7 @@ entries of each row and no others.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
@@ -71,6 +72,10 @@ class Neuroada(SelectedEntries):
             return config.places[self.target].to(weight.device, torch.int32)
         weight = self.tensors_of(self.host)["weight"]
         rows = weight.T if is_transposed(self.host) else weight.flatten(1)
+        if config.k > rows.shape[1]:
+            warnings.warn(
+                f"{self.target}: k={config.k}, and a neuron has {rows.shape[1]} inputs: all train", stacklevel=2
+            )
         scores = torch.rand_like(rows) if config.select == "random" else rows.abs()
         places = strongest(scores, config.k, config.select != "smallest")
         if is_transposed(self.host):  # counted as it is stored, (in, out)
