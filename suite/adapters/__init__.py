@@ -5,6 +5,7 @@ Importing this package registers every method of ours with peft, so that peft, t
 
 from __future__ import annotations
 
+from suite.adapters.as_lora import LoraExport, export_lora
 from suite.adapters.attach import MethodSpec, attach
 from suite.adapters.base_state import teach_peft
 from suite.adapters.context import context, enable_checkpointing, rows
@@ -32,6 +33,7 @@ import_all()
 teach_peft()
 
 __all__ = [
+    "LoraExport",
     "MethodInfo",
     "MethodSpec",
     "ParameterCount",
@@ -45,6 +47,7 @@ __all__ = [
     "detach",
     "disabled",
     "enable_checkpointing",
+    "export_lora",
     "finalize",
     "fingerprint",
     "layers",
