@@ -146,6 +146,8 @@ def test_folders_are_listed_once_and_again_when_they_change(tmp_path: Path, monk
     layouts.tnl2k(tmp_path / "data")
     first, again = (open_set(str(tmp_path / "data")).sequences[0] for _ in range(2))
     assert len(looked) == 1
+    Image.new("RGB", (7, 5)).save(tmp_path / "data" / "Cat_video_01-Done" / "imgs" / "00001.png")
+    assert again.frames.size == (layouts.WIDTH, layouts.HEIGHT)  # known without a look at the picture
     assert first.frames.files == again.frames.files and len(first.frames) == layouts.FRAMES  # type: ignore[attr-defined]
     folder = tmp_path / "data" / "Cat_video_01-Done" / "imgs"
     (folder / "00006.png").unlink()

@@ -45,14 +45,15 @@ class PictureFrames:
 
     Args:
         files: in order.
+        size: width and height of the first one, where they are known.
     """
 
-    def __init__(self, files: Sequence[Path]) -> None:
-        self.files = list(files)
+    def __init__(self, files: Sequence[Path], size: tuple[int, int] | None = None) -> None:
+        self.files, self._size = list(files), size
 
     @cached_property
     def size(self) -> tuple[int, int]:
-        return picture_size(self.files[0])
+        return self._size or picture_size(self.files[0])
 
     def __len__(self) -> int:
         return len(self.files)

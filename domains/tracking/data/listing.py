@@ -61,7 +61,7 @@ class Index:
             key, changed = folder.resolve().relative_to(self.root).as_posix(), folder.stat().st_mtime_ns
         except (OSError, ValueError):
             raise InputError(f"{folder}: no such folder of frames; check the path") from None
-        known = self._known.get(key)
+        known = self._used.get(key) or self._known.get(key)
         if known is None or known[0] != changed:
             files = frame_files(folder)
             known, self._new = [changed, _packed([file.name for file in files]), list(picture_size(files[0]))], True
@@ -93,6 +93,14 @@ def frames_in(folder: Path) -> list[Path]:
     if index is None or not folder.is_dir() or not folder.resolve().is_relative_to(index.root):
         return frame_files(folder)
     return index.frames(folder)
+
+
+def size_in(folder: Path) -> tuple[int, int] | None:
+    """Width and height of a folder's first picture, from the open index; None where there is none."""
+    index = _OPEN.get()
+    if index is None or not folder.resolve().is_relative_to(index.root):
+        return None
+    return index.size(folder)
 
 
 def _packed(names: list[str]) -> list[Any]:

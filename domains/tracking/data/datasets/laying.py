@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domains.tracking.data.frames import PictureFrames
-from domains.tracking.data.listing import frames_in
+from domains.tracking.data.listing import frames_in, size_in
 from domains.tracking.data.pictures import natural
 from domains.tracking.data.readers.boxes import lines_of, read_flags
 from domains.tracking.data.sequences import AnnotatedSequence, Boxes, Track, checked_name
@@ -54,7 +54,7 @@ def in_pictures(
     Raises:
         InputError: there are no frames, or not as many as boxes.
     """
-    frames = frames_in(files) if isinstance(files, Path) else list(files)
+    frames, size = (frames_in(files), size_in(files)) if isinstance(files, Path) else (list(files), None)
     annotated = len(boxes) > 1 or len(frames) == 1
     if not annotated:
         boxes = np.concatenate([boxes, np.full((len(frames) - 1, 4), np.nan)])
@@ -65,7 +65,7 @@ def in_pictures(
         if flags is not None and len(flags) != len(boxes):
             raise InputError(f"{name}: {len(flags)} {what} for {len(boxes)} boxes; give one for each")
     track = Track.of(boxes, present, covered=covered, annotated=annotated, kind=kind)
-    return AnnotatedSequence(name, PictureFrames(frames), {"1": track}, **about)
+    return AnnotatedSequence(name, PictureFrames(frames, size), {"1": track}, **about)
 
 
 def flagged(path: Path, names: Sequence[str]) -> tuple[str, ...]:
