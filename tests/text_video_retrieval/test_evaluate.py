@@ -16,7 +16,7 @@ def test_figures_come_with_their_cost_and_the_rank_of_every_sentence(tmp_path: P
     found = evaluate("world:val:12", out=tmp_path / "out", device="cpu")
     assert (found["pairs"], found["videos"], found["missing"], found["frames"]) == (12, 12, 0, 4)
     assert found["ms_a_video"] > 0 and found["embeddings_mb"] == pytest.approx(12 * 128 * 4 / 1e6)
-    assert "GMACs a video, 41 of 260 tokens" in found["message"]
+    assert "GMACs a video, 32 of 260 tokens" in found["message"]
     assert found["text_to_video"]["R-Sum"] == sum(found["text_to_video"][f"R@{k}"] for k in (1, 5, 10))
     with (tmp_path / "out" / "ranks.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -1,9 +1,9 @@
 """The made world: sprites that act on plain grounds, one after another, and the sentences that say so.
 
-A clip has one event or two. "A red square moves left, then a blue circle appears": the sentence with the two turned
-round is true of another clip with much the same pictures in another order, so that whoever takes a video for a bag of
-pictures cannot tell them apart. Pre-training sees still pictures of some shapes only; all actions, every order of
-events and the other shapes are held out from it.
+A clip has one event or two, each in a shot of its own. "A red square moves left, then a blue circle appears": the
+sentence with the two turned round is true of another clip, of exactly the same pictures in another order, so that
+whoever takes a video for a bag of pictures cannot tell them apart. Pre-training sees still pictures of some shapes
+only; all actions, every order of events and the other shapes are held out from it.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ ACTIONS = (
     *("moves left", "moves right", "moves up", "moves down"),
     *("appears", "disappears", "grows", "shrinks", "jumps", "turns"),
 )
+OPPOSITES = dict(zip(ACTIONS, (ACTIONS[place ^ 1] for place in range(len(ACTIONS))), strict=True))
+"""Of each action the one that is most like it: the other way round, or turning for jumping."""
 WORDS = ("a", "an", "and", "then", "while", "left", "right", "of", "above", "below", "picture", "photo", "portrait")
 
 
@@ -94,7 +96,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Clip:
-    """Two sprites on a ground, and what happens, in order.
+    """Sprites on a ground, and what they do, one after another.
 
     Attributes:
         caption: the sentence. frames: how many pictures.
@@ -108,8 +110,10 @@ class Clip:
     frames: int = FRAMES
 
     def turned(self) -> Clip:
-        """The clip in which the same happens in the other order."""
+        """The clip that is most like it: of two events in the other order, or of one whose action is the opposite."""
         events = self.events[::-1]
+        if len(events) == 1:
+            events = (Event(events[0].sprite, OPPOSITES[events[0].action]),)
         return Clip(self.sprites, events, self.ground, told(self.sprites, events), self.seed, self.frames)
 
     def pictures(self, side: int = SIDE) -> Pixels:
@@ -134,7 +138,7 @@ def clip(split: Split, number: int, *, events: int | None = None, shapes: Sequen
     rng = random.Random(f"clip-{seed}")
     count = events or rng.choice((1, 2, 2))
     ground = rng.choice(sorted(GROUNDS))
-    sprites = _sprites(rng, 2, shapes)
+    sprites = _sprites(rng, count, shapes)
     happens = tuple(Event(place, action) for place, action in enumerate(rng.sample(ACTIONS, count)))
     return Clip(sprites, happens, ground, told(sprites, happens), seed)
 
@@ -199,18 +203,12 @@ def _sprites(rng: random.Random, count: int, shapes: Sequence[str]) -> tuple[Spr
 
 
 def _acting(clip: Clip, time: float) -> list[Shown]:
-    """What is to be seen of the clip at a time from 0 to 1."""
-    shown = []
-    for number, sprite in enumerate(clip.sprites):
-        x, y, size, angle = sprite.x, sprite.y, SIZES[sprite.size], 0.0
-        for place, event in enumerate(clip.events):
-            if event.sprite != number:
-                continue
-            done = min(1.0, max(0.0, time * len(clip.events) - place))
-            x, y, size, angle = _after(event.action, done, x, y, size)
-        if size > 0.01:
-            shown.append((sprite, x, y, size, angle))
-    return shown
+    """What is to be seen of the clip at a time from 0 to 1: the sprite whose turn it is."""
+    place = min(int(time * len(clip.events)), len(clip.events) - 1)
+    event = clip.events[place]
+    sprite = clip.sprites[event.sprite]
+    x, y, size, angle = _after(event.action, time * len(clip.events) - place, sprite.x, sprite.y, SIZES[sprite.size])
+    return [(sprite, x, y, size, angle)] if size > 0.01 else []
 
 
 def _after(action: str, done: float, x: float, y: float, size: float) -> tuple[float, float, float, float]:

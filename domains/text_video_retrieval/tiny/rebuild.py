@@ -49,14 +49,15 @@ def adapter_card(config: ExperimentConfig, figures: dict[str, Any]) -> str:
     count = config.data["train"].rsplit(":")[-1]
     text = f"""\
 TempMe on the tiny base: one LoRA for the query, key and value of each attention, and temporal positions in two merge
-layers. Four frames of 65 tokens leave the image tower as one clip of 41 tokens. It finds made clips by what happens in
+layers. Four frames of 65 tokens leave the image tower as one clip of 32 tokens. It finds made clips by what happens in
 them, which its base has never seen. It is meant for tests and demonstrations: real videos are none of its business,
-and two hundred steps have not taught it the order of events, as the figures say.
+and which of two events comes first it hardly knows, as the figures say.
 
 - Data: {count} clips of the made world (`{config.data["train"]}`).
 - Training: `suite text_video_retrieval train --config configs/text_video_retrieval/tiny.yaml`, on CPU, no GPU; the
   weights were chosen on `{config.data["val"]}`.
-- Reached on {TEST}, where each clip of two events stands beside the one in the other order, text to video: {reached};
+- Reached on {TEST}, where each clip stands beside the one that is most like it (the two events in the other order, or
+  the opposite action), text to video: {reached};
   the frozen base, frame by frame: {before}.
 - Use: `suite text_video_retrieval index FOLDER` and `suite text_video_retrieval search "..."`
 - Rebuild: `python -m domains.text_video_retrieval.tiny --part adapter`

@@ -1,4 +1,4 @@
-"""Clips of the made world as pairs; tests hold out shapes, and every two-event clip stands beside its reverse."""
+"""Clips of the made world as pairs; every clip stands beside the one that is most like it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ from domains.text_video_retrieval.data.captions import Pair, PairSet, Split
 
 
 def read(split: Split, count: int) -> PairSet:
-    """`count` clips of a split: events in turn, each clip of two followed by the one in the other order."""
+    """`count` clips of a split, each followed by the one in which events stand in the other order, or are opposite."""
     clips: list[world.Clip] = []
-    number = 0
-    while len(clips) < count:
+    for number in range((count + 1) // 2):
         clip = world.clip(split, number)
-        clips.append(clip)
-        if len(clip.events) == 2 and len(clips) < count and split != "train":
-            clips.append(clip.turned())
-        number += 1
-    named = {f"{split}{place}": clip for place, clip in enumerate(clips)}
+        clips += [clip, clip.turned()]
+    named = {f"{split}{place}": clip for place, clip in enumerate(clips[:count])}
     pairs = tuple(Pair(name, clip.caption) for name, clip in named.items())
-    return PairSet(f"made clips, {split}", pairs, named, words=32, frames=world.FRAMES // 2)
+    together = 2 if count % 2 == 0 else 1
+    return PairSet(f"made clips, {split}", pairs, named, words=32, frames=world.FRAMES // 2, together=together)
