@@ -9,13 +9,20 @@ DOMAIN = Domain(
     title="sentences to music of a genre, learned from recordings of it (adapters on MusicGen and Mustango)",
     extra="music",
     tasks={
-        "default": Task(
-            recipe="domains.music.recipe:MusicGenRecipe",
+        "musicgen": Task(
+            recipe="domains.music.recipe.musicgen:MusicGenRecipe",
             data="domains.music.data.datamodule:MusicData",
             predictor="domains.music.predict:MusicGenerator",
             query="domains.music.types:MusicQuery",
             result="domains.music.output.result:MusicResult",
-        )
+        ),
+        "mustango": Task(
+            recipe="domains.music.recipe.mustango:MustangoRecipe",
+            data="domains.music.data.datamodule:MusicData",
+            predictor="domains.music.predict:MusicGenerator",
+            query="domains.music.types:MusicQuery",
+            result="domains.music.output.result:MusicResult",
+        ),
     },
     verbs={
         "prepare": "domains.music.data.prepare:prepare",
@@ -25,12 +32,14 @@ DOMAIN = Domain(
         "dunya": "domains.music.data.datasets.dunya:dunya",
         "demo": "domains.music.demo:demo",
     },
+    load_base="domains.music.model.bases:load_base",
+    save_base="domains.music.model.bases:save_base",
 )
 
 _PUBLIC = {
     "MusicGenerator": "predict",
-    "MusicGenRecipe": "recipe",
-    "MustangoRecipe": "recipe",
+    "MusicGenRecipe": "recipe.musicgen",
+    "MustangoRecipe": "recipe.mustango",
     "MusicData": "data.datamodule",
     "MusicQuery": "types",
     "MusicResult": "output.result",

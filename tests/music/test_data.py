@@ -15,6 +15,7 @@ from domains.music.data.clips import clips_of
 from domains.music.data.datamodule import MusicData
 from domains.music.data.recordings import drawn, split_of
 from domains.music.data.sources import open_recordings, read_all
+from domains.music.data.world import Piece
 from suite.errors import InputError
 from tests.music.made import MBIDS, FakeEncoder, folder, tone
 
@@ -391,3 +392,13 @@ def test_settings_that_mean_nothing(options: dict, said: str) -> None:
         data("world:train:2", **options)[0].setup()
     with pytest.raises(InputError, match=r"data\.train is empty"):
         MusicData("")
+
+
+def test_made_sources_are_joined_so_that_old_genres_can_stay_beside_a_new_one() -> None:
+    held = open_recordings("world:train:4:raga + world:train:3:old")
+    genres = [one.source.genre for one in held.recordings if isinstance(one.source, Piece)]
+    assert genres[:4] == ["raga"] * 4
+    assert set(genres[4:]) == {"march", "waltz", "song"}
+    assert len({one.id for one in held.recordings}) == 7
+    with pytest.raises(InputError, match=r"the made genres are .*raga, and old"):
+        open_recordings("world:train:4:polka")

@@ -7,26 +7,22 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import T5Config, T5EncoderModel
 
 from domains.music.data.datamodule import MusicData
 from domains.music.inference.mustango import sample
 from domains.music.model import diffusion, mustango_base
 from domains.music.model.mustango import Condition, MustangoUNet
-from domains.music.model.mustango_conditions import MusicConditions, MusicEmbedding, beat_tokens, chord_tokens
+from domains.music.model.mustango_conditions import MusicEmbedding, beat_tokens, chord_tokens
 from domains.music.official import convert, export
-from domains.music.recipe import MustangoRecipe
-from domains.music.tiny import networks
+from domains.music.recipe.mustango import MustangoRecipe
 from suite import adapters, training
 from suite.errors import InputError
 from suite.hub import weights
 from suite.training import TrainerConfig
 from tests.music.made import folder
-
-CROSS = 16
+from tests.music.models import CROSS, small_mustango
 
 
 def small_unet() -> MustangoUNet:
@@ -42,24 +38,7 @@ def small_unet() -> MustangoUNet:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Mustango in parts, small and untrained."""
-    where = tmp_path_factory.mktemp("mustango")
-    torch.manual_seed(0)
-    vae = AutoencoderKL(
-        in_channels=1,
-        out_channels=1,
-        latent_channels=8,
-        block_out_channels=(8, 8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
-        norm_num_groups=4,
-    )
-    text = T5EncoderModel(
-        T5Config(vocab_size=40, d_model=CROSS, d_kv=8, d_ff=16, num_layers=1, num_heads=2, pad_token_id=0)
-    )
-    made = mustango_base.Denoiser(small_unet(), MusicConditions(CROSS))
-    mustango_base.save(where, made, vae, text, networks.tokenizer())
-    return where
+    return small_mustango(tmp_path_factory.mktemp("parts") / "mustango")
 
 
 def test_chords_and_beats_have_the_tokens_of_the_released_tables() -> None:

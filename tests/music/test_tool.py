@@ -11,7 +11,7 @@ import pytest
 
 from domains.music.data.datamodule import MusicData
 from domains.music.predict import MusicGenerator
-from domains.music.recipe import MusicGenRecipe
+from domains.music.recipe.musicgen import MusicGenRecipe
 from suite import training
 from suite.media import audio
 from suite.training import TrainerConfig

@@ -7,13 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from domains.music.data.datamodule import MusicData
 from domains.music.inference.loaded import MusicGenComposer
+from domains.music.model import attachments
 from domains.music.model.manifest import Manifest
-from domains.music.recipe import MusicGenRecipe
+from domains.music.recipe.musicgen import MusicGenRecipe
 from domains.music.types import MusicQuery
 from suite import adapters, training
+from suite.adapters.section import AdapterSection
+from suite.errors import InputError
 from suite.files import read_json
 from suite.media import audio
 from suite.training import TrainerConfig
@@ -74,3 +78,26 @@ def test_real_recordings_train_and_resume_to_the_bit(kind: str, base: Path, tmp_
     audio.write(tmp_path / "made.wav", wave, composer.rate)
     written = audio.probe(tmp_path / "made.wav")
     assert (written.rate, round(written.seconds * written.rate)) == (8000, 10400)
+
+
+def test_the_published_waveform_adapter_is_played_and_not_trained(base: Path, tmp_path: Path) -> None:
+    composer = MusicGenComposer(base, Manifest(), base=str(base))
+    query = MusicQuery(seconds=0.5)
+    [bare] = composer.compose(["a march"], query, seeds=[1])
+    section = AdapterSection.of({"preset": "waveform", "bottleneck_size": 4}, attachments.PRESETS)
+    composer.model = attachments.attach_section(composer.model, section).eval()
+    [(_, layer)] = adapters.layers(composer.model, "linear_adapter")
+    [same] = composer.compose(["a march"], query, seeds=[1])
+    assert same.shape == bare.shape == (1, 4000)
+    tone = torch.sin(torch.arange(4000) * 0.3)[None]
+    back = composer.through_waveform(tone)  # resampled there and back
+    torch.testing.assert_close(back[:, 100:-100], tone[:, 100:-100], atol=1e-3, rtol=0)
+    torch.nn.init.ones_(layer.tensor("branch", "default").blocks[0].up.bias)
+    [moved] = composer.compose(["a march"], query, seeds=[1])
+    np.testing.assert_allclose(moved[:, 500:-500], same[:, 500:-500] + 1, atol=1e-3)
+    [frozen] = composer.compose(["a march"], query, seeds=[1], frozen=True)
+    np.testing.assert_array_equal(frozen, bare)
+
+    recipe = MusicGenRecipe(base=str(base), adapter={"preset": "waveform"})
+    with pytest.raises(InputError, match="not in the way of the tokens"):
+        recipe.compute({})

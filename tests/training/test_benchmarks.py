@@ -16,7 +16,7 @@ from benchmarks.gpu.claim import Claim, Figure, device_peak
 from benchmarks.gpu.llama import FULL, flop_per_token
 
 
-@pytest.mark.parametrize("claim", ["bf16", "nf4", "parts", "layers", "unet", "tempme", "faces", "tracking"])
+@pytest.mark.parametrize("claim", ["bf16", "nf4", "parts", "layers", "unet", "tempme", "faces", "tracking", "musicgen"])
 def test_claims_about_a_gpu_run_on_tiny_shapes(claim: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert gpu.main(["--smoke", "--only", claim]) == 0
     shown = capsys.readouterr().out

@@ -83,9 +83,10 @@ class MusicData(L.LightningDataModule):
     """Recordings of the made world or of one's own.
 
     Args:
-        train: `world:SPLIT[:COUNT[:GENRE]]`; or `PATH[:train|val|test]` of a folder of recordings (captions in texts of
-            the same name, Saraga's or audiocraft's JSON, tags), of a table (`path,text`, Dunya's metadata) or of JSON
-            lines (audiocraft, Mustango). A source without sides of its own is split by recording.
+        train: `world:SPLIT[:COUNT[:GENRE]]`, several with `+` between; or `PATH[:train|val|test]` of a folder of
+            recordings (captions in texts of the same name, Saraga's or audiocraft's JSON, tags), of a table
+            (`path,text`, Dunya's metadata) or of JSON lines (audiocraft, Mustango). A source without sides of its own
+            is split by recording.
         val: the same; None: no validation.
         recordings: folder of the recordings that a table names; the table's own where left out.
         format: table, jsonl or folder; `auto` finds it.

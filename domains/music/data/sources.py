@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast, get_args
@@ -14,7 +15,7 @@ from domains.music.data.recordings import Collection, Files, Recording, licensed
 from domains.music.data.world import Split
 from suite.errors import InputError
 
-WORLD = "world"
+WORLD, OLD = "world", "old"
 COUNTS: dict[Split, int] = {"train": 240, "val": 24, "test": 48}
 
 
@@ -31,7 +32,8 @@ def open_recordings(
     """The recordings of one side of a source.
 
     Args:
-        source: `world:SPLIT[:COUNT[:GENRE]]`, or `PATH[:SPLIT]` of a folder, a table or JSON lines.
+        source: `world:SPLIT[:COUNT[:GENRE]]`, several of them with `+` between, or `PATH[:SPLIT]` of a folder, a table
+            or JSON lines.
         split: the side, where the source does not say; a source without a split of its own is split by recording.
         recordings: folder of the recordings that a table names; the table's own where left out.
         format: a key of `FORMATS`, or `auto`.
@@ -43,7 +45,7 @@ def open_recordings(
         InputError: the source does not exist, is in no known format, or is broken.
     """
     if source == WORLD or source.startswith(f"{WORLD}:"):
-        return _made(source, split)
+        return _joined([_made(part.strip(), split) for part in source.split("+")])
     where, named = split_named(source)
     whole = read_all(where, recordings=recordings, format=format, licence=licence, fix_swapped=fix_swapped)
     if named is None and all(one.split is None for one in whole.recordings):
@@ -119,8 +121,17 @@ def _made(source: str, split: Split) -> Collection:
     genre = rest[2] if len(rest) > 2 else None
     if asked not in get_args(Split) or len(rest) > 3 or not count.isdecimal() or int(count) < 1:
         raise InputError(f"{source}: made music is {WORLD}:SPLIT[:COUNT[:GENRE]], e.g. {WORLD}:train:200:raga")
-    if genre is not None and genre not in world.GENRES:
-        raise InputError(f"{source}: the made genres are {', '.join(world.GENRES)}")
-    pieces = [world.piece(asked, number, genre or world.HELD_OUT) for number in range(int(count))]
-    named = tuple(Recording(f"{asked}{place}", piece, licence="made, free") for place, piece in enumerate(pieces))
+    if genre is not None and genre not in (*world.GENRES, OLD):
+        raise InputError(f"{source}: the made genres are {', '.join(world.GENRES)}, and {OLD} for all but the last")
+    chosen = None if genre == OLD else genre or world.HELD_OUT
+    pieces = [world.piece(asked, number, chosen) for number in range(int(count))]
+    front = asked if chosen == world.HELD_OUT else f"{asked}-{genre}"
+    named = tuple(Recording(f"{front}{place}", piece, licence="made, free") for place, piece in enumerate(pieces))
     return Collection(f"made {genre or world.HELD_OUT}, {asked}", named)
+
+
+def _joined(parts: Sequence[Collection]) -> Collection:
+    if len(parts) == 1:
+        return parts[0]
+    every = tuple(one for part in parts for one in part.recordings)
+    return Collection(" + ".join(part.name for part in parts), every)

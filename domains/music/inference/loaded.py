@@ -18,10 +18,12 @@ from domains.music.inference.session import Windows, generate
 from domains.music.model import bases, codec
 from domains.music.model.encoders import MusicGenEncoder, collate_words
 from domains.music.model.manifest import WEIGHTS_LICENCE, Manifest
+from domains.music.model.musicgen import WAVEFORM
 from domains.music.types import Composer, Facts, MusicQuery, Wave
 from suite import adapters
 from suite.devices import choose_device, choose_dtype
 from suite.errors import InputError
+from suite.media import audio
 from suite.prediction.loading import choose
 
 CONTEXT = 0.4
@@ -111,7 +113,7 @@ class MusicGenComposer:
                 prompt=prompt,
                 windows=self.windows,
             )
-        return [self.sound(row[None], samples) for row in codes]
+            return [self.sound(row[None], samples, plain=frozen) for row in codes]
 
     @property
     def dtype(self) -> torch.dtype:
@@ -134,10 +136,23 @@ class MusicGenComposer:
         parts = [wave[:, start : start + step] for start in range(0, wave.shape[1], step)]
         return torch.cat([self.encoder.encode(part)["codes"] for part in parts], -1)[None].to(self.device)
 
-    def sound(self, codes: Tensor, samples: int) -> Wave:
-        """The wave (channels, samples) of codes (1, K, frames)."""
-        wave = codec.decode(self.codec, codes, samples, self.channels)[0].float().cpu().numpy()
-        return np.ascontiguousarray(wave, dtype=np.float32)
+    def sound(self, codes: Tensor, samples: int, *, plain: bool = False) -> Wave:
+        """The wave (channels, samples) of codes (1, K, frames); `plain` passes by an adapter on the waveform."""
+        wave = codec.decode(self.codec, codes, samples, self.channels)[0].float()  # (channels, samples)
+        layers = [] if plain or not adapters.attached(self.model) else adapters.layers(self.model)
+        if any(layer.target == "waveform" for _, layer in layers):
+            wave = self.through_waveform(wave)
+        return np.ascontiguousarray(wave.cpu().numpy(), dtype=np.float32)
+
+    @torch.no_grad()
+    def through_waveform(self, wave: Tensor) -> Tensor:
+        """A wave (channels, samples) through the published adapter, for which it has a number of samples of its own."""
+        known, wanted = wave.shape[1], WAVEFORM
+        there = torch.from_numpy(audio.resample(wave.cpu().numpy(), known, wanted)[:, :wanted])
+        there = torch.nn.functional.pad(there, (0, wanted - there.shape[1])).to(wave.device)
+        back = self.model.waveform(there[:, None])[:, 0].cpu().numpy()
+        again = torch.from_numpy(audio.resample(back, wanted, known)[:, :known])
+        return torch.nn.functional.pad(again, (0, known - again.shape[1])).to(wave.device)
 
 
 def windows_of(whole: MusicgenForConditionalGeneration) -> Windows:

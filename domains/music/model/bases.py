@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import AutoTokenizer, MusicgenConfig, MusicgenDecoderConfig, MusicgenForConditionalGeneration
 
 from domains.music.model.musicgen import MusicGenLM, TextPadding
@@ -74,7 +77,8 @@ def config_of(folder: Path) -> MusicgenConfig:
             f"{folder} {found}; a base of music is a MusicGen as transformers saves it (of audiocraft's files make one "
             "by suite music convert)"
         )
-    return MusicgenConfig.from_pretrained(folder)
+    with own_words():  # that the special token is beyond the vocabulary, which is so in every MusicGen
+        return MusicgenConfig.from_pretrained(folder)
 
 
 def load(folder: Path, dtype: torch.dtype = torch.float32) -> MusicgenForConditionalGeneration:
@@ -85,7 +89,8 @@ def load(folder: Path, dtype: torch.dtype = torch.float32) -> MusicgenForConditi
     """
     config_of(folder)
     try:
-        with own_words():
+        with own_words(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             whole = MusicgenForConditionalGeneration.from_pretrained(folder, dtype=dtype, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(f"{folder}: the model cannot be loaded ({first_line(error)})") from error
@@ -114,3 +119,24 @@ def window_frames(whole: MusicgenForConditionalGeneration) -> int:
     said = whole.generation_config.max_length
     # 20 is what transformers writes where nothing is said.
     return int(said) if said and said != 20 else 30 * int(whole.audio_encoder.config.frame_rate)
+
+
+def load_base(folder: Path) -> MusicGenLM:
+    """The model in a base's folder that adapters sit on.
+
+    Raises:
+        InputError: the folder holds no MusicGen.
+    """
+    return language_model(load(folder))
+
+
+def save_base(model: MusicGenLM, out: Path, source: Path) -> None:
+    """Fill the empty folder `out` with the base of `source`, the model's weights in the place of its own."""
+    whole = load(source)
+    whole.decoder.load_state_dict(model.decoder.state_dict())
+    if isinstance(model.enc_to_dec_proj, nn.Linear):
+        whole.enc_to_dec_proj.load_state_dict(model.enc_to_dec_proj.state_dict())
+    whole.save_pretrained(out)
+    tokenizer(source).save_pretrained(out)
+    if (source / "preprocessor_config.json").is_file():
+        shutil.copyfile(source / "preprocessor_config.json", out / "preprocessor_config.json")

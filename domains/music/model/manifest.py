@@ -82,3 +82,10 @@ class Manifest:
                 f"{where}: this adapter is for a model of width {self.width}, the base's is {width}; small is 1024, "
                 "medium 1536, large 2048"
             )
+
+
+def in_words(data: Mapping[str, Any]) -> str:
+    """What an adapter was trained on, of the data's own record."""
+    if not data:
+        return ""
+    return f"{data.get('source', '')}: {data.get('recordings', 0)} recordings, {data.get('hours', 0):g} hours"

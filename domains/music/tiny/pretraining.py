@@ -19,13 +19,13 @@ from domains.music.model.musicgen import MusicGenLM, losses
 from domains.music.tiny import networks
 from suite.training.plain import Schedule, train
 
-AUTOENCODER = Schedule(1200, 8, lr=1.5e-3, warmup=50)
-DECODER = Schedule(500, 8, lr=1e-3, warmup=30, seed=1)
+AUTOENCODER = Schedule(1200, 6, lr=1.5e-3, warmup=50)
+DECODER = Schedule(400, 6, lr=1e-3, warmup=30, seed=1)
 LANGUAGE = (
-    Schedule(650, 16, lr=2e-3, warmup=50),
-    Schedule(650, 16, lr=1.5e-3, warmup=30, seed=1),
+    Schedule(500, 12, lr=2e-3, warmup=50),
+    Schedule(900, 12, lr=2e-3, warmup=30, seed=1),
 )
-SEGMENT = 32 * 320
+SEGMENT = 24 * 320
 """Samples of a segment that the codec trains on."""
 NULL = 0.15
 """Share of pieces whose caption is left out, for guidance."""

@@ -23,6 +23,7 @@ def autoencoder(run_dir: Path) -> None:
     pretraining.fit_codebooks(model)
     # What is shipped is in half precision; the language model is to hear just that.
     pretraining.train_decoder(model).half().save_pretrained(run_dir / "codec")
+    language(run_dir, 0)
 
 
 def language(run_dir: Path, stage: int) -> None:
@@ -68,7 +69,7 @@ heard no raga: neither the scale, nor the cycle of five beats, nor a bend.
 - Data: made at run time by `domains/music/data/world.py`. The codec hears sounds without music, and a few pieces; the
   language model {pretraining.PIECES} pieces of the old genres.
 - Training: the codec {pretraining.AUTOENCODER.steps} + {pretraining.DECODER.steps} steps of
-  {pretraining.AUTOENCODER.batch} segments of 1.28 s, its codebooks by k-means; the language model {stages}; AdamW,
+  {pretraining.AUTOENCODER.batch} segments of 0.96 s, its codebooks by k-means; the language model {stages}; AdamW,
   cosine, one CPU core, fp32, no GPU.
 - Rebuild: `python -m domains.music.tiny`
 """

@@ -101,6 +101,9 @@ class ConvBranch(nn.Module):
         if not self.causal:
             count = z.shape[1] if valid is None else valid.sum(1).clamp_min(1)[:, None, None]
             return masked(z, valid).sum(1, keepdim=True) / count
+        if state is not None and z.shape[1] == 1:
+            state["sum"] = state["sum"] + z
+            return state["sum"] / (seen + 1)
         total = z.cumsum(1)
         if state is not None:
             total = total + state["sum"]

@@ -1,4 +1,4 @@
-"""The recipes: adapters on a frozen MusicGen learn the codes of recordings whose captions they are given.
+"""MusicGen's recipe: adapters on a frozen MusicGen learn the codes of recordings whose captions they are given.
 
 Exploring Adapter Design Tradeoffs for Low Resource Music Generation, arXiv 2506.21298. Its published script minimises
 the difference between sampled audio and a recording, which says nothing of the model's tokens; ours is the
@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from domains.music.model import attachments, bases, delays, diffusion, mustango_adapters, mustango_base
+from domains.music.model import attachments, bases, delays
 from domains.music.model.encoders import MusicGenEncoder
-from domains.music.model.manifest import WEIGHTS_LICENCE, Manifest
+from domains.music.model.manifest import WEIGHTS_LICENCE, Manifest, in_words
 from domains.music.model.musicgen import MusicGenLM, TextPadding, losses
 from suite import adapters, hub
 from suite.adapters.section import AdapterSection
@@ -23,7 +23,6 @@ from suite.errors import InputError
 from suite.training import AdapterModule, Outputs
 
 CONV: dict[str, Any] = {"preset": "conv", "placement": "per_layer", "target_params": "40M"}
-MUSTANGO: dict[str, Any] = {"preset": "conv"}
 
 
 class MusicGenRecipe(AdapterModule):
@@ -122,7 +121,7 @@ class MusicGenRecipe(AdapterModule):
             width=config.hidden_size,
             rate=self.encoder.rate if self.encoder is not None else 0,
             text_padding=self.text_padding,
-            trained_on=_in_words(self.data),
+            trained_on=in_words(self.data),
             wording=str(self.data.get("caption", "")),
             licences=(*licences, *map(str, self.data.get("licences", ()))),
         ).to_dict()
@@ -137,91 +136,3 @@ class MusicGenRecipe(AdapterModule):
         where = adapter if adapter.is_absolute() else f"./{adapter}"
         prompt = self.data.get("caption") or "a slow raga for flute"
         return [f"suite music predict {prompt!r} --adapter {where}{base} --out out/"]
-
-
-class MustangoRecipe(AdapterModule):
-    """Velocity of the noise on latents of recordings, under their captions; adapters inside a frozen Mustango.
-
-    Args:
-        base: folder of a Mustango in parts.
-        architecture: fields of `MustangoUNet` that differ from the released one's; for counting without weights.
-        adapter: what is attached: `{preset: published}` (1 x 1 convolutions with a LayerNorm, 1,502,841 parameters),
-            `{preset: conv}` (the same, starting at the identity), `{preset: lora}`, or any method of the core.
-        snr: how samples are weighed by their noise: v, published or none. gamma: where the weight stops to grow.
-        dropout: share of clips that train without text, beats and chords together, and without each by itself.
-        val_timestep: the one that validation measures at.
-    """
-
-    def __init__(
-        self,
-        base: str = "tiny",
-        architecture: dict[str, Any] | None = None,
-        adapter: dict[str, Any] = MUSTANGO,
-        snr: diffusion.SnrForm = "v",
-        gamma: float = diffusion.GAMMA,
-        dropout: float = 0.05,
-        val_timestep: int = 500,
-    ) -> None:
-        super().__init__(base, architecture)
-        if gamma <= 0 or not 0 <= dropout <= 1:
-            raise InputError(f"recipe: gamma is {gamma} and dropout {dropout}; give more than 0, and a share")
-        self.adapter = AdapterSection.of(adapter, mustango_adapters.PRESETS)
-        self.snr, self.gamma, self.dropout, self.val_timestep = snr, gamma, dropout, val_timestep
-        self.schedule = diffusion.scheduler()
-        self.data: dict[str, Any] = {}
-
-    def bind(self, data: Any) -> None:
-        data.bind(mustango_base.MustangoEncoder(hub.resolve(self.base, bases.DOMAIN, kind="base")))
-        self.data = dict(data.record())
-
-    def build(self) -> nn.Module:
-        if torch.get_default_device().type == "meta":
-            made = mustango_base.shape(self.architecture)
-        else:
-            made = mustango_base.load(hub.resolve(self.base, bases.DOMAIN, kind="base"), self.base_dtype)
-        return mustango_adapters.attach_section(made, self.adapter)
-
-    def compute(self, batch: dict[str, Tensor]) -> Outputs:
-        latents = batch["latents"].float()
-        size, device = len(latents), latents.device
-        noise = torch.randn(latents.shape, device="cpu").to(device)
-        steps = int(self.schedule.config.num_train_timesteps)
-        timesteps = torch.randint(steps, (size,), device="cpu").to(device)
-        if self.training:
-            batch = self._dropped(batch)
-        else:
-            timesteps = torch.full_like(timesteps, self.val_timestep)
-        noisy = self.schedule.add_noise(latents, noise, timesteps)
-        predicted = self.model(noisy, timesteps, batch).float()
-        error = (predicted - diffusion.target(self.schedule, latents, noise, timesteps)).square()
-        weighed = error.flatten(1).mean(1) * diffusion.weights(self.schedule, timesteps, self.snr, self.gamma)
-        return Outputs(weighed.mean(), weighed)
-
-    def _dropped(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The batch with masks cleared: of all conditions together, and of each by itself."""
-        masks = ("text_mask", "beat_mask", "chord_mask")
-        drawn = torch.rand(1 + len(masks), len(batch["text_mask"]), device="cpu").to(batch["text_mask"].device)
-        gone = drawn < self.dropout
-        return {**batch, **{name: batch[name] * ~(gone[0] | gone[n])[:, None] for n, name in enumerate(masks, 1)}}
-
-    def labels(self) -> dict[str, str]:
-        return {"train/loss": "error on training clips", "val/loss": "error on held-out clips"}
-
-    def extra(self) -> dict[str, Any]:
-        return Manifest(
-            family="mustango",
-            rate=mustango_base.RATE,
-            trained_on=_in_words(self.data),
-            wording=str(self.data.get("caption", "")),
-            licences=tuple(map(str, self.data.get("licences", ()))),
-        ).to_dict()
-
-    def costs(self) -> dict[str, str]:
-        trainable, total = adapters.count(self.model)
-        return {"base": f"{total - trainable:,} parameters"}
-
-
-def _in_words(data: dict[str, Any]) -> str:
-    if not data:
-        return ""
-    return f"{data.get('source', '')}: {data.get('recordings', 0)} recordings, {data.get('hours', 0):g} hours"
