@@ -22,7 +22,7 @@ import torch
 from transformers import EncodecModel, MusicgenConfig, MusicgenForConditionalGeneration, T5Config
 
 from benchmarks._measured import Target, compared, keep, rounds
-from domains.music.inference.session import CachedSteps
+from domains.music.inference.steps import CachedSteps
 from domains.music.model import attachments, bases, codec, delays
 from domains.music.model.encoders import collate
 from domains.music.model.musicgen import MusicGenLM, losses

@@ -43,7 +43,6 @@ def score(adapter: str | None) -> float:
 tone(HOME / "pieces" / "test0.wav")
 
 
-
 @dataclass(frozen=True)
 class MusicSubject(Subject):
     """Mustango has no embedded base: a small one is written where it is needed."""

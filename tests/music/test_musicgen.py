@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from domains.music.inference.recorded import RecordedSteps, recordable
 from domains.music.inference.sampling import Sampling, choose
-from domains.music.inference.session import CachedSteps, Windows, generate
+from domains.music.inference.session import Windows, generate
+from domains.music.inference.steps import CachedSteps
 from domains.music.model import attachments, bases, codec, delays
 from domains.music.model.musicgen import MusicGenLM
 from domains.music.tiny import networks
@@ -89,6 +91,26 @@ def test_cached_steps_give_what_the_whole_sequence_gives(preset: str, placement:
         expected = whole if guidance == 1 else null + guidance * (whole - null)
         for first, end in ((0, 5), *((step, step + 1) for step in range(5, STEPS))):
             torch.testing.assert_close(steps(sequence[..., first:end]), expected[:, :, end - 1], atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("preset", ["linear", "conv"])
+@torch.no_grad()
+def test_steps_in_fixed_memory_are_the_cached_ones(preset: str) -> None:
+    """What a GPU records and replays; here it runs as it is."""
+    model, (codes, states, mask) = adapted(preset, [*PLACEMENTS]), inputs()
+    assert recordable(model) and not recordable(adapted("transformer", "per_layer"))
+    sequence = delays.delayed(codes, model.special, model.delays)
+    for guidance in (1.0, 3.0):
+        cached = CachedSteps(model, states, mask, guidance)
+        fixed = RecordedSteps(model, states, mask, guidance, STEPS + 5)
+        addresses: set[tuple[int, ...]] = set()
+        for first, end in ((0, 5), *((step, step + 1) for step in range(5, STEPS))):
+            expected = cached(sequence[..., first:end])
+            torch.testing.assert_close(fixed(sequence[..., first:end]), expected, atol=1e-4, rtol=1e-5)
+            states_ = [tensor for state in fixed.stream.states.values() for tensor in state.values()]
+            if first:
+                addresses.add(tuple(tensor.data_ptr() for tensor in states_))
+        assert len(addresses) == 1, "what is remembered moved, so that a recording would read old values"
 
 
 @pytest.mark.parametrize("placement", [*PLACEMENTS, "encoder"])

@@ -16,6 +16,7 @@ from transformers import MusicgenForConditionalGeneration
 from domains.music.inference.sampling import Sampling
 from domains.music.inference.session import Windows, generate
 from domains.music.model import bases, codec
+from domains.music.model.attachments import SEQUENCE
 from domains.music.model.encoders import MusicGenEncoder, collate_words
 from domains.music.model.manifest import WEIGHTS_LICENCE, Manifest
 from domains.music.model.musicgen import WAVEFORM
@@ -139,7 +140,8 @@ class MusicGenComposer:
     def sound(self, codes: Tensor, samples: int, *, plain: bool = False) -> Wave:
         """The wave (channels, samples) of codes (1, K, frames); `plain` passes by an adapter on the waveform."""
         wave = codec.decode(self.codec, codes, samples, self.channels)[0].float()  # (channels, samples)
-        layers = [] if plain or not adapters.attached(self.model) else adapters.layers(self.model)
+        adapted = adapters.attached(self.model) and not plain
+        layers = adapters.layers(self.model, SEQUENCE["linear"]) if adapted else []
         if any(layer.target == "waveform" for _, layer in layers):
             wave = self.through_waveform(wave)
         return np.ascontiguousarray(wave.cpu().numpy(), dtype=np.float32)

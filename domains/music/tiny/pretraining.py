@@ -19,11 +19,14 @@ from domains.music.model.musicgen import MusicGenLM, losses
 from domains.music.tiny import networks
 from suite.training.plain import Schedule, train
 
-AUTOENCODER = Schedule(1200, 6, lr=1.5e-3, warmup=50)
-DECODER = Schedule(400, 6, lr=1e-3, warmup=30, seed=1)
+AUTOENCODER = (
+    Schedule(1200, 6, lr=1.5e-3, warmup=50),
+    Schedule(1100, 6, lr=1.5e-3, warmup=50, seed=1),
+)
+DECODER = Schedule(500, 6, lr=1e-3, warmup=30, seed=2)
 LANGUAGE = (
     Schedule(500, 12, lr=2e-3, warmup=50),
-    Schedule(900, 12, lr=2e-3, warmup=30, seed=1),
+    Schedule(700, 12, lr=2e-3, warmup=30, seed=1),
 )
 SEGMENT = 24 * 320
 """Samples of a segment that the codec trains on."""
@@ -50,23 +53,29 @@ def _segments(pool: Tensor, batch: int, generator: torch.Generator) -> Tensor:
 
 
 def difference(made: Tensor, wanted: Tensor) -> Tensor:
-    """Of two waves (B, 1, samples): their samples, and their spectra at three resolutions, also logarithmic."""
-    total = functional.l1_loss(made, wanted)
+    """Of two waves (B, 1, samples): their samples, and their spectra at three resolutions, also logarithmic.
+
+    Every frame of a spectrum counts alike: over all of them at once a melody is so much louder than the strokes of a
+    drum that a codec learns to leave these out.
+    """
+    total = 2 * (made - wanted).abs().mean() / wanted.abs().mean().clamp_min(1e-2)
     for size in (128, 512, 2048):
         window = torch.hann_window(size)
         one, other = (
             torch.stft(wave[:, 0], size, size // 4, window=window, return_complex=True).abs() for wave in (made, wanted)
-        )
-        total = total + functional.mse_loss(one, other).sqrt() / other.square().mean().sqrt().clamp_min(1e-3)
-        total = total + 0.3 * functional.l1_loss((one + 0.02).log(), (other + 0.02).log())
+        )  # (B, bins, frames)
+        loud = other.norm(dim=1)
+        total = total + ((one - other).norm(dim=1) / (loud + 0.1 * loud.mean())).mean()
+        total = total + 0.5 * functional.l1_loss((one + 0.3).log(), (other + 0.3).log())
     return total / 3
 
 
-def train_autoencoder(schedule: Schedule = AUTOENCODER) -> EncodecModel:
-    """Encoder and decoder, nothing between them."""
+def train_autoencoder(model: EncodecModel | None = None, schedule: Schedule = AUTOENCODER[0]) -> EncodecModel:
+    """Encoder and decoder, nothing between them; a new one, or one that was trained before."""
     torch.manual_seed(schedule.seed)
-    model, pool = EncodecModel(networks.codec_config()).train(), sounds()
+    model, pool = (model or EncodecModel(networks.codec_config())).train(), sounds()
     generator = torch.Generator().manual_seed(schedule.seed)
+    coder = nn.ModuleList([model.encoder, model.decoder])
 
     def loss() -> Tensor:
         wave = _segments(pool, schedule.batch, generator)
@@ -75,7 +84,7 @@ def train_autoencoder(schedule: Schedule = AUTOENCODER) -> EncodecModel:
         noise = 0.1 * latent.detach().std() * torch.randn(latent.shape, generator=generator)
         return difference(model.decoder(latent + noise), wave)
 
-    train("autoencoder", model, loss, schedule)
+    train("autoencoder", coder, loss, schedule)
     return model.eval()
 
 

@@ -26,6 +26,7 @@ from suite.adapters.methods.additive.sequences import (
     SequenceSite,
     State,
     fit_rows,
+    keep,
     masked,
     start_at_identity,
 )
@@ -48,7 +49,7 @@ class DilatedBlock(nn.Module):
         x = masked(functional.gelu(self.norm(z)), valid)
         if state is not None:
             x = torch.cat([state[name], x], 1)  # (B, reach + T, m)
-            state[name] = x[:, x.shape[1] - self.reach :]
+            keep(state, name, x[:, x.shape[1] - self.reach :])
         else:
             left = self.reach if self.causal else self.reach // 2
             x = functional.pad(x, (0, 0, left, self.reach - left))
@@ -78,38 +79,39 @@ class ConvBranch(nn.Module):
         """Nothing seen yet: zeros, as the padding of a whole sequence."""
         m = self.down.out_features
         columns = {f"block{i}": h.new_zeros(len(h), cast(int, block.reach), m) for i, block in enumerate(self.blocks)}
-        return {**columns, "sum": h.new_zeros(len(h), 1, m)}
+        return {**columns, "sum": h.new_zeros(len(h), 1, m), "count": h.new_zeros(len(h), 1, 1)}
 
-    def forward(self, h: Tensor, state: State | None = None, seen: int = 0, valid: Tensor | None = None) -> Tensor:
+    def forward(self, h: Tensor, state: State | None = None, valid: Tensor | None = None) -> Tensor:
         """What is added to the states (B, T, d).
 
         Args:
-            state, seen: what was remembered of the steps before, and their number.
+            state: what was remembered of the steps before.
             valid: (B, T) where there is no padding, for adapters that see the whole sequence.
         """
         z = self.down(h)  # (B, T, m)
         for number, block in enumerate(self.blocks):
             z = block(z, state, f"block{number}", valid)
-        z = z * self._gate(self._mean(z, state, seen, valid))
+        z = z * self._gate(self._mean(z, state, valid))
         return functional.dropout(self.up(z), self.dropout, self.training)
 
     def _gate(self, mean: Tensor) -> Tensor:
         return torch.sigmoid(self.excite(functional.relu(self.squeeze(mean))))
 
-    def _mean(self, z: Tensor, state: State | None, seen: int, valid: Tensor | None) -> Tensor:
+    def _mean(self, z: Tensor, state: State | None, valid: Tensor | None) -> Tensor:
         """The mean over the past (B, T, m), or over the whole sequence (B, 1, m)."""
         if not self.causal:
-            count = z.shape[1] if valid is None else valid.sum(1).clamp_min(1)[:, None, None]
-            return masked(z, valid).sum(1, keepdim=True) / count
-        if state is not None and z.shape[1] == 1:
-            state["sum"] = state["sum"] + z
-            return state["sum"] / (seen + 1)
+            number = z.shape[1] if valid is None else valid.sum(1).clamp_min(1)[:, None, None]
+            return masked(z, valid).sum(1, keepdim=True) / number
+        if z.shape[1] == 1 and state is not None:  # the same in two kernels
+            return state["sum"].add_(z) / state["count"].add_(1)
         total = z.cumsum(1)
-        if state is not None:
-            total = total + state["sum"]
-            state["sum"] = total[:, -1:]
-        count = torch.arange(seen + 1, seen + 1 + z.shape[1], device=z.device, dtype=z.dtype)
-        return total / count[:, None]
+        count = torch.arange(1, 1 + z.shape[1], device=z.device, dtype=z.dtype)[:, None]  # (T, 1)
+        if state is None:
+            return total / count
+        total, counts = total + state["sum"], count + state["count"]  # (B, T, m), (B, T, 1)
+        keep(state, "sum", total[:, -1:])
+        keep(state, "count", counts[:, -1:])
+        return total / counts
 
 
 @dataclass
@@ -154,7 +156,5 @@ class ConvAdapter(SequenceSite):
         branch: ConvBranch = self.tensor("branch", adapter)
         if not branch.causal:
             return h + branch(h, valid=fit_rows(self.context.get("valid"), h))
-        state, seen = self.memory(adapter, lambda: branch.memory(h))
-        new = h + branch(h, state, seen)
-        self.advance(adapter, h.shape[1])
-        return new
+        state, _ = self.memory(adapter, lambda: branch.memory(h))
+        return h + branch(h, state)

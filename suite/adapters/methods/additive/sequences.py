@@ -169,6 +169,14 @@ class SequenceSite(Site):
             stream.advance((self.method, self.target, adapter), steps)
 
 
+def keep(state: State, name: str, tensor: Tensor) -> None:
+    """Remember a tensor, in the place of the one before where it fits: a recorded step finds it there again."""
+    if state[name].shape == tensor.shape:
+        state[name].copy_(tensor)
+    else:
+        state[name] = tensor
+
+
 def start_at_identity(down: nn.Linear, up: nn.Linear, init_weights: bool) -> None:
     """Down Xavier-uniform, up zero, biases zero; with `init_weights=False` up is drawn as well."""
     nn.init.xavier_uniform_(down.weight)
