@@ -19,6 +19,9 @@ from domains.music.tiny import networks
 from suite import adapters
 from suite.adapters.section import AdapterSection
 from suite.errors import InputError
+from suite.hub import paths
+from suite.training.config import load_config
+from suite.training.experiment import recipe_of
 from tests.adapters.cases import randomise
 from tests.golden.registry import run_official
 
@@ -268,3 +271,23 @@ def test_language_models_have_the_published_number_of_parameters(size: str, tota
     with torch.device("meta"):
         model = bases.shape("", {"size": size})
     assert adapters.count(model).total == total
+
+
+@pytest.mark.parametrize(
+    ("config", "trainable", "base"),
+    [
+        ("waveform", 2_080_032, 1_838_737_920),
+        ("mustango", 1_502_841, None),
+        ("musicgen_small", None, 420_371_456),
+        ("musicgen_large", None, 3_256_956_928),
+    ],
+)
+def test_count_gives_the_published_numbers(config: str, trainable: int | None, base: int | None) -> None:
+    loaded = load_config(paths.assets() / "configs" / "music" / f"{config}.yaml")
+    recipe = recipe_of(loaded)
+    with torch.device("meta"):
+        recipe.configure_model()
+    counted = adapters.count(recipe.model)
+    assert trainable is None or counted.trainable == trainable
+    assert base is None or recipe.costs() == {"base": f"{base:,} parameters"}
+    assert trainable is not None or abs(counted.trainable / 40_000_000 - 1) < 0.01
