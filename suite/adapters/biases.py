@@ -46,9 +46,10 @@ def take(model: nn.Module, adapter: str, config: PeftConfig) -> None:
             if name.rpartition(".")[2] == "bias" and id(tensor) not in own
         }
     else:
-        layers = [(name, layer) for name, layer in adapter_layers(base) if adapter in adapters_on(layer)]
-        hosts = [(name, layer.get_base_layer()) for name, layer in layers]
-        found = {f"{name}.bias": host.bias for name, host in hosts if getattr(host, "bias", None) is not None}
+        names = {id(module): name for name, module in base.named_modules()}
+        hosts = [layer.get_base_layer() for _, layer in adapter_layers(base) if adapter in adapters_on(layer)]
+        biased = [host for host in hosts if getattr(host, "bias", None) is not None]
+        found = {f"{names[id(host)]}.bias".lstrip("."): host.bias for host in biased}
     kept = {public_name(base, name): tensor.detach().clone() for name, tensor in found.items()}
     handle.biases[adapter] = Biases(kept)
 

@@ -113,3 +113,12 @@ def test_the_published_networks_train_as_many_parameters(rank: int, reduction: b
         train=trained,
     )
     assert adapters.count(model).trainable == count
+
+
+def test_an_adapter_in_half_precision_runs_without_autocast() -> None:
+    from peft import get_peft_model
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+
+    config = PEFT_TYPE_TO_CONFIG_MAPPING["MTLORA"](target_modules=["0"], r=2)
+    model = get_peft_model(nn.Sequential(nn.Linear(4, 4)).bfloat16(), config, autocast_adapter_dtype=False)
+    assert model(torch.randn(2, 4, dtype=torch.bfloat16)).dtype == torch.bfloat16

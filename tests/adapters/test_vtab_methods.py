@@ -125,3 +125,8 @@ def test_ranks_chosen_by_the_spectrum_are_in_the_file(tmp_path: Path) -> None:
         assert torch.equal(adapters.load(fresh("mlp"), tmp_path / method)(x), model(x))
         with pytest.raises(InputError, match="give r"):
             adapters.attach(fresh("mlp").to("meta"), method, targets=["fc1"])
+
+
+def test_a_random_start_on_a_layer_of_one_output_is_finite() -> None:
+    model = adapters.attach(nn.Sequential(nn.Linear(5, 1)), "soka", targets=["0"], r=1, m1=1, n1=1, init_weights=False)
+    assert all(parameter.isfinite().all() for parameter in model.parameters())

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.constants import DUMMY_TARGET_MODULES
 from peft.utils.integrations import init_empty_weights
-from torch import nn
+from torch import Tensor, nn
 
 from suite.adapters.carriers.base import CarrierTuner, TunerLayer
 from suite.adapters.carriers.config import TunerConfig
@@ -153,6 +153,20 @@ class ChildTuner(CarrierTuner):
 
     def _keep_tied(self, layers: list[Any], adapter: str, sharing: dict[nn.Parameter, list[str]]) -> None:
         """For tuners whose layers train the host's own parameters."""
+
+    @classmethod
+    def _get_adapter_state_dict(
+        cls, model: nn.Module, config: Any, adapter_name: str, state_dict: dict[str, Tensor], *args: Any, **kwargs: Any
+    ) -> dict[str, Tensor]:
+        """peft files the bias of a layer that a tuner's is around; here that of its host, which is around it."""
+        state = super()._get_adapter_state_dict(model, config, adapter_name, state_dict, *args, **kwargs)
+        if config.bias == f"{config.method}_only":
+            for place, layer in model.named_modules():
+                if isinstance(layer, cls.tuner_layer_cls) and adapter_name in layer.settings:
+                    key = f"{place.removesuffix(child_name(config.method))}bias"
+                    if key in state_dict:
+                        state[key] = state_dict[key]
+        return state
 
     def _mark_only_adapters_as_trainable(self, model: nn.Module) -> None:
         super()._mark_only_adapters_as_trainable(model)

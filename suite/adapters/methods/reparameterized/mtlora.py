@@ -94,16 +94,16 @@ class Mtlora(WeightChange):
         if adapter not in getattr(self, f"{self.prefix}lora_shared_A"):
             return 0.0
         a, b = self.tensor("lora_shared_A", adapter), self.tensor("lora_shared_B", adapter)
-        return self.settings[adapter].scale * functional.linear(functional.linear(self._input(x, adapter), a), b)
+        return self.settings[adapter].scale * functional.linear(functional.linear(self._input(x, a, adapter), a), b)
 
     def of_task(self, x: Tensor, task: str, adapter: str) -> Tensor:
         """c_t B_t A_t x: (..., out)."""
         a, b = (self.tensor(name, adapter)[task] for name in ("lora_tasks_A", "lora_tasks_B"))
         scale = self.settings[adapter].task_scale.get(task, 4.0)
-        return scale * functional.linear(functional.linear(self._input(x, adapter), a), b)
+        return scale * functional.linear(functional.linear(self._input(x, a, adapter), a), b)
 
-    def _input(self, x: Tensor, adapter: str) -> Tensor:
-        x = self._cast_input_dtype(x, torch.float32)
+    def _input(self, x: Tensor, a: Tensor, adapter: str) -> Tensor:
+        x = self._cast_input_dtype(x, a.dtype)
         return functional.dropout(x, self.settings[adapter].dropout, self.training)
 
     def apply_to(self, x: Tensor, y: Tensor, adapter: str) -> Tensor:

@@ -79,7 +79,7 @@ class Soka(WeightChange):
         self.settings[adapter] = config
         u, sigma, v = self._start(config)
         if not config.init_weights:
-            u, v = u + 0.2 * u.std() * torch.randn_like(u), v + 0.2 * v.std() * torch.randn_like(v)
+            u, v = u + 0.2 * u.abs().mean() * torch.randn_like(u), v + 0.2 * v.abs().mean() * torch.randn_like(v)
         return {"u": u, "v": v, **({"sigma": sigma} if config.absorb_sigma == "separate" else {})}
 
     def _start(self, config: SokaConfig) -> tuple[Tensor, Tensor, Tensor]:
