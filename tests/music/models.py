@@ -29,7 +29,7 @@ CROSS = 16
 def small_mustango(folder: Path, seed: int = 0) -> Path:
     """A Mustango in parts, written where it is not yet."""
     from diffusers import AutoencoderKL
-    from transformers import T5Config, T5EncoderModel
+    from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig, T5Config, T5EncoderModel
 
     from domains.music.model import mustango_base
     from domains.music.model.mustango import MustangoUNet
@@ -49,6 +49,16 @@ def small_mustango(folder: Path, seed: int = 0) -> Path:
             norm_num_groups=4,
         )
         text = T5Config(vocab_size=40, d_model=CROSS, d_kv=8, d_ff=16, num_layers=1, num_heads=2, pad_token_id=0)
+        hifigan = SpeechT5HifiGanConfig(
+            model_in_dim=mustango_base.BANDS,
+            sampling_rate=mustango_base.RATE,
+            upsample_initial_channel=32,
+            upsample_rates=[5, 4, 2, 2, 2],
+            upsample_kernel_sizes=[10, 8, 4, 4, 4],
+            resblock_kernel_sizes=[3],
+            resblock_dilation_sizes=[[1, 3]],
+            normalize_before=False,
+        )
         unet = MustangoUNet(
             block_out_channels=(8, 16),
             attention=(False, True),
@@ -59,5 +69,12 @@ def small_mustango(folder: Path, seed: int = 0) -> Path:
         )
         made = mustango_base.Denoiser(unet, MusicConditions(CROSS))
         with atomic_folder(folder, own=True) as temporary:
-            mustango_base.save(temporary, made, vae, T5EncoderModel(text), networks.tokenizer())
+            mustango_base.save(
+                temporary,
+                made,
+                vae=vae,
+                text_encoder=T5EncoderModel(text),
+                tokenizer=networks.tokenizer(),
+                vocoder=SpeechT5HifiGan(hifigan),
+            )
     return folder

@@ -5,18 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from domains.music.data.datamodule import MusicData
+from domains.music.inference.loaded import load
 from domains.music.inference.mustango import sample
 from domains.music.model import diffusion, mustango_base
 from domains.music.model.mustango import Condition, MustangoUNet
 from domains.music.model.mustango_conditions import MusicEmbedding, beat_tokens, chord_tokens
 from domains.music.official import convert, export
 from domains.music.recipe.mustango import MustangoRecipe
+from domains.music.types import MusicQuery
 from suite import adapters, training
 from suite.errors import InputError
 from suite.hub import weights
@@ -232,3 +235,23 @@ def test_a_file_without_published_adapters_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with pytest.raises(InputError, match=r"no key has \.adapter\. in it"):
         convert(tmp_path / "model.safetensors", tmp_path / "out")
+
+
+def test_an_adapter_of_mustango_plays(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mustango_base, "SECONDS", 0.64)
+    recipe = MustangoRecipe(base=str(base), adapter={"preset": "published"})
+    recipe.model = recipe.build()
+    recipe.save_adapter(tmp_path / "adapter")
+    composer = load(str(tmp_path / "adapter"), str(base), "cpu")
+    assert (composer.rate, composer.channels, composer.facts.family) == (16000, 1, "mustango")
+    query = MusicQuery(seconds=0.5, steps=2)
+    both = composer.compose(["a slow march", "a waltz in minor for flute"], query, seeds=[1, 2])
+    assert [wave.shape for wave in both] == [(1, 8000), (1, 8000)]
+    [alone] = composer.compose(["a slow march"], query, seeds=[1])
+    np.testing.assert_allclose(alone, both[0], atol=1e-4)
+    [frozen] = composer.compose(["a slow march"], query, seeds=[1], frozen=True)
+    assert not np.array_equal(frozen, alone)
+    with pytest.raises(InputError, match=r"makes 0.64 at most"):
+        composer.compose(["a"], MusicQuery(seconds=11), seeds=[1])
+    with pytest.raises(InputError, match="goes on from no recording"):
+        composer.compose(["a"], query, seeds=[1], before=both[0])

@@ -45,9 +45,13 @@ def load(adapter: str = "tiny", base: str | None = None, device: str = "auto", d
     stated = Manifest.from_dict(chosen.settings, chosen.folder)
     where = choose_device(device)
     kind = choose_dtype(dtype, where)
-    if stated.family == "mustango":
-        raise InputError(f"{adapter}: adapters of Mustango are trained and converted here, not yet played")
     folder = chosen.base_folder()
+    if stated.family == "mustango":
+        from domains.music.inference.mustango_loaded import MustangoComposer
+
+        played = MustangoComposer(folder, stated, base=chosen.base, adapter=adapter, device=where, dtype=kind)
+        played.model = adapters.load(played.model, chosen.folder).eval()
+        return played
     loaded = MusicGenComposer(folder, stated, base=chosen.base, adapter=adapter, device=where, dtype=kind)
     stated.check(loaded.model.config.num_codebooks, loaded.model.config.hidden_size, adapter)
     loaded.model = adapters.load(loaded.model, chosen.folder).eval()

@@ -27,6 +27,8 @@ SECONDS = 10.24
 LEVELS = 3
 """Times that the autoencoder halves a spectrogram: 1024 x 64 to 256 x 16."""
 PARTS = ("unet", "vae", "text_encoder", "tokenizer")
+VOCODER = "vocoder"
+"""The part that turns spectrograms into waves; training needs none."""
 CONDITIONS = "conditions.safetensors"
 
 
@@ -87,9 +89,9 @@ def load(folder: Path, dtype: torch.dtype = torch.float32) -> Denoiser:
     return made
 
 
-def save(folder: Path, made: Denoiser, vae: AutoencoderKL, text_encoder: T5EncoderModel, tokenizer: Any) -> None:
-    """The parts of a base into `folder`."""
-    for name, part in (("unet", made.unet), ("vae", vae), ("text_encoder", text_encoder), ("tokenizer", tokenizer)):
+def save(folder: Path, made: Denoiser, **parts: Any) -> None:
+    """The parts of a base into `folder`, each by its name: `vae`, `text_encoder`, `tokenizer`, `vocoder`."""
+    for name, part in {"unet": made.unet, **parts}.items():
         part.save_pretrained(folder / name)
     save_file(dict(made.conditions.state_dict()), folder / CONDITIONS)
 
@@ -148,6 +150,11 @@ class MustangoEncoder:
             "text_mask": mask,
             **empty_music(len(samples)),
         }
+
+
+def is_mustango(folder: Path) -> bool:
+    """Whether a folder holds a Mustango in parts."""
+    return (folder / CONDITIONS).is_file() and (folder / "unet").is_dir()
 
 
 def empty_music(batch: int) -> Sample:
