@@ -127,3 +127,10 @@ def test_lofit_chooses_the_heads_that_training_scales_most() -> None:
     assert adapters.count(model).trainable == 3 * 8
     with pytest.raises(InputError, match=r"lofit: .*32 inputs are not those of 5 heads; set num_heads"):
         adapters.attach(fresh("llama"), "lofit", num_heads=5)
+
+
+def test_a_span_of_something_else_than_tokens_stays_inside_the_sequence() -> None:
+    """Batches of other tasks may have labels for more points than there are tokens."""
+    model = reft(positions="f2+l2")
+    with adapters.context(model, **{PROMPT: torch.tensor([[0, 2048]])}):
+        assert edited(model, IDS) == [[0, 1, 10, 11]]

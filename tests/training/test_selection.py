@@ -164,3 +164,46 @@ def test_light_peft_decides_what_stays_and_a_cut_base_computes_as_the_masked_one
         Pruning({}, {"model.layers.7.mlp.down_proj": [1]}, 1).apply(heads())
     with pytest.raises(InputError, match="its heads share keys and values"):
         pruning.apply(tiny_llama())
+
+
+class Continued(Chosen):
+    """Goes on with an adapter from a folder."""
+
+    folder = Path()
+
+    def build(self) -> nn.Module:
+        return adapters.load(tiny_llama(), self.folder, trainable=True)
+
+
+@pytest.mark.parametrize("recipe", [Chosen, Sifted])
+def test_training_an_adapter_on_keeps_what_it_chose(recipe: type[Chosen], tmp_path: Path) -> None:
+    first = recipe(0)
+    run = fit(first, Rows(24, 4), STEPS, folder=tmp_path / "first")
+
+    def places(model: nn.Module) -> list[set[int]]:
+        layers = [layer for _, layer in adapters.layers(model)]
+        if recipe is Sifted:
+            return [{*layer.places("default").tolist()} for layer in layers]
+        return [{*layer.changed("weight", "default").tolist()} for layer in layers]
+
+    again = Continued(0)
+    again.folder = run.folder / "adapter"
+    start = [p.detach().clone() for p in adapters.load(tiny_llama(), again.folder).parameters()]
+    fit(again, Rows(16, 2, noise=0.9), dataclasses.replace(STEPS, lr=1e-4), folder=tmp_path / "again")  # other data
+    assert all(old <= new for old, new in zip(places(first.model), places(again.model), strict=True))
+    assert sum(map(len, places(again.model))) == sum(map(len, places(first.model)))
+    ended = [*again.model.parameters()]
+    assert all((a - b).abs().max() < 0.01 for a, b in zip(start, ended, strict=True))  # nothing was begun anew
+
+
+def test_sift_keeps_what_was_planned(tmp_path: Path) -> None:
+    class Planned(Mortal):
+        def build(self) -> nn.Module:
+            model = tiny_llama()
+            planned = {name: torch.tensor([5, 6]) for name, _ in model.named_modules() if name.endswith("q_proj")}
+            # A rate that gives two places for a weight of 32 x 32.
+            return adapters.attach(model, "sift", targets=["q_proj"], rate=0.001, places=planned)
+
+    recipe = Planned(0)
+    fit(recipe, Rows(8, 4), STEPS, folder=tmp_path / "run")
+    assert all(layer.places("default").tolist() == [5, 6] for _, layer in adapters.layers(recipe.model))

@@ -42,6 +42,7 @@ class Id3(Procedure):
         self.budget, self.exponent, self.eps = budget, exponent, eps
         self.done, self.updates, self.count, self.steps = 0, 0, 0, 0
         self.masks: dict[str, Tensor] = {}
+        self._resumed: int | None = None
         self.decays: dict[str, float] = {}
         self._module: L.LightningModule | None = None
 
@@ -81,10 +82,23 @@ class Id3(Procedure):
         found = self.filtered(model)
         self.count = numbers(self.budget, sum(p.numel() for p in found.values()), "procedures: id3: budget")
         self.steps = int(trainer.estimated_stepping_batches)
+        fresh = not self.masks
         for name, parameter in found.items():
             mask = self.masks.get(name)
             empty = torch.zeros_like(parameter, dtype=torch.bool)
             self.masks[name] = empty if mask is None else mask.to(parameter.device)
+        if self._resumed is not None:
+            self.count = self._resumed
+        elif fresh:
+            self._take_up(model, found)
+
+    def _take_up(self, model: nn.Module, found: dict[str, nn.Parameter]) -> None:
+        """What an adapter has learnt before is unmasked from the start, and part of the budget."""
+        names = {parameter: name for name, parameter in found.items()}
+        for _, layer in adapters.layers(model, "id3"):
+            for own in layer._names_of(adapter := layer.active_adapters[0]):
+                self.masks[names[layer.tensor(own, adapter)]].view(-1)[layer.changed(own, adapter)] = True
+        self.count = max(0, self.count - sum(int(mask.sum()) for mask in self.masks.values()))
 
     @torch.no_grad()
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
@@ -124,7 +138,8 @@ class Id3(Procedure):
                     raise RuntimeError(f"{layer.target}.{name}: numbers moved that id3 had masked")
 
     def state_dict(self) -> dict[str, Any]:
-        return {"step": self.done, "updates": self.updates, "masks": dict(self.masks)}
+        return {"step": self.done, "updates": self.updates, "count": self.count, "masks": dict(self.masks)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.done, self.updates, self.masks = (state_dict[name] for name in ("step", "updates", "masks"))
+        self._resumed = state_dict["count"]

@@ -42,8 +42,7 @@ class LightPeft(Procedure):
     def groups(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Masks do not decay: 1 is where they start."""
         assert self._module is not None
-        masks = [m for _, layer in adapters.layers(self._module.model, "light_peft") for m in layer.parameters(False)]
-        masks += [p for name, p in self._module.model.named_parameters() if "light_peft_mask." in name]
+        masks = [p for name, p in self._module.model.named_parameters() if "light_peft_mask." in name]
         parts = regroup(groups, masks, weight_decay=0.0)
         chosen = set(masks)
         return [{**part, "lr": part["lr"] * self.mask_rate} if chosen & {*part["params"]} else part for part in parts]

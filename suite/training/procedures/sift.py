@@ -41,12 +41,15 @@ class Sift(Procedure):
         """Let every layer train the places of the largest gradients; the random state stays as it was."""
         assert self._module is not None
         model = self._module.model
-        layers = [layer for _, layer in adapters.layers(model, "sift") if layer.present()]
+        found = [layer for _, layer in adapters.layers(model, "sift") if layer.present()]
+        layers = [layer for layer in found if not all(map(layer.is_chosen, layer.present()))]
+        if not layers:
+            return
         with adapters.disabled(model), torch.random.fork_rng():
-            found = _largest_gradients(loss, layers)
+            best = _largest_gradients(loss, layers)
         for layer in layers:
             for adapter in layer.present():
-                places = {name: found[layer.target, name, adapter] for name in layer.holders()}
+                places = {name: best[layer.target, name, adapter] for name in layer.holders()}
                 layer.reselect(adapter, joined(places, layer.holders()))
 
     def state_dict(self) -> dict[str, Any]:

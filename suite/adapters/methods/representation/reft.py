@@ -145,7 +145,8 @@ class Reft(Site):
         """Where the prompts begin and end, (batch,) each: as the context says, else from the first real token on."""
         given = self.context.get(PROMPT)
         if given is not None:
-            return given[:, 0].to(h.device), given[:, 1].to(h.device)
+            begin, end = given.to(h.device).clamp(max=h.shape[1]).unbind(1)
+            return begin, end
         end = torch.full((h.shape[0],), h.shape[1], device=h.device)
         if position_ids is None:
             return torch.zeros_like(end), end

@@ -85,6 +85,11 @@ class Sift(SelectedEntries):
             planned = joined({name: largest(tensor, config.rate) for name, tensor in held.items()}, held)
         return planned.to(self.host.weight.device)
 
+    def is_chosen(self, adapter: str) -> bool:
+        """Whether the places are there to stay: a plan's, or those of an adapter that has learnt something."""
+        learnt = not torch.equal(self.trained(adapter), self.original(adapter).float())
+        return self.target in self.settings[adapter].places or learnt
+
     def start(self, adapter: str, places: Tensor) -> Tensor:
         return self.read(places).float()
 
