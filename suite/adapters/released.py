@@ -17,7 +17,7 @@ from peft.utils import SAFETENSORS_WEIGHTS_NAME
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from suite.adapters.methods.prompt import dept
+from suite.adapters.methods.prompt import dept, llama_adapter
 from suite.adapters.methods.reparameterized import triadaptlora
 from suite.errors import InputError, one_line
 from suite.files import read_json, write_text
@@ -41,7 +41,7 @@ def read_state(file: Path) -> dict[str, Tensor]:
     return dict(state)
 
 
-def tfew_ia3(source: Path, out: Path, base: str = "bigscience/T0_3B") -> None:
+def tfew_ia3(source: Path, out: Path, *, base: str = "bigscience/T0_3B") -> None:
     """T-Few's released (IA)^3 vectors as an adapter of peft's `ia3`.
 
     Theirs scale what comes out of `wi_1`, peft's what goes into `wo`, which is the same.
@@ -87,6 +87,31 @@ def dept_prompt(source: Path, out: Path) -> None:
     sizes = ("num_virtual_tokens", "num_transformer_submodules", "token_dim", "num_attention_heads", "num_layers")
     config = {"peft_type": "DEPT", **_shared(theirs, *sizes, "r", "lora_alpha", "max_length")}
     _write(out, config, {f"dept_{name}": tensor.float().contiguous() for name, tensor in state.items()})
+
+
+def llama_adapter_prompts(
+    source: Path, out: Path, *, base: str = "huggyllama/llama-7b", layers: int = 32, adapter_len: int = 10
+) -> None:
+    """LLaMA-Adapter's released prompts and gates as an adapter of `llama_adapter`.
+
+    Args:
+        source: the file, e.g. `llama_adapter_len10_layer30_release.pth`.
+        out: the folder to fill.
+        base: the model that it is for, as transformers' Llama.
+        layers: of that model.
+        adapter_len: prompts of a layer.
+
+    Raises:
+        InputError: the file is of other sizes, lacks a gate, or holds something else.
+    """
+    state = {}
+    for key, tensor in llama_adapter.official_tensors(read_state(source), layers, adapter_len).items():
+        number, name = key.split(".")
+        place = f"{PREFIX}model.layers.{number}.self_attn.suite_llama_adapter.llama_adapter_{name}"
+        state[place] = tensor.float().contiguous()
+    config: dict[str, Any] = {"peft_type": "LLAMA_ADAPTER", "task_type": "CAUSAL_LM", "base_model_name_or_path": base}
+    config |= {"adapter_len": adapter_len, "adapter_layers": len(state) // 2, "inference_mode": True}
+    _write(out, config, state)
 
 
 def paca(source: Path, out: Path) -> None:

@@ -22,7 +22,7 @@ from suite.errors import InputError
 from suite.manifest import CONFIG, read_manifest
 
 # Where an adapter belongs and how it began; what its tensors fit is compared by name and shape.
-PLACES = {"exclude_modules", "init_lora_weights", "init_weights", "target_modules"}
+PLACES = {"exclude_modules", "init_lora_weights", "init_weights", "rank_pattern", "target_modules"}
 
 
 def swap(

@@ -91,18 +91,37 @@ def verify(reference: str, *, domain: str | None = None, kind: Kind = "adapter")
     return _page(hub.verify(reference, domain, kind=kind))
 
 
-def convert(reference: str, out: Path, *, domain: str, option: Sequence[str] = ()) -> dict[str, Any]:
+# Files of methods that belong to no domain, and of the forks of peft that methods were published with.
+LAYOUTS = {
+    "bottleneck": "suite.adapters.released:bottleneck",
+    "dept": "suite.adapters.released:dept_prompt",
+    "llama_adapter": "suite.adapters.released:llama_adapter_prompts",
+    "paca": "suite.adapters.released:paca",
+    "tfew_ia3": "suite.adapters.released:tfew_ia3",
+    "triadaptlora": "suite.adapters.released:triadapt",
+}
+
+
+def convert(
+    reference: str, out: Path, *, domain: str | None = None, layout: str | None = None, option: Sequence[str] = ()
+) -> dict[str, Any]:
     """Make an adapter folder of the checkpoint that a paper's authors released.
 
     Args:
         reference: a catalogue name, hf:org/name, https://..., or a path that starts with . / ~
         out: the folder to write.
         domain: whose official format it is.
+        layout: the format of a method that belongs to no domain: bottleneck, dept, llama_adapter, paca, tfew_ia3 or
+            triadaptlora.
         option: what its converter wants to know and the files do not tell, as name=value.
     """
     from suite import hub
 
-    converter = f"{_official(find(domain))}:convert"
+    if (domain is None) == (layout is None):
+        raise InputError("convert needs --domain, or --layout for a method that belongs to none, and not both")
+    if layout is not None and layout not in LAYOUTS:
+        raise InputError(f"--layout {layout}: the layouts are {', '.join(LAYOUTS)}")
+    converter = LAYOUTS[layout] if layout is not None else f"{_official(find(str(domain)))}:convert"
     folder = hub.convert(reference, out, converter, domain=domain, **_given(converter, option))
     return {"folder": folder, "message": f"folder  {folder}"}
 

@@ -16,6 +16,7 @@ from suite import adapters
 from suite.adapters import released
 from suite.adapters.methods.prompt import dept
 from suite.errors import InputError
+from tests.adapters.cases import fresh
 from tests.adapters.test_published_counts import t0
 from tests.real_data import real_data
 
@@ -147,6 +148,19 @@ def test_old_forks_adapters_load(tmp_path: Path) -> None:
     core[:, 1:] += column[1]
     bare[0].weight.data += 8 / (3 + 1e-5) * torch.cat(b, 1) @ core @ torch.cat(a)
     torch.testing.assert_close(model(x), bare(x))
+
+
+def test_llama_adapter_s_file_loads_where_its_prompts_belong(tmp_path: Path) -> None:
+    state = {"adapter_query.weight": torch.randn(3, 32)}
+    state |= {f"layers.{n}.attention.gate": torch.randn(1, 4, 1, 1) for n in range(2)}
+    torch.save(state, tmp_path / "release.pth")
+    (tmp_path / "a").mkdir()
+    released.llama_adapter_prompts(tmp_path / "release.pth", tmp_path / "a", layers=2, adapter_len=3)
+    model = adapters.load(fresh("llama"), tmp_path / "a")
+    [(place, layer)] = adapters.layers(model)
+    assert place.startswith("model.layers.1.self_attn")
+    assert torch.equal(layer.tensor("prompt", "default"), state["adapter_query.weight"])
+    assert torch.equal(layer.tensor("gate", "default"), state["layers.1.attention.gate"].flatten())
 
 
 def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:

@@ -45,8 +45,7 @@ def test_fact_is_one_tensor_whose_ends_all_layers_share(form: str, tmp_path: Pat
 
 
 def test_repadapter_is_its_equation_and_folds_into_the_weight() -> None:
-    model, bare, x = nn.Sequential(nn.Linear(6, 5)), None, torch.randn(3, 6)
-    bare = nn.Linear(6, 5)
+    model, bare, x = nn.Sequential(nn.Linear(6, 5)), nn.Linear(6, 5), torch.randn(3, 6)
     bare.load_state_dict(model[0].state_dict())
     adapters.attach(model, "repadapter", targets=["0"], hidden=4, groups=2, scaling=0.5)
     randomise(model, scale=0.5)
@@ -130,3 +129,16 @@ def test_ranks_chosen_by_the_spectrum_are_in_the_file(tmp_path: Path) -> None:
 def test_a_random_start_on_a_layer_of_one_output_is_finite() -> None:
     model = adapters.attach(nn.Sequential(nn.Linear(5, 1)), "soka", targets=["0"], r=1, m1=1, n1=1, init_weights=False)
     assert all(parameter.isfinite().all() for parameter in model.parameters())
+
+
+def test_two_kasa_adapters_cut_what_each_of_them_says() -> None:
+    model = nn.Sequential(nn.Linear(6, 6))
+    weight = model[0].weight.detach().clone()
+    adapters.attach(model, "kasa", targets=["0"], r=1, name="one")
+    adapters.attach(model, "kasa", targets=["0"], r=3, name="three")
+    sigma = torch.linalg.svdvals(weight)
+    for name, cut in (("three", 3), ("one", 1)):
+        adapters.activate(model, name)
+        left = torch.linalg.svdvals(weight + model[0].get_delta_weight(name).detach())  # B is 0
+        torch.testing.assert_close(left[: 6 - cut], sigma[: 6 - cut])
+        torch.testing.assert_close(left[6 - cut :], torch.zeros(cut), atol=1e-5, rtol=0)

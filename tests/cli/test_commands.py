@@ -213,6 +213,20 @@ def test_converters_take_options(suite: Command, fake_domain: None, official: No
     assert exported.code == 0 and (tmp_path / "theirs" / "adapter.bin").is_file(), exported.err
 
 
+def test_files_of_methods_that_belong_to_no_domain_are_converted(suite: Command, tmp_path: Path) -> None:
+    torch.save({"encoder.block.0.layer.0.SelfAttention.k.multi_lora_b": torch.ones(4, 1)}, tmp_path / "vectors.pt")
+    done = suite("adapters", "convert", "./vectors.pt", "made", "--layout", "tfew_ia3", "--option", "base=hf:me/mine")
+    assert done.code == 0, done.err
+    assert json.loads((tmp_path / "made" / "adapter_config.json").read_text())["peft_type"] == "IA3"
+    for words, said in (
+        ((), "convert needs --domain, or --layout"),
+        (("--layout", "square"), "the layouts are bottleneck, dept"),
+        (("--layout", "dept", "--domain", "deepfake"), "and not both"),
+    ):
+        done = suite("adapters", "convert", "./vectors.pt", "other", *words)
+        assert done.code == 2 and said in done.err, done.err
+
+
 @pytest.mark.parametrize(
     ("option", "words"),
     [

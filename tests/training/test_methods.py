@@ -16,7 +16,7 @@ from torch import nn
 from suite import adapters
 from suite.adapters.carriers import SelectedEntries
 from suite.errors import InputError
-from suite.training import Procedure, Run, TrainerConfig, fit, regroup
+from suite.training import Procedure, Run, TrainerConfig, causal_lm_loss, fit, regroup
 from tests.adapters import toys  # noqa: F401 - registers its methods
 from tests.training.toys import Dead, Language, Mortal, Rows, tiny_llama
 
@@ -258,3 +258,26 @@ def test_terms_come_and_go_with_the_adapters_that_bring_them() -> None:
     assert adapters.penalties(model)
     adapters.detach(model, "second")
     assert adapters.penalties(model) == {}
+
+
+class Prompted(Language):
+    """DePT, whose prompt has a learning rate of its own."""
+
+    def build(self) -> nn.Module:
+        settings = dict(num_virtual_tokens=2, r=2, max_length=16, prompt_lr=0.3, task_type="CAUSAL_LM")
+        return adapters.attach(tiny_llama(), "dept", **settings)
+
+    def compute(self, batch: dict[str, Any]) -> Any:
+        return causal_lm_loss(self.model(input_ids=batch["input_ids"]).logits[:, 2:], batch["labels"])
+
+
+def test_a_prompt_of_dept_has_the_rate_that_its_adapter_asks_for(tmp_path: Path) -> None:
+    recipe = Prompted()
+    fit(recipe, Rows(8, 4, noise=0.0), dataclasses.replace(SHORT, scheduler="constant"), folder=tmp_path / "run")
+    prompt = recipe.model.prompt_encoder["default"].prompt_embeddings
+    rates = {id(p): group["lr"] for group in recipe.trainer.optimizers[0].param_groups for p in group["params"]}
+    assert rates.pop(id(prompt)) == 0.3
+    assert set(rates.values()) == {1e-2}
+    loaded = adapters.load(tiny_llama(), tmp_path / "run/adapter").eval()
+    ids = torch.arange(6)[None]
+    torch.testing.assert_close(loaded(ids).logits, recipe.model.eval()(ids).logits)

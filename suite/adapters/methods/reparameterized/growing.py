@@ -58,6 +58,10 @@ class GrowingRanks(LowRankChange):
 
     state_names: ClassVar = ("counts", "scores")  # (2,): ranks, and with those in reserve; what growth is decided by
 
+    def _prepare(self, target: str) -> None:
+        super()._prepare(target)
+        self._counted: dict[str, tuple[tuple[int, int], tuple[int, int]]] = {}
+
     def sizes(self, config: GrowingConfig) -> tuple[int, int]:
         """The ranks that count at first, and how many there may be; both are those of the file if it is from one."""
         known = chosen(config.rank_pattern, self.target, None)
@@ -71,12 +75,11 @@ class GrowingRanks(LowRankChange):
         counts = self.tensor("counts", adapter)
         if counts.is_meta:
             return (len(self.tensor("lora_A", adapter)),) * 2
-        seen: dict[str, Any] = self.__dict__.setdefault("_counted", {})
         key = id(counts), counts._version  # read anew, which waits for a GPU, when it was written or loaded only
-        if seen.get(adapter, (None,))[0] != key:
-            seen[adapter] = key, tuple(counts.tolist())
-        ranks, entries = seen[adapter][1]
-        return ranks, entries
+        if adapter not in self._counted or self._counted[adapter][0] != key:
+            ranks, entries = counts.tolist()
+            self._counted[adapter] = key, (ranks, entries)
+        return self._counted[adapter][1]
 
     def count(self, adapter: str, ranks: int, entries: int) -> None:
         """Say how many ranks there are from now on."""

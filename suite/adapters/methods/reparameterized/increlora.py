@@ -65,6 +65,10 @@ class Increlora(GrowingRanks):
 
     parameter_names: ClassVar = ("lora_A", "lora_B", "lora_E")
 
+    def _prepare(self, target: str) -> None:
+        super()._prepare(target)
+        self._watched: dict[str, Tensor | None] = {}  # the scores summed up, of adapters whose scores are wanted
+
     def create(self, adapter: str, config: IncreloraConfig) -> dict[str, Tensor]:
         rank, size = self.sizes(config)
         a, b, e = torch.zeros(size, self.in_features), torch.zeros(self.out_features, size), torch.zeros(size)
@@ -85,17 +89,16 @@ class Increlora(GrowingRanks):
 
     def watch_score(self, adapter: str, on: bool) -> None:
         """Sum up the adapter's score in every backward from now on, or no more."""
-        watched: dict[str, Tensor | None] = self.__dict__.setdefault("_watched", {})
         if on:
-            watched.setdefault(adapter, None)
+            self._watched.setdefault(adapter, None)
         else:
-            watched.pop(adapter, None)
+            self._watched.pop(adapter, None)
 
     def is_one_product(self, x: Tensor) -> bool:
-        return not (self.__dict__.get("_watched") and torch.is_grad_enabled()) and super().is_one_product(x)
+        return not (self._watched and torch.is_grad_enabled()) and super().is_one_product(x)
 
     def apply_to(self, x: Tensor, y: Tensor, adapter: str) -> Tensor:
-        if adapter not in self.__dict__.get("_watched", {}) or not torch.is_grad_enabled():
+        if adapter not in self._watched or not torch.is_grad_enabled():
             return super().apply_to(x, y, adapter)
         term = self.factors(adapter)
         delta = term.scale * (term.b @ term.a)  # made, since the score needs its gradient

@@ -64,8 +64,8 @@ class Kasa(WeightChange):
         smaller = min(self.in_features, self.out_features)
         if rank >= smaller:
             raise ValueError(f"{self.target}: r={rank} would cut all of its {smaller} singular components; use less")
-        if not hasattr(self, "noise_left"):
-            self.cut = rank - max(0, self.in_features - smaller) if config.components == "official" else rank
+        if self.cut(config) > getattr(self, "deepest", -1):
+            self.deepest: int = self.cut(config)
             self.rebuild()
         a, b = torch.empty(rank, self.in_features), torch.zeros(self.out_features, rank)
         torch.nn.init.kaiming_uniform_(a, a=math.sqrt(5))
@@ -73,19 +73,27 @@ class Kasa(WeightChange):
             torch.nn.init.normal_(b, std=0.1)
         return {"lora_A": a, "lora_B": b, "lora_diag": torch.randn(rank)}
 
+    def cut(self, config: KasaConfig) -> int:
+        """How many of this layer's singular components are noise."""
+        rank = int(chosen(config.rank_pattern, self.target, config.r))
+        spare = max(0, self.in_features - self.out_features) if config.components == "official" else 0
+        return max(0, rank - spare)
+
     def rebuild(self) -> None:
         u, sigma, v = torch.linalg.svd(read_weight(self.get_base_layer())[0], full_matrices=False)
-        first = len(sigma) - max(0, self.cut)
-        self.register_buffer("noise_left", u[:, first:] * sigma[first:], persistent=False)  # (out, cut)
-        self.register_buffer("noise_right", v[first:].clone(), persistent=False)  # (cut, in)
+        first = len(sigma) - self.deepest  # the smallest come last
+        self.register_buffer("noise_left", u[:, first:] * sigma[first:], persistent=False)  # (out, deepest)
+        self.register_buffer("noise_right", v[first:].clone(), persistent=False)  # (deepest, in)
 
     def terms(self, adapter: str) -> tuple[Tensor, Tensor]:
         """The change as a product: what is added and what is cut, (out, r + cut) and (r + cut, in)."""
         config, b = self.settings[adapter], self.tensor("lora_B", adapter)
         strength = self.strength(adapter)
         scale = strength * chosen(config.alpha_pattern, self.target, config.alpha) / b.shape[1]
-        left = torch.cat([scale * b * self.tensor("lora_diag", adapter), -strength * self.noise_left], dim=1)
-        return left, torch.cat([self.tensor("lora_A", adapter), self.noise_right])
+        first = self.deepest - self.cut(config)
+        noise = -strength * self.noise_left[:, first:]
+        left = torch.cat([scale * b * self.tensor("lora_diag", adapter), noise], dim=1)
+        return left, torch.cat([self.tensor("lora_A", adapter), self.noise_right[first:]])
 
     def change(self, weight: Tensor, bias: Tensor | None, adapter: str) -> tuple[Tensor, Tensor | None]:
         left, right = self.terms(adapter)
