@@ -101,3 +101,20 @@ def test_the_published_waveform_adapter_is_played_and_not_trained(base: Path, tm
     recipe = MusicGenRecipe(base=str(base), adapter={"preset": "waveform"})
     with pytest.raises(InputError, match="not in the way of the tokens"):
         recipe.compute({})
+
+
+def test_pieces_on_the_way_change_nothing_of_the_training(base: Path, tmp_path: Path) -> None:
+    found = {}
+    for name, samples in (("bare", None), ("shown", {"every": 2, "prompts": ["a march", ""], "seconds": 0.4})):
+        recipe = MusicGenRecipe(base=str(base), adapter=KINDS["conv"], samples=samples)
+        data = MusicData("world:train:4:raga", None, seconds=0.6, batch_size=1)
+        config = TrainerConfig(max_epochs=-1, max_steps=4, lr=1e-3, limit_val_batches=0)
+        run = training.fit(recipe, data, config, folder=tmp_path / name)
+        found[name] = next(run.adapter.rglob("*.safetensors")).read_bytes()
+    assert found["bare"] == found["shown"]
+    names = {path.name for path in (tmp_path / "shown" / "samples").iterdir()}
+    steps = ("000000", "000002", "000004")
+    assert names == {f"step_{step}{end}" for step in steps for end in ("_1.wav", "_2.wav", ".png")}
+    assert audio.probe(tmp_path / "shown" / "samples" / "step_000004_1.wav").rate == 8000
+    with pytest.raises(InputError, match="prompts names one or more"):
+        MusicGenRecipe(samples={"every": 2})

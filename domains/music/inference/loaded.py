@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -76,13 +76,28 @@ class MusicGenComposer:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         whole = bases.load(folder, dtype).to(device)
-        self.model: Any = bases.language_model(whole, "audiocraft" if stated.text_padding == "audiocraft" else "masked")
-        self.encoder = MusicGenEncoder(whole, bases.tokenizer(folder))
-        self.codec, self.device = whole.audio_encoder, torch.device(device)
-        self.rate, self.channels = self.encoder.rate, self.encoder.channels
-        self.windows = windows_of(whole)
+        model = bases.language_model(whole, "audiocraft" if stated.text_padding == "audiocraft" else "masked")
+        self._hold(model, MusicGenEncoder(whole, bases.tokenizer(folder)))
         licences = stated.licences or (() if base == "tiny" else (WEIGHTS_LICENCE,))
         self.facts = Facts(base, adapter, "musicgen", tuple(licences), stated.wording, _notices(stated, adapter))
+
+    @classmethod
+    def of(cls, model: Any, encoder: MusicGenEncoder) -> Self:
+        """One that plays what is loaded already, as it is: a model in training."""
+        made = cls.__new__(cls)
+        made._hold(model, encoder)
+        made.facts = Facts("")
+        return made
+
+    def _hold(self, model: Any, encoder: MusicGenEncoder) -> None:
+        self.model, self.encoder, self.codec = model, encoder, encoder.whole.audio_encoder
+        self.rate, self.channels = encoder.rate, encoder.channels
+        self.windows = windows_of(encoder.whole)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it composes."""
+        return next(self.model.parameters()).device
 
     @property
     def hop(self) -> int:
@@ -123,7 +138,7 @@ class MusicGenComposer:
     @property
     def dtype(self) -> torch.dtype:
         """Of the base's weights."""
-        return next(self.codec.parameters()).dtype
+        return next(self.model.decoder.parameters()).dtype
 
     def states(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Text states (B, L, width) and their mask (B, L)."""

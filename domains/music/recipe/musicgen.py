@@ -13,10 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from domains.music.inference.loaded import MusicGenComposer
 from domains.music.model import attachments, bases, delays
 from domains.music.model.encoders import MusicGenEncoder
 from domains.music.model.manifest import WEIGHTS_LICENCE, Manifest, in_words
 from domains.music.model.musicgen import MusicGenLM, TextPadding, losses
+from domains.music.output.samples import Samples, write_samples
 from suite import adapters, hub
 from suite.adapters.section import AdapterSection
 from suite.errors import InputError
@@ -37,6 +39,8 @@ class MusicGenRecipe(AdapterModule):
             `{method: ..., targets: ...}` with any method of the core.
         guidance_dropout: share of clips that train without their caption, so that guidance has something to guide from.
         text_padding: `masked`, or `audiocraft`, in whose batches padding takes part in attention.
+        samples: pieces during training, into the run's `samples/`: `prompts`, `every` so many steps, `seconds`,
+            `guidance`, `seed`.
     """
 
     def __init__(
@@ -46,12 +50,15 @@ class MusicGenRecipe(AdapterModule):
         adapter: dict[str, Any] = CONV,
         guidance_dropout: float = 0.3,
         text_padding: TextPadding = "masked",
+        samples: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(base, architecture)
         if not 0 <= guidance_dropout <= 1:
             raise InputError(f"recipe.guidance_dropout is {guidance_dropout}; a share lies between 0 and 1")
         self.adapter = AdapterSection.of(adapter, attachments.PRESETS)
         self.guidance_dropout, self.text_padding = guidance_dropout, text_padding
+        self.samples = Samples.of(samples) if samples else None
+        self._sampled = 0
         self.encoder: MusicGenEncoder | None = None
         self.data: dict[str, Any] = {}
         self._whole: Any = None
@@ -102,6 +109,28 @@ class MusicGenRecipe(AdapterModule):
         for number, loss in enumerate(per_codebook):
             self.log(f"val/loss_codebook_{number}", loss, on_epoch=True, sync_dist=True, batch_size=size)
         self.log("val/perplexity", per_codebook.mean().exp(), on_epoch=True, sync_dist=True, batch_size=size)
+
+    def on_train_start(self) -> None:
+        if self.samples and self.trainer.global_step == 0:
+            self._sample(0)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        step = self.trainer.global_step
+        if self.samples and step > self._sampled and step % self.samples.every == 0:
+            self._sample(step)
+
+    def _sample(self, step: int) -> None:
+        """Pieces of the model as it is; training goes on as if there were none, since every token has its own draw."""
+        assert self.samples is not None and self.encoder is not None
+        self._sampled = step
+        if not self.trainer.is_global_zero:
+            return
+        folder = Path(self.trainer.default_root_dir) / "samples"
+        self.model.eval()
+        try:
+            write_samples(MusicGenComposer.of(self.model, self.encoder), self.samples, folder, step)
+        finally:
+            self.train()
 
     def labels(self) -> dict[str, str]:
         first = {0: "first", 1: "second", 2: "third", 3: "fourth"}
