@@ -15,7 +15,7 @@ from torch.nn import functional
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from domains.deepfake.data.datamodule import DeepfakeData
-from domains.deepfake.model import attachments, bases
+from domains.deepfake.model import attachments, bases, class_token
 from domains.deepfake.model.forgery_classifier import ForgeryClassifier
 from domains.deepfake.model.interpolation import between, slerp
 from domains.deepfake.model.losses import LossWeights, alignment, combine, uniformity
@@ -350,3 +350,28 @@ def test_embeddings_of_all_devices_are_compared_where_asked_for(base: Path, monk
         wanted = functional.cross_entropy(outputs.logits, batch["label"]) + 0.5 * uniformity(z)
         assert losses[gather] == pytest.approx(float(wanted + 0.1 * alignment(z, labels)), rel=1e-5)
     assert losses[True] != losses[False]
+
+
+@pytest.mark.parametrize("preset", ["clip-ln", "lora"])
+def test_the_last_block_of_the_class_token_alone_gives_the_same_features(preset: str) -> None:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 3, "num_attention_heads": 4}
+    model = ForgeryClassifier(CLIPVisionModel(CLIPVisionConfig(**sizes, image_size=64, patch_size=16)))
+    model = attachments.attach_section(model, section(preset=preset)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    pixels, tower = torch.randn(3, 3, 64, 64), model.vision_model
+    whole = model.features(pixels)
+    assert whole.requires_grad and not class_token.fits(tower)  # training computes as transformers does
+    with torch.inference_mode():
+        assert class_token.fits(tower)
+        torch.testing.assert_close(model.features(pixels), whole, rtol=1e-4, atol=1e-5)
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.testing.assert_close(model.features(pixels), tower(pixels).pooler_output.float(), rtol=0.1, atol=0.1)
+        hook = tower.encoder.layers[-1].register_forward_hook(lambda *_: None)
+        assert not class_token.fits(tower)
+        hook.remove()
+        assert class_token.fits(tower)
+        narrow = CLIPVisionModel(CLIPVisionConfig(**VISION))
+        assert not class_token.fits(narrow)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from domains.deepfake.model import class_token
+
 HeadKind = Literal["LinearNorm", "linear"]
 """`LinearNorm` sees the feature on the unit sphere (arXiv 2503.19683, section 3.2), `linear` as the tower gives it."""
 
@@ -65,6 +67,8 @@ class ForgeryClassifier(nn.Module):
 
     def features(self, pixels: Tensor) -> Tensor:
         """Normalised pictures (batch, 3, side, side) to features (batch, width), float32."""
+        if class_token.fits(self.vision_model):
+            return class_token.pooled(self.vision_model, pixels).float()
         return self.vision_model(pixel_values=pixels).pooler_output.float()
 
     def classify(self, features: Tensor) -> Scored:
