@@ -40,6 +40,7 @@ def convert(
     merge_token_proportion: str | None = None,
     tome_r: int | None = None,
     max_words: int = 32,
+    untied: bool = False,
 ) -> None:
     """Turn the authors' `best.pth` into an adapter folder; its frozen CLIP is left to the base that the adapter names.
 
@@ -49,6 +50,7 @@ def convert(
         source: the file. out: an existing, empty folder.
         merge_layer, merge_frame_num, merge_token_proportion, tome_r: as the authors' command had them.
         max_words: tokens of a sentence.
+        untied: write a LoRA for each of query, key and value, which plain peft reads, instead of one for the three.
 
     Raises:
         InputError: the file is none of TempMe's, or tensors are missing or of another shape.
@@ -71,8 +73,11 @@ def convert(
         with pretrained.bars_for_people():
             clip.save_pretrained(folder)
         rank = next(value.shape[0] for name, value in state.items() if name.endswith("LoRA_a"))
-        section = AdapterSection.of({"preset": "tempme", "r": rank}, attachments.PRESETS)
+        preset = {"preset": "lora", "r": rank, "lora_alpha": rank} if untied else {"preset": "tempme", "r": rank}
+        section = AdapterSection.of(preset, attachments.PRESETS)
         model = attachments.attach_section(bases.load_folder(folder, schedule, frames), section)
+        if untied:
+            state = load_untied(model, state)
         load_trained(model, state, str(source))
         stated = Stated(frames=frames, words=max_words, schedule=schedule, selected_on="test")
         base = f"hf:openai/clip-vit-base-patch{patch}"
@@ -148,6 +153,22 @@ def load_trained(model: nn.Module, state: Mapping[str, Tensor], where: str) -> N
         for name, parameter in own.items():
             parameter.copy_(given[name])
     adapters.refresh(model)
+
+
+@torch.no_grad()
+def load_untied(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Put the authors' LoRA into one for each of query, key and value: A three times, B by thirds; return the rest."""
+    left = dict(state)
+    for module, layer in adapters.layers(model, "lora"):
+        number, part = module.split("layers.")[1].split(".")[0], module.rpartition(".")[2]
+        start = "visual." if module.startswith("vision_model") else ""
+        key = f"{start}transformer.resblocks.{number}.attn.TVPt_LoRA_"
+        [adapter] = layer.lora_A
+        thirds = state[f"{key}b"].chunk(len(attachments.PARTS))  # (3 D, r) -> three of (D, r), in this order
+        layer.lora_A[adapter].weight.copy_(state[f"{key}a"])
+        layer.lora_B[adapter].weight.copy_(thirds[attachments.PARTS.index(part)])
+        left = {name: value for name, value in left.items() if not name.startswith(key)}
+    return left
 
 
 def full_state(model: nn.Module) -> dict[str, Tensor]:

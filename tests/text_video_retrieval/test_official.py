@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import peft
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -78,6 +79,26 @@ def test_a_released_file_becomes_an_adapter_and_comes_back(model: nn.Module, rel
     before, after = (torch.load(path, weights_only=True) for path in (released, tmp_path / "back" / "best.pth"))
     assert set(before) == set(after)
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_untied_it_is_a_lora_of_plain_peft_for_each_of_query_key_and_value(
+    model: nn.Module, released: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "adapter").mkdir()
+    official.convert(released, tmp_path / "adapter", untied=True, **SETTINGS)
+    state = official.plain(torch.load(released, weights_only=True), "")
+    frozen = {name: value for name, value in state.items() if "TVPt" not in name}
+    clip = official.CLIPModel(official.config_of(frozen))
+    clip.load_state_dict(official.names.to_huggingface(frozen), strict=False)
+    clip.save_pretrained(tmp_path / "base")
+    again = adapters.load(bases.load_folder(tmp_path / "base", models.MERGING, 4), tmp_path / "adapter")
+    frames = torch.randn(1, 4, 3, 24, 24)
+    torch.testing.assert_close(again.encode_video(frames), model.encode_video(frames), atol=1e-5, rtol=1e-5)
+    ids = torch.tensor([[models.WORDS - 2, 3, models.WORDS - 1]])
+    mask = torch.ones_like(ids)
+    torch.testing.assert_close(again.encode_text(ids, mask), model.encode_text(ids, mask), atol=1e-5, rtol=1e-5)
+    plain = peft.PeftModel.from_pretrained(clip, tmp_path / "adapter" / "lora")
+    assert sum(".lora_A." in name for name, _ in plain.named_parameters()) == 3 * 7
 
 
 def test_files_that_are_none_or_do_not_fit_are_refused(released: Path, tmp_path: Path) -> None:
