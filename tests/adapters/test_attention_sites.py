@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from suite import adapters
+from suite.adapters.carriers.attention import widened
 from suite.adapters.methods.prompt import llama_adapter
 from suite.errors import InputError
 from tests.adapters.cases import fresh, randomise
@@ -162,3 +163,30 @@ def test_other_modules_are_refused() -> None:
         adapters.attach(fresh("llama"), "prefix_attention", targets=["mlp"])
     with pytest.raises(InputError, match="adapter_layers is 30, the model has 2 layers"):
         adapters.attach(fresh("llama"), "llama_adapter")
+
+
+def test_a_row_of_several_texts_takes_prompts_but_no_prefixes() -> None:
+    """On a GPU packed rows come with their boundaries instead of a mask."""
+    ids, boundaries = torch.randint(0, 61, (1, 6)), torch.tensor([0, 2, 6], dtype=torch.int32)
+    given = {"cu_seq_lens_q": boundaries, "cu_seq_lens_k": boundaries, "max_length_q": 4, "max_length_k": 4}
+    prompts = adapters.attach(fresh("llama"), "llama_adapter", adapter_len=2, adapter_layers=1)
+    assert prompts(ids, **given).logits.shape == (1, 6, 61)
+    model = adapters.attach(fresh("llama"), "prefix_attention", targets=["self_attn"], tokens=2)
+    with pytest.raises(InputError, match="this row is of several texts: train without packing"):
+        model(ids, **given)
+    with adapters.disabled(model):
+        model(ids, **given)
+
+
+def test_masks_of_every_kind_let_prefixes_be_seen() -> None:
+    query = key = torch.zeros(1, 1, 3, 4)
+    added = widened(torch.full((1, 1, 3, 3), -1.0), query, key, 2, causal=True)
+    truth = widened(torch.zeros(1, 1, 3, 3, dtype=torch.bool), query, key, 2, causal=True)
+    padding = widened(torch.tensor([[0, 1, 1]]), query, key, 2, causal=True)
+    assert added is not None and truth is not None and padding is not None
+    assert added[..., :2].eq(0).all() and truth[..., :2].all() and padding.tolist() == [[1, 1, 0, 1, 1]]
+    assert widened(None, query, key, 2, causal=False) is None
+    past = widened(None, query, key, 2, causal=True)
+    assert past is not None and past[0, 0].tolist()[0] == [True, True, True, False, False]
+    with pytest.raises(InputError, match="a dict takes no further keys"):
+        widened({}, query, key, 2, causal=True)  # type: ignore[arg-type]

@@ -122,3 +122,21 @@ def test_methods_train_as_many_parameters_as_published(
     build: Any, method: str, settings: dict[str, Any], count: int
 ) -> None:
     assert adapters.count(adapters.attach(build(), method, **settings)).trainable == count
+
+
+def test_approximated_prompts_cost_what_their_paper_says() -> None:
+    """0.91 billion multiplications in 12 layers of 768 channels, 200 prompts and some 247 tokens."""
+    from timm.models.vision_transformer import Attention
+    from torch.utils.flop_counter import FlopCounterMode
+
+    def multiplications(model: nn.Module) -> float:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model(torch.empty(1, 247, 768, device="meta"))
+        return counter.get_total_flops() / 2
+
+    with torch.device("meta"):
+        attention = nn.Sequential(Attention(768, num_heads=12))
+    before = multiplications(attention)
+    added = multiplications(adapters.attach(attention, "apt", targets=["0"])) - before
+    assert added == 2 * 200 * 247 * 768 + 2 * 4 * 200 * 768
+    assert 12 * added / 1e9 == pytest.approx(0.91, rel=0.03)

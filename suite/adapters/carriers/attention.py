@@ -6,7 +6,7 @@ import copy
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,13 @@ class AttentionSite(Site):
 
     The modules of transformers ask their config which function to call. The host gets a copy of it that names ours,
     which calls the one that the model's own config names.
+
+    Attributes:
+        adds_keys: it lets queries see keys that are no part of the sequence, so that a row of several texts, told apart
+            by where they begin, cannot be used.
     """
+
+    adds_keys: ClassVar[bool] = False
 
     def attend(
         self, inner: Attend, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, adapter: str
@@ -62,6 +68,12 @@ class AttentionSite(Site):
         self.host.config = self._asked[0]
         super().uninstall()
 
+    @property
+    def asks_for_the_past(self) -> bool:
+        """Whether the attention sees the past alone and leaves that to be said by a mask (FlashAttention knows it)."""
+        kernel = str(self._asked[0]._attn_implementation)
+        return bool(getattr(self.host, "is_causal", False)) and "flash" not in kernel
+
     def inner(self, kwargs: dict[str, Any]) -> Attend:
         """The attention that the model's own config names."""
         usual = getattr(sys.modules[type(self.host).__module__], "eager_attention_forward", None)
@@ -86,7 +98,13 @@ def _attended(
     """What transformers calls."""
     site: AttentionSite = getattr(module, child)
     attend = site.inner(kwargs)
-    for adapter in [] if site.disable_adapters else site.present():
+    acting = [] if site.disable_adapters else site.present()
+    if acting and site.adds_keys and kwargs.get("cu_seq_lens_q") is not None:
+        raise InputError(
+            f"{site.target}: {site.method} puts keys before a sequence, and this row is of several texts: train "
+            "without packing, or with attention implementation eager"
+        )
+    for adapter in acting:
         attend = partial(_with, site, attend, adapter)
     return attend(query, key, value, attention_mask)
 
@@ -101,13 +119,19 @@ def widened(mask: Tensor | None, query: Tensor, key: Tensor, more: int, *, causa
     """The mask for `more` keys that come first and that every query sees.
 
     Args:
-        mask: of the keys alone; None where all are seen, or those of the past alone.
+        mask: of the keys alone: added to scores, or of truth values (or 0 and 1), which may be (B, S) of a kernel that
+            knows the past by itself; None where all are seen, or those of the past alone.
         query: (B, heads, T, d), key: (B, kv heads, S, d).
         more: how many come first.
         causal: whether a missing mask means the past alone.
+
+    Raises:
+        InputError: the mask is of a kind that no keys can be added to.
     """
+    if mask is not None and not isinstance(mask, Tensor):
+        raise InputError(f"a {type(mask).__name__} takes no further keys: use attention implementation sdpa or eager")
     if mask is not None:
-        return functional.pad(mask, (more, 0), value=True if mask.dtype == torch.bool else 0.0)
+        return functional.pad(mask, (more, 0), value=0.0 if mask.is_floating_point() else 1)
     steps, seen = query.shape[2], key.shape[2]
     if not causal or steps == 1:
         return None

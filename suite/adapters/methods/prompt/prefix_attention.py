@@ -58,6 +58,7 @@ class PrefixAttention(AttentionSite):
 
     parameter_names: ClassVar = ("prefix", "embedding", "inner_w", "inner_b", "outer_w", "outer_b")
     shared_names: ClassVar = ("embedding", "inner_w", "inner_b")
+    adds_keys = True
 
     def sharing(self, adapter: str) -> str:
         """Attentions of a kind: those whose names differ in numbers alone."""
@@ -100,7 +101,7 @@ class PrefixAttention(AttentionSite):
             state.view(-1, heads, size).transpose(0, 1).expand(batch, -1, -1, -1).to(key.dtype)
             for state in self.states(adapter)
         ]
-        mask = widened(mask, query, key, prefixes[0].shape[2], causal=bool(getattr(self.host, "is_causal", False)))
+        mask = widened(mask, query, key, prefixes[0].shape[2], causal=self.asks_for_the_past)
         key, value = (torch.cat(pair, dim=2) for pair in zip(prefixes, (key, value), strict=True))
         return inner(query, key, value, mask)
 
