@@ -346,13 +346,24 @@ def main(argv: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     known = [name for name in adapters.methods() if name not in LEFT_OUT]
     chosen = [name for name in known if not options.only or name in options.only]
-    rows = [row for host in options.hosts for row in measured(host, chosen, options.repeats)]
+    rows: list[Row] = []
+    for host in options.hosts:
+        rows += measured(host, chosen, options.repeats)
+        if options.save:
+            _keep(rows, options.repeats)
     shown(rows)
-    if options.save:
-        RESULTS.mkdir(exist_ok=True)
-        report = {"threads": 1, "repeats": options.repeats, "torch": torch.__version__, "rows": [*map(asdict, rows)]}
-        (RESULTS / "methods.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return 0
+
+
+def _keep(rows: list[Row], repeats: int) -> None:
+    """Write what was measured in the place of what was known of the same hosts and methods."""
+    file = RESULTS / "methods.json"
+    known = json.loads(file.read_text(encoding="utf-8"))["rows"] if file.is_file() else []
+    new = {(row.host, row.method): asdict(row) for row in rows}
+    kept = {(row["host"], row["method"]): row for row in known} | new
+    RESULTS.mkdir(exist_ok=True)
+    report = {"threads": 1, "repeats": repeats, "torch": torch.__version__, "rows": [*kept.values()]}
+    file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
