@@ -73,7 +73,7 @@ def tfew_ia3(source: Path, out: Path, *, base: str = "bigscience/T0_3B") -> None
         "feedforward_modules": ["wo"],
         "inference_mode": True,
     }
-    _write(out, config, state)
+    write_folder(out, config, state)
 
 
 def dept_prompt(source: Path, out: Path) -> None:
@@ -86,7 +86,7 @@ def dept_prompt(source: Path, out: Path) -> None:
     state = dept.official_tensors(read_state(_weights(source)))
     sizes = ("num_virtual_tokens", "num_transformer_submodules", "token_dim", "num_attention_heads", "num_layers")
     config = {"peft_type": "DEPT", **_shared(theirs, *sizes, "r", "lora_alpha", "max_length")}
-    _write(out, config, {f"dept_{name}": tensor.float().contiguous() for name, tensor in state.items()})
+    write_folder(out, config, {f"dept_{name}": tensor.float().contiguous() for name, tensor in state.items()})
 
 
 def llama_adapter_prompts(
@@ -111,7 +111,7 @@ def llama_adapter_prompts(
         state[place] = tensor.float().contiguous()
     config: dict[str, Any] = {"peft_type": "LLAMA_ADAPTER", "task_type": "CAUSAL_LM", "base_model_name_or_path": base}
     config |= {"adapter_len": adapter_len, "adapter_layers": len(state) // 2, "inference_mode": True}
-    _write(out, config, state)
+    write_folder(out, config, state)
 
 
 def paca(source: Path, out: Path) -> None:
@@ -126,7 +126,7 @@ def paca(source: Path, out: Path) -> None:
             raise InputError(f"{source}: {key} is no tensor of PaCA")
         child = "w" if name == "paca_w" else "indices"
         state[f"{place}.suite_paca.paca_{child}"] = tensor.contiguous()
-    _write(out, config, state)
+    write_folder(out, config, state)
 
 
 def bottleneck(source: Path, out: Path) -> None:
@@ -142,7 +142,7 @@ def bottleneck(source: Path, out: Path) -> None:
         if name not in ("adapter_down", "adapter_up"):
             raise InputError(f"{source}: {key} is no matrix of a bottleneck adapter")
         state[f"{place}.suite_{method}.{method}_{name.removeprefix('adapter_')}"] = tensor.contiguous()
-    _write(out, config, state)
+    write_folder(out, config, state)
 
 
 def triadapt(source: Path, out: Path) -> None:
@@ -164,7 +164,7 @@ def triadapt(source: Path, out: Path) -> None:
     config = {"peft_type": "TRIADAPTLORA", "alpha": theirs.get("lora_alpha", 8), "rank_pattern": ranks}
     config |= {"r": theirs.get("reference_rank", 8), "add_r": theirs.get("incre_rank_num")}
     config |= _shared(theirs, "target_modules", "init_rank")
-    _write(out, config, state)
+    write_folder(out, config, state)
 
 
 def _shared(theirs: Mapping[str, Any], *names: str) -> dict[str, Any]:
@@ -188,6 +188,6 @@ def _weights(source: Path) -> Path:
     raise InputError(f"{source}: there is neither {SAFETENSORS_WEIGHTS_NAME} nor adapter_model.bin")
 
 
-def _write(out: Path, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
+def write_folder(out: Path, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
     write_text(out / CONFIG, json.dumps({**config}, indent=2) + "\n")
     save_file(dict(state), out / SAFETENSORS_WEIGHTS_NAME, {"format": "pt"})

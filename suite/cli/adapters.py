@@ -96,6 +96,9 @@ LAYOUTS = {
     "bottleneck": "suite.adapters.released:bottleneck",
     "dept": "suite.adapters.released:dept_prompt",
     "llama_adapter": "suite.adapters.released:llama_adapter_prompts",
+    "lofit": "suite.adapters.released_selection:lofit",
+    "loreft": "suite.adapters.released_selection:loreft",
+    "neuroada": "suite.adapters.released_selection:neuroada",
     "paca": "suite.adapters.released:paca",
     "tfew_ia3": "suite.adapters.released:tfew_ia3",
     "triadaptlora": "suite.adapters.released:triadapt",
@@ -111,8 +114,8 @@ def convert(
         reference: a catalogue name, hf:org/name, https://..., or a path that starts with . / ~
         out: the folder to write.
         domain: whose official format it is.
-        layout: the format of a method that belongs to no domain: bottleneck, dept, llama_adapter, paca, tfew_ia3 or
-            triadaptlora.
+        layout: the format of a method that belongs to no domain: bottleneck, dept, llama_adapter, lofit, loreft,
+            neuroada, paca, tfew_ia3 or triadaptlora.
         option: what its converter wants to know and the files do not tell, as name=value.
     """
     from suite import hub
