@@ -67,6 +67,7 @@ def evaluate(
     from domains.text_video_retrieval.inference.loaded import Encoder
     from domains.text_video_retrieval.model.schedule import Schedule
     from suite.scores import Scores
+    from suite.tables import records_csv
 
     pairs = open_pairs(data, videos=None if videos is None else str(videos), format=format, split="test")
     encoder = Encoder.from_pretrained(adapter, base, device, dtype, frames=frames, interpolate=interpolate)
@@ -103,13 +104,15 @@ def evaluate(
     ranks = scored.ranks(ties)
     lost = [{"video": name, "why": "no file"} for name in pairs.missing]
     lost += [{"video": name, "why": why} for name, why in scored.unread.items()]
-    tables = {"recall": [{"direction": way.replace("_", " "), **metrics[way]} for way in WAYS], "ranks": ranks}
+    tables = {"recall": [{"direction": way.replace("_", " "), **metrics[way]} for way in WAYS]}
     worst = sorted(ranks, key=lambda one: -one["rank"])[:WORST]
     scores = Scores(
         metrics,
         about,
         title="Retrieval of videos",
         tables={**tables, **({"missing": lost} if lost else {})},
+        files={"ranks.csv": records_csv(ranks)},
+        shown={"The last ranks": worst},
         pictures={"The worst": partial(failures.draw, pairs, encoder.frames, worst[:PICTURED])},
         notices=tuple(notices),
         message="\n".join(lines),
