@@ -6,9 +6,11 @@ what the ones before left), and the decoder learns to read them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import EncodecModel, MusicgenForConditionalGeneration
@@ -19,15 +21,10 @@ from domains.music.model.musicgen import MusicGenLM, losses
 from domains.music.tiny import networks
 from suite.training.plain import Schedule, train
 
-AUTOENCODER = (
-    Schedule(1200, 6, lr=1.5e-3, warmup=50),
-    Schedule(1100, 6, lr=1.5e-3, warmup=50, seed=1),
-)
-DECODER = Schedule(500, 6, lr=1e-3, warmup=30, seed=2)
-LANGUAGE = (
-    Schedule(500, 12, lr=2e-3, warmup=50),
-    Schedule(700, 12, lr=2e-3, warmup=30, seed=1),
-)
+AUTOENCODER = tuple(Schedule(300, 6, lr=1.5e-3 * 0.8**n, warmup=20, seed=n) for n in range(8))
+DECODER = tuple(Schedule(250, 6, lr=1e-3 * 0.7**n, warmup=20, seed=20 + n) for n in range(2))
+LANGUAGE = tuple(Schedule(200, 12, lr=2e-3 * 0.85**n, warmup=20, seed=40 + n) for n in range(7))
+"""Stages of some minutes each; what one leaves the next goes on from."""
 SEGMENT = 24 * 320
 """Samples of a segment that the codec trains on."""
 NULL = 0.15
@@ -109,7 +106,7 @@ def fit_codebooks(model: EncodecModel, rounds: int = 25, seed: int = 0) -> None:
         left = left - book[torch.cdist(left, book).argmin(1)]
 
 
-def train_decoder(model: EncodecModel, schedule: Schedule = DECODER) -> EncodecModel:
+def train_decoder(model: EncodecModel, schedule: Schedule = DECODER[0]) -> EncodecModel:
     """The decoder on quantised latents; encoder and codebooks stay."""
     pool, generator = sounds(), torch.Generator().manual_seed(schedule.seed)
     model.requires_grad_(False)
@@ -125,34 +122,40 @@ def train_decoder(model: EncodecModel, schedule: Schedule = DECODER) -> EncodecM
     return model.requires_grad_(True).eval()
 
 
+@dataclass(frozen=True)
 class Songs:
-    """Pieces of the old genres as codes and words, held in memory."""
+    """Pieces of the old genres as codes (N, K, frames), and their captions' words (N, L) with their mask."""
 
-    def __init__(self, audio: EncodecModel, count: int = PIECES) -> None:
-        pieces = [world.piece("train", number) for number in range(count)]
-        waves = torch.stack([torch.from_numpy(piece.sound()) for piece in pieces])
-        self.codes = torch.cat([codec.encode(audio, part) for part in waves.split(8)])  # (N, K, 200)
-        words = networks.tokenizer()([piece.caption for piece in pieces], padding=True, return_tensors="pt")
-        self.words, self.mask = words["input_ids"], words["attention_mask"]
+    codes: Tensor
+    words: Tensor
+    mask: Tensor
+
+    @classmethod
+    def of(cls, audio: EncodecModel, file: Path, count: int = PIECES) -> Songs:
+        """From a file, which is written where it is not there."""
+        if not file.is_file():
+            pieces = [world.piece("train", number) for number in range(count)]
+            waves = torch.stack([torch.from_numpy(piece.sound()) for piece in pieces])
+            codes = torch.cat([codec.encode(audio, part) for part in waves.split(8)])  # (N, K, 200)
+            words = networks.tokenizer()([piece.caption for piece in pieces], padding=True, return_tensors="pt")
+            save_file({"codes": codes, "words": words["input_ids"], "mask": words["attention_mask"]}, file)
+        return cls(**load_file(file))
 
 
-def train_language_model(
-    whole: MusicgenForConditionalGeneration, songs: Songs, schedules: Sequence[Schedule]
-) -> MusicgenForConditionalGeneration:
-    """Text encoder and decoder together, in stages; MusicGen's own T5 is trained before and frozen."""
+def train_language_model(whole: MusicgenForConditionalGeneration, songs: Songs, schedule: Schedule) -> None:
+    """Text encoder and decoder together; MusicGen's own T5 is trained before and frozen."""
     model = MusicGenLM.of(whole)
     both = nn.ModuleList([model, whole.text_encoder]).train()
-    for schedule in schedules:
-        generator = torch.Generator().manual_seed(schedule.seed)
+    generator = torch.Generator().manual_seed(schedule.seed)
 
-        def loss(schedule: Schedule = schedule, generator: torch.Generator = generator) -> Tensor:
-            rows = torch.randint(len(songs.codes), (schedule.batch,), generator=generator)
-            codes, words, mask = songs.codes[rows], songs.words[rows], songs.mask[rows].clone()
-            states = whole.text_encoder(input_ids=words, attention_mask=mask).last_hidden_state
-            mask[torch.rand(len(rows), generator=generator) < NULL] = 0
-            wanted, known = delays.targets(codes, model.special, model.delays)
-            sequence = delays.delayed(codes, model.special, model.delays)[..., :-1]
-            return losses(model(sequence, states, mask), wanted, known)[0].mean()
+    def loss() -> Tensor:
+        rows = torch.randint(len(songs.codes), (schedule.batch,), generator=generator)
+        codes, words, mask = songs.codes[rows], songs.words[rows], songs.mask[rows].clone()
+        states = whole.text_encoder(input_ids=words, attention_mask=mask).last_hidden_state
+        mask[torch.rand(len(rows), generator=generator) < NULL] = 0
+        wanted, known = delays.targets(codes, model.special, model.delays)
+        sequence = delays.delayed(codes, model.special, model.delays)[..., :-1]
+        return losses(model(sequence, states, mask), wanted, known)[0].mean()
 
-        train("language model", both, loss, schedule)
-    return whole.eval()
+    train("language model", both, loss, schedule)
+    both.eval()

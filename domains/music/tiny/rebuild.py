@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,39 +17,88 @@ from domains.music.data import world
 from domains.music.inference.loaded import load
 from domains.music.model.bases import DOMAIN
 from domains.music.tiny import measuring, networks, pretraining
+from domains.music.tiny.pretraining import AUTOENCODER, DECODER
+from domains.music.tiny.pretraining import LANGUAGE as LANGUAGE_MODEL
 from suite import hub
+from suite.files import read_json, write_text
 from suite.training import ExperimentConfig, embedded
+from suite.training.plain import Schedule
 
-Part = Literal["all", "autoencoder", "autoencoder2", "codec", "language", "language2", "base", "adapter"]
-
-
-def autoencoder(run_dir: Path, stage: int) -> None:
-    """A stage of the codec without codebooks, into `run_dir/autoencoder`."""
-    before = EncodecModel.from_pretrained(run_dir / "autoencoder") if stage else None
-    model = pretraining.train_autoencoder(before, pretraining.AUTOENCODER[stage])
-    model.save_pretrained(run_dir / "autoencoder")
+Part = Literal["all", "base", "adapter"]
+CODEC, LANGUAGE = "codec", "language"
 
 
-def codec(run_dir: Path) -> None:
-    """Codebooks, and a decoder that reads them, into `run_dir/codec`."""
-    model = EncodecModel.from_pretrained(run_dir / "autoencoder")
+@dataclass(frozen=True)
+class Stage:
+    """A stage of pre-training: what it does to the folder of the run."""
+
+    name: str
+    run: Callable[[Path], None]
+
+
+def stages() -> list[Stage]:
+    """All of them, in order."""
+    return [
+        *(Stage(f"autoencoder {n}", partial(_autoencoder, schedule=one)) for n, one in enumerate(AUTOENCODER)),
+        Stage("codebooks", _codebooks),
+        *(Stage(f"decoder {n}", partial(_decoder, schedule=one)) for n, one in enumerate(DECODER)),
+        *(Stage(f"language {n}", partial(_language, schedule=one)) for n, one in enumerate(LANGUAGE_MODEL)),
+    ]
+
+
+def pretrain(run_dir: Path, minutes: float | None = None) -> bool:
+    """Do the stages that are not done yet, one after another; each leaves what it made in `run_dir`.
+
+    Args:
+        minutes: after which no further stage is begun.
+
+    Returns:
+        Whether all are done.
+    """
+    record, started = run_dir / "done.json", time.monotonic()
+    done: list[str] = read_json(record)["stages"] if record.is_file() else []
+    for stage in stages():
+        if stage.name in done:
+            continue
+        if minutes is not None and time.monotonic() - started > 60 * minutes:
+            return False
+        stage.run(run_dir)
+        done.append(stage.name)
+        write_text(record, json.dumps({"stages": done}))
+    return True
+
+
+def _held(run_dir: Path, name: str) -> EncodecModel:
+    return EncodecModel.from_pretrained(run_dir / name, dtype=torch.float32)
+
+
+def _autoencoder(run_dir: Path, schedule: Schedule) -> None:
+    before = _held(run_dir, CODEC) if (run_dir / CODEC).is_dir() else None
+    pretraining.train_autoencoder(before, schedule).save_pretrained(run_dir / CODEC)
+
+
+def _codebooks(run_dir: Path) -> None:
+    model = _held(run_dir, CODEC)
     pretraining.fit_codebooks(model)
+    model.save_pretrained(run_dir / CODEC)
+
+
+def _decoder(run_dir: Path, schedule: Schedule) -> None:
+    pretraining.train_decoder(_held(run_dir, CODEC), schedule).save_pretrained(run_dir / CODEC)
+
+
+def _language(run_dir: Path, schedule: Schedule) -> None:
     # What is shipped is in half precision; the language model is to hear just that.
-    pretraining.train_decoder(model).half().save_pretrained(run_dir / "codec")
-
-
-def language(run_dir: Path, stage: int) -> None:
-    """A stage of the language model, into `run_dir/language`."""
-    if stage == 0:
-        torch.manual_seed(pretraining.LANGUAGE[0].seed)
-        whole = networks.untrained()
+    audio = _held(run_dir, CODEC).half().float()
+    if (run_dir / LANGUAGE).is_dir():
+        whole = MusicgenForConditionalGeneration.from_pretrained(run_dir / LANGUAGE)
     else:
-        whole = MusicgenForConditionalGeneration.from_pretrained(run_dir / "language")
-    audio = EncodecModel.from_pretrained(run_dir / "codec", dtype=torch.float32)
-    songs = pretraining.Songs(audio)
-    pretraining.train_language_model(whole, songs, pretraining.LANGUAGE[stage : stage + 1])
-    whole.audio_encoder = audio
-    whole.save_pretrained(run_dir / "language")
+        torch.manual_seed(schedule.seed)
+        whole = networks.untrained()
+        whole.audio_encoder = audio
+    songs = pretraining.Songs.of(audio, run_dir / "songs.safetensors", pretraining.PIECES)
+    pretraining.train_language_model(whole, songs, schedule)
+    whole.save_pretrained(run_dir / LANGUAGE)
 
 
 def save(whole: MusicgenForConditionalGeneration, folder: Path) -> None:
@@ -60,14 +114,13 @@ def save(whole: MusicgenForConditionalGeneration, folder: Path) -> None:
 
 def write_base(folder: Path, run_dir: Path) -> None:
     """Put the base into `folder`, whole or not at all."""
-    whole = MusicgenForConditionalGeneration.from_pretrained(run_dir / "language")
+    whole = MusicgenForConditionalGeneration.from_pretrained(run_dir / LANGUAGE)
     embedded.write_base(folder, lambda empty: save(whole, empty), base_card())
 
 
 def base_card() -> str:
     """The README of the base."""
-    stages = " and ".join(f"{one.steps} steps of {one.batch} pieces" for one in pretraining.LANGUAGE)
-    steps = sum(one.steps for one in pretraining.AUTOENCODER)
+    codec, decoder, language = (sum(one.steps for one in own) for own in (AUTOENCODER, DECODER, LANGUAGE_MODEL))
     text = f"""\
 A small `MusicgenForConditionalGeneration`: an EnCodec of 8 kHz, 25 frames a second and {networks.CODEBOOKS} codebooks
 of {networks.CODES}, a T5 encoder of one layer, and a decoder of {networks.LAYERS} layers of width {networks.WIDTH}. It
@@ -76,8 +129,9 @@ heard no raga: neither the scale, nor the cycle of five beats, nor a bend.
 
 - Data: made at run time by `domains/music/data/world.py`. The codec hears sounds without music, and a few pieces; the
   language model {pretraining.PIECES} pieces of the old genres.
-- Training: the codec {steps} + {pretraining.DECODER.steps} steps of {pretraining.DECODER.batch} segments of 0.96 s,
-  its codebooks by k-means; the language model {stages}; AdamW, cosine, one CPU core, fp32, no GPU.
+- Training: the codec {codec} steps of {AUTOENCODER[0].batch} segments of 0.96 s, its codebooks by k-means, its decoder
+  {decoder} more; the language model {language} steps of {LANGUAGE_MODEL[0].batch} pieces; AdamW, one CPU core, fp32, no
+  GPU.
 - Rebuild: `python -m domains.music.tiny`
 """
     return embedded.card("The tiny MusicGen", text, {"library_name": "transformers"})
@@ -116,26 +170,21 @@ of five beats and bends its pre-training never had. They are meant for tests and
     return embedded.card("The tiny adapter of music", text, {"library_name": "peft", "base_model": "music/tiny"})
 
 
-def rebuild(part: Part = "all", run_dir: Path = Path("runs/tiny/music")) -> None:
+def rebuild(part: Part = "all", run_dir: Path = Path("runs/tiny/music"), minutes: float | None = None) -> None:
     """Rebuild the embedded default in place, and its entries in the catalogue.
 
     Args:
-        part: what to rebuild; later parts go on from what earlier ones left in `run_dir`.
-        run_dir: where parts leave what they made.
+        part: what to rebuild; a new base needs a new adapter.
+        run_dir: where stages leave what they made; a second call goes on from there.
+        minutes: after which no further stage of the base is begun; call again to go on.
     """
-    home, wanted = embedded.home(DOMAIN), (lambda *names: part == "all" or part in names)
-    for stage, name in enumerate(("autoencoder", "autoencoder2")):
-        if wanted(name):
-            autoencoder(run_dir, stage)
-    if wanted("codec"):
-        codec(run_dir)
-    for stage, name in enumerate(("language", "language2")):
-        if wanted(name):
-            language(run_dir, stage)
-    if wanted("base"):
+    home = embedded.home(DOMAIN)
+    if part in ("all", "base"):
+        if not pretrain(run_dir, minutes):
+            return
         write_base(home / "base", run_dir)
         embedded.record(home / "base", DOMAIN, kind="base")
-    if wanted("adapter"):
+    if part in ("all", "adapter"):
         figures = write_adapter(home / "adapter", run_dir / "adapter")
         metric = hub.Metric("notes in the scale", round(figures["adapted"]["in_scale"], 3), "held-out made prompts")
         embedded.record(home / "adapter", DOMAIN, method="conv_adapter", base="tiny", metric=metric)

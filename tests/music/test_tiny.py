@@ -1,0 +1,69 @@
+"""Rebuilding the embedded default: stages go on where they stopped, and what they leave is a base."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import EncodecModel
+
+from domains.music.inference.loaded import MusicGenComposer
+from domains.music.model.manifest import Manifest
+from domains.music.tiny import measuring, pretraining, rebuild
+from domains.music.types import MusicQuery
+from suite.files import read_json
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One step a stage, on next to nothing."""
+    for name in ("AUTOENCODER", "DECODER", "LANGUAGE_MODEL"):
+        short = [dataclasses.replace(one, steps=1, batch=1, warmup=0) for one in getattr(rebuild, name)[:2]]
+        monkeypatch.setattr(rebuild, name, tuple(short))
+    made = pretraining.sounds(2, 2.0)
+    monkeypatch.setattr(pretraining, "sounds", lambda: made)
+    monkeypatch.setattr(pretraining, "PIECES", 2)
+    monkeypatch.setattr(pretraining.networks, "CODES", 16)
+
+
+def test_stages_go_on_where_they_stopped_and_leave_a_base(
+    small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(1000))
+    monkeypatch.setattr(rebuild.time, "monotonic", lambda: 60.0 * next(clock))
+    assert not rebuild.pretrain(tmp_path, minutes=2.5)
+    done = read_json(tmp_path / "done.json")["stages"]
+    assert done == ["autoencoder 0", "autoencoder 1"]
+    before = EncodecModel.from_pretrained(tmp_path / "codec").state_dict()
+    assert rebuild.pretrain(tmp_path)
+    assert read_json(tmp_path / "done.json")["stages"][2:] == [
+        *("codebooks", "decoder 0", "decoder 1", "language 0", "language 1"),
+    ]
+    after = EncodecModel.from_pretrained(tmp_path / "codec").state_dict()
+    assert torch.equal(before["encoder.layers.0.conv.bias"], after["encoder.layers.0.conv.bias"])
+    assert not torch.equal(before["quantizer.layers.0.codebook.embed"], after["quantizer.layers.0.codebook.embed"])
+
+    rebuild.write_base(tmp_path / "base", tmp_path)
+    composer = MusicGenComposer(tmp_path / "base", Manifest(), base="tiny")
+    assert composer.windows.length == 200
+    [wave] = composer.compose(["a slow march in major for organ"], MusicQuery(seconds=0.4), seeds=[0])
+    assert wave.shape == (1, 3200) and np.isfinite(wave).all()
+
+
+def test_a_frame_of_a_drum_counts_as_one_of_a_melody() -> None:
+    """Over all frames at once the loss of a left-out stroke is next to nothing."""
+    seconds = torch.arange(8000) / 8000
+    melody = 0.4 * torch.sin(2 * torch.pi * 400 * seconds)[None, None]
+    drum = melody.clone()
+    drum[..., 4000:4400] += 0.4 * torch.sin(2 * torch.pi * 90 * seconds[:400])
+    left_out = pretraining.difference(melody, drum)
+    assert left_out > 0.05
+    assert pretraining.difference(drum, drum) < 1e-6
+
+
+def test_the_comparison_asks_for_held_out_pieces() -> None:
+    assert {piece.genre for piece in measuring.pieces("raga")} == {"raga"}
+    assert {piece.genre for piece in measuring.pieces(None)} == {"march", "waltz", "song"}
