@@ -44,6 +44,12 @@ def test_count_prints_the_published_costs(patch: int, merged: str, plain: str) -
     assert counted["costs"]["without merging"].startswith(f"{plain} GMACs")
 
 
+def test_count_of_64_frames() -> None:
+    code, counted, _ = said("count", "--config", paths.assets() / "configs/text_video_retrieval/activitynet_b32.yaml")
+    assert (code, counted["trainable"]) == (0, 491_520 + (64 + 16 + 4) * 768)
+    assert "500 of 3200 tokens" in counted["costs"]["a video"]
+
+
 def test_index_and_search_by_the_command(tmp_path: Path) -> None:
     film = clips.made(tmp_path / "videos" / "film.mp4", 30, 31, side=96)
     clips.made(tmp_path / "videos" / "other.mp4", 40, side=96)
