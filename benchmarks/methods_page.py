@@ -8,10 +8,14 @@ from __future__ import annotations
 import json
 import math
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
+
 from benchmarks._measured import RESULTS
+from suite import adapters
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "methods.md"
@@ -55,29 +59,53 @@ def _ratio(rows: list[dict[str, Any]], host: str) -> float:
 
 
 def picture() -> None:
-    """Parameters against time, and against the quality that `suite compare` found."""
+    """Parameters against time, and against the quality that `suite compare` found, a panel each."""
     from matplotlib.figure import Figure
 
     from suite.media import plots
 
     studies = {path.stem.removeprefix("compare_"): path for path in sorted(RESULTS.glob("compare_*.json"))}
-    figure = Figure(figsize=(6.2 * (1 + len(studies)), 5), layout="constrained")
-    axes = figure.subplots(1, 1 + len(studies), squeeze=False)[0]
-    for host, marker in zip(TITLES, ("o", "s", "^"), strict=True):
+    figure = Figure(figsize=(6.4 * (2 + len(studies)), 6.2), layout="constrained")
+    axes = figure.subplots(1, 2 + len(studies))
+    for place, host in zip(axes, ("llama", "vit"), strict=False):
         own = [row for row in figures()["rows"] if row["host"] == host]
-        axes[0].scatter([row["trainable"] for row in own], [row["time"] for row in own], 18, marker=marker, label=host)
-        for row in own if host == "llama" else ():
-            axes[0].annotate(row["method"], (row["trainable"], row["time"]), (3, 2), textcoords="offset points", size=6)
-    axes[0].set(xscale="log", xlabel="trainable parameters", ylabel="time of a step over the frozen base's")
-    axes[0].legend()
-    for place, (name, path) in zip(axes[1:], studies.items(), strict=True):
-        for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
+        # What is ours, and what stands apart, gets its name first.
+        own.sort(key=lambda row: (adapters.methods()[row["method"]].source == "peft", -row["time"]))
+        for source, colour in (("suite", "tab:blue"), ("peft", "tab:orange")):
+            points = [
+                (row["trainable"], max(row["time"], 1.0))
+                for row in own
+                if adapters.methods()[row["method"]].source == source
+            ]
+            place.scatter(*zip(*points, strict=True), 16, color=colour, label=f"by {source}")
+        place.set(xscale="log", yscale="log", xlabel="trainable parameters", title=TITLES[host])
+        place.set_ylabel("time of a step over the frozen base's")
+        place.set_yticks([1, 1.2, 1.5, 2, 3, 5, 10, 20, 50], ["1", "1.2", "1.5", "2", "3", "5", "10", "20", "50"])
+        place.minorticks_off()
+        place.legend()
+        _named(place, [(row["method"], row["trainable"], max(row["time"], 1.0)) for row in own])
+    for place, (name, path) in zip(axes[2:], studies.items(), strict=True):
+        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        for row in rows:
             spread = row["spread"].get("accuracy", 0.0)
             place.errorbar(row["parameters"], row["metrics"]["accuracy"], spread, fmt="o", capsize=3)
-            at = row["parameters"], row["metrics"]["accuracy"]
-            place.annotate(row["method"], at, (4, 4), textcoords="offset points", size=8)
         place.set(xscale="log", xlabel="numbers in the adapter", ylabel="accuracy", title=name.replace("_", " "))
+        _named(place, [(row["method"], row["parameters"], row["metrics"]["accuracy"]) for row in rows])
     plots.save(figure, PICTURE)
+
+
+def _named(place: Axes, points: Sequence[tuple[str, float, float]]) -> None:
+    """Write names beside points, where they cover no name that is there already."""
+    figure: Any = place.figure
+    figure.draw_without_rendering()
+    taken: list[Any] = []
+    for name, x, y in points:
+        text = place.annotate(name, (x, y), (3, 2), textcoords="offset points", size=7)
+        box = text.get_window_extent()
+        if any(box.overlaps(other) for other in taken):
+            text.remove()
+        else:
+            taken.append(box)
 
 
 def written(text: str) -> str:
