@@ -11,18 +11,21 @@ DOMAIN = Domain(
     tasks={
         "tracking": Task(
             recipe="domains.tracking.recipe:TrackingRecipe",
-            data="domains.tracking.data.placeholder:PlaceholderData",
-            predictor="domains.tracking.inference.placeholder:PlaceholderTracker",
+            data="domains.tracking.data.datamodule:TrackingData",
+            predictor="domains.tracking.predict:Tracker",
             query="domains.tracking.types:TrackQuery",
-            result="domains.tracking.output.placeholder:PlaceholderResult",
+            result="domains.tracking.output.result:TrackResult",
         )
     },
     verbs={
+        "evaluate": "domains.tracking.evaluation.evaluate:evaluate",
+        "export": "domains.tracking.inference.exporting:export",
         "samples": "domains.tracking.evaluation.samples:samples",
         "experts": "domains.tracking.evaluation.experts:experts",
         "vot": "domains.tracking.evaluation.vot:vot",
         "demo": "domains.tracking.demo:demo",
     },
+    check_merge="domains.tracking.model.manifest:check_merge",
 )
 
 _PUBLIC = {

@@ -81,6 +81,9 @@ def test_kept_products_follow_the_weights_and_take_no_part_in_training(form: str
         layer.get_base_layer().weight.mul_(1.5)
     with torch.inference_mode():
         torch.testing.assert_close(layer(x), literal(layer, x), atol=1e-5, rtol=0)
+        replaced = layer.tensor("router", "default")
+        replaced.data = torch.randn_like(replaced)
+        torch.testing.assert_close(layer(x), literal(layer, x), atol=1e-5, rtol=0)
     assert not copy.deepcopy(layer)._stored.products
     tmoe.keep_products(model, False)
     assert not layer._stored.products
@@ -140,6 +143,9 @@ def test_dropout_is_on_the_compression_and_not_on_the_router() -> None:
     base = layer.get_base_layer()(x)
     torch.testing.assert_close(layer.train()(x), base)  # nothing of x is lost but through the branch
     experts = layer.experts("default")
+    with torch.no_grad():
+        layer.tensor("up", "default").fill_(0.5)
+        assert not torch.equal(layer(x), layer(x))  # also where a step needs no backward
     assert torch.equal(experts.read(x, 0.9)[1], experts.read(x)[1])
     assert not torch.equal(experts.read(x, 0.9)[0], experts.read(x)[0])
 

@@ -345,7 +345,7 @@ def _outcomes(said: Said) -> list[dict[str, Any]]:
             return {
                 key: without_adapter(item)
                 for key, item in value.items()
-                if key not in ("adapter", "adapters", "files", "seconds")
+                if key not in ("adapter", "adapters", "files", "seconds", "speed")
             }
         return [without_adapter(item) for item in value] if isinstance(value, list) else value
 

@@ -197,8 +197,18 @@ class Kept:
 
     def __init__(self, wanted: bool = False) -> None:
         self.wanted = wanted
-        self.keys: dict[str, tuple[Any, ...]] = {}
         self.products: dict[str, Product] = {}
+        # The tensors themselves are held: the place of one that is gone may be given to another.
+        self._made_of: dict[str, tuple[tuple[Any, ...], list[Tensor]]] = {}
+
+    def holds(self, adapter: str, settings: tuple[Any, ...], tensors: list[Tensor]) -> bool:
+        """Whether the product of an adapter was made of these very tensors as they are."""
+        known, held = self._made_of.get(adapter, ((), []))
+        same = len(held) == len(tensors) and all(one is two for one, two in zip(held, tensors, strict=True))
+        return same and known == settings
+
+    def put(self, adapter: str, settings: tuple[Any, ...], tensors: list[Tensor], product: Product) -> None:
+        self._made_of[adapter], self.products[adapter] = (settings, tensors), product
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Kept:
         return Kept(self.wanted)
@@ -291,11 +301,11 @@ class Tmoe(WeightChange):
         if not self._stored.wanted or any(tensor.is_inference() for tensor in tensors):
             joins = folds(len(x), experts)
             return Product.of(weight.to(x.dtype), experts.to(x.dtype), self.scaling(adapter), joins)
-        key = (x.dtype, self.scaling(adapter), *((id(each), each._version) for each in tensors))
-        if self._stored.keys.get(adapter) != key:
+        settings = (x.dtype, self.scaling(adapter), *(each._version for each in tensors))
+        if not self._stored.holds(adapter, settings, tensors):
             joins = experts.compress.shape[1] == 1
-            self._stored.products[adapter] = Product.of(weight, experts, self.scaling(adapter), joins).settled(x.dtype)
-            self._stored.keys[adapter] = key
+            product = Product.of(weight, experts, self.scaling(adapter), joins).settled(x.dtype)
+            self._stored.put(adapter, settings, tensors, product)
         return self._stored.products[adapter]
 
     def keep(self, wanted: bool) -> None:
@@ -304,7 +314,8 @@ class Tmoe(WeightChange):
 
     def _is_plain(self, x: Tensor) -> bool:
         """Whether the layer's product is ours to make and its output ours to write into."""
-        if torch.is_grad_enabled() or is_transformed() or not is_plain_tensor(x):
+        drops = self.training and any(config.dropout for config in self.settings.values())
+        if torch.is_grad_enabled() or drops or is_transformed() or not is_plain_tensor(x):
             return False
         return is_frozen_linear(self.base_layer) and multiplies(x, self.base_layer.weight)
 
