@@ -15,6 +15,7 @@ from domains.tracking.model import attachments, bases
 from domains.tracking.model.costs import step_macs
 from domains.tracking.model.dinov2 import SIZES as RELEASED
 from domains.tracking.model.dinov2 import Block, Sizes, blocks, resized_positions
+from domains.tracking.model.heads import AnchorFreeHead
 from domains.tracking.model.settings import TrackerSettings
 from domains.tracking.model.spmtrack import SpmTrack
 from domains.tracking.official import keys
@@ -175,6 +176,7 @@ def test_what_is_not_a_number_of_a_tracker_is_refused() -> None:
         ({"template_size": 392}, "larger than"),
         ({"window_penalty": 2}, "from 0 to 1"),
         ({"num_templates": 2}, "give 3, or 1"),
+        ({"box_prior": 0.0}, "above 0 and below 1"),
         ({"colour": 1}, "unknown"),
         ({"state_token": 1}, "no bool"),
         ({"memory_policy": "all"}, "segments or thirds"),
@@ -182,3 +184,13 @@ def test_what_is_not_a_number_of_a_tracker_is_refused() -> None:
         with pytest.raises(InputError, match=re.escape(said)):
             TrackerSettings.from_dict(wrong)
     assert set(RELEASED) == {"small", "base", "large", "giant"}
+
+
+@pytest.mark.parametrize("prior", [0.5, 0.1])
+def test_boxes_begin_as_far_from_their_cells_as_is_asked(prior: float) -> None:
+    torch.manual_seed(0)
+    head = AnchorFreeHead(16, 9, prior)
+    _, boxes = head(0.1 * torch.randn(2, 81, 16))
+    assert torch.allclose(boxes[..., 2:] - boxes[..., :2], torch.tensor(2 * prior), atol=1e-3)
+    published = AnchorFreeHead(16, 9).reg_mlp.layers[-1].bias
+    assert torch.equal(published, torch.zeros(4))

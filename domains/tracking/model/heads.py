@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -31,14 +33,16 @@ class AnchorFreeHead(nn.Module):
     Args:
         width: of the features.
         grid: cells of a side.
+        box_prior: where the four sides begin, in parts of the crop.
     """
 
     reference_points: Tensor
 
-    def __init__(self, width: int, grid: int) -> None:
+    def __init__(self, width: int, grid: int, box_prior: float = 0.5) -> None:
         super().__init__()
         self.grid = grid
         self.cls_mlp, self.reg_mlp = Mlp(width, 1), Mlp(width, 4)
+        nn.init.constant_(self.reg_mlp.layers[-1].bias, math.log(box_prior / (1 - box_prior)))
         self.register_buffer("reference_points", reference_points(grid), persistent=False)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:

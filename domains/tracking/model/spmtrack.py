@@ -56,7 +56,7 @@ class SpmTrack(nn.Module):
             self.track_query = nn.Parameter(_drawn(1, width))
             self.query_embed = nn.Parameter(_drawn(1, width))
         self.token_type_embed = nn.Parameter(_drawn(3, width))
-        self.head = AnchorFreeHead(width, settings.search_grid)
+        self.head = AnchorFreeHead(width, settings.search_grid, settings.box_prior)
 
     @property
     def device(self) -> torch.device:
