@@ -142,3 +142,17 @@ def test_two_kasa_adapters_cut_what_each_of_them_says() -> None:
         left = torch.linalg.svdvals(weight + model[0].get_delta_weight(name).detach())  # B is 0
         torch.testing.assert_close(left[: 6 - cut], sigma[: 6 - cut])
         torch.testing.assert_close(left[6 - cut :], torch.zeros(cut), atol=1e-5, rtol=0)
+
+
+def test_few_and_many_vectors_get_the_same_from_kronecker_products() -> None:
+    """Few are multiplied by the factors, many by the sum of the products."""
+    model = adapters.attach(nn.Sequential(nn.Linear(12, 8)), "soka", targets=["0"], r=2, init_weights=False)
+    x = torch.randn(64, 12)
+    many, few = model(x), torch.cat([model(row[None]) for row in x])
+    torch.testing.assert_close(few, many)
+    gradients = []
+    for y in (many, few):
+        model.zero_grad()
+        y.square().sum().backward()
+        gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-4)

@@ -13,17 +13,23 @@ rearrangement is loose; this one is that for which the whole sum is W. There is 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import torch
 from peft.utils.other import get_pattern_key
 from torch import Tensor
+from torch.nn import functional
 
 from suite.adapters.carriers import TunerConfig, WeightChange, tuner
 from suite.adapters.carriers.weights import read_weight
+from suite.adapters.fused.frozen import autocast_dtype, is_frozen_linear, is_plain_tensor, multiplies
 from suite.adapters.methods.reparameterized.svfit import rank_of_energy
 from suite.adapters.registry import MethodInfo
+
+WHOLE = 2
+"""From this many vectors for each product on, the sum of the products is made first, which costs less then."""
 
 
 @dataclass
@@ -140,13 +146,35 @@ class Soka(WeightChange):
         return torch.cat([u, -start]), torch.cat([v, self.base_v[:rank]])
 
     def change(self, weight: Tensor, bias: Tensor | None, adapter: str) -> tuple[Tensor, Tensor | None]:
-        u, v = (part.to(weight.dtype) for part in self.terms(adapter))
-        delta = torch.einsum("kab,kcd->acbd", u, v).reshape(weight.shape)
-        return weight + self.factor(adapter) * delta, bias
+        return weight + self.factor(adapter) * self._sum(*self.terms(adapter)).to(weight.dtype), bias
+
+    def _adapted(self, x: Tensor, adapters: Sequence[str], *args: Any, **kwargs: Any) -> Tensor:
+        base = self.get_base_layer()
+        if args or kwargs or len(adapters) != 1 or not is_plain_tensor(x) or not is_frozen_linear(self.base_layer):
+            return super()._adapted(x, adapters, *args, **kwargs)
+        u, v = self.terms(adapters[0])
+        if not self._are_many(x, u) or not multiplies(x, base.weight):
+            return super()._adapted(x, adapters, *args, **kwargs)
+        x = x.to(autocast_dtype(x) or x.dtype)
+        changed = torch.add(base.weight.to(x.dtype), self._sum(u, v).to(x.dtype), alpha=self.factor(adapters[0]))
+        return functional.linear(x, changed, None if base.bias is None else base.bias.to(x.dtype))
+
+    @staticmethod
+    def _are_many(x: Tensor, u: Tensor) -> bool:
+        return x.numel() // x.shape[-1] > WHOLE * len(u)
+
+    @staticmethod
+    def _sum(u: Tensor, v: Tensor) -> Tensor:
+        """All products together, by one product: (m1 m2, n1 n2)."""
+        (_, m1, n1), (_, m2, n2) = u.shape, v.shape
+        rearranged = u.flatten(1).T @ v.flatten(1)  # (m1 n1, m2 n2)
+        return rearranged.view(m1, n1, m2, n2).transpose(1, 2).reshape(m1 * m2, n1 * n2)
 
     def apply_to(self, x: Tensor, y: Tensor, adapter: str) -> Tensor:
         u, v = self.terms(adapter)
         x = self._cast_input_dtype(x, u.dtype)
+        if self._are_many(x, u):
+            return torch.add(y, functional.linear(x, self._sum(u, v)), alpha=self.factor(adapter))
         grid = x.reshape(-1, u.shape[2], v.shape[2])  # (n, n1, n2)
         inner = torch.einsum("tbd,kcd->tbkc", grid, v)  # (n, n1, 2 r, m2)
         delta = torch.einsum("tbkc,kab->tac", inner, u)  # (n, m1, m2)
