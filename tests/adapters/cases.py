@@ -282,7 +282,9 @@ def arguments(method: str, subject: str) -> dict[str, Any]:
     linear = info.source == "peft" or {"Linear", "*"} & {*info.layers}
     targets = MODULES.get(method, model.targets if linear else ())
     if method not in MODULES:
-        targets += tuple(name for kind, names in model.layers.items() if kind in info.layers for name in names)
+        # Whole blocks do not tell how wide they are; what fits single layers is put on those.
+        kinds = [kind for kind in model.layers if kind in info.layers and not (kind == "TransformerBlock" and linear)]
+        targets += tuple(name for kind in kinds for name in model.layers[kind])
     if method == "spt":
         names = [name for name, _ in fresh(subject).named_modules()]
         settings["counts"] = {name: 5 for name in names if any(f".{name}".endswith(f".{end}") for end in targets)}
@@ -321,7 +323,7 @@ def pairs() -> list[tuple[str, str]]:
                 found.append((name, "conv"))
         elif not info.in_place:
             found.append((name, "llama"))
-        elif "TransformerBlock" in info.layers:
+        elif "TransformerBlock" in info.layers and "Linear" not in info.layers:
             found += [(name, subject) for subject in BLOCKS.get(name, ("llama", "vit"))]
         elif name == "bitfit":
             found += [(name, subject) for subject in ("mlp", "conv", "vit", "unet")]
