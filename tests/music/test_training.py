@@ -17,10 +17,12 @@ from domains.music.recipe.musicgen import MusicGenRecipe
 from domains.music.types import MusicQuery
 from suite import adapters, training
 from suite.adapters.section import AdapterSection
+from suite.cli.merging import merge
 from suite.errors import InputError
 from suite.files import read_json
 from suite.media import audio
 from suite.training import TrainerConfig
+from tests.adapters.cases import randomise
 from tests.music.models import small_base
 from tests.real_data import real_data
 
@@ -118,3 +120,21 @@ def test_pieces_on_the_way_change_nothing_of_the_training(base: Path, tmp_path: 
     assert audio.probe(tmp_path / "shown" / "samples" / "step_000004_1.wav").rate == 8000
     with pytest.raises(InputError, match="prompts names one or more"):
         MusicGenRecipe(samples={"every": 2})
+
+
+def test_lora_folds_into_a_base_that_plays_the_same_and_the_others_refuse(base: Path, tmp_path: Path) -> None:
+    for kind in ("lora", "conv"):
+        recipe = MusicGenRecipe(base=str(base), adapter=KINDS[kind])
+        recipe.model = recipe.build()
+        randomise(recipe.model, scale=0.05)
+        recipe.save_adapter(tmp_path / kind)
+    merge(str(tmp_path / "lora"), tmp_path / "merged", name=None, domain="music", base=str(base))
+    adapted = MusicGenComposer(base, Manifest(), base=str(base))
+    adapted.model = adapters.load(adapted.model, tmp_path / "lora").eval()
+    merged = MusicGenComposer(tmp_path / "merged", Manifest(), base=str(tmp_path / "merged"))
+    query = MusicQuery(seconds=0.5, temperature=0)
+    waves = [composer.compose(["a slow march"], query, seeds=[0])[0] for composer in (adapted, merged)]
+    np.testing.assert_allclose(waves[1], waves[0], atol=1e-4)
+    assert not np.array_equal(waves[0], adapted.compose(["a slow march"], query, seeds=[0], frozen=True)[0])
+    with pytest.raises(InputError, match=r"conv_adapter .*cannot be merged"):
+        merge(str(tmp_path / "conv"), tmp_path / "never", name=None, domain="music", base=str(base))
