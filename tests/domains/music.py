@@ -62,7 +62,7 @@ SUBJECT = MusicSubject(
     score=score,
     margin=0.01,
     smoke=SMOKE,
-    options=("--base", str(BASE), "--seconds", "0.3"),
+    options=("--base", str(BASE), "--seconds", "0.3", "--no-pictures"),
     evaluate=("world:test:1", "--generated", str(HOME / "pieces")),
     shipped=None,
 )

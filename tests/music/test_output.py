@@ -31,29 +31,24 @@ def test_a_card_names_both_licences_and_how_to_prompt() -> None:
 
 
 def test_samples_of_a_step_are_heard_and_seen(tmp_path: Path) -> None:
-    path = tmp_path / "prompts.jsonl"
-    path.write_text('{"captions": "a fast march", "seed": 9}\n', encoding="utf-8")
     composer = FakeComposer()
-    samples = Samples.of({"every": 10, "prompts": ["a slow waltz"], "file": str(path), "seconds": 0.5})
+    samples = Samples.of({"every": 10, "prompts": ["a slow waltz", "a fast march"], "seconds": 0.5, "seed": 4})
     files = write_samples(composer, samples, tmp_path / "samples", 20)
-    assert [file.relative_to(tmp_path / "samples").as_posix() for file in files] == [
-        "step_000020/1.wav", "step_000020/2.wav", "step_000020.png",
-    ]  # fmt: skip
-    assert composer.calls == [(["a slow waltz", "a fast march"], [0, 9], False)]
+    assert {"step_000020_1.wav", "step_000020_2.wav"} < {file.name for file in files}
+    assert any(file.suffix == ".png" for file in files)
+    assert composer.calls == [(["a slow waltz", "a fast march"], [4, 5], False)]
     assert audio.probe(files[0]).seconds == pytest.approx(0.5)
-    assert audio.probe(files[0]).tags["title"] == "a slow waltz"
 
 
 @pytest.mark.parametrize(
     ("section", "said"),
     [
-        ({"every": 0, "prompts": ["x"]}, "every is 0"),
+        ({"every": 0, "prompts": ["x"]}, "every is at least 1"),
         ({"steps": 3}, "unexpected keyword argument 'steps'"),
         ({"seconds": -1, "prompts": ["x"]}, "seconds is -1"),
-        ({}, "names no prompt"),
-        ({"file": "/nowhere.txt"}, "no such file of prompts"),
+        ({}, "prompts names one or more"),
     ],
 )
 def test_a_section_that_means_nothing(section: dict, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        Samples.of(section).asked()
+        Samples.of(section)

@@ -69,6 +69,8 @@ def test_real_recordings_train_and_resume_to_the_bit(kind: str, base: Path, tmp_
         assert (whole.adapter / name).read_bytes() == (parts.adapter / name).read_bytes()
     stated = Manifest.from_dict(read_json(whole.adapter / "suite.json")["domain"], whole.adapter)
     assert (stated.codebooks, stated.rate) == (4, 8000)
+    card = (whole.adapter / "README.md").read_text(encoding="utf-8")
+    assert "CC-BY-NC 4.0" in card and "see LICENSES.txt beside the recordings" in card
 
     # What it makes is as long as asked for, at the model's rate, also in the file.
     composer = MusicGenComposer(base, stated, base=str(base))

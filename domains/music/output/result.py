@@ -11,8 +11,7 @@ from typing import Any
 
 from domains.music.types import Facts, MusicQuery, Wave
 from suite.files import write_text
-from suite.media import audio, loudness, plots, spectrograms
-from suite.media.spectrograms import Shown
+from suite.media import audio, loudness
 
 
 @dataclass(frozen=True)
@@ -136,13 +135,19 @@ class MusicResult:
         text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
         written.append(write_text(folder / f"{self.name}.json", text))
         if self.query.pictures and self.takes:
+            from suite.media import plots  # with matplotlib, which a result without pictures need not load
+
             written.append(plots.save(self.picture(), folder / f"{self.name}.png"))
         return written
 
     def picture(self) -> Any:
         """Waveform and spectrogram of every take, the end of a continued recording marked."""
+        from suite.media import spectrograms
+
         shown = [
-            Shown(take.wave, take.rate, f"{'base' if take.frozen else 'adapter'}, seed {take.seed}", self.continued)
+            spectrograms.Shown(
+                take.wave, take.rate, f"{'base' if take.frozen else 'adapter'}, seed {take.seed}", self.continued
+            )
             for take in self.takes
         ]
         return spectrograms.draw(shown, title=self.prompt or "without a prompt")

@@ -19,15 +19,16 @@ from domains.music.model.encoders import MusicGenEncoder
 from domains.music.model.manifest import WEIGHTS_LICENCE, Manifest, in_words
 from domains.music.model.musicgen import MusicGenLM, TextPadding, losses
 from domains.music.output.samples import Samples, write_samples
+from domains.music.recipe.carded import CardedRecipe
 from suite import adapters, hub
 from suite.adapters.section import AdapterSection
 from suite.errors import InputError
-from suite.training import AdapterModule, Outputs
+from suite.training import Outputs
 
 CONV: dict[str, Any] = {"preset": "conv", "placement": "per_layer", "target_params": "40M"}
 
 
-class MusicGenRecipe(AdapterModule):
+class MusicGenRecipe(CardedRecipe):
     """Cross-entropy of the codes, a mean over codebooks; text encoder and codec stay outside.
 
     Args:

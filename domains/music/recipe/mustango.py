@@ -12,15 +12,16 @@ from torch import Tensor, nn
 
 from domains.music.model import bases, diffusion, mustango_adapters, mustango_base
 from domains.music.model.manifest import Manifest, in_words
+from domains.music.recipe.carded import CardedRecipe
 from suite import adapters, hub
 from suite.adapters.section import AdapterSection
 from suite.errors import InputError
-from suite.training import AdapterModule, Outputs
+from suite.training import Outputs
 
 MUSTANGO: dict[str, Any] = {"preset": "conv"}
 
 
-class MustangoRecipe(AdapterModule):
+class MustangoRecipe(CardedRecipe):
     """Velocity of the noise on latents of recordings, under their captions; adapters inside a frozen Mustango.
 
     Args:
