@@ -259,6 +259,8 @@ class CarrierTuner(BaseTuner):
         seen: set[tuple[str, str]] = set()
         for place, layer in model.named_modules():
             if isinstance(layer, cls.tuner_layer_cls) and adapter in layer.settings:
+                # A model cut over processes has names in its modules that its state has not.
+                place = place.replace("_fsdp_wrapped_module.", "")
                 group = layer.sharing(adapter)
                 shared = [name for name in layer.shared_names if adapter in getattr(layer, layer.prefix + name)]
                 again = [name for name in shared if (group, name) in seen]

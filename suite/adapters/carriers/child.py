@@ -163,9 +163,10 @@ class ChildTuner(CarrierTuner):
         if config.bias == f"{config.method}_only":
             for place, layer in model.named_modules():
                 if isinstance(layer, cls.tuner_layer_cls) and adapter_name in layer.settings:
-                    key = f"{place.removesuffix(child_name(config.method))}bias"
-                    if key in state_dict:
-                        state[key] = state_dict[key]
+                    # A model cut over processes has names in its modules that its state has not.
+                    host = place.removesuffix(child_name(config.method)).replace("_fsdp_wrapped_module.", "")
+                    if f"{host}bias" in state_dict:
+                        state[f"{host}bias"] = state_dict[f"{host}bias"]
         return state
 
     def _mark_only_adapters_as_trainable(self, model: nn.Module) -> None:
