@@ -36,7 +36,7 @@ SUBJECT = Subject(
     margin=0.09,
     smoke=(
         # Without validation: of blocks compiled for a GPU run, each form that is made costs seconds.
-        *("--data.train", "world:train:24", "--data.val", "null", "--trainer.monitor", "null"),
+        *("--data.train", "world:train:16", "--data.val", "null", "--trainer.monitor", "null"),
         *("--data.batch_size", "4", "--trainer.max_epochs", "4"),
     ),
     options=("--captions", "a red square moves left", "--captions", "a blue circle appears"),
