@@ -35,8 +35,7 @@ FEW, MANY = 208, 880
 METHODS = ("clip-ln", "linear", "full", "lora", "clip-ln-slerp", "clip-ln-unal")
 HEADS = {"clip-ln-slerp": "LinearNorm", "clip-ln-unal": "LinearNorm"}
 RATES = {("full", FEW): 1e-4, ("full", MANY): 3e-4, ("lora", FEW): 3e-3, ("lora", MANY): 3e-3}
-"""Of learning by method and clips, where they differ from the configuration's; of full fine-tuning the better of two on
-validation clips."""
+"""Of learning by method and clips, where they differ from the configuration's: set by hand, not searched."""
 EPOCHS = {FEW: 20, MANY: 10}
 """260 and 550 steps."""
 
