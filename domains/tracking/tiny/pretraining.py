@@ -8,6 +8,7 @@ is followed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -22,12 +23,14 @@ from domains.tracking.data import world
 from domains.tracking.data.crops import normalised
 from suite.training.plain import Schedule, train
 
-SCHEDULE = Schedule(steps=320, batch=48, lr=2e-3, warmup=40, decay=0.02, betas=(0.9, 0.98))
+SCHEDULE = Schedule(steps=500, batch=48, lr=2e-3, warmup=50, decay=0.02, betas=(0.9, 0.98))
 SCENES, VIEWS = 600, 6
 """Scenes, and pictures cut out of each, half of them two views side by side."""
 SIDE, PATCH, WIDTH, DEPTH, HEADS = 140, 14, 64, 4, 2
 HIDDEN = 0.6
 """Share of the patches that are not shown."""
+SMALL = 0.1
+"""How large embeddings of patches and places are at first."""
 POOLED = 7
 """Pixels of a side of a patch, as it is to be predicted."""
 
@@ -71,7 +74,22 @@ def new(seed: int = 0) -> Dinov2Model:
         patch_size=PATCH,
         layerscale_value=0.5,
     )
-    return Dinov2Model(config)
+    vit = Dinov2Model(config)
+    # As they are drawn, patches would be a hundred times as large as places, which no step of minutes makes up for; and
+    # a tracker's kinds of tokens, which start as small as places do, would not be seen either.
+    with torch.no_grad():
+        vit.embeddings.patch_embeddings.projection.weight.mul_(SMALL)
+        vit.embeddings.position_embeddings[:, 1:] = SMALL * places(SIDE // PATCH, WIDTH)
+    return vit
+
+
+def places(grid: int, width: int) -> Tensor:
+    """Sines and cosines of row and column, (1, grid * grid, width), in -1 to 1."""
+    rates = math.pi / grid * 2 ** torch.linspace(0, math.log2(grid), width // 4)  # (width / 4,)
+    waves = torch.arange(grid)[:, None] * rates
+    line = torch.cat([waves.sin(), waves.cos()], 1)  # (grid, width / 2)
+    rows, columns = line[:, None].expand(-1, grid, -1), line[None].expand(grid, -1, -1)
+    return torch.cat([rows, columns], -1).reshape(1, grid * grid, width)
 
 
 class Answers(nn.Module):
