@@ -45,9 +45,10 @@ def test_a_llama_generates_with_its_cache_as_without(
     cached = model.generate(ids, attention_mask=mask, max_new_tokens=6, do_sample=False, pad_token_id=0)
     plain = model.generate(ids, attention_mask=mask, max_new_tokens=6, do_sample=False, pad_token_id=0, use_cache=False)
     assert torch.equal(cached, plain)
+    adapted = model(ids, attention_mask=mask).logits
     with adapters.disabled(model):
-        base = model.generate(ids, attention_mask=mask, max_new_tokens=6, do_sample=False, pad_token_id=0)
-    assert not torch.equal(cached, base)
+        base = model(ids, attention_mask=mask).logits
+    assert not torch.allclose(adapted, base, atol=1e-3)
 
 
 def test_implementations_agree_and_padding_is_not_seen() -> None:

@@ -75,9 +75,12 @@ def test_gradients_are_those_of_autocast(method: str, subject: str) -> None:
         wanted = gradients(method, subject, model, x)
     leaves = {name: (p, p.dtype) for name, p in model.named_parameters()}
     casts = Casts(model)
+    if frozen_dtype(model) is None:  # AdaLoRA counts its ranks in float32, ID3 trains the base's own weights
+        assert method in ("adalora", "id3") and not can_cast(model)
+        return
     assert can_cast(model) == adapters.methods()[method].half
     if not can_cast(model):
-        with pytest.raises(RuntimeError, match="same dtype"), casts.held():
+        with pytest.raises(RuntimeError, match=r"(same|mixed) dtype"), casts.held():
             forward(method, subject, model, x)
         return
     with casts.given_back():

@@ -53,6 +53,7 @@ class _ForecastTuner(ChildTuner):
     MethodInfo(
         "forecast_peft",
         paper="2407.19564",
+        half=False,
         trainable="2 * (2 * hidden * r + r + hidden)",
         mergeable=False,
         quantizable=True,

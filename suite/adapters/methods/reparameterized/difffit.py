@@ -64,6 +64,7 @@ KINDS = ("Linear", "Conv1D", "Conv2d", "LayerNorm")
         trainable="biases, norms, a factor a branch",
         quantizable=True,
         scalable=True,
+        half=False,
         by_row=True,
         layers=KINDS,
     ),

@@ -19,7 +19,7 @@ class ConsreftConfig(ReftConfig):
     """Settings of ConsReFT."""
 
 
-@tuner(reft_info("consreft", "hidden * r + r"), ConsreftConfig)
+@tuner(reft_info("consreft", "hidden * r + r", half=True), ConsreftConfig)
 class Consreft(Reft):
     """R^T (b - R h)."""
 

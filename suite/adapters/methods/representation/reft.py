@@ -95,13 +95,14 @@ class ReftTuner(ChildTuner):
         return peft_config
 
 
-def reft_info(name: str, trainable: str) -> MethodInfo:
+def reft_info(name: str, trainable: str, half: bool = False) -> MethodInfo:
     """What all of them declare."""
     return MethodInfo(
         name,
         paper="2404.03592",
         trainable=trainable,
         identity_at_start=False,
+        half=half,
         mergeable=False,
         quantizable=True,
         scalable=True,
