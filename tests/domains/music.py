@@ -21,8 +21,8 @@ BASE = small_base(HOME / "base")
 
 SMOKE = (
     # Without validation: of blocks compiled for a GPU run, each form that is made costs seconds.
-    *("--base", str(BASE), "--data.train", "world:train:8:raga", "--data.val", "null", "--trainer.monitor", "null"),
-    *("--data.seconds", "0.6", "--data.batch_size", "2", "--trainer.max_epochs", "6"),
+    *("--base", str(BASE), "--data.train", "world:train:4:raga", "--data.val", "null", "--trainer.monitor", "null"),
+    *("--data.seconds", "0.4", "--data.batch_size", "2", "--trainer.max_epochs", "3"),
 )
 
 
