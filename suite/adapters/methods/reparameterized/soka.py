@@ -22,10 +22,10 @@ from peft.utils.other import get_pattern_key
 from torch import Tensor
 from torch.nn import functional
 
-from suite.adapters.carriers import TunerConfig, WeightChange, tuner
+from suite.adapters.carriers import WeightChange, tuner
 from suite.adapters.carriers.weights import read_weight
 from suite.adapters.fused.frozen import autocast_dtype, is_frozen_linear, is_plain_tensor, multiplies
-from suite.adapters.methods.reparameterized.svfit import rank_of_energy
+from suite.adapters.methods.reparameterized.svfit import EnergyConfig, rank_of_energy
 from suite.adapters.registry import MethodInfo
 
 WHOLE = 2
@@ -33,7 +33,7 @@ WHOLE = 2
 
 
 @dataclass
-class SokaConfig(TunerConfig):
+class SokaConfig(EnergyConfig):
     """Settings of SoKA."""
 
     r: int | None = field(default=None, metadata={"help": "Number of products; None for what the spectrum asks for."})
@@ -51,17 +51,6 @@ class SokaConfig(TunerConfig):
             "help": "s_k as its root in both factors (`split`), in U (`left`), or trained by itself (`separate`)."
         },
     )
-    rank_pattern: dict[str, int] = field(
-        default_factory=dict, metadata={"help": "Other r for modules whose name ends in, or matches, the key."}
-    )
-    scaling: float = field(default=1.0, metadata={"help": "A plain factor of the change.", "strength": True})
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.r is not None and self.r < 1:
-            raise ValueError(f"r={self.r} must be at least 1")
-        if not 0 < self.energy <= 1:
-            raise ValueError(f"energy={self.energy} must be above 0 and at most 1")
 
 
 @tuner(

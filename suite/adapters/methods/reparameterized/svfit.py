@@ -25,12 +25,10 @@ from suite.adapters.registry import MethodInfo
 
 
 @dataclass
-class SvfitConfig(TunerConfig):
-    """Settings of SVFit."""
+class EnergyConfig(TunerConfig):
+    """Settings of methods that train the leading terms of a weight's decomposition."""
 
-    r: int | None = field(
-        default=None, metadata={"help": "How many singular values train; None for as many as `energy` takes."}
-    )
+    r: int | None = field(default=None, metadata={"help": "How many terms train; None for as many as `energy` takes."})
     energy: float = field(
         default=0.99, metadata={"help": "Share of the squared norm that they hold, where r is None.", "live": True}
     )
@@ -45,6 +43,11 @@ class SvfitConfig(TunerConfig):
             raise ValueError(f"r={self.r} must be at least 1")
         if not 0 < self.energy <= 1:
             raise ValueError(f"energy={self.energy} must be above 0 and at most 1")
+
+
+@dataclass
+class SvfitConfig(EnergyConfig):
+    """Settings of SVFit."""
 
 
 @tuner(
