@@ -18,7 +18,7 @@ def test_the_catalogues_figure_is_what_its_command_prints(capsys: pytest.Capture
     [entry] = [e for e in hub.catalogue("tracking", "adapter") if e.name == "tiny"]
     assert entry.metric is not None
     assert main([*COMMAND.split()[1:], "--json"]) == 0
-    printed = json.loads(capsys.readouterr().out)["metrics"]["tiny"]["auc"]
+    printed = json.loads(capsys.readouterr().out)["tiny"]["auc"]
     shown = f"{entry.metric.value:.3f}"
     assert f"{printed:.3f}" == shown
     page = (Path(__file__).parents[2] / "docs" / "tracking.md").read_text(encoding="utf-8")
