@@ -9,7 +9,10 @@ DOMAIN = Domain(
     title="diffs to comments at their lines, patches and SARIF (LLaMA-Reviewer's files and figures; reviews by rules)",
     extra="code_review",
     tasks={},
-    verbs={"review": "domains.code_review.predict:review"},
+    verbs={
+        "review": "domains.code_review.predict:review",
+        "demo": "domains.code_review.demo:demo",
+    },
 )
 
 _PUBLIC = {
