@@ -47,7 +47,7 @@ class Function:
         for number, call in enumerate(self.calls):
             _, value = outcome(self.source, self.name, call)
             body = f"    assert {self.name}({call}) == {value!r}\n"
-            found.append(f"def test_{self.name}_{number}():\n{body}")
+            found.append(f"def test_{self.name}{f'_{number + 1}' if number else ''}():\n{body}")
         return found
 
     def notices(self, source: str) -> bool:
@@ -109,6 +109,18 @@ def changes(seed: int, share: Share = "seen", of: Share | None = None) -> Iterat
         if change is not None:
             faulty = not faulty
             yield change
+
+
+def change(function: Function, rng: random.Random, faults: Share | None) -> Change | None:
+    """A change of a function, with a fault of a share or, for None, a good one; None where there is no place for it."""
+    good = _good_change(function, rng)
+    return good and (_with_fault(good, FAULTS[faults], rng) if faults else good)
+
+
+def words(of: str) -> list[str]:
+    """One of the world's lists of words."""
+    found: list[str] = _world()[of]
+    return found
 
 
 def outcome(source: str, name: str, call: str) -> tuple[str, Any]:
