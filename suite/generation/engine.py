@@ -34,7 +34,7 @@ from transformers import (
 from suite.errors import InputError
 from suite.generation.constraints import Constraint, State, advance
 from suite.generation.counters import Counters
-from suite.generation.kvcache import Rows, join, left_pad
+from suite.generation.kvcache import Rows, join, left_pad, opened
 from suite.generation.prefix import PromptGroup, share_prefixes
 from suite.generation.vocabulary import Vocabulary
 
@@ -48,11 +48,13 @@ class Request:
     Attributes:
         constraint: the well-formed answers; None: any.
         seed: of the sampling; an answer depends on it and on the prompt, not on the batch that it is in.
+        ends: whether an answer of these tokens is over; asked after every token.
     """
 
     prompt: Sequence[int]
     constraint: Constraint | None = None
     seed: int = 0
+    ends: Callable[[Sequence[int]], bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -211,7 +213,8 @@ class Engine:
         for row in rows:
             row.restart()
         warpers = sampling.warpers() if sampling else None
-        prefill = _Prefill(self.model, self.device, self._plan(rows), self.counters)
+        asked, opening = opened(self.model)
+        prefill = _Prefill(asked, opening, self._plan(rows), self.counters)
         queue = deque(prefill.order)
         cache: Rows | None = None
         logits: Tensor | None = None  # (B, V) behind the last token of each active row
@@ -248,7 +251,7 @@ class Engine:
 
             # 4. Forward the chosen tokens.
             ids, real = left_pad([[row.tokens[-1]] for row in active], self.device)  # (B, 1) each
-            logits = cache.forward(self.model, ids, real)  # (B, V)
+            logits = cache.forward(asked, ids, real)  # (B, V)
 
     def _plan(self, rows: Sequence[_Row]) -> list[_Row]:
         """Order the rows and mark the prefixes they share: long prompts first, so that rows are of like length."""
@@ -290,8 +293,9 @@ class Engine:
             row.state = advance(row.request.constraint, row.state, piece)
         row.tokens.append(token)
         row.logprobs.append(logprob)
+        over = row.request.ends is not None and row.request.ends(row.tokens)
         full = len(row.tokens) == self.max_new_tokens
-        return Event(row.index, token, row.answer(complete=False) if full else None)
+        return Event(row.index, token, row.answer(complete=over) if over or full else None)
 
     def _mask(self, active: Sequence[_Row], logits: Tensor) -> Tensor:
         if all(row.request.constraint is None for row in active):
@@ -314,11 +318,12 @@ class _Prefill:
     """Forwards prompts, each shared prefix once.
 
     Args:
+        opening: one row of what stands before every prompt.
         order: the rows in the order in which they will be admitted, those of a group together.
     """
 
-    def __init__(self, model: nn.Module, device: torch.device, order: Sequence[_Row], counters: Counters) -> None:
-        self.model, self.device, self.order, self.counters = model, device, order, counters
+    def __init__(self, model: nn.Module, opening: Rows, order: Sequence[_Row], counters: Counters) -> None:
+        self.model, self.opening, self.order, self.counters = model, opening, order, counters
         self._waiting = Counter(row.group for row in order)
         self._prefixes: dict[int, Rows] = {}
 
@@ -327,7 +332,7 @@ class _Prefill:
         parts, logits, order = [], [], []
         for shared in (True, False):
             if chosen := [row for row in rows if (row.prefix > 0) == shared]:
-                cache = self._shared(chosen) if shared else Rows.empty(len(chosen), self.device)
+                cache = self._shared(chosen) if shared else self.opening.select([0] * len(chosen))
                 logits.append(self._forward(cache, [row.request.prompt[row.prefix :] for row in chosen]))
                 parts.append(cache)
                 order += chosen
@@ -337,7 +342,7 @@ class _Prefill:
         """The keys and values of each row's prefix; computed now where they are not there yet."""
         missing = {row.group: row for row in rows if row.group not in self._prefixes}
         if missing:
-            cache = Rows.empty(len(missing), self.device)
+            cache = self.opening.select([0] * len(missing))
             self._forward(cache, [row.request.prompt[: row.prefix] for row in missing.values()])
             self._prefixes |= {group: cache.select([place]) for place, group in enumerate(missing)}
         joined = join([self._prefixes[row.group] for row in rows])
@@ -349,7 +354,7 @@ class _Prefill:
 
     def _forward(self, cache: Rows, sequences: Sequence[Sequence[int]]) -> Tensor:
         self.counters.prefilled_tokens += sum(map(len, sequences))
-        return cache.forward(self.model, *left_pad(sequences, self.device))
+        return cache.forward(self.model, *left_pad(sequences, self.opening.mask.device))
 
 
 def _sample(active: Sequence[_Row], logits: Tensor, warpers: LogitsProcessorList) -> list[int]:

@@ -69,6 +69,25 @@ class Rows:
         return outputs.logits[:, -1].float()
 
 
+def opened(model: nn.Module) -> tuple[Any, Rows]:
+    """The model that is asked, and one row of what stands before every prompt.
+
+    peft's prompt methods put their virtual tokens in front at every forward; beside a cache of our own they are
+    forwarded once, and the base inside is asked.
+    """
+    peft: Any = model
+    device = next(model.parameters()).device
+    if not getattr(model, "_is_prompt_learning", False) or peft._adapters_disabled:
+        return model, Rows.empty(1, device)
+    prompt = peft.get_prompt(batch_size=1)
+    if isinstance(prompt, Tensor):  # (1, virtual, width)
+        row = Rows(torch.ones(prompt.shape[:2], dtype=torch.bool, device=device))
+        peft.base_model(inputs_embeds=prompt, past_key_values=row.cache, use_cache=True, logits_to_keep=1)
+        return peft.base_model, row
+    layers = [(layer.keys, layer.values) for layer in prompt.layers]  # (1, heads, virtual, D) each
+    return peft.base_model, Rows(torch.ones(1, layers[0][0].shape[2], dtype=torch.bool, device=device), layers)
+
+
 def join(parts: Sequence[Rows]) -> Rows:
     """Return the rows of all parts, one below the other, each padded on the left to the longest part."""
     if len(parts) == 1:

@@ -7,6 +7,7 @@ from itertools import islice
 import pytest
 import torch
 
+from suite import adapters
 from suite.errors import InputError
 from suite.generation.constraints import AnswerLines, OneOf
 from suite.generation.engine import Engine, Request, Sampling
@@ -113,3 +114,33 @@ def test_it_counts_what_it_costs():
 def test_a_batch_of_nothing_is_refused():
     with pytest.raises(InputError, match="batch size of 0"):
         engine(batch_size=0)
+
+
+def test_an_answer_ends_where_its_request_says():
+    whole = engine().generate(requests())
+    cut = engine().generate(requests(ends=lambda tokens: len(tokens) == 3))
+    assert [answer.tokens for answer in cut] == [answer.tokens[:3] for answer in whole]
+    assert all(answer.complete for answer in cut) and not all(answer.complete for answer in whole)
+
+
+@pytest.mark.parametrize("method", ["prompt_tuning", "prefix_tuning"])
+@pytest.mark.parametrize("backend", ["sequential", "prefix"])
+def test_virtual_tokens_stand_before_every_prompt_once(method, backend):
+    """As transformers generates, which puts them in front at every forward; and not at all where they are off."""
+    torch.manual_seed(3)
+    settings = {"method": method, "num_virtual_tokens": 5, "task_type": "CAUSAL_LM"}
+    model = adapters.attach(llama(), settings)
+    with torch.no_grad():
+        for parameter in model.prompt_encoder.parameters():
+            parameter.normal_(0, 1.5)
+    plain = engine(backend=backend, batch_size=4).generate(requests())
+    found = engine(model, backend=backend, batch_size=4).generate(requests())
+    for request, answer in zip(requests(), found, strict=True):
+        wanted = model.generate(
+            input_ids=torch.tensor([request.prompt]), max_new_tokens=16, do_sample=False, pad_token_id=0
+        )[0, len(request.prompt) :]
+        assert answer.tokens == tuple(t for t in wanted.tolist() if t != tokenizer().eos_token_id)
+    assert [answer.tokens for answer in found] != [answer.tokens for answer in plain]
+    with adapters.disabled(model):
+        bare = engine(model, backend=backend, batch_size=4).generate(requests())
+    assert [answer.tokens for answer in bare] == [answer.tokens for answer in plain]
