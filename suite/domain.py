@@ -88,7 +88,10 @@ class Domain:
 
 @runtime_checkable
 class Result(Protocol):
-    """What one input gave: either its outcome, or `error`, the one line that says why there is none."""
+    """What one input gave: either its outcome, or `error`, the one line that says why there is none.
+
+    It may have an `exit_code`: what the command ends with where no input was wrong and none gave less.
+    """
 
     @property
     def source(self) -> str: ...

@@ -19,6 +19,11 @@ DOMAIN = Domain(
 )
 
 _PUBLIC = {
+    "TestWriter": "predict",
+    "UnitTestRecipe": "recipe",
+    "UnitTestData": "data.datamodule",
+    "WriterQuery": "types",
+    "WrittenTests": "output.result",
     "judge_file": "predict",
     "JudgedResult": "output.result",
     "Rules": "inference.judge",

@@ -1,21 +1,89 @@
-"""The verbs `judge` and `doctor`."""
+"""From files to tests that ran: the predictor, and the verbs `judge` and `doctor`.
+
+Imports no torch before a model is loaded: what is wrong with files and options is told before.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tqdm import tqdm
 
 from domains.unit_tests.data import focal as source_files
 from domains.unit_tests.inference.candidates import pruned, split
 from domains.unit_tests.inference.judge import Judge, Rules
+from domains.unit_tests.inference.loaded import DOMAIN, LoadedWriter
 from domains.unit_tests.inference.mutants import mutants as small_changes
 from domains.unit_tests.inference.sandbox import MEGABYTE, Limits, probe
-from domains.unit_tests.output.result import JudgedResult
+from domains.unit_tests.inference.session import Session
+from domains.unit_tests.output.result import JudgedResult, WrittenTests
+from domains.unit_tests.types import WriterQuery
 from suite.errors import InputError
 from suite.prediction.folder import ResultFolder
+from suite.prediction.inputs import several
+from suite.prediction.loading import choose
+from suite.prediction.loop import each, reason
+
+NO_ADAPTER = "none"
+
+
+class TestWriter(LoadedWriter):
+    """Python files in, tests out that ran, passed and cover something.
+
+    >>> writer = TestWriter.from_pretrained("tiny")
+    >>> [written] = writer.predict("src/pkg/mod.py", project=".")
+    >>> print(written.tests)
+    """
+
+    __test__ = False  # pytest takes classes of such names for tests
+    suffixes = (".py",)
+
+    @classmethod
+    def from_pretrained(
+        cls, adapter: str = "tiny", base: str | None = None, device: str = "auto", dtype: str = "auto"
+    ) -> Self:
+        """Find adapter and base; nothing big is loaded yet.
+
+        Args:
+            adapter: reference of the adapter; `none` asks the base alone.
+            base: reference of the base; the one that the adapter names by default.
+            device: auto, cpu, cuda or cuda:N. dtype: auto, float32, bfloat16 or float16.
+
+        Raises:
+            InputError: adapter or base does not exist, or the base is not known.
+        """
+        if adapter == NO_ADAPTER:
+            if base is None:
+                raise InputError(f"adapter {NO_ADAPTER}: name the model with --base, for example hf:org/name")
+            return cls(None, adapter=adapter, base=base, device=device, dtype=dtype)
+        chosen = choose(adapter, base, DOMAIN)
+        return cls(chosen, adapter=adapter, base=chosen.base, device=device, dtype=dtype)
+
+    def predict(
+        self, inputs: Any, *, out: ResultFolder | str | Path | None = None, **options: Any
+    ) -> Iterator[WrittenTests]:
+        """Yield the tests of every file; a bad file has its `error`, and the next one goes on.
+
+        Args:
+            inputs: paths of Python files, one or several.
+            out: folder for tests and reports; a test file that is there is gone on in, the user's tests untouched.
+            **options: the fields of `WriterQuery`.
+
+        Raises:
+            InputError: an option is wrong, or the machine cannot isolate the tests.
+        """
+        folder = ResultFolder.of(out)
+        given = [inputs] if isinstance(inputs, str | Path) else inputs
+        session = Session(self, WriterQuery(**options), {"base": self.base, "adapter": self.adapter}, folder.path)
+        yield from folder.keep(each(map(Path, several(given)), session.file, _failed))
+
+
+def _failed(path: Path, why: str) -> WrittenTests:
+    place = why.removeprefix(str(path))
+    return WrittenTests(str(path), place if place[:2].strip(":").isdecimal() else reason(why, str(path)))
 
 
 def judge_file(

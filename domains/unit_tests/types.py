@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from suite.errors import InputError
 
 Reason = Literal[
     "does not parse",
@@ -56,11 +59,15 @@ class Candidate:
     Attributes:
         name: of the test function, `C::test_x` in a class.
         code: the function's own text. source: a whole file with it as the only test.
+        focal: name of the function that it was written for; empty where nobody says it.
+        imports: lines that it needs, where it was written for a file that is still to be made.
     """
 
     name: str
     code: str
     source: str
+    focal: str = ""
+    imports: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -181,6 +188,84 @@ class Judged:
     @property
     def kept(self) -> tuple[Verdict, ...]:
         return tuple(verdict for verdict in self.verdicts if verdict.kept)
+
+
+@dataclass(frozen=True)
+class WriterQuery:
+    """What tests are asked for; the fields are the options of `suite unit_tests predict`.
+
+    Attributes:
+        takes_text: of the class: an input is always a file.
+        project: the folder that tests are run from; shown to them read-only.
+        function: names f, C or C.m of what is tested; all public ones where it is left out.
+        changed_since: only functions with lines that git says are changed since this commit.
+        existing: test files of the project whose coverage is there already; one that is named as the new file is goes
+            on in it, its own tests untouched.
+        samples: answers of the model for each function.
+        max_tests: tests of an answer.
+        rounds: how often the model is asked; from the second time on it is shown what failed and which lines no test
+            runs, and a function all of whose lines and branches run is not asked about.
+        temperature: of the sampling; 0 takes the likeliest token, which makes all samples one.
+        top_p: the likeliest tokens that have this share together are drawn from.
+        max_new_tokens: longest answer.
+        batch_size: answers side by side.
+        seed: of the sampling and of the mutants.
+        repeat: runs of each test, with other hash seeds, orders and clocks; a different outcome makes it flaky.
+        timeout: seconds of a run.
+        memory: megabytes of a process.
+        workers: sandboxes at once.
+        plugins: of pytest that the tests need, as its -p takes them.
+        mutants: try the kept tests on at most this many small changes of the functions.
+        keep_redundant: keep tests that run no line or branch that others before them have not.
+        keep_trivial: keep tests whose assertions cannot fail.
+        keep_failing: write tests that fail too, marked as a possible bug or a wrong expectation: expected to fail
+            beside the others (xfail), or in a file of their own (separate).
+        no_run: run nothing; the tests are then not verified at all.
+        unsafe: run the tests with limits alone where the machine cannot isolate them.
+    """
+
+    takes_text: ClassVar[bool] = False
+
+    project: Path = Path(".")
+    function: tuple[str, ...] = ()
+    changed_since: str | None = None
+    existing: tuple[Path, ...] = ()
+    samples: int = 5
+    max_tests: int = 3
+    rounds: int = 1
+    temperature: float = 0.8
+    top_p: float = 0.95
+    max_new_tokens: int = 256
+    batch_size: int = 16
+    seed: int = 0
+    repeat: int = 3
+    timeout: float = 20.0
+    memory: int = 1024
+    workers: int = 2
+    plugins: tuple[str, ...] = ()
+    mutants: int = 0
+    keep_redundant: bool = False
+    keep_trivial: bool = False
+    keep_failing: Literal["none", "xfail", "separate"] = "none"
+    no_run: bool = False
+    unsafe: bool = False
+
+    def __post_init__(self) -> None:
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: give {least} or more")
+        if not 0 < self.top_p <= 1:
+            raise InputError(f"--top-p {self.top_p}: give more than 0, at most 1")
+        if self.keep_failing not in ("none", "xfail", "separate"):
+            raise InputError(f"--keep-failing {self.keep_failing}: choose none, xfail or separate")
+
+
+_LEAST: Mapping[str, float] = {
+    **dict.fromkeys(("samples", "max_tests", "rounds", "max_new_tokens", "batch_size", "repeat", "workers"), 1),
+    **dict.fromkeys(("temperature", "mutants"), 0),
+    "timeout": 0.1,
+    "memory": 64,
+}
 
 
 def _share(there: int, lacking: int, otherwise: float) -> float:

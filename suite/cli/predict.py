@@ -124,6 +124,7 @@ class _Prediction:
         self.folder = ResultFolder(settings.out)
         self.records: list[dict[str, Any]] = []
         self.failed = 0
+        self.codes: list[int] = []
 
     def run(self, task: Task, inputs: Sequence[str], options: dict[str, Any], loading: dict[str, Any]) -> Answer:
         # What is not there is known before a model is loaded, which may take minutes.
@@ -191,13 +192,15 @@ class _Prediction:
         if self.settings.out is not None:
             record["files"] = self.folder.files
         self.records.append(record)
+        self.codes.append(getattr(result, "exit_code", 0))
         print(_shown(result), flush=True)
 
     def _fail(self, source: str, error: str) -> None:
         line = " ".join(error.split())
         self.failed += 1
         self.records.append({"source": source, "error": line})
-        note(f"error: {source}: {line}")
+        # A place in the input, `:12:5: invalid syntax`, stands behind its name without a blank.
+        note(f"error: {source}{'' if line.startswith(':') else ': '}{line}")
 
     def _answer(self, steps: Sequence[str]) -> Answer:
         done = len(self.records) - self.failed
@@ -216,7 +219,7 @@ class _Prediction:
         elif done:
             lines.append("next     add --out FOLDER to keep the results as files")
         lines += [f"next     {step}" for step in steps]
-        return Answer(data, "\n".join(lines), code=2 if self.failed else 0)
+        return Answer(data, "\n".join(lines), code=2 if self.failed else min(self.codes, default=0))
 
 
 def _shown(result: Result) -> str:

@@ -58,6 +58,20 @@ def discover(path: str | Path, project: str | Path = ".", select: Sequence[str] 
     return found
 
 
+def seen(tree: ast.Module) -> str:
+    """What a file without a function to be tested has, for people: `2 functions, 1 class, 3 other statements`."""
+    counts = {"function": 0, "class": 0, "import": 0, "other statement": 0}
+    for node in tree.body:
+        kind = "function" if isinstance(node, Definition) else "class" if isinstance(node, ast.ClassDef) else ""
+        kind = kind or ("import" if isinstance(node, ast.Import | ast.ImportFrom) else "other statement")
+        counts[kind] += 1
+    plurals = {"class": "classes"}
+    told = [
+        f"{count} {name if count == 1 else plurals.get(name, name + 's')}" for name, count in counts.items() if count
+    ]
+    return f"no public function to be tested among {', '.join(told)}" if told else "the file is empty"
+
+
 def relative(path: Path, project: Path) -> str:
     """A file's path in its project, with forward slashes.
 
@@ -91,4 +105,6 @@ def _definitions(tree: ast.Module) -> Iterator[tuple[str, Definition]]:
 def _wanted(name: str, select: Sequence[str]) -> bool:
     if select:
         return name in select or name.partition(".")[0] in select
+    if name.partition(".")[0].lower().startswith("test"):
+        return False
     return not any(part.startswith("_") and part != "__init__" and part != "__call__" for part in name.split("."))

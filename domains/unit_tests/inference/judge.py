@@ -11,9 +11,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from domains.unit_tests.data.focal import parse, relative
 from domains.unit_tests.inference.candidates import assertion, fingerprint, parsed
 from domains.unit_tests.inference.mutants import Mutant
 from domains.unit_tests.inference.sandbox import Ended, Limits, Sandbox, probe
+from domains.unit_tests.output.test_file import users_part
 from domains.unit_tests.types import Candidate, Coverage, Focal, Judged, MutantFate, Reason, Verdict
 from suite.errors import InputError
 
@@ -68,21 +70,27 @@ class Judge:
         if not focal:
             raise InputError("nothing to test: the file has no public function; name private ones with --function")
         self.project, self.focal, self.rules = project.resolve(), tuple(focal), rules
-        self.existing = [path.resolve().relative_to(self.project).as_posix() for path in existing]
+        self.existing, self.cut = _existing_tests(existing, self.project)
         self.sandbox = Sandbox(self.project, rules.limits, shown=(_WORKER.parent,), unsafe=rules.unsafe)
         self.path = f"/project/{focal[0].path}"
 
-    def judge(self, candidates: Sequence[Candidate], told: Callable[[Verdict], None] | None = None) -> Judged:
+    def judge(
+        self,
+        candidates: Sequence[Candidate],
+        told: Callable[[Verdict], None] | None = None,
+        known: Judged | None = None,
+    ) -> Judged:
         """Say of each test why it is kept or not, in order; a test that repeats another loses to the earlier one.
 
         Args:
             told: called with each verdict as it is known, for a progress bar.
+            known: what was judged before, whose verdicts stand first; names of tests differ from those there.
         """
-        verdicts: list[Verdict] = []
-        before = self._existing()
-        covered = before
+        verdicts = [] if known is None else list(known.verdicts)
+        before = self._existing() if known is None else known.before
+        covered = before if known is None else known.after
         with ThreadPoolExecutor(self.rules.workers) as pool:
-            for verdict in pool.map(self._alone, _without_duplicates(candidates, self.rules)):
+            for verdict in pool.map(self._alone, _without_duplicates(candidates, self.rules, verdicts[:])):
                 if verdict.kept:
                     verdict = self._worth(verdict, covered)
                 if verdict.kept:
@@ -90,15 +98,17 @@ class Judge:
                 verdicts.append(verdict)
                 if told is not None:
                     told(verdict)
-        verdicts = self._together(verdicts)
-        after = before
-        for verdict in verdicts:
-            if verdict.kept:
-                after = after.joined(self._focal(verdict.coverage))
         isolation = probe()
         notices = () if isolation.network else ("network isolation not enforced",)
-        path = self.focal[0].path
-        return Judged(path, self.focal, tuple(verdicts), before, after, isolation.rows(), notices)
+        path, found = self.focal[0].path, tuple(self._together(verdicts))
+        return self.remeasured(Judged(path, self.focal, found, before, before, isolation.rows(), notices))
+
+    def remeasured(self, judged: Judged) -> Judged:
+        """The same with the coverage of the tests that are kept."""
+        after = judged.before
+        for verdict in judged.kept:
+            after = after.joined(self._focal(verdict.coverage))
+        return replace(judged, after=after)
 
     def mutate(
         self, judged: Judged, mutants: Sequence[Mutant], told: Callable[[MutantFate], None] | None = None
@@ -129,11 +139,44 @@ class Judge:
                     told(one)
         return replace(judged, mutants=tuple(fates))
 
+    def why_not_imported(self) -> str:
+        """Why the focal module cannot be imported in the sandbox; empty where it can."""
+        code = f"import sys; sys.path[:0] = {self._path()!r}; import {self.focal[0].module}; print('imported')"
+        ended = self.sandbox.run([sys.executable, "-B", "-s", "-c", code])
+        if ended.code == 0 and not ended.reason and ended.stdout.rstrip().endswith(b"imported"):
+            return ""
+        said = ended.stderr.decode("utf-8", "replace").strip()
+        last = said.splitlines()[-1] if said else ""
+        if ended.reason == "timeout":
+            return f"importing it takes more than {self.rules.limits.seconds:g} s"
+        if ended.reason:
+            return f"importing it was stopped: {ended.reason}"
+        if (special := _special(said)) is not None:
+            return f"importing it was stopped: {special}"
+        if "Error" in last or "Exception" in last:
+            return f"importing it fails: {last[:300]}"
+        return "importing it ends the process" + (f" ({last[:100]})" if last else "")
+
+    def failing(self, text: str) -> dict[str, str]:
+        """Run a whole test file once, in an order of its own; the tests that do not pass, and what they said.
+
+        Args:
+            text: of the file. Its name is that of no other module.
+        """
+        file = "/tmp/tests/test_whole_file.py"
+        report, ended = self._run([file], {file: text}, measured=False, seed=1)
+        if report is None or report["collection"]:
+            return {"": _outcome(report, ended)[1] or "the file cannot be run as a whole"}
+        return {name: row["said"] for name, row in report["tests"].items() if row["outcome"] != "passed"}
+
+    def _path(self) -> list[str]:
+        return ["/project/src", "/project"] if self.focal[0].path.startswith("src/") else ["/project"]
+
     def _existing(self) -> Coverage:
         """What the user's own tests run of the focal functions."""
         if not self.existing:
             return Coverage()
-        report, _ = self._run([f"/project/{path}" for path in self.existing], {}, measured=True)
+        report, _ = self._run(self.existing, self.cut, measured=True)
         if report is None or report["coverage"] is None:
             return Coverage()
         return self._focal(_coverage(report["coverage"]))
@@ -161,16 +204,20 @@ class Judge:
                     return replace(verdict, reason=outcome, runs=tuple(runs))
                 assert report is not None
                 coverage = _coverage(report["coverage"])
-                if not self._body_ran(coverage):
+                if not self._body_ran(coverage, verdict.candidate):
                     return replace(verdict, reason="focal code not executed", runs=tuple(runs))
                 verdict = replace(verdict, coverage=coverage, detail="")
             elif outcome != "passed":
                 return replace(verdict, reason="flaky", detail=f"{outcome}: {detail}", runs=tuple(runs))
         return replace(verdict, runs=tuple(runs))
 
-    def _body_ran(self, coverage: Coverage) -> bool:
-        """Whether a line inside a focal function ran; its first lines run when the file is imported."""
-        return any(_own_lines(one) & coverage.executed for one in self.focal)
+    def _body_ran(self, coverage: Coverage, candidate: Candidate) -> bool:
+        """Whether a line inside the focal function ran, or inside any where none is said.
+
+        A function's first lines run when the file is imported.
+        """
+        own = [one for one in self.focal if one.name == candidate.focal] or self.focal
+        return any(_own_lines(one) & coverage.executed for one in own)
 
     def _worth(self, verdict: Verdict, covered: Coverage) -> Verdict:
         own = self._focal(verdict.coverage)
@@ -209,7 +256,7 @@ class Judge:
         job = {
             "tests": list(tests),
             "focal": self.path if measured else None,
-            "path": ["/project/src", "/project"] if self.focal[0].path.startswith("src/") else ["/project"],
+            "path": self._path(),
             "word": word,
             "seed": number if number else seed,
             "clock": _CLOCK if number % 2 else 0.0,
@@ -227,9 +274,33 @@ class Judge:
         return None, ended
 
 
-def _without_duplicates(candidates: Sequence[Candidate], rules: Rules) -> Iterator[Verdict]:
-    """Verdicts that need no run; what is kept here is run."""
-    seen: dict[str, str] = {}
+def _existing_tests(paths: Sequence[Path], project: Path) -> tuple[list[str], dict[str, str]]:
+    """Where the user's tests stand in the sandbox, and texts of those files in which generated ones stand, too.
+
+    Raises:
+        InputError: a file lies outside of the project, or cannot be read.
+    """
+    places, cut = [], {}
+    for number, path in enumerate(paths):
+        inside, (text, _) = relative(path, project), parse(path)
+        if (own := users_part(text)) == text:
+            places.append(f"/project/{inside}")
+        elif own.strip():
+            places.append(f"/tmp/tests/test_existing_{number}.py")
+            cut[places[-1]] = own
+    return places, cut
+
+
+def _without_duplicates(
+    candidates: Sequence[Candidate], rules: Rules, earlier: Sequence[Verdict] = ()
+) -> Iterator[Verdict]:
+    """Verdicts that need no run; what is kept here is run.
+
+    Args:
+        earlier: of tests that were judged before.
+    """
+    ran = [verdict.candidate for verdict in earlier if verdict.runs]
+    seen = {fingerprint(candidate): candidate.name for candidate in ran}
     for candidate in candidates:
         if not parsed(candidate.source) or not parsed(candidate.code):
             yield Verdict(candidate, "does not parse")

@@ -200,18 +200,24 @@ def settings(model_type: str, method: Method) -> dict[str, Any]:
     return {"method": "prompt_tuning", "num_virtual_tokens": VIRTUAL_TOKENS, "task_type": "CAUSAL_LM"}
 
 
-def counted(base: Base) -> dict[Method, tuple[int, int]]:
-    """Trained and all parameters of a base, by method, from the meta device."""
-    import torch
+def skeleton(base: Base) -> Any:
+    """A base's model with random weights, on the device that is current (`meta`: no memory)."""
     from transformers import AutoConfig, AutoModelForCausalLM
-
-    from suite import adapters
 
     architecture = dict(base.architecture)
     kind = architecture.pop("model_type")
-    found = {}
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **architecture))
+
+
+def counted(base: Base) -> dict[Method, tuple[int, int]]:
+    """Trained and all parameters of a base, by method, from the meta device."""
+    import torch
+
+    from suite import adapters
+
+    kind, found = base.architecture["model_type"], {}
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **architecture))
+        model = skeleton(base)
         total = sum(parameter.numel() for parameter in model.parameters())
         for method in METHODS:
             adapted = adapters.attach(model, settings(kind, method))

@@ -5,25 +5,30 @@ from __future__ import annotations
 import json
 import platform
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from importlib.metadata import version
 from itertools import groupby
 from typing import Any
 from xml.etree import ElementTree
 
 import suite
-from domains.unit_tests.types import Coverage, Judged
+from domains.unit_tests.types import Coverage, Judged, Verdict
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
-def record(judged: Judged) -> dict[str, Any]:
-    """Everything about them, ready for `json.dumps`."""
+def record(judged: Judged, about: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Everything about them, ready for `json.dumps`.
+
+    Args:
+        about: what wrote them: `base`, `adapter`, `seed`.
+    """
     counts = Counter(verdict.reason for verdict in judged.verdicts if verdict.reason)
     ran = [verdict for verdict in judged.verdicts if verdict.runs]
     return {
         "schema_version": SCHEMA_VERSION,
         "tool": f"peft-suite {suite.__version__}",
+        **(about or {}),
         "environment": {
             "python": platform.python_version(),
             "pytest": version("pytest"),
@@ -31,7 +36,7 @@ def record(judged: Judged) -> dict[str, Any]:
         },
         "isolation": dict(judged.isolation),
         "file": judged.path,
-        "focal": [{"name": one.name, "first": one.first, "last": one.last} for one in judged.focal],
+        "focal": list(by_function(judged)),
         "totals": {
             "given": len(judged.verdicts),
             "ran": len(ran),
@@ -60,6 +65,7 @@ def record(judged: Judged) -> dict[str, Any]:
                 "kept": verdict.kept,
                 "reason": verdict.reason or None,
                 "detail": verdict.detail,
+                "focal": verdict.candidate.focal or None,
                 "code": verdict.candidate.code,
                 "seconds": round(verdict.seconds, 3),
                 "runs": list(verdict.runs),
@@ -72,8 +78,67 @@ def record(judged: Judged) -> dict[str, Any]:
     }
 
 
-def as_json(judged: Judged) -> str:
-    return json.dumps(record(judged), ensure_ascii=False, indent=2) + "\n"
+def by_function(judged: Judged) -> Iterator[dict[str, Any]]:
+    """What was made of each function; how many tests are its own is told where they say whom they are for."""
+    for one in judged.focal:
+        own = [verdict for verdict in judged.verdicts if verdict.candidate.focal == one.name]
+        before, after = (found.within(one.first, one.last) for found in (judged.before, judged.after))
+        fates = [fate for fate in judged.mutants or () if one.first <= fate.line <= one.last]
+        killed = sum(fate.fate in ("killed", "timeout") for fate in fates)
+        yield {
+            "name": one.name,
+            "file": one.path,
+            "first": one.first,
+            "last": one.last,
+            **_counted(own),
+            "coverage_before": _shares(before),
+            "coverage_after": _shares(after),
+            "uncovered_lines": sorted(after.missing),
+            "mutation": None if judged.mutants is None else {"total": len(fates), "killed": killed},
+        }
+
+
+def _counted(verdicts: Collection[Verdict]) -> dict[str, Any]:
+    reasons = Counter(verdict.reason for verdict in verdicts if verdict.reason)
+    ran = [verdict for verdict in verdicts if verdict.runs]
+    return {
+        "generated": len(verdicts),
+        "parsed": len(verdicts) - reasons["does not parse"],
+        "ran": len(ran),
+        "passed": sum(verdict.runs[0] == "passed" for verdict in ran),
+        "kept": sum(verdict.kept for verdict in verdicts),
+        "dropped": [{"reason": reason, "count": count} for reason, count in reasons.most_common()],
+    }
+
+
+def as_json(judged: Judged, about: Mapping[str, Any] | None = None) -> str:
+    return json.dumps(record(judged, about), ensure_ascii=False, indent=2) + "\n"
+
+
+def as_mutation_elements(judged: Judged, source: str) -> str:
+    """The mutants in the schema of mutation-testing-elements, which its report shows.
+
+    Args:
+        source: text of the focal file.
+    """
+    lines = source.splitlines()
+    states = {"killed": "Killed", "timeout": "Timeout", "survived": "Survived", "not run": "NoCoverage"}
+    found = [
+        {
+            "id": str(number),
+            "mutatorName": fate.operator,
+            "location": {
+                "start": {"line": fate.line, "column": 1},
+                "end": {"line": fate.line, "column": len(lines[fate.line - 1]) + 1},
+            },
+            "status": states[fate.fate],
+            "description": fate.diff,
+        }
+        for number, fate in enumerate(judged.mutants or ())
+    ]
+    files = {judged.path: {"language": "python", "source": source, "mutants": found}}
+    content = {"schemaVersion": "2", "thresholds": {"high": 80, "low": 60}, "files": files}
+    return json.dumps(content, ensure_ascii=False, indent=2) + "\n"
 
 
 def as_junit(judged: Judged) -> str:

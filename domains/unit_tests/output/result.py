@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +70,54 @@ class JudgedResult:
             told = ", ".join(f"{count} {fate}" for fate, count in fates.most_common())
             lines.append(f"  mutation score: {judged.mutation_score:.0%} ({told})")
         return "\n".join([*lines, *(f"  warning: {notice}" for notice in judged.notices)])
+
+
+@dataclass(frozen=True)
+class WrittenTests(JudgedResult):
+    """Tests that a model wrote for one file, and what became of them.
+
+    Attributes:
+        about: `base`, `adapter` and `seed`.
+        failing: a file of tests that fail, where it was asked for.
+        message: what there is to say where nothing was judged.
+        unverified: tests that were written and never run.
+    """
+
+    about: Mapping[str, Any] = field(default_factory=dict)
+    failing: str = ""
+    message: str = ""
+    unverified: int = 0
+
+    @property
+    def exit_code(self) -> int:
+        """0 where there is a test, 3 where none is."""
+        return 0 if self.tests else 3
+
+    def to_dict(self) -> dict[str, Any]:
+        if self.judged is None:
+            return {**self.about, "message": self.message, "verified": False, "written": self.unverified}
+        return {**self.about, "verified": True, **reports.record(self.judged, self.about)}
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write what `JudgedResult` writes, and the tests that fail."""
+        folder = Path(folder)
+        if self.judged is None:
+            return [write_text(folder / f"{self.name}.py", self.tests)] if self.tests else []
+        text = reports.as_mutation_elements(self.judged, self.focal_source)
+        more = {
+            f"{self.name}.json": reports.as_json(self.judged, self.about),
+            **({f"{self.name}_failing.py": self.failing} if self.failing else {}),
+            **({f"{self.name}.mutation.json": text} if self.judged.mutants is not None else {}),
+        }
+        written = [*super().save(folder), *(write_text(folder / name, content) for name, content in more.items())]
+        return list(dict.fromkeys(written))
+
+    def __str__(self) -> str:
+        if self.judged is None:
+            return f"{self.source}: {self.error or self.message}"
+        lines = [str(super().__str__())]
+        for row in reports.by_function(self.judged):
+            lines.append(f"  {row['name']}: {row['kept']} of {row['generated']} kept")
+        if not self.judged.kept:
+            lines.append("  no test survived")
+        return "\n".join(lines)

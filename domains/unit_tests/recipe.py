@@ -1,0 +1,89 @@
+"""Fine-tuning that teaches a language model to write unit tests: the loss is on the tests alone."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import nn
+
+from domains.unit_tests.data.datamodule import UnitTestData
+from domains.unit_tests.model import study
+from domains.unit_tests.model.bases import attachment, load_base, skeleton
+from domains.unit_tests.model.manifest import Manifest
+from suite import adapters
+from suite.adapters.section import AdapterSection
+from suite.generation.base import Quantize
+from suite.training import AdapterModule, Outputs, lm_outputs
+
+
+class UnitTestRecipe(AdapterModule):
+    """The study's fine-tuning (arXiv 2411.02462): next tokens of a test behind the code that it is for.
+
+    Args:
+        base: reference of the base language model; of the study's thirteen `count` needs no download.
+        architecture: its class and configuration, for counting another one without its weights.
+        adapter: what is attached: `{preset: lora, <settings>}` with the study's methods lora, ia3 and prompt_tuning,
+            their targets chosen by the base's family; or `{method: ..., targets: ..., <settings>}`.
+        append_end: end every target with the end-of-sequence token; the study appends none, so that its models stop
+            only where braces close.
+        begin: begin every source with the beginning-of-sequence token, also where the tokenizer puts none there.
+        quantize: `nf4` trains on a base in 4 bit (QLoRA).
+    """
+
+    def __init__(
+        self,
+        base: str = "tiny",
+        architecture: dict[str, Any] | None = None,
+        adapter: dict[str, Any] = {"preset": "lora"},  # noqa: B006 - never changed
+        append_end: bool = True,
+        begin: bool = False,
+        quantize: Quantize | None = None,
+    ) -> None:
+        super().__init__(base, architecture)
+        self.section = AdapterSection.of(adapter, study.METHODS)
+        self.append_end, self.begin, self.quantize = append_end, begin, quantize
+        self._block_size = Manifest().block_size
+
+    @cached_property
+    def backbone(self) -> tuple[nn.Module, Any]:
+        """The base and its tokenizer."""
+        return load_base(self.base, dtype=self.base_dtype, quantize=self.quantize)
+
+    def bind(self, data: L.LightningDataModule) -> None:
+        if isinstance(data, UnitTestData):
+            virtual = int(self.section.settings.get("num_virtual_tokens", study.VIRTUAL_TOKENS))
+            prompts = self.section.name == "prompt_tuning"
+            data.bind(lambda: self.backbone[1], self.append_end, self.begin, virtual if prompts else 0)
+            self._block_size = data.block_size
+
+    def prepare(self) -> None:
+        _ = self.backbone
+
+    def build(self) -> nn.Module:
+        meta = torch.get_default_device().type == "meta"  # to be counted
+        model = skeleton(self.base, self.architecture) if self.architecture or meta else self.backbone[0]
+        return adapters.attach(model, attachment(self.section, model))
+
+    def compute(self, batch: dict[str, torch.Tensor]) -> Outputs:
+        """Cross-entropy of the tests.
+
+        Args:
+            batch: `input_ids` and `labels` (batch, length); packed batches add positions and boundaries.
+        """
+        return lm_outputs(self.model, batch)
+
+    def labels(self) -> dict[str, str]:
+        return {"train/loss": "loss on training tests", "val/loss": "loss on held-out tests"}
+
+    def extra(self) -> dict[str, Any]:
+        return Manifest(self.append_end, self.begin, self._block_size).to_dict()
+
+    def next_steps(self, run: Path) -> list[str]:
+        base = f" --base {self.base}" if self.base.startswith((".", "/", "~")) else ""
+        adapter = run / "adapter"
+        where = adapter if adapter.is_absolute() else f"./{adapter}"
+        return [f"suite unit_tests predict FILE.py --adapter {where}{base} --out tests/"]

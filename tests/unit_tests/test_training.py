@@ -1,0 +1,115 @@
+"""Adapters of the study are trained, saved, loaded and merged; what is left out of training is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from lightning import seed_everything
+
+from domains.unit_tests import TestWriter, UnitTestData, UnitTestRecipe
+from domains.unit_tests.model import study
+from suite import adapters, training
+from suite.errors import InputError
+from suite.generation.chat import IGNORED
+from suite.training.settings import TrainerConfig
+from tests.unit_tests.small import tokenizer, write_base
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("bases")
+    return {family: write_base(folder / family, family, biases=0.5) for family in study.TARGETS}
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("pairs") / "pairs.jsonl"
+    rows = [
+        {
+            "id": str(n),
+            "source": f"def f(x):\n    return {n}\n\n\ndef test_f(",
+            "target": f"):\n    assert f(1) == {n}\n",
+        }
+        for n in range(6)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def trained(base: Path, pairs: Path, folder: Path, method: str) -> training.Run:
+    recipe = UnitTestRecipe(str(base), adapter={"preset": method})
+    data = UnitTestData(str(pairs), None, batch_size=3)
+    config = TrainerConfig(max_steps=3, max_epochs=-1, lr=0.1, accelerator="cpu")
+    return training.fit(recipe, data, config, folder=folder)
+
+
+CASES = [
+    *(("llama", method) for method in study.METHODS),
+    *(("starcoder2", method) for method in ("lora", "ia3")),
+    *(("codegen", method) for method in ("lora", "ia3")),
+    *(("qwen2", "ia3"), ("gpt_bigcode", "ia3")),
+]
+
+
+@pytest.mark.parametrize(("family", "method"), CASES)
+def test_an_adapter_is_trained_saved_loaded_and_merged_with_the_same_logits(bases, pairs, tmp_path, family, method):
+    """Acceptance 7: nobody names modules, and the biases of projections are scaled, too."""
+    run = trained(bases[family], pairs, tmp_path / "run", method)
+    ids = torch.tensor([tokenizer()("def f(x):\n    return 1\n")["input_ids"]])
+    writer = TestWriter.from_pretrained(str(run.adapter), base=str(bases[family]))
+    assert writer.manifest.append_end
+    other = TestWriter.from_pretrained(str(run.adapter), base=str(bases[family]))
+    with torch.inference_mode():
+        adapted = writer.model(ids).logits
+        assert torch.equal(adapted, other.model(ids).logits)
+        with adapters.disabled(writer.model):
+            frozen = writer.model(ids).logits
+        assert (adapted[:, -ids.shape[1] :] - frozen).abs().max() > 1e-3, "it learnt nothing"
+        if method == "prompt_tuning":
+            with pytest.raises(InputError):
+                adapters.merge(writer.model)
+            return
+        adapters.merge(writer.model)
+        torch.testing.assert_close(writer.model(ids).logits, adapted, rtol=1e-4, atol=1e-4)
+
+
+def test_the_loss_is_on_the_test_alone_and_pairs_that_are_too_long_are_counted(bases, pairs, tmp_path, capsys):
+    """Acceptance 8: none on the source, none on virtual tokens; the end token is an option."""
+    long = {"source": "x = 1\n" * 100, "target": "y\n"}
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(pairs.read_text() + json.dumps(long) + "\n")
+    data = UnitTestData(str(path), None, block_size=64, batch_size=6)
+    for end in (True, False):
+        data.encoded.clear()
+        data.bind(tokenizer, end, False, 20)
+        data.setup()
+        assert data.dropped == {"train": 1} and len(data.encoded["train"]) == 6
+        one = data.encoded["train"][0]
+        source = tokenizer()("def f(x):\n    return 0\n\n\ndef test_f(")["input_ids"]
+        assert one["labels"][: len(source)].eq(IGNORED).all() and not one["labels"][len(source) :].eq(IGNORED).any()
+        assert (int(one["labels"][-1]) == tokenizer().eos_token_id) is end
+        assert (
+            tokenizer().decode(one["labels"][len(source) :], skip_special_tokens=True) == "):\n    assert f(1) == 0\n"
+        )
+    assert "train: 1 of 7 pairs have more than 44 tokens and are left out" in capsys.readouterr().err
+    seed_everything(0)
+    recipe = UnitTestRecipe(str(bases["llama"]), adapter={"preset": "prompt_tuning"})
+    recipe.configure_model()
+    batch = next(iter(data.train_dataloader()))
+    outputs = recipe.compute(batch)
+    logits = recipe.model(input_ids=batch["input_ids"]).logits[:, -batch["labels"].shape[1] :]
+    wanted = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten())
+    torch.testing.assert_close(outputs.loss, wanted)
+
+
+def test_data_without_a_pair_that_fits_are_refused(pairs):
+    data = UnitTestData(str(pairs), None, block_size=4)
+    data.bind(tokenizer, True, False, 0)
+    with pytest.raises(InputError, match=r"gives no pair of at most 4 tokens"):
+        data.setup()
+    recipe = {"preset": "prefix"}
+    with pytest.raises(InputError, match=r"unknown 'prefix'.*lora, ia3, prompt_tuning"):
+        UnitTestRecipe(adapter=recipe)
