@@ -20,7 +20,7 @@ from difflib import unified_diff
 from functools import cached_property
 from typing import Literal, get_args
 
-from suite.code import world
+from suite.code import changes, world
 from suite.code.world import Function, Share
 
 Split = Literal["train", "validation", "test"]
@@ -76,7 +76,7 @@ class Change:
         function: as it is right.
         before, after, right: the file's text before the change, after it, and as it should be after it: the same as
             `after` for a good change.
-        fault: its kind (`world.FAULTS`); empty for a good change.
+        fault: its kind (`faults.FAULTS`); empty for a good change.
         comment: what a reviewer says; empty for a good change.
     """
 
@@ -129,7 +129,7 @@ class Repository:
         rng.shuffle(order)
         faulty = rng.random() < 0.5
         for module, function in order:
-            made = world.change(function, rng, self.share if faulty else None)
+            made = changes.change(function, rng, self.share, faulty)
             if made is None:
                 continue
             faulty = not faulty
@@ -143,12 +143,12 @@ def repositories(seed: int, split: Split = "train", share: Share = "held out") -
     """Repositories without end in sight, no function twice: of three modules with four functions each."""
     assert split in get_args(Split)
     rng = random.Random(f"repositories {seed} {split} {share}")
-    words = world.words("packages")
+    words = world.stated("packages")
     source = (one for one in world.functions(rng.randrange(2**32), share) if split_of(one) == split)
     while True:
         name = rng.choice(words)
         modules = []
-        for topic in rng.sample(world.words("modules"), 3):
+        for topic in rng.sample(world.stated("modules"), 3):
             functions = _distinct(source, rng.choice((3, 4, 5)))
             if not functions:
                 return

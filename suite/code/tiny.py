@@ -77,7 +77,7 @@ def untrained(vocabulary: int = VOCABULARY, seed: int = 0) -> Any:
             num_attention_heads=6,
             num_key_value_heads=6,
             max_position_embeddings=CONTEXT,
-            rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
+            rope_parameters={"rope_type": "default", "rope_theta": 100_000.0},
             tie_word_embeddings=True,
             bos_token_id=0,
             eos_token_id=1,

@@ -10,8 +10,9 @@ from domains.relation_extraction.model.encoding import chat_template
 from domains.relation_extraction.model.paradigms import find as protocol
 from domains.relation_extraction.tiny import pretraining
 from domains.relation_extraction.tiny import rebuild as tiny
-from domains.relation_extraction.tiny.induction import write_induction
 from suite.generation.chat import IGNORED
+from suite.training.induction import write_induction
+from suite.training.muon import orthogonalised
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +115,7 @@ def test_induction_draws_from_its_generator() -> None:
 def test_orthogonalised_keeps_directions_and_levels_singular_values(shape: tuple[int, int, int]) -> None:
     torch.manual_seed(0)
     matrices = torch.randn(shape)
-    result = pretraining.orthogonalised(matrices)
+    result = orthogonalised(matrices)
     # The quintic iteration settles between 0.7 and 1.2 on purpose.
     assert torch.linalg.svdvals(result).sub(1).abs().max() < 0.35
     assert (torch.linalg.svd(matrices).S / torch.linalg.svd(matrices).S.mean()).sub(1).abs().max() > 0.35

@@ -15,7 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from domains.relation_extraction.data import world
 from domains.relation_extraction.model.paradigms import find as find_protocol
 from domains.relation_extraction.tiny import pretraining
-from domains.relation_extraction.tiny.induction import write_induction
+from suite.training.induction import write_induction
 
 VOCABULARY = 2048
 SEED = 0
@@ -67,7 +67,7 @@ def _tokenizer_text(documents: int = 1500, repeats: int = 20) -> Iterator[str]:
 
 
 def untrained(vocabulary: int = VOCABULARY, seed: int = SEED) -> LlamaForCausalLM:
-    """The base before pretraining: 1.9 million parameters, able to copy (see `induction.py`)."""
+    """The base before pretraining: 1.9 million parameters, able to copy (see `suite/training/induction.py`)."""
     torch.manual_seed(seed)
     configuration = LlamaConfig(
         vocab_size=vocabulary,

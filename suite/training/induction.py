@@ -1,8 +1,9 @@
 """A start for pretraining that can copy already: previous-token heads and induction heads, written into the weights.
 
-Extracting triples is mostly copying names, and a network of this size needs hours of CPU time to discover the circuit
-that copies (Olsson et al. 2022, "In-context Learning and Induction Heads"). Setting it by hand, in the manner of
-mimetic initialisation (Trockman & Kolter 2023), leaves pretraining with what is worth learning. Nothing is frozen.
+Extracting facts and mending code are mostly copying, and a network of this size needs hours of CPU time to discover
+the circuit that copies (Olsson et al. 2022, "In-context Learning and Induction Heads"). Setting it by hand, in the
+manner of mimetic initialisation (Trockman & Kolter 2023), leaves pretraining with what is worth learning. Nothing is
+frozen.
 
 The circuit: a head of layer 0 looks one position back, by rotary phases alone, and writes a signature of that token
 beside the current one. A head of a later layer looks for positions whose signature is that of the current token, and

@@ -1,0 +1,45 @@
+"""Muon for matrices that are trained on a CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum orthogonalised by Newton-Schulz (Jordan et al. 2024), in fp32 and for all matrices of a shape at once.
+
+    `torch.optim.Muon` computes in bfloat16, which takes seconds a step on a CPU without bfloat16 units.
+    """
+
+    def __init__(self, params: Sequence[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        for group in self.param_groups:
+            shapes: dict[torch.Size, list[nn.Parameter]] = {}
+            for parameter in group["params"]:
+                shapes.setdefault(parameter.shape, []).append(parameter)
+            for shape, parameters in shapes.items():
+                gradient = torch.stack([parameter.grad for parameter in parameters])
+                state = self.state[parameters[0]]
+                momentum = state.setdefault("momentum", torch.zeros_like(gradient))
+                momentum.lerp_(gradient, 1 - group["momentum"])
+                update = orthogonalised(gradient.lerp(momentum, group["momentum"]))
+                # The scale gives updates the size that Adam's have (Moonlight, arXiv 2502.16982, section 2.2).
+                scale = group["lr"] * 0.2 * max(shape) ** 0.5
+                for parameter, change in zip(parameters, update, strict=True):
+                    parameter.sub_(change, alpha=scale)
+
+
+def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
+    """The nearest semi-orthogonal matrices, roughly, of a stack `(n, rows, columns)`: quintic Newton-Schulz."""
+    x = matrices.mT if matrices.shape[-2] > matrices.shape[-1] else matrices
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return x.mT if matrices.shape[-2] > matrices.shape[-1] else x
