@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
-from suite.domain import Domain, on_use
+from suite.domain import Domain, Task, on_use
+
+
+def _task(name: str) -> Task:
+    return Task(
+        recipe=f"domains.code_review.recipe:{name.capitalize()}Recipe",
+        data="domains.code_review.data.datamodule:CodeReviewData",
+        predictor="domains.code_review.predict:CodeReviewer",
+        query="domains.code_review.types:ReviewQuery",
+        result="domains.code_review.output.result:ReviewResult",
+    )
+
 
 DOMAIN = Domain(
     name="code_review",
-    title="diffs to comments at their lines, patches and SARIF (LLaMA-Reviewer's files and figures; reviews by rules)",
+    title="diffs to comments at their lines, with patches that apply (LLaMA-Reviewer)",
     extra="code_review",
-    tasks={},
+    tasks={name: _task(name) for name in ("necessity", "comment", "refinement")},
     verbs={
+        "predict": "domains.code_review.predict:predict",
+        "evaluate": "domains.code_review.evaluation.evaluate:evaluate",
+        "mine": "domains.code_review.data.mine:mine",
         "review": "domains.code_review.predict:review",
         "demo": "domains.code_review.demo:demo",
     },
 )
 
 _PUBLIC = {
+    "CodeReviewer": "predict",
     "RuleReviewer": "predict",
-    "ReviewQuery": "predict",
+    "NecessityRecipe": "recipe",
+    "CommentRecipe": "recipe",
+    "RefinementRecipe": "recipe",
+    "CodeReviewData": "data.datamodule",
+    "ReviewQuery": "types",
     "ReviewResult": "output.result",
     "parse_diff": "data.readers.diff",
     "Diff": "types",

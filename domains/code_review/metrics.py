@@ -102,6 +102,22 @@ def sweep(gold: ArrayLike, chances: ArrayLike) -> list[Necessity]:
     return [necessity(gold, chances, float(level)) for level in np.unique(np.asarray(chances, dtype=float))]
 
 
+def auroc(gold: ArrayLike, chances: ArrayLike) -> float:
+    """The chance that a case that needs a review scores above one that does not; ties count half. 0.5 without both.
+
+    Args:
+        gold: 1 where a review is needed; (n,). chances: (n,).
+    """
+    from scipy.stats import rankdata
+
+    truth, scores = np.asarray(gold, dtype=bool), np.asarray(chances, dtype=float)
+    positive, negative = int(truth.sum()), int((~truth).sum())
+    if not positive or not negative:
+        return 0.5
+    above = float(rankdata(scores)[truth].sum()) - positive * (positive + 1) / 2
+    return above / (positive * negative)
+
+
 def bleu_smooth_sentence(predictions: Sequence[str], references: Sequence[str], rmstop: bool = False) -> float:
     """The published tools' figure: the mean of smoothed sentence BLEUs, in per cent, rounded to two places.
 

@@ -1,49 +1,35 @@
-"""From diffs to findings."""
+"""From diffs to findings: by a model with its adapters, or by fixed rules."""
 
 from __future__ import annotations
 
 import sys
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from domains.code_review.data import selection
 from domains.code_review.data.readers.diff import parse_diff
-from domains.code_review.data.readers.work_tree import diff_of, is_work_tree
 from domains.code_review.inference import rules
+from domains.code_review.inference.findings import THRESHOLD, Reviewing, merged
+from domains.code_review.inference.inputs import Given, name_of, read, sources, stem_of
+from domains.code_review.inference.loaded import DOMAIN, LoadedReviewer
+from domains.code_review.model.bundle import Bundle, find_bundle
+from domains.code_review.model.wording import Task
 from domains.code_review.output.formats import WRITERS
+from domains.code_review.output.plain import clean
 from domains.code_review.output.result import ReviewResult
-from domains.code_review.types import Finding, counted
+from domains.code_review.types import MOST_CHANGED, Diff, FilePatch, Finding, Hunk, ReviewQuery, counted
+from suite import hub
 from suite.errors import InputError
 from suite.prediction.folder import ResultFolder
-from suite.prediction.inputs import STDIN, expanded, several, source_name
+from suite.prediction.inputs import several
+from suite.prediction.loading import stated_base
 from suite.prediction.loop import each, reason
 
-SUFFIXES = (".diff", ".patch")
-Format = Literal["text", "json", "sarif", "github", "rdjson", "markdown", "patch"]
-
-
-@dataclass(frozen=True)
-class ReviewQuery:
-    """What one review may be asked for.
-
-    Attributes:
-        range: of a repository, as `git diff` takes it, e.g. `main...HEAD`; what is not committed where it is left out.
-        paths: patterns of files to look at, e.g. `src/**`; all by default.
-        max_comments: keep at most this many findings of a diff, those likeliest to need a review first.
-        most_changed: pass over files with more added and removed lines.
-        lenient: count hunks anew whose headers announce other lines than they have.
-        commit: the revision that the new files are of, for GitHub; a repository tells its own.
-    """
-
-    range: str | None = None
-    paths: tuple[str, ...] = ()
-    max_comments: int | None = None
-    most_changed: int = selection.MOST_CHANGED
-    lenient: bool = False
-    commit: str = ""
+Format = Literal["text", "json", "sarif", "github", "rdjson", "markdown", "html", "patch"]
+Found = Callable[[list[FilePatch], Given], tuple[list[Finding], dict[str, int]]]
+"""What a reviewer says of a diff's files, and what it dropped, by reason."""
 
 
 class RuleReviewer:
@@ -61,53 +47,216 @@ class RuleReviewer:
                 standard input, a diff's bytes, or several of these.
             options: fields of `ReviewQuery`.
         """
-        query = ReviewQuery(**options)
-        given = several(inputs, bytes)
-        return each(_sources(given), lambda source: self._one(source, query), _failed)
+        return _reviewed(inputs, ReviewQuery(**options), self._findings)
 
-    def _one(self, source: Any, query: ReviewQuery) -> ReviewResult:
-        raw, commit = _read(source, query)
-        diff = parse_diff(raw, query.lenient)
-        left_out = selection.passed_over(diff, query.paths, query.most_changed)
-        found = [finding for file in selection.kept(diff, left_out) for finding in rules.review(file)]
-        findings, dropped = merged(found, query.max_comments)
-        name = "review" if isinstance(source, bytes) or source == STDIN else _stem(Path(source))
-        return ReviewResult(
-            "diff" if isinstance(source, bytes) else source_name(source),
-            findings=findings,
-            diff=diff,
-            passed_over=left_out,
-            dropped=dropped,
-            commit=query.commit or commit,
-            notices=diff.notices,
-            name=name,
-        )
+    def _findings(self, files: list[FilePatch], given: Given) -> tuple[list[Finding], dict[str, int]]:
+        return [one for file in files for one in rules.review(file)], {}
 
 
-def merged(found: list[Finding], most: int | None) -> tuple[tuple[Finding, ...], dict[str, int]]:
-    """Findings in order of file and line without repetitions, and how many were dropped, by reason.
+class CodeReviewer(LoadedReviewer):
+    """Diffs in, comments at their lines out, with patches that apply.
 
-    The same words in one file are said once, where they come first.
-
-    Raises:
-        InputError: `most` is negative.
+    >>> reviewer = CodeReviewer.from_pretrained("tiny")
+    >>> for result in reviewer.predict("change.diff"):
+    ...     print(result)
     """
-    if most is not None and most < 0:
-        raise InputError(f"max_comments is {most}; give 0 or more")
-    dropped: Counter[str] = Counter()
-    kept: dict[tuple[str, str], Finding] = {}
-    for finding in found:
-        key = (finding.path, " ".join(finding.comment.casefold().split()))
-        if finding.comment and key in kept:
-            dropped["repeated in the same file"] += 1
-        else:
-            kept[key if finding.comment else (finding.path, f"{finding.hunk}\0{finding.line}")] = finding
-    chosen = list(kept.values())
-    if most is not None and len(chosen) > most:
-        dropped["beyond --max-comments"] += len(chosen) - most
-        chosen = sorted(chosen, key=lambda finding: -(finding.need or 0.0))[:most]
-    chosen.sort(key=lambda finding: (finding.path, finding.line, finding.rule))
-    return tuple(chosen), dict(dropped)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        adapter: str | None = "tiny",
+        base: str | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        *,
+        necessity: str | None = None,
+        comment: str | None = None,
+        refinement: str | None = None,
+        template: str | None = None,
+        strict_base: bool = False,
+    ) -> Self:
+        """Find adapters and base; nothing big is loaded yet.
+
+        Args:
+            adapter: reference of a folder with an adapter for each task, or of one task's; None: only those below.
+            base: reference of the base; the one that the adapter names by default.
+            device: auto, cpu, cuda or cuda:N.
+            dtype: auto, float32, bfloat16, float16, or nf4 (weights in 4 bit).
+            necessity, comment, refinement: references of the tasks' adapters, in place of those of `adapter`.
+            template: name of the prompts that the adapters must have been trained with.
+            strict_base: refuse a base with other weights than the adapters were trained on.
+
+        Raises:
+            InputError: adapter or base does not exist, nothing says what an adapter is for, or it knows other prompts.
+        """
+        given: dict[Task, str | None] = {"necessity": necessity, "comment": comment, "refinement": refinement}
+        bundle = Bundle() if adapter is None else find_bundle(hub.resolve(adapter, DOMAIN, kind="adapter"))
+        for task, reference in given.items():
+            if reference is not None:
+                bundle = bundle.with_part(task, hub.resolve(reference, DOMAIN, kind="adapter"))
+        if not set(bundle.parts) - {"refinement"}:
+            raise InputError(
+                f"{adapter or 'no adapter'}: nothing tells which hunks need a review, or what to say of them; "
+                "give --necessity or --comment, too"
+            )
+        for task, own in bundle.templates.items():
+            if template is not None and own.name != template:
+                raise InputError(
+                    f"the adapter for {task} was trained with the prompts {own.name}, not {template}; "
+                    "leave --template out"
+                )
+        named = ", ".join(dict.fromkeys(filter(None, given.values() if adapter is None else [adapter])))
+        reference = base or stated_base(bundle.base, next(iter(bundle.parts.values())), DOMAIN)
+        return cls(bundle, adapter=named, base=reference, device=device, dtype=dtype, strict_base=strict_base)
+
+    @classmethod
+    def for_task(
+        cls, task: Task, adapter: str, base: str | None = None, device: str = "auto", dtype: str = "auto"
+    ) -> Self:
+        """One task's adapter alone, its own folder or the one of a folder with several.
+
+        Raises:
+            InputError: adapter or base does not exist, or it is for another task.
+        """
+        bundle = Bundle().with_part(task, hub.resolve(adapter, DOMAIN, kind="adapter"))
+        reference = base or stated_base(bundle.base, bundle.parts[task], DOMAIN)
+        return cls(bundle, adapter=adapter, base=reference, device=device, dtype=dtype)
+
+    @property
+    def threshold(self) -> float:
+        """From which chance on a hunk needs a review, as the adapter states it."""
+        return THRESHOLD if self.bundle.threshold is None else self.bundle.threshold
+
+    def predict(self, inputs: Any, **options: Any) -> Iterator[ReviewResult]:
+        """Yield one result a diff, in order; a bad input is one with its error.
+
+        Args:
+            inputs: as `RuleReviewer.review` takes them.
+            options: fields of `ReviewQuery`.
+        """
+        query = ReviewQuery(**options)
+        return _reviewed(inputs, query, lambda files, given: self._findings(files, given, query))
+
+    def review(self, files: Diff | Iterable[FilePatch], **options: Any) -> list[Finding]:
+        """The findings of parsed files, sorted by file and line."""
+        found, _ = self._findings(list(files), Given(b""), query := ReviewQuery(**options))
+        return list(merged(found, query.max_comments)[0])
+
+    def necessity(self, files: Diff | Iterable[FilePatch]) -> list[tuple[FilePatch, Hunk, float]]:
+        """Every hunk with the chance that it needs a review, one forward each.
+
+        Raises:
+            InputError: no adapter tells it.
+        """
+        self._need("necessity")
+        pairs = [(file, hunk) for file in files for hunk in file.hunks if hunk.changed]
+        session = self.session(ReviewQuery())
+        chances = session.chances([session.about("necessity", hunk, file.path) for file, hunk in pairs])
+        return [(*pair, chance) for pair, chance in zip(pairs, chances, strict=True)]
+
+    def refine(self, code: str, comment: str, path: str = "") -> str:
+        """Code as it is after a comment was answered.
+
+        Args:
+            path: of its file, whose ending tells the language.
+
+        Raises:
+            InputError: no adapter does it, or the code is too long.
+        """
+        self._need("refinement")
+        session = self.session(ReviewQuery())
+        [written] = session.refined([session.answering(code, comment, path)], [code])
+        if written is None:
+            raise InputError(f"code of {len(code):,} characters has no room in the base, with its revision")
+        return written.text
+
+    def _findings(
+        self, files: list[FilePatch], given: Given, query: ReviewQuery
+    ) -> tuple[list[Finding], dict[str, int]]:
+        if not any(hunk.changed for file in files for hunk in file.hunks):
+            return [], {}
+        threshold = self.threshold if query.threshold is None else query.threshold
+        # A path of this machine means nothing elsewhere.
+        engine = "adapter" if self.adapter.startswith((".", "/", "~")) else self.adapter
+        reviewing = Reviewing(self.session(query), query, threshold, engine=engine)
+        return reviewing.findings(files, given.files), dict(reviewing.dropped)
+
+    def _need(self, task: Task) -> None:
+        if task not in self.bundle.parts:
+            raise InputError(f"{self.adapter} has no adapter for {task}; it has {', '.join(self.bundle.parts)}")
+
+
+def predict(
+    inputs: list[str],
+    *,
+    adapter: str = "tiny",
+    base: str | None = None,
+    necessity: str | None = None,
+    comment: str | None = None,
+    refinement: str | None = None,
+    template: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    strict_base: bool = False,
+    out: Path | None = None,
+    format: Format = "text",
+    threshold: float | None = None,
+    suggest: bool = True,
+    anchor: Literal["change", "likelihood"] = "change",
+    max_new_tokens: int = 128,
+    batch_size: int = 16,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    range: str | None = None,
+    paths: list[str] | None = None,
+    max_comments: int | None = None,
+    most_changed: int = MOST_CHANGED,
+    lenient: bool = False,
+    commit: str = "",
+    fail_on: Literal["none", "any"] = "none",
+) -> dict[str, Any]:
+    """Review diffs by a model and its adapters: comments at their lines and patches that apply, in any format.
+
+    Args:
+        inputs: files of diffs, saved answers of GitHub's, folders, git work trees, or - for standard input.
+        adapter: reference of a folder with an adapter for each task, or of one task's.
+        base: reference of the base; the one that the adapter names where it is left out.
+        necessity: reference of the adapter that says which hunks need a review; alone with --comment and --refinement
+            it replaces --adapter.
+        comment: reference of the adapter that writes comments.
+        refinement: reference of the adapter that answers comments with code.
+        template: name of the prompts that the adapters must have been trained with.
+        device: auto, cpu, cuda or cuda:N.
+        dtype: auto, float32, bfloat16, float16 or nf4.
+        strict_base: refuse a base with other weights than the adapter was trained on, e.g. a fine-tune of it.
+        out: folder for JSON, SARIF, a patch of the suggestions and an HTML page; without it the findings are printed.
+        format: what is printed: text, json, sarif, github (the body of a review), rdjson, markdown, html or patch.
+        threshold: a chance of at least this calls for a review; the adapter's own where it is left out.
+        suggest: ask for new code, too, where there is a comment.
+        anchor: where a comment stands: change (the end of the first change) or likelihood (one forward a line).
+        max_new_tokens: longest comment.
+        batch_size: hunks side by side.
+        temperature: of drawing tokens; 0 takes the likeliest.
+        top_p: draw from the likeliest tokens that together have this chance.
+        seed: of the drawing.
+        range: of a work tree, as `git diff` takes it, e.g. main...HEAD; what is not committed where it is left out.
+        paths: patterns of files to look at, e.g. 'src/**'.
+        max_comments: keep at most this many findings of a diff.
+        most_changed: pass over files with more added and removed lines.
+        lenient: count hunks anew whose headers announce other lines than they have.
+        commit: the revision that the new files are of, for GitHub; a work tree tells its own.
+        fail_on: any: exit with 3 where anything is found.
+    """
+    given = {name: value for name, value in locals().items() if name in _QUERY}
+    parts = {"necessity": necessity, "comment": comment, "refinement": refinement}
+    alone = adapter == "tiny" and any(parts.values())
+    _check_inputs(inputs)
+    reviewer = CodeReviewer.from_pretrained(
+        None if alone else adapter, base, device, dtype, template=template, strict_base=strict_base, **parts
+    )
+    results = reviewer.predict(inputs, **given | {"paths": tuple(paths or ())})
+    return _told(inputs, results, out, format, fail_on)
 
 
 def review(
@@ -118,7 +267,7 @@ def review(
     range: str | None = None,
     paths: list[str] | None = None,
     max_comments: int | None = None,
-    most_changed: int = selection.MOST_CHANGED,
+    most_changed: int = MOST_CHANGED,
     lenient: bool = False,
     commit: str = "",
     fail_on: Literal["none", "any"] = "none",
@@ -126,9 +275,9 @@ def review(
     """Review diffs by fixed rules, without a model: findings at their lines, in any format.
 
     Args:
-        inputs: files of diffs, folders, git work trees, or - for standard input.
+        inputs: files of diffs, saved answers of GitHub's, folders, git work trees, or - for standard input.
         out: folder for JSON, SARIF, a patch of the suggestions and an HTML page; without it the findings are printed.
-        format: what is printed: text, json, sarif, github (the body of a review), rdjson, markdown or patch.
+        format: what is printed: text, json, sarif, github (the body of a review), rdjson, markdown, html or patch.
         range: of a work tree, as `git diff` takes it, e.g. main...HEAD; what is not committed where it is left out.
         paths: patterns of files to look at, e.g. 'src/**'.
         max_comments: keep at most this many findings of a diff.
@@ -137,18 +286,49 @@ def review(
         commit: the revision that the new files are of, for GitHub; a work tree tells its own.
         fail_on: any: exit with 3 where anything is found.
     """
+    given = {name: value for name, value in locals().items() if name in _QUERY}
+    _check_inputs(inputs)
+    results = RuleReviewer().review(inputs, **given | {"paths": tuple(paths or ())})
+    return _told(inputs, results, out, format, fail_on)
+
+
+_QUERY = {one.name for one in fields(ReviewQuery)}
+
+
+def _check_inputs(inputs: list[str]) -> None:
     if not inputs:
         raise InputError("no input; name diffs, folders or work trees, or - for standard input")
+
+
+def _reviewed(inputs: Any, query: ReviewQuery, findings: Found) -> Iterator[ReviewResult]:
+    def one(source: Any) -> ReviewResult:
+        given = read(source, query)
+        diff = parse_diff(given.raw, query.lenient)
+        left_out = selection.passed_over(diff, query.paths, query.most_changed)
+        found, dropped = findings(list(selection.kept(diff, left_out)), given)
+        kept, more = merged(found, query.max_comments)
+        return ReviewResult(
+            name_of(source),
+            findings=kept,
+            diff=diff,
+            passed_over=left_out,
+            dropped=dropped | more,
+            commit=given.commit,
+            notices=diff.notices,
+            name=stem_of(source),
+        )
+
+    def failed(source: Any, why: str) -> ReviewResult:
+        return ReviewResult(name_of(source), error=reason(why, name_of(source)))
+
+    return each(sources(several(inputs, bytes)), one, failed)
+
+
+def _told(
+    inputs: list[str], results: Iterable[ReviewResult], out: Path | None, format: Format, fail_on: str
+) -> dict[str, Any]:
+    """Print and write results as they come, and say what became of them all."""
     folder = ResultFolder(out).beside(inputs)
-    results = RuleReviewer().review(
-        inputs,
-        range=range,
-        paths=tuple(paths or ()),
-        max_comments=max_comments,
-        most_changed=most_changed,
-        lenient=lenient,
-        commit=commit,
-    )
     records: list[dict[str, Any]] = []
     failed = found = 0
     for result in folder.keep(results):
@@ -158,52 +338,22 @@ def review(
             records.append({"source": result.source, "error": result.error})
             continue
         found += len(result.findings)
-        records.append({"source": result.source, "error": None, **result.to_dict()})
+        files = {} if out is None else {"files": [str(file) for file in folder.files]}
+        records.append({"source": result.source, "error": None, **result.to_dict(), **files})
         if out is None or format != "text":
             _print(WRITERS[format](result) if format != "text" else f"{result}\n")
     code = 2 if failed else (3 if fail_on == "any" and found else 0)
-    told = {"results": records, "failed": failed, "found": found, "out": out, "exit_code": code, "said": True}
+    done = len(records) - failed
+    told = {"results": records, "done": done, "failed": failed, "found": found, "out": out}
+    told |= {"exit_code": code, "said": True}
     return told | ({} if out is None else {"message": f"{counted(found, 'finding')}\nresults  {out}"})
 
 
 def _print(text: str) -> None:
     """Write text as it is: formats of other programs get nothing before or behind them."""
-    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+    buffer = getattr(sys.stdout, "buffer", None)  # a stream in memory has none
+    if buffer is None:
+        sys.stdout.write(clean(text))
+    else:
+        buffer.write(text.encode("utf-8", "surrogateescape"))
     sys.stdout.flush()
-
-
-def _sources(given: Any) -> Iterator[Any]:
-    for one in given:
-        if isinstance(one, bytes) or one == STDIN:
-            yield one
-        elif Path(one).is_dir() and is_work_tree(Path(one)):
-            yield Path(one)
-        else:
-            yield from expanded([one], SUFFIXES)
-
-
-def _read(source: Any, query: ReviewQuery) -> tuple[bytes, str]:
-    """A source's diff, and the revision of its new files where it tells one."""
-    if isinstance(source, bytes):
-        return source, ""
-    if source == STDIN:
-        return sys.stdin.buffer.read(), ""
-    path = Path(source)
-    if path.is_dir():
-        return diff_of(path, query.range)
-    if query.range is not None:
-        raise InputError(f"{path}: is no git work tree; --range is for one")
-    try:
-        return path.read_bytes(), ""
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-
-
-def _stem(path: Path) -> str:
-    name = path.resolve().name
-    return name.removesuffix(path.suffix) if path.suffix in SUFFIXES else name
-
-
-def _failed(source: Any, why: str) -> ReviewResult:
-    name = "diff" if isinstance(source, bytes) else source_name(source)
-    return ReviewResult(name, error=reason(why, name))

@@ -10,6 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from suite.errors import InputError
+from suite.prediction.options import normalise
+
 Kind = Literal[" ", "+", "-"]
 Status = Literal["modified", "added", "deleted", "renamed", "copied", "mode changed"]
 Side = Literal["LEFT", "RIGHT"]
@@ -236,6 +239,58 @@ class Finding:
         return (
             f"{printable(self.path)}:{self.line}: [{self.rule.removeprefix('review/')}{need}] {printable(self.comment)}"
         )
+
+
+MOST_CHANGED = 3000
+"""Changed lines of a file; more than a person reviews, and mostly made by a program."""
+
+
+@dataclass(frozen=True)
+class ReviewQuery:
+    """What one review may be asked for.
+
+    Attributes:
+        range: of a repository, as `git diff` takes it, e.g. `main...HEAD`; what is not committed where it is left out.
+        paths: patterns of files to look at, e.g. `src/**`; all by default.
+        max_comments: keep at most this many findings of a diff, those likeliest to need a review first.
+        most_changed: pass over files with more added and removed lines.
+        lenient: count hunks anew whose headers announce other lines than they have.
+        commit: the revision that the new files are of, for GitHub; a repository tells its own.
+        threshold: a chance of at least this calls for a review; what the adapter states where it is left out, or 0.5.
+        suggest: ask for new code, too, where there is a comment.
+        anchor: where a comment on a hunk stands: `change`, at the end of its first change, or `likelihood`, at the
+            changed line without which the comment would be least likely (one forward a line).
+        max_new_tokens: longest comment.
+        batch_size: hunks side by side.
+        temperature: of drawing tokens; 0 takes the likeliest.
+        top_p: draw from the likeliest tokens that together have this chance.
+        seed: of the drawing.
+    """
+
+    range: str | None = None
+    paths: tuple[str, ...] = ()
+    max_comments: int | None = None
+    most_changed: int = MOST_CHANGED
+    lenient: bool = False
+    commit: str = ""
+    threshold: float | None = None
+    suggest: bool = True
+    anchor: Literal["change", "likelihood"] = "change"
+    max_new_tokens: int = 128
+    batch_size: int = 16
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        least = {"max_new_tokens": 1, "batch_size": 1, "temperature": 0, "top_p": 0, "most_changed": 0}
+        normalise(self, least=least)
+        if self.max_comments is not None and self.max_comments < 0:
+            raise InputError(f"max_comments is {self.max_comments}; give 0 or more")
+        for name in ("threshold", "top_p"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise InputError(f"{name} is {value}; give a number from 0 to 1")
 
 
 @dataclass(frozen=True)

@@ -202,6 +202,43 @@ class Engine:
         self.counters.generated_tokens += sum(len(row.tokens) for row in rows)
         self.counters.seconds += time.perf_counter() - started
 
+    @torch.inference_mode()
+    def next_logits(self, prompts: Sequence[Sequence[int]]) -> Tensor:
+        """Return the logits (prompts, V) of the token behind each prompt, in fp32: one forward, nothing generated.
+
+        Raises:
+            torch.OutOfMemoryError: not even one prompt fits.
+        """
+        rows = [_Row(index, Request(prompt)) for index, prompt in enumerate(prompts)]
+        found: dict[int, Tensor] = {}
+        started = time.perf_counter()
+        with _evaluating(self.model):
+            while waiting := [row for row in rows if row.index not in found]:
+                prefill = _Prefill(*opened(self.model), self._plan(waiting), self.counters)
+                try:
+                    for start in range(0, len(prefill.order), self.batch_size):
+                        _, logits, order = prefill(prefill.order[start : start + self.batch_size])
+                        found |= {row.index: one for row, one in zip(order, logits, strict=True)}
+                except torch.OutOfMemoryError:
+                    if self.batch_size == 1:
+                        raise
+                    self._halve_batch()
+        self.counters.calls += len(rows)
+        self.counters.prompt_tokens += sum(map(len, prompts))
+        self.counters.seconds += time.perf_counter() - started
+        return torch.stack([found[index] for index in range(len(rows))])
+
+    def logprobs(self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> list[float]:
+        """Return how likely each prompt's answer is, the sum over its tokens (nats)."""
+        asked = [
+            [*prompt, *answer[:at]]
+            for prompt, answer in zip(prompts, answers, strict=True)
+            for at in range(len(answer))
+        ]
+        wanted = torch.tensor([token for answer in answers for token in answer], device=self.device)
+        each = self.next_logits(asked).log_softmax(-1).gather(1, wanted[:, None]).squeeze(1)  # (all tokens,)
+        return [float(part.sum()) for part in each.split([len(answer) for answer in answers])]
+
     def _halve_batch(self) -> None:
         self.batch_size //= 2
         self.notify(f"out of memory: going on with batches of {self.batch_size}")

@@ -6,10 +6,7 @@ import fnmatch
 import re
 from collections.abc import Iterator, Sequence
 
-from domains.code_review.types import Diff, FilePatch
-
-MOST_CHANGED = 3000
-"""Changed lines of a file; more than a person reviews, and mostly made by a program."""
+from domains.code_review.types import MOST_CHANGED, Diff, FilePatch
 
 _LOCKS = re.compile(
     r"(^|/)(package-lock\.json|npm-shrinkwrap\.json|yarn\.lock|pnpm-lock\.yaml|poetry\.lock|Pipfile\.lock|uv\.lock|"

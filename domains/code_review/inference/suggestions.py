@@ -32,7 +32,7 @@ def suggestion(file: FilePatch, hunk: Hunk, answer: str, content: bytes | None =
     if file.new_path is None or file.unsafe or not answer.strip():
         return None
     old = [line for line in hunk.lines if line.kind != "-"]
-    new = aligned([line.text for line in old], _plain(answer))
+    new = aligned([line.text for line in old], _framed([line.text for line in old], _plain(answer)))
     edit = _edit([line.text for line in old], new)
     if edit is None:
         return None
@@ -110,6 +110,12 @@ def applies(patch: bytes, content: bytes) -> bytes | None:
     return "".join(result + lines[at:]).encode("utf-8", "surrogateescape")
 
 
+def fits_in(hunk: Hunk, content: bytes) -> bool:
+    """Whether the new file has the hunk's lines where the hunk has them."""
+    first = hunk.new_start if hunk.new_count else hunk.new_start + 1
+    return _widened(hunk.side("RIGHT"), first, content) is not None
+
+
 def check(file: FilePatch, found: Suggestion, content: bytes) -> str:
     """Why a suggestion cannot be made, in words; empty where it can.
 
@@ -132,6 +138,14 @@ def _plain(answer: str) -> list[str]:
     if any(line[:1] in "+-" and line[:1] for line in lines) and all(line[:1] in " +-" for line in lines):
         return [line[1:] for line in lines if line[:1] != "-"]
     return lines
+
+
+def _framed(old: Sequence[str], new: list[str]) -> list[str]:
+    """New lines within the blank ones that the old begin and end with, which a model often leaves out."""
+    filled = [number for number, line in enumerate(old) if line.strip()]
+    if not filled:
+        return new
+    return [*old[: filled[0]], *new, *old[filled[-1] + 1 :]]
 
 
 def _edit(old: Sequence[str], new: Sequence[str]) -> tuple[int, int, list[str]] | None:

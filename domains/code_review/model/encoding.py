@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from domains.code_review.model.wording import Task, Template
+from domains.code_review.model.wording import ANSWERS, Task, Template
 from domains.code_review.types import Hunk
 from suite.generation.chat import IGNORED, Encoded, encode_text, longest
 
@@ -63,9 +63,33 @@ def text_of(hunk: Hunk) -> str:
     return "\n".join([hunk.title(), *hunk.rows()])
 
 
+def fitted_code(code: str, fits: Callable[[str], bool]) -> str | None:
+    """The longest beginning of plain code, in whole lines, that fits; None where not even its first line does."""
+    lines = code.split("\n")
+    count = longest(len(lines), lambda number: fits("\n".join(lines[:number])))
+    return "\n".join(lines[:count]) if count else None
+
+
 def hunk_prompt(template: Template, task: Task, text: str, language: str = "") -> str:
     """The prompt of a task about a hunk."""
     return template.prompt(*template.asked(task, language, hunk=text))
+
+
+def code_prompt(template: Template, task: Task, code: str, comment: str = "", language: str = "") -> str:
+    """The prompt of a task about plain code; of a refinement with the comment that it answers."""
+    parts = {"code": code, "comment": comment} if task == "refinement" else {"code": code}
+    return template.prompt(*template.asked(task, language, **parts))
+
+
+def yes_and_no(tokenizer: Any, prompt: str) -> tuple[list[int], tuple[list[int], list[int]]]:
+    """A prompt's ids, and those of either answer as they follow it.
+
+    Where a tokenizer joins the prompt's end with an answer's beginning, the prompt is cut to what stays the same.
+    """
+    alone = prompt_ids(tokenizer, prompt)
+    whole = [prompt_ids(tokenizer, prompt + answer) for answer in ANSWERS]
+    kept = min(shared(alone, ids) for ids in whole)
+    return alone[:kept], (whole[0][kept:], whole[1][kept:])
 
 
 def shared(first: Sequence[int], second: Sequence[int]) -> int:

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from domains.code_review.data.readers.diff import parse_diff
+from domains.code_review.output import page
 from domains.code_review.output.github import review
 from domains.code_review.output.plain import clean, controlled, markdown
 from domains.code_review.output.sarif import log
@@ -143,5 +144,6 @@ WRITERS: dict[str, Callable[[Review], str]] = {
     "github": as_github,
     "rdjson": as_rdjson,
     "markdown": as_markdown,
+    "html": page.render,
     "patch": as_patch,
 }

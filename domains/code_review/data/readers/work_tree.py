@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
+from domains.code_review.types import leaves_tree
 from suite.errors import InputError, one_line
 
 SECONDS = 120
+LARGEST = 4 * 2**20
+"""Bytes of a file that is read to see whether a suggestion fits."""
 # What a user may have set changes a diff's form: prefixes, colours, programs that draw it.
 _PLAIN = ("-c", "diff.noprefix=false", "-c", "diff.mnemonicPrefix=false", "-c", "core.quotePath=true")
 _DIFF = ("diff", "--no-color", "--no-ext-diff", "--no-textconv", "--submodule=short", "--full-index", "-M")
@@ -36,6 +40,42 @@ def diff_of(folder: Path, commits: str | None = None) -> tuple[bytes, str]:
         last = commits.rpartition("..")[2].lstrip(".") or "HEAD"
         head = git(folder, "rev-parse", "--verify", f"{last}^{{commit}}").decode().strip()
     return raw, head
+
+
+def top_of(folder: Path) -> Path | None:
+    """The top of the work tree that a folder is in; None where it is in none, or git is not there."""
+    try:
+        return Path(git(folder, "rev-parse", "--show-toplevel").decode("utf-8", "surrogateescape").rstrip("\n"))
+    except InputError:
+        return None
+
+
+@dataclass(frozen=True)
+class NewFiles:
+    """The files that a diff leads to.
+
+    Attributes:
+        root: of their work tree. commit: that has them; empty: they are not committed.
+    """
+
+    root: Path
+    commit: str = ""
+
+    def read(self, path: str) -> bytes | None:
+        """A file's content; None where it is not there, is no plain file of the tree, or is very large."""
+        if leaves_tree(path):
+            return None
+        if self.commit:
+            try:
+                return git(self.root, "show", f"{self.commit}:{path}")
+            except InputError:
+                return None
+        file = self.root / path
+        try:
+            inside = file.resolve().is_relative_to(self.root.resolve()) and not file.is_symlink() and file.is_file()
+            return file.read_bytes() if inside and file.stat().st_size <= LARGEST else None
+        except (OSError, ValueError, RuntimeError):
+            return None
 
 
 def git(folder: Path, *words: str) -> bytes:

@@ -1,0 +1,145 @@
+"""Training data: labelled cases to encoded samples to batches of like length."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from domains.code_review.data.encoding import Cut, encoded
+from domains.code_review.data.examples import Example
+from domains.code_review.data.sources import examples
+from domains.code_review.model.wording import Task, Template
+from suite.errors import InputError
+from suite.generation.samples import EncodedSamples
+from suite.generation.samples import collate as padded
+from suite.training import loader
+
+Asked = tuple[Any, Template, Task]
+"""Tokenizer, template and task of the recipe that trains on the samples."""
+
+
+class CaseSamples(EncodedSamples):
+    """Encoded cases, which know where their answers begin.
+
+    Attributes:
+        asked: tokens of each sample's prompt. needed: whether its answer is yes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[int] = []
+        self.needed: list[bool] = []
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """Return `input_ids` and `labels`, both (length,), `decision`, the prompt's last place, and `needed`."""
+        own = {"decision": torch.tensor(self.asked[index] - 1), "needed": torch.tensor(self.needed[index])}
+        return super().__getitem__(index) | own
+
+
+def collate(samples: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Pad on the right.
+
+    Returns:
+        `input_ids` and `labels` (batch, length), `decision` and `needed` (batch,).
+    """
+    own = ("decision", "needed")
+    return {**padded(samples), **{name: torch.stack([sample[name] for sample in samples]) for name in own}}
+
+
+class CodeReviewData(L.LightningDataModule):
+    """Samples of one task, worded by the recipe that trains on them.
+
+    Args:
+        train: what to train on (see `sources`): a file, a folder, a slice, `world:train`; several are joined.
+        val: what to validate on. None: no validation.
+        batch_size: samples a batch.
+        max_tokens: most tokens of a padded batch; `batch_size` is then the most samples.
+        max_length: most tokens of a sample.
+        cut: what a longer one loses: `hunk_end`, its code's last lines, so that frame and answer survive; `right`, its
+            last tokens, the answer first, as in Lit-LLaMA.
+        mask_prompt: no loss on the prompt. Lit-LLaMA's default, and so the published one as far as is known, is a loss
+            on all tokens.
+        skip_bad: broken lines of a file that are passed over.
+        seed: of the made world.
+    """
+
+    def __init__(
+        self,
+        train: str | list[str] = "world:train",
+        val: str | list[str] | None = "world:val",
+        batch_size: int = 8,
+        max_tokens: int | None = None,
+        max_length: int = 2048,
+        cut: Cut = "hunk_end",
+        mask_prompt: bool = False,
+        skip_bad: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if cut not in ("hunk_end", "right"):
+            raise InputError(f"data.cut is {cut!r}; choose hunk_end or right")
+        self.sources = {"train": _listed(train), "val": _listed(val)}
+        self.batch_size, self.max_tokens, self.max_length = batch_size, max_tokens, max_length
+        self.cut, self.mask_prompt, self.skip_bad, self.seed = cut, mask_prompt, skip_bad, seed
+        self.encoded: dict[str, CaseSamples] = {}
+        self._asked: Callable[[], Asked] | None = None
+
+    def bind(self, asked: Callable[[], Asked]) -> None:
+        """Take the recipe's tokenizer, template and task; they are asked for when samples are encoded."""
+        self._asked = asked
+
+    def cases(self, split: str, task: Task) -> Iterator[Example]:
+        """The cases of a split before encoding."""
+        return chain.from_iterable(
+            examples(source, task, split, self.seed, self.skip_bad) for source in self.sources[split]
+        )
+
+    def setup(self, stage: str | None = None) -> None:
+        """Encode with the wording of the recipe that trains on the samples."""
+        assert self._asked is not None, "no recipe is bound to the data"
+        for split in ("train", "val"):
+            if self.sources[split] and split not in self.encoded:
+                self.encoded[split] = self._encode(split)
+
+    def train_dataloader(self) -> DataLoader:
+        return self._loader("train", shuffle=True)
+
+    def val_dataloader(self) -> DataLoader | list[DataLoader]:
+        return self._loader("val", shuffle=False) if self.sources["val"] else []
+
+    def _encode(self, split: str) -> CaseSamples:
+        assert self._asked is not None
+        tokenizer, template, task = self._asked()
+        samples, dropped = CaseSamples(), 0
+        for case in self.cases(split, task):
+            one = encoded(tokenizer, template, case, self.max_length, self.mask_prompt, self.cut)
+            if one is None:
+                dropped += 1
+                continue
+            samples.add(one[0], task)
+            samples.asked.append(one[1])
+            samples.needed.append(case.answer == "yes")
+        cut = samples.truncated[task]
+        for count, what in ((cut, f"cut to {self.max_length} tokens"), (dropped, "left out: no room for the answer")):
+            if count:
+                print(f"{split}: {count} of {len(samples) + dropped} samples were {what}", file=sys.stderr, flush=True)
+        return samples
+
+    def _loader(self, split: str, shuffle: bool) -> DataLoader:
+        samples = self.encoded[split]
+        if not len(samples):
+            raise InputError(f"data: {split} ({', '.join(self.sources[split])}) gives no sample")
+        lengths = samples.lengths
+        bounds: dict[str, Any] = {"lengths": lengths, "max_tokens": self.max_tokens, "collate_fn": collate}
+        return loader(samples, self.batch_size, shuffle=shuffle, **bounds)
+
+
+def _listed(source: str | list[str] | None) -> list[str]:
+    return [] if source is None else [source] if isinstance(source, str) else list(source)

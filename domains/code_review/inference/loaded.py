@@ -1,0 +1,87 @@
+"""A base with an adapter for each task, loaded on first use: an empty diff, or a wrong one, costs no model."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from domains.code_review.model.bundle import Bundle
+from domains.code_review.types import ReviewQuery
+from suite import hub
+from suite.generation.memory import plain_config
+from suite.generation.tokenizer import load_tokenizer
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from domains.code_review.inference.session import Session
+
+DOMAIN = "code_review"
+
+
+class LoadedReviewer:
+    """A base and its adapters.
+
+    Attributes:
+        bundle: where the adapters are. adapter: their name, for findings. base: reference of the base.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        adapter: str,
+        base: str,
+        device: str = "auto",
+        dtype: str = "auto",
+        strict_base: bool = False,
+    ) -> None:
+        self.bundle, self.adapter, self.base = bundle, adapter, base
+        self._device, self._dtype, self._strict = device, dtype, strict_base
+        if (device, dtype) != ("auto", "auto"):  # what can be wrong is told now
+            _ = self.device
+
+    @cached_property
+    def device(self) -> tuple[str, Any]:
+        """Where the base is, or will be, and the type of its weights."""
+        from suite.devices import choose_device, choose_dtype
+
+        device = choose_device(self._device)
+        return device, choose_dtype(self._dtype, device, quantized=("nf4",))
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """Of the base."""
+        return load_tokenizer(hub.resolve(self.base, DOMAIN, kind="base"))
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The base with the adapters side by side on it, frozen.
+
+        Raises:
+            InputError: they do not belong together.
+        """
+        from domains.code_review.model.bases import load_base
+        from suite import adapters
+
+        device, dtype = self.device
+        quantize: Any = "nf4" if self._dtype == "nf4" else None
+        model, _ = load_base(self.base, dtype=dtype, device=device, quantize=quantize)
+        with adapters.strict_bases() if self._strict else nullcontext():
+            for task, part in self.bundle.parts.items():
+                model = adapters.load(model, part, name=task)
+        return model.eval()
+
+    @property
+    def room(self) -> int:
+        """Tokens of prompt and answer together that the base takes."""
+        config = plain_config(hub.resolve(self.base, DOMAIN, kind="base")) or self.model.config
+        return int(getattr(config, "max_position_embeddings", None) or 2048)
+
+    def session(self, query: ReviewQuery, bare: bool = False) -> Session:
+        """The adapters, ready to be asked as `query` says; or the base alone, where they are off."""
+        from domains.code_review.inference.session import Decoding, Session
+
+        decoding = Decoding(query.max_new_tokens, query.batch_size, query.temperature, query.top_p, query.seed)
+        return Session(self.model, self.tokenizer, self.bundle.templates, self.room, decoding, bare=bare)

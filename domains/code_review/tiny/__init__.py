@@ -1,0 +1,1 @@
+"""The embedded default: `python -m domains.code_review.tiny` rebuilds it."""
