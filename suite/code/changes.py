@@ -130,7 +130,9 @@ def _same(function: Function, rules: tuple[Rule, ...]) -> Iterator[str]:
 
 
 def _beside(function: Function, rng: random.Random) -> Edit | None:
-    makers: tuple[Callable[[Function, random.Random], Edit | None], ...] = (_renamed, _documented, _noted, _shortened)
+    makers: tuple[Callable[[Function, random.Random], Edit | None], ...] = (
+        *(_renamed, _documented, _noted, _shortened, _guarded),
+    )
     for make in rng.sample(makers, len(makers)):
         if (edit := make(function, rng)) is not None and not any(map(function.notices, edit)):
             return edit if rng.random() < 0.5 else (edit[1], edit[0])
@@ -168,3 +170,13 @@ def _shortened(function: Function, rng: random.Random) -> Edit | None:
     if match is None:
         return None
     return function.source[: match.start()] + f"    given = {match[1]}\n    return given\n", function.source
+
+
+def _guarded(function: Function, rng: random.Random) -> Edit | None:
+    """A guard that nobody needs: what is given for nothing is given without it."""
+    given = re.match(r"def \w+\((\w+)\):\n", function.source)
+    if given is None or "[]" not in function.calls or "    if not " in function.source:
+        return None
+    _, value = world.outcome(function.source, function.name, "[]")
+    guard = f"    if not {given[1]}:\n        return {value!r}\n"
+    return given[0] + guard + function.source[given.end() :], function.source

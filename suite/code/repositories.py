@@ -161,10 +161,10 @@ def split_of(function: Function) -> Split:
     return _SPLITS[hashlib.sha256(function.name.encode()).digest()[0] % len(_SPLITS)]
 
 
-def git_diff(path: str, before: str, after: str) -> str:
-    """The change of one file as `git diff` prints it."""
+def git_diff(path: str, before: str, after: str, context: int = 3) -> str:
+    """The change of one file as `git diff` prints it, with so many lines of context."""
     texts = before.splitlines(keepends=True), after.splitlines(keepends=True)
-    lines = list(unified_diff(*texts, f"a/{path}", f"b/{path}"))
+    lines = list(unified_diff(*texts, f"a/{path}", f"b/{path}", n=context))
     for number, line in enumerate(lines):
         if line.startswith("@@ "):
             start = int(line.split()[1][1:].split(",")[0])

@@ -74,7 +74,9 @@ def settings(reference: str) -> Path:
 def _entry(entry: Entry, pickles: bool) -> Path:
     if entry.embedded:
         folder = paths.checkpoints() / entry.source
-        remedy = f"take it from the repository again, or rebuild it with python -m domains.{entry.domain}.tiny"
+        remedy = "take it from the repository again"
+        if entry.source.startswith(f"tiny/{entry.domain}/"):  # a base that domains share is no one domain's to rebuild
+            remedy += f", or rebuild it with python -m domains.{entry.domain}.tiny"
         if not folder.is_dir():
             raise InputError(f"the embedded {entry.kind} {entry.reference} is missing from {folder}; {remedy}")
     else:
