@@ -10,6 +10,7 @@ DOMAIN = Domain(
     extra="unit_tests",
     tasks={},
     verbs={
+        "evaluate": "domains.unit_tests.evaluation.evaluate:evaluate",
         "demo": "domains.unit_tests.demo:demo",
         "judge": "domains.unit_tests.predict:judge",
         "doctor": "domains.unit_tests.predict:doctor",

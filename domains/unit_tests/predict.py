@@ -31,7 +31,7 @@ NO_ADAPTER = "none"
 
 
 class TestWriter(LoadedWriter):
-    """Python files in, tests out that ran, passed and cover something.
+    """Files in, tests out that ran, passed and cover something; of Java that compile and pass where a JDK is there.
 
     >>> writer = TestWriter.from_pretrained("tiny")
     >>> [written] = writer.predict("src/pkg/mod.py", project=".")
@@ -39,7 +39,7 @@ class TestWriter(LoadedWriter):
     """
 
     __test__ = False  # pytest takes classes of such names for tests
-    suffixes = (".py",)
+    suffixes = (".py", ".java")
 
     @classmethod
     def from_pretrained(
@@ -78,6 +78,7 @@ class TestWriter(LoadedWriter):
         folder = ResultFolder.of(out)
         given = [inputs] if isinstance(inputs, str | Path) else inputs
         session = Session(self, WriterQuery(**options), {"base": self.base, "adapter": self.adapter}, folder.path)
+        self.prepare()
         yield from folder.keep(each(map(Path, several(given)), session.file, _failed))
 
 

@@ -215,6 +215,7 @@ class WriterQuery:
         memory: megabytes of a process.
         workers: sandboxes at once.
         plugins: of pytest that the tests need, as its -p takes them.
+        classpath: archives that Java tests are compiled with; JUnit 4's is found where Maven keeps it.
         mutants: try the kept tests on at most this many small changes of the functions.
         keep_redundant: keep tests that run no line or branch that others before them have not.
         keep_trivial: keep tests whose assertions cannot fail.
@@ -243,6 +244,7 @@ class WriterQuery:
     memory: int = 1024
     workers: int = 2
     plugins: tuple[str, ...] = ()
+    classpath: tuple[Path, ...] = ()
     mutants: int = 0
     keep_redundant: bool = False
     keep_trivial: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from domains.unit_tests import TestWriter, WriterQuery
@@ -22,6 +23,9 @@ class Scripted(TestWriter):
         self.script = {name: list(texts) for name, texts in answers.items()}
         self.sources: list[str] = []
 
+    def prepare(self) -> None:
+        pass
+
     def length(self, source: str) -> int:
         return len(source) // 4
 
@@ -31,7 +35,7 @@ class Scripted(TestWriter):
         self.sources += sources
         found = []
         for source in sources:
-            name = source.rpartition("def test_")[2].rstrip("(")
+            name = re.split(r"def test_|void test", source)[-1].partition("(")[0]
             texts = [self.script[name].pop(0) for _ in range(min(query.samples, len(self.script[name])))]
             found.append([Answer(text, complete=True) for text in texts])
         return found

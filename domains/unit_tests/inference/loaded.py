@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from domains.unit_tests.model import encoding
 from domains.unit_tests.model.manifest import Manifest
@@ -66,6 +66,12 @@ class LoadedWriter:
         if (device, dtype) != ("auto", "auto"):  # what can be wrong is told now
             _ = self._placed
 
+    def frozen(self) -> Self:
+        """The base alone, asked in the very same way."""
+        bare = type(self)(None, adapter="none", base=self.base, device=self._device, dtype=self._dtype)
+        bare.manifest = self.manifest
+        return bare
+
     @cached_property
     def _placed(self) -> tuple[str, Any]:
         from suite.devices import choose_device, choose_dtype
@@ -100,6 +106,10 @@ class LoadedWriter:
         if self.chosen is None:
             return model
         return adapters.load(model, self.chosen.folder, trainable=False).to(device).eval()
+
+    def prepare(self) -> None:
+        """Load the model now: what is wrong with it is no fault of the first file that needs it."""
+        _ = self.model
 
     @cached_property
     def room(self) -> int:

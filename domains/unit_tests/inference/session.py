@@ -14,6 +14,7 @@ from tqdm import tqdm
 from domains.unit_tests.data import focal as source_files
 from domains.unit_tests.data.changed import changed_lines
 from domains.unit_tests.inference.candidates import parsed
+from domains.unit_tests.inference.java_session import write_java
 from domains.unit_tests.inference.judge import Judge, Rules
 from domains.unit_tests.inference.loaded import Answer, Ends
 from domains.unit_tests.inference.mutants import mutants
@@ -69,12 +70,15 @@ class Session:
         )
 
     def file(self, path: Path) -> WrittenTests:
-        """The tests of one Python file.
+        """The tests of one file in Python or Java.
 
         Raises:
-            InputError: it is no Python, outside the project, or cannot be imported; or a function does not fit.
+            InputError: it is no code, outside the project, or cannot be imported; or a function does not fit.
         """
         query = self.query
+        if path.suffix == ".java":
+            room = self.writer.room - query.max_new_tokens
+            return write_java(path, query, self.about, room, self.writer.length, self.writer.answers)
         text, tree = source_files.parse(path)
         functions = source_files.discover(path, query.project, query.function)
         if query.changed_since is not None:

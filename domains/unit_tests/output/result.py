@@ -81,12 +81,16 @@ class WrittenTests(JudgedResult):
         failing: a file of tests that fail, where it was asked for.
         message: what there is to say where nothing was judged.
         unverified: tests that were written and never run.
+        suffix: of the test file.
+        details: more for the report, where nothing was judged: what became of tests in Java.
     """
 
     about: Mapping[str, Any] = field(default_factory=dict)
     failing: str = ""
     message: str = ""
     unverified: int = 0
+    suffix: str = ".py"
+    details: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:
@@ -95,14 +99,15 @@ class WrittenTests(JudgedResult):
 
     def to_dict(self) -> dict[str, Any]:
         if self.judged is None:
-            return {**self.about, "message": self.message, "verified": False, "written": self.unverified}
+            told = {"message": self.message, "verified": bool(self.tests) and not self.unverified}
+            return {**self.about, **told, "unverified": self.unverified, **self.details}
         return {**self.about, "verified": True, **reports.record(self.judged, self.about)}
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write what `JudgedResult` writes, and the tests that fail."""
         folder = Path(folder)
         if self.judged is None:
-            return [write_text(folder / f"{self.name}.py", self.tests)] if self.tests else []
+            return [write_text(folder / f"{self.name}{self.suffix}", self.tests)] if self.tests else []
         text = reports.as_mutation_elements(self.judged, self.focal_source)
         more = {
             f"{self.name}.json": reports.as_json(self.judged, self.about),
