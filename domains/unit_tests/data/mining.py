@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from domains.unit_tests.data.java_classes import JavaClass, JavaMethod, classes
 from suite.errors import InputError
@@ -134,32 +134,64 @@ def _focal_key(path: str, parity: bool) -> str | None:
     return f"{folder}/{bare}.java" if bare != stem else None
 
 
-def mine_command(project: Path, out: Path, parity: bool = False) -> dict[str, Any]:
-    """Mine a Java project for pairs of a test and its method, as records of Methods2Test.
+def mine_command(
+    project: Path, out: Path, language: Literal["java", "python"] = "java", parity: bool = False
+) -> dict[str, Any]:
+    """Mine a project for pairs of a test and what it is for: records of Methods2Test, or sources and targets of Python.
 
     Args:
         project: its folder.
         out: file of JSON lines to be written, one pair each; tests whose bodies are the same are written once.
-        parity: by the rules of the published script, also where they pass pairs over.
+        language: of the project.
+        parity: of Java, by the rules of the published script, also where they pass pairs over.
     """
+    if language == "python":
+        if parity:
+            raise InputError("--parity is of Java: there is no published script for Python")
+        return _mine_python(project, out)
     mined = mine(dict(read_project(project)), parity)
     if not mined.pairs:
         raise InputError(
             f"{project}: no test of a method was found ({mined.test_classes} files with @Test, {mined.mapped_classes} "
             "with a class of the same path under src/main)"
         )
-    known: dict[str, Pair] = {}
-    for pair in mined.pairs:
-        known.setdefault(" ".join(pair.test.body.partition("{")[2].split()), pair)
     repository = {"repo_id": project.resolve().name, "url": ""}
-    lines = (json.dumps(pair.to_dict(repository), ensure_ascii=False) for pair in known.values())
-    write_text(out, "".join(f"{line}\n" for line in lines))
+    records: dict[str, Mapping[str, Any]] = {}
+    for pair in mined.pairs:
+        records.setdefault(" ".join(pair.test.body.partition("{")[2].split()), pair.to_dict(repository))
     counts = {
         "test_classes": mined.test_classes,
         "mapped_classes": mined.mapped_classes,
         "test_cases": mined.test_cases,
         "mapped_cases": mined.mapped_cases,
-        "written": len(known),
     }
-    told = "\n".join(f"{name.replace('_', ' '):<15} {count}" for name, count in counts.items())
-    return {**counts, "out": out, "message": f"{told}\nresults  {out}"}
+    return _write(out, list(records.values()), counts)
+
+
+def _mine_python(project: Path, out: Path) -> dict[str, Any]:
+    from domains.unit_tests.data.python_mining import mine_python
+    from domains.unit_tests.data.python_mining import read_project as read_python
+
+    mined = mine_python(dict(read_python(project)))
+    if not mined.pairs:
+        raise InputError(
+            f"{project}: no test of a function was found ({mined.test_files} files test_*.py or *_test.py with "
+            f"{mined.test_cases} tests, none of which is called after or calls one function of the project)"
+        )
+    records: dict[str, Mapping[str, Any]] = {}
+    for pair in mined.pairs:
+        records.setdefault(" ".join(pair.target.split()), pair.to_dict())
+    counts = {
+        "test_files": mined.test_files,
+        "test_cases": mined.test_cases,
+        "mapped_cases": len(mined.pairs),
+        "not_python": mined.not_python,
+    }
+    return _write(out, list(records.values()), counts)
+
+
+def _write(out: Path, records: Sequence[Mapping[str, Any]], counts: Mapping[str, int]) -> dict[str, Any]:
+    write_text(out, "".join(f"{json.dumps(record, ensure_ascii=False)}\n" for record in records))
+    counted = {**counts, "written": len(records)}
+    told = "\n".join(f"{name.replace('_', ' '):<15} {count}" for name, count in counted.items())
+    return {**counted, "out": out, "message": f"{told}\nresults  {out}"}

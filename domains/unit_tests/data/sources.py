@@ -11,18 +11,22 @@ from __future__ import annotations
 import ast
 import gzip
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from domains.unit_tests.data.java_classes import JavaClass, JavaField, JavaMethod
 from domains.unit_tests.data.java_sources import INDENT, java_context
 from domains.unit_tests.data.python_sources import name_of_test, python_context
 from domains.unit_tests.types import Focal
 from suite.errors import InputError
+
+if TYPE_CHECKING:
+    from suite.code.repositories import Repository
 
 LEVELS = ("src_fm", "src_fm_fc", "src_fm_fc_co", "src_fm_fc_ms", "src_fm_fc_ms_ff")
 """Of a Methods2Test corpus: the focal method alone; with its class; with constructors; methods; and fields."""
@@ -108,27 +112,42 @@ def pair_of(record: Mapping[str, Any], where: str, level: str = LEVELS[-1]) -> T
     return TextPair(name, *found)
 
 
+def made_repositories(source: str, seed: int = 0) -> tuple[Iterator[Repository], int]:
+    """The made world's repositories of a split that can be imported, and how many of their functions are asked for.
+
+    Args:
+        source: `world:test` or `world:test:40`.
+
+    Raises:
+        InputError: there is no such split.
+    """
+    from suite.code.repositories import Split, repositories
+
+    _, split, *count = source.split(":")
+    if split not in get_args(Split) or len(count) > 1 or not all(part.isdecimal() for part in count):
+        raise InputError(
+            f"data {source}: write world:SPLIT or world:SPLIT:COUNT with one of {', '.join(get_args(Split))}"
+        )
+    chosen: Any = split
+    # A package that is called as one of the standard library is not found where that is imported already.
+    found = (one for one in repositories(seed, chosen) if one.name not in sys.stdlib_module_names)
+    return found, int(count[0]) if count else DEFAULT_COUNT
+
+
 def made_pairs(source: str, seed: int = 0) -> Iterator[TextPair]:
     """Functions of the made world's repositories with their tests, as a model reads and writes them.
 
     Raises:
         InputError: there is no such split.
     """
-    _, split, *count = source.split(":")
-    from suite.code.repositories import Split, repositories
-
-    if split not in get_args(Split) or len(count) > 1 or not all(part.isdecimal() for part in count):
-        raise InputError(
-            f"data {source}: write world:SPLIT or world:SPLIT:COUNT with one of {', '.join(get_args(Split))}"
-        )
-    chosen: Any = split
+    found, count = made_repositories(source, seed)
     pairs = (
         made_pair(module.source, module.path, function.name, function.tests())
-        for repository in repositories(seed, chosen)
+        for repository in found
         for module in repository.modules
         for function in module.functions
     )
-    yield from islice(pairs, int(count[0]) if count else DEFAULT_COUNT)
+    yield from islice(pairs, count)
 
 
 DEFAULT_COUNT = 1000

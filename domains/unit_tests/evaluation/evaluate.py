@@ -26,7 +26,7 @@ _SHOWN = {
 
 
 def evaluate(
-    data: str = "world:test",
+    data: str = "world:test:40",
     *,
     adapter: str = "tiny",
     base: str | None = None,
@@ -55,7 +55,7 @@ def evaluate(
     """Score an adapter beside the frozen base: share of its tests that run, pass and cover their function, and more.
 
     Args:
-        data: world:test or world:test:COUNT, functions of the made world; a file of HumanEval or HumanEval-X, for whose
+        data: world:test:COUNT, functions of the made world; a file of HumanEval or HumanEval-X, for whose
             functions tests are written; or pairs of a source and a test, which are compared as texts.
         adapter: reference of the adapter; none asks the base alone.
         base: reference of the base; the one that the adapter names where it is left out.
@@ -82,7 +82,7 @@ def evaluate(
         out: folder for metrics.json and report.html.
     """
     started = time.perf_counter()
-    query = {
+    query: dict[str, Any] = {
         **{"samples": samples, "max_tests": max_tests, "rounds": rounds, "temperature": temperature, "seed": seed},
         **{"max_new_tokens": max_new_tokens, "batch_size": batch_size, "repeat": repeat, "timeout": timeout},
         **{"workers": workers, "mutants": mutants, "unsafe": unsafe},

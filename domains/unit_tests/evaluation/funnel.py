@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from domains.unit_tests.data.readers.humaneval_x import read
+from domains.unit_tests.data.sources import made_repositories
 from domains.unit_tests.output.reports import by_function
 from domains.unit_tests.output.result import WrittenTests
 from domains.unit_tests.predict import TestWriter
@@ -99,16 +100,8 @@ def made_projects(source: str, seed: int = 0) -> Iterator[Project]:
     Raises:
         InputError: there is no such split.
     """
-    from typing import get_args
-
-    from suite.code.repositories import Split, repositories
-
-    _, split, *count = source.split(":")
-    if split not in get_args(Split) or len(count) > 1 or not all(part.isdecimal() for part in count):
-        raise InputError(f"{source}: write world:SPLIT or world:SPLIT:COUNT with one of {', '.join(get_args(Split))}")
-    chosen: Any = split
-    left = int(count[0]) if count else 40
-    for repository in repositories(seed, chosen):
+    found, left = made_repositories(source, seed)
+    for repository in found:
         modules = {}
         for module in repository.modules:
             names = tuple(function.name for function in islice(module.functions, left))
