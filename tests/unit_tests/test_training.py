@@ -9,7 +9,7 @@ import pytest
 import torch
 from lightning import seed_everything
 
-from domains.unit_tests import TestWriter, UnitTestData, UnitTestRecipe
+from domains.unit_tests import TestWriter, UnitTestData, UnitTestRecipe, WriterQuery
 from domains.unit_tests.model import study
 from suite import adapters, training
 from suite.errors import InputError
@@ -113,3 +113,22 @@ def test_data_without_a_pair_that_fits_are_refused(pairs):
     recipe = {"preset": "prefix"}
     with pytest.raises(InputError, match=r"unknown 'prefix'.*lora, ia3, prompt_tuning"):
         UnitTestRecipe(adapter=recipe)
+
+
+def test_the_samples_of_a_source_are_computed_from_one_cache_and_do_not_depend_on_each_other(bases, pairs, tmp_path):
+    """And those of prompt tuning, whose virtual tokens stand before every source."""
+    run = trained(bases["llama"], pairs, tmp_path / "run", "prompt_tuning")
+    writer = TestWriter.from_pretrained(str(run.adapter), base=str(bases["llama"]))
+    engines = []
+    build = writer.engine
+    writer.engine = lambda query: engines.append(build(query)) or engines[-1]
+    sources = ["def f(x):\n    return 1\n\n\ndef test_f(", "def g(x):\n    return 2\n\n\ndef test_g("]
+    query = WriterQuery(samples=4, max_new_tokens=12)
+    found = writer.answers(sources, query, [lambda text: False] * 2)
+    assert [len(answers) for answers in found] == [4, 4] and len({one.text for answers in found for one in answers}) > 2
+    counters = engines[0].counters
+    assert counters.prefilled_tokens < counters.prompt_tokens / 2
+    [alone] = writer.answers(sources[1:], query, [lambda text: False])
+    assert [one.text for one in alone] == [one.text for one in found[1]]
+    [short] = writer.answers(sources[1:], query, [lambda text: len(text) > 3])
+    assert all(one.complete and len(one.text) < len(long.text) for one, long in zip(short, alone, strict=True))
