@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from peft import PeftConfig, PeftModel, get_peft_model, inject_adapter_in_model
+from peft import PeftConfig, PeftModel, TaskType, get_peft_model, inject_adapter_in_model
 from peft.tuners._buffer_dict import BufferDict
 from peft.tuners.tuners_utils import cast_adapter_dtype
 from peft.utils.other import AuxiliaryTrainingWrapper
@@ -218,6 +218,15 @@ def _inject(model: nn.Module, member: Member, config: PeftConfig) -> nn.Module:
                 model = _wrap(model, member, config)
     except (ValueError, ImportError) as error:
         raise InputError(f"{member.method}: {one_line(error)}") from error
+    except KeyError as error:
+        if error.args == ("model_type",):
+            # peft knows the usual layers of transformers' models alone, and takes any config for one of theirs.
+            what = type(base).__name__
+            raise InputError(f"{member.method}: no layers of a {what} are usual; name them (target_modules)") from error
+        if error.args == (config.task_type,) and not info.in_place:
+            tasks = ", ".join(task.value for task in TaskType)
+            raise InputError(f"{member.method}: task_type={config.task_type!r} is none of {tasks}") from error
+        raise
     except (TypeError, RuntimeError) as error:
         _check_packed(base, member, error)
         if unfit := re.match(r"Target module (\w+).*is not supported", str(error), re.DOTALL):

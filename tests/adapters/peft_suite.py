@@ -2,6 +2,7 @@
 
 FOLDER is `tests` of a checkout of peft, of the version that is installed or the nearest one. peft takes its cases from
 a list in `test_custom_models.py`; here that list is replaced by ours, in a copy, and everything else is as it stands.
+What cannot hold for a method by its nature is expected to fail, for the reason in `failing`; anything else is a fault.
 """
 
 from __future__ import annotations
@@ -61,6 +62,55 @@ def cases() -> list[tuple[str, str, type, dict[str, Any]]]:
     return found
 
 
+MERGING = {
+    "delete_merged_adapter_only_rejects_the_merged_one",
+    "delete_merged_adapter_raises_without_mutation",
+    "disable_adapters_with_merging",
+    "forward_bfloat16",
+    "forward_bfloat16_no_autocast",
+    "forward_float16",
+    "forward_float16_no_autocast",
+    "merge_layers",
+    "merge_layers_fp16",
+    "merge_layers_is_idempotent",
+    "safe_merge",
+}
+FEWER = {"parameters_after_loading_model", "save_pretrained", "save_pretrained_pickle"}
+
+
+def failing(test: str, label: str) -> str | None:
+    """Why a test, without its `test_`, cannot pass with one of our cases; None where it must."""
+    method = label.split(" on ")[0]
+    info = adapters.methods()[method]
+    if test in MERGING and not info.mergeable:
+        return "it is no change of a weight, so that there is nothing to merge"
+    if test in ("disable_adapters", "disable_adapters_with_merging") and not info.identity_at_start:
+        return "it changes outputs, or (KaSA) the weights, from the start"
+    if test in FEWER and info.procedure in ("increlora", "triadaptlora"):
+        return "a file holds the ranks that there are, and a layer in training has room for more"
+    if method in ("id3", "neuroada", "paca", "sift") and test in ("active_adapter", "only_params_are_updated"):
+        return "it trains entries of the base's own weights, of which two adapters may choose the same"
+    if method == "id3" and test in ("adapter_name", "training_custom_models"):
+        return "it has no tensors beside the base's own"
+    if test == "only_params_are_updated" and label in SLOW:
+        return "three steps of SGD move its smallest gradients by less than 1e-4; at peft's other rate, 100, all move"
+    return None
+
+
+SLOW = {"conv_adapter on LayerNorm", "linear_adapter on Conv1D", "repadapter on Conv1D"}
+
+
+class Expectations:
+    """A plugin of pytest that marks what is expected to fail."""
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        for item in items:
+            label = item.callspec.params.get("test_name") if hasattr(item, "callspec") else None
+            name = getattr(item, "originalname", item.name).removeprefix("test_")
+            if isinstance(label, str) and " on " in label and (reason := failing(name, label)):
+                item.add_marker(pytest.mark.xfail(reason=reason, strict=label not in SLOW))
+
+
 def main(folder: Path, options: list[str]) -> int:
     """Run peft's tests with our cases; returns pytest's exit status."""
     with tempfile.TemporaryDirectory() as temporary:
@@ -78,7 +128,8 @@ def main(folder: Path, options: list[str]) -> int:
         # Imported at its top for tests that load data, which are not among these.
         sys.modules.setdefault("datasets", SimpleNamespace(load_dataset=None))  # type: ignore[arg-type]
         chosen = ["-k", " or ".join(f"test_{name}" for name in parametrised(replaced))]
-        return int(pytest.main([str(file), "-q", "-p", "no:cacheprovider", "--rootdir", temporary, *chosen, *options]))
+        arguments = [str(file), "-q", "-p", "no:cacheprovider", "--rootdir", temporary, *chosen, *options]
+        return int(pytest.main(arguments, plugins=[Expectations()]))
 
 
 def parametrised(source: str) -> list[str]:

@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file
 from torch import nn
 
 from suite import adapters
+from suite.adapters.carriers.base import TunerLayer
+from suite.adapters.registry import build_config
 from suite.errors import InputError
 from suite.training import TrainerConfig, fit
 from tests.training.toys import Dead, Mortal, Rows, tiny_llama
@@ -111,3 +114,22 @@ def test_a_growth_that_would_begin_after_the_run_is_refused(tmp_path: Path) -> N
 
     with pytest.raises(InputError, match="init_warmup is 1000, and the run has 6 optimiser steps"):
         fit(Late(0), Rows(24, 4), dataclasses.replace(SHORT), folder=tmp_path / "run")
+
+
+@pytest.mark.parametrize("method", [*SETTINGS, "sora"])
+def test_ranks_that_a_file_holds_fill_the_first_of_a_layer_with_room_for_more(method: str) -> None:
+    """As peft moves an adapter from model to model: tensors alone, no rank pattern goes along."""
+    settings = SETTINGS.get(method, {"r": 4})
+    models = [
+        get_peft_model(tiny_llama(), build_config(method, {**settings, "init_weights": plain}, ["q_proj"]))
+        for plain in (False, True)
+    ]
+    source, given = ([layer for layer in model.modules() if isinstance(layer, TunerLayer)] for model in models)
+    for layer in source if method == "sora" else ():
+        layer.tensor("gate", "default").data[[0, 2, 3]] = 0.0
+    state = get_peft_model_state_dict(models[0])
+    assert {len(tensor) for key, tensor in state.items() if key.endswith("lora_A")} == {1}
+    set_peft_model_state_dict(models[1], state)
+    wanted, found = (model.eval()(torch.arange(6)[None]).logits for model in models)
+    torch.testing.assert_close(found, wanted, atol=1e-6, rtol=0)
+    assert method == "sora" or all(layer.has_room("default") for layer in given)

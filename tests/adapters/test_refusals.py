@@ -33,6 +33,20 @@ def test_targets_that_fit_nothing(method, settings, message):
     assert "\n" not in str(caught.value) and adapters.attached(model) == []
 
 
+@pytest.mark.parametrize("method", ["lora", "ssf"])
+def test_no_targets_on_a_model_whose_config_is_its_own(method):
+    model = fresh("mlp")
+    model.config = {"width": 8}
+    with pytest.raises(InputError, match=f"{method}: no layers of a .* name them"):
+        adapters.attach(model, method)
+    assert adapters.attached(model) == []
+
+
+def test_a_prompt_method_that_is_not_told_its_task(llama):
+    with pytest.raises(InputError, match=r"prompt_tuning: task_type=None is none of .*CAUSAL_LM"):
+        adapters.attach(llama(), "prompt_tuning", num_virtual_tokens=3)
+
+
 def test_checkpointing_of_a_block_that_is_not_there():
     model = adapters.attach(fresh("vit"), "lora", targets=["fc1"])
     with pytest.raises(InputError, match=r"block 'blocks\.7' is no module.*did you mean 'blocks\.\d'"):

@@ -79,6 +79,10 @@ class TunerLayer(nn.Module, BaseTunerLayer):
         """
         return {}, {}
 
+    def filled(self, adapter: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The other way round of `trimmed`: a file's tensors that are smaller than this layer's, in its shapes."""
+        return {}
+
     def _prepare(self, target: str) -> None:
         """Make the empty containers. Called once by the carrier's constructor."""
         self.target = target
@@ -299,6 +303,10 @@ class CarrierTuner(BaseTuner):
                 state.setdefault(f"{start}{name}.{adapter_name}", value)
             keys = {name: f"{start}{name}.{adapter_name}" for name in layer.shared_names}
             shared.update({(group, name): state[key] for name, key in keys.items() if key in state})
+            keys = {name: f"{start}{name}.{adapter_name}" for name in layer.parameter_names}
+            own = {name: state[key] for name, key in keys.items() if key in state}
+            filled = layer.filled(adapter_name, own)
+            state.update({f"{start}{name}.{adapter_name}": tensor for name, tensor in filled.items()})
         return state
 
     def _create_and_replace(

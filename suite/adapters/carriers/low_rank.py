@@ -57,6 +57,17 @@ class LowRankChange(WeightChange):
         config = self.settings[adapter]
         return float(chosen(config.alpha_pattern, self.target, config.alpha)) * self.strength(adapter)
 
+    def padded(self, adapter: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors of fewer ranks than this layer has, with zeros in the place of the others; none if they have more."""
+        shapes = {name: self.tensor(name, adapter).shape for name in tensors}
+        pairs = [pair for name, own in tensors.items() for pair in zip(own.shape, shapes[name], strict=True)]
+        if any(has > room for has, room in pairs):
+            return {}
+        zeros = {name: tensor.new_zeros(shapes[name]) for name, tensor in tensors.items()}
+        for name, tensor in tensors.items():
+            zeros[name][tuple(map(slice, tensor.shape))] = tensor
+        return zeros
+
     def change(self, weight: Tensor, bias: Tensor | None, adapter: str) -> tuple[Tensor, Tensor | None]:
         term = self.factors(adapter).to(weight.dtype)
         return weight + term.scale * (term.b @ term.a), bias

@@ -64,7 +64,6 @@ KINDS = ("Linear", "Conv1D", "Conv2d", "LayerNorm")
         trainable="biases, norms, a factor a branch",
         quantizable=True,
         scalable=True,
-        half=False,
         by_row=True,
         layers=KINDS,
     ),
@@ -107,10 +106,9 @@ class Difffit(WeightChange):
         shape[channel_axis(base)] = -1
         bias, factor = self.part("bias", adapter, 0.0), self.part("factor", adapter, 1.0)
         if isinstance(base, nn.LayerNorm):
-            own = bias if isinstance(bias, Tensor) else None
-            y = y + functional.layer_norm(
-                x.float(), base.normalized_shape, self.tensor("weight", adapter), own, base.eps
-            )
+            own = bias.float() if isinstance(bias, Tensor) else None
+            weight = self.tensor("weight", adapter).float()
+            y = y + functional.layer_norm(x.float(), base.normalized_shape, weight, own, base.eps)
         elif isinstance(bias, Tensor):
             y = y + bias.reshape(shape)
         return y * factor.reshape(shape) if isinstance(factor, Tensor) else y

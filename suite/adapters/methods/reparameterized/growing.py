@@ -6,7 +6,7 @@ saved adapter holds the ranks that it ended with.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -89,6 +89,11 @@ class GrowingRanks(LowRankChange):
     def has_room(self, adapter: str) -> bool:
         """Whether the layer can grow once more."""
         return self.counted(adapter)[1] + self.settings[adapter].step <= len(self.tensor("lora_A", adapter))
+
+    def filled(self, adapter: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        ranks, room = len(tensors.get("lora_A", ())), len(self.tensor("lora_A", adapter))
+        filled = self.padded(adapter, tensors) if 0 < ranks < room else {}
+        return {**filled, "counts": self.tensor("counts", adapter).new_tensor([ranks, ranks])} if filled else {}
 
     @torch.no_grad()
     def put(self, adapter: str, start: int, a: Tensor, b: Tensor) -> None:

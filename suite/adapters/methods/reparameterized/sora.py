@@ -11,6 +11,7 @@ so that only |g| >= 2 xi survives (`prox="official"`). What is left is a LoRA of
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -122,6 +123,10 @@ class Sora(LowRankChange):
             "gate": self.tensor("gate", adapter)[kept],
         }
         return tensors, {"rank_pattern": int(kept.sum())}
+
+    def filled(self, adapter: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        fewer = len(tensors.get("gate", ())) < len(self.tensor("gate", adapter))
+        return self.padded(adapter, tensors) if fewer and tensors else {}
 
 
 def shrunk(gate: Tensor, xi: float, prox: Prox = "official") -> Tensor:
