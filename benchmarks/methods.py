@@ -223,15 +223,29 @@ def attached(method: str, host: str) -> nn.Module | None:
         return None
 
 
+def _of_peft(method: str) -> tuple[str, dict[str, Any]]:
+    """What peft calls a method, and the settings that it takes there beside the host's."""
+    from peft import KasaConfig
+
+    own: dict[str, tuple[str, dict[str, Any]]] = {
+        "hut": ("hira", {"r": 8}),
+        "kasa": ("lora", {"kasa_config": KasaConfig()}),
+        "llama_adapter": ("adaption_prompt", {**CAUSAL, "adapter_len": 10}),
+    }
+    return own.get(method, (method, {}))
+
+
 def peft_alone(method: str, host: str) -> nn.Module | None:
     """The same with nothing of ours: peft's layers in the bare host."""
     from peft import inject_adapter_in_model
 
     from suite.adapters.registry import build_config
 
-    info, settings = adapters.methods()[method], arguments(method, host)
+    settings, (method, more) = arguments(method, host), _of_peft(method)
+    info = adapters.methods()[method]
     if info.source != "peft" or not info.in_place or settings is None:
         return None
+    settings |= more
     targets = settings.pop("targets", None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -240,8 +254,9 @@ def peft_alone(method: str, host: str) -> nn.Module | None:
 
 
 def step_of(host: str, model: nn.Module) -> Callable[[], None]:
-    """A forward and a backward, to the input and to what trains."""
+    """A forward and a backward in training, to the input and to what trains."""
     torch.manual_seed(1)
+    model.train()
     x = HOSTS[host].inputs().requires_grad_()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
@@ -257,6 +272,7 @@ def step_of(host: str, model: nn.Module) -> Callable[[], None]:
 def forward_of(host: str, model: nn.Module) -> Callable[[], None]:
     """A forward as predictions do it."""
     torch.manual_seed(1)
+    model.eval()
     x = HOSTS[host].inputs()
 
     def run() -> None:

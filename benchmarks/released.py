@@ -85,6 +85,35 @@ def loreft(model: nn.Module, settings: Settings) -> nn.Module:
     return model
 
 
+def reft(projection: str, difference: bool = True) -> Callable[[nn.Module, Settings], nn.Module]:
+    """pyreft's other interventions: gathered, edited and scattered; projections that are orthogonal, or free."""
+
+    def put(model: nn.Module, settings: Settings) -> nn.Module:
+        for _, block in _linears(model, settings["targets"]):
+            free, constant = nn.Linear(512, 8), nn.Parameter(torch.rand(8))
+            block.rotate = free if projection == "free" else parametrizations.orthogonal(nn.Linear(8, 512, bias=False))
+            block.source = nn.Linear(512, 8)
+            if projection == "constant":
+                block.source, block.constant = None, constant
+
+            def after(module: Any, _args: Any, output: Any) -> Any:
+                h = output if isinstance(output, Tensor) else output[0]
+                places = torch.cat((torch.arange(7), torch.arange(h.shape[1] - 7, h.shape[1])))
+                index = places[None, :, None].expand(h.shape[0], -1, h.shape[2])
+                states = h.gather(1, index)
+                weight = module.rotate.weight if projection == "free" else module.rotate.weight.T  # (r, d)
+                aim = module.source(states) if module.source is not None else module.constant
+                if difference:
+                    aim = aim - functional.linear(states, weight, module.rotate.bias)
+                h = h.scatter(1, index, states + aim @ weight)
+                return h if isinstance(output, Tensor) else (h, *output[1:])
+
+            block.register_forward_hook(after)
+        return model
+
+    return put
+
+
 def lofit(model: nn.Module, settings: Settings) -> nn.Module:
     """An offset on every head's output, before the projection."""
     for _, layer in _linears(model, settings["targets"]):
@@ -142,14 +171,228 @@ def parallel_adapter(model: nn.Module, settings: Settings) -> nn.Module:
     return model
 
 
+def series_adapter(model: nn.Module, settings: Settings) -> nn.Module:
+    """Two linear layers with tanh between, added to what the last layer of an MLP gives and to what others read."""
+    for name, layer in _linears(model, settings["targets"]):
+        behind = name.endswith(("down_proj", "fc2"))
+        size, width = layer.out_features if behind else layer.in_features, settings["bottleneck_size"]
+        layer.adapter = nn.Sequential(nn.Linear(size, width, bias=False), nn.Tanh(), nn.Linear(width, size, bias=False))
+        if behind:
+            layer.register_forward_hook(lambda module, _args, output: output + module.adapter(output))
+        else:
+            layer.register_forward_pre_hook(lambda module, args: (args[0] + module.adapter(args[0]),))
+    return model
+
+
+def adaptformer(model: nn.Module, settings: Settings) -> nn.Module:
+    """A bottleneck beside the MLP, with dropout before the way up, times 0.1."""
+    for name, block in list(model.named_modules()):
+        if name in block_names(model):
+            down, up = nn.Linear(384, settings["bottleneck_size"]), nn.Linear(settings["bottleneck_size"], 384)
+            block.mlp.adapter = nn.Sequential(down, nn.ReLU(), nn.Dropout(0.1), up)
+            block.mlp.register_forward_hook(lambda module, args, output: output + 0.1 * module.adapter(args[0]))
+    return model
+
+
+class _Convpass(nn.Module):
+    """Down, a convolution of the patches and one of the class token alone, up."""
+
+    def __init__(self, width: int = 8) -> None:
+        super().__init__()
+        self.down, self.up = nn.Linear(384, width), nn.Linear(width, 384)
+        self.conv, self.dropout = nn.Conv2d(width, width, 3, padding=1), nn.Dropout(0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.down(x)
+        h = h * torch.sigmoid(1.702 * h)
+        batch, side = h.shape[0], int((h.shape[1] - 1) ** 0.5)
+        patches = self.conv(h[:, 1:].reshape(batch, side, side, -1).permute(0, 3, 1, 2))
+        patches = patches.permute(0, 2, 3, 1).reshape(batch, side * side, -1)
+        alone = self.conv(h[:, :1].reshape(batch, 1, 1, -1).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).flatten(1, 2)
+        h = torch.cat([alone, patches], 1)
+        return self.up(self.dropout(h * torch.sigmoid(1.702 * h)))
+
+
+def convpass(model: nn.Module, settings: Settings) -> nn.Module:
+    """A convolutional bottleneck beside attention."""
+    for name in block_names(model):
+        part: Any = model.get_submodule(f"{name}.attn")
+        part.adapter = _Convpass()
+        part.register_forward_hook(lambda module, args, output: output + 0.1 * module.adapter(args[0]))
+    return model
+
+
+def lora_like(rank: int, scale: float, members: int = 1, gated: bool = False) -> Any:
+    """y + s (g * (x A^T)) B^T, step by step, for each member of a group."""
+
+    def put(model: nn.Module, settings: Settings) -> nn.Module:
+        for _, layer in _linears(model, settings["targets"]):
+            layer.a = nn.ParameterList(0.02 * torch.randn(rank, layer.in_features) for _ in range(members))
+            layer.b = nn.ParameterList(torch.zeros(layer.out_features, rank) for _ in range(members))
+            layer.gate = nn.Parameter(torch.randn(1, rank)) if gated else None
+
+            def after(module: Any, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+                for a, b in zip(module.a, module.b, strict=True):
+                    low = args[0] @ a.T
+                    output = output + ((low * module.gate if gated else low) @ b.T) * scale
+                return output
+
+            layer.register_forward_hook(after)
+        return model
+
+    return put
+
+
+def increlora(model: nn.Module, settings: Settings) -> nn.Module:
+    """The change of the weight is made in every forward, while it grows and afterwards, which is what runs here."""
+    for _, layer in _linears(model, settings["targets"]):
+        layer.a, layer.b = (
+            nn.Parameter(torch.randn(1, layer.in_features)),
+            nn.Parameter(torch.randn(layer.out_features, 1)),
+        )
+        layer.e = nn.Parameter(torch.zeros(1, 1))
+
+        def after(module: Any, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            delta = module.b @ (module.a * module.e)
+            return output + (args[0] @ delta.T) * (16.0 / (1 + 1e-5))
+
+        layer.register_forward_hook(after)
+    return model
+
+
+def loldu(model: nn.Module, settings: Settings) -> nn.Module:
+    """The weight is put together from its factors in every forward."""
+    for _, layer in _linears(model, settings["targets"]):
+        permutation, lower, upper = torch.linalg.lu(layer.weight.detach().flatten(1))
+        pivots = upper.diagonal()[:8].clone()
+        left, right = (permutation @ lower)[:, :8].contiguous(), (upper[:8] / pivots[:, None]).contiguous()
+        layer.z, layer.residual = nn.Parameter(pivots), layer.weight.detach().flatten(1) - 2.0 * (left * pivots) @ right
+
+        def forward(x: Tensor, layer: Any = layer, left: Tensor = left, right: Tensor = right) -> Tensor:
+            weight = (layer.residual + 2.0 * (left @ torch.diag(layer.z) @ right)).view_as(layer.weight)
+            if weight.dim() == 4:
+                return functional.conv2d(x, weight, layer.bias, layer.stride, layer.padding)
+            return functional.linear(x, weight, layer.bias)
+
+        layer.forward = forward
+    return model
+
+
+def svdiff(model: nn.Module, settings: Settings) -> nn.Module:
+    """The weight is put together from its shifted spectrum in every forward."""
+    for _, layer in _linears(model, settings["targets"]):
+        left, sigma, right = torch.linalg.svd(layer.weight.detach().flatten(1), full_matrices=False)
+        layer.delta = nn.Parameter(torch.zeros_like(sigma))
+
+        def forward(x: Tensor, layer: Any = layer, parts: tuple[Tensor, ...] = (left, sigma, right)) -> Tensor:
+            left, sigma, right = parts
+            weight = (left @ torch.diag(torch.relu(sigma + layer.delta)) @ right).view_as(layer.weight)
+            if weight.dim() == 4:
+                return functional.conv2d(x, weight, layer.bias, layer.stride, layer.padding)
+            return functional.linear(x, weight, layer.bias)
+
+        layer.forward = forward
+    return model
+
+
+def krona(model: nn.Module, settings: Settings) -> nn.Module:
+    """Two products with the input cut into rows, added to what the layer gives."""
+    a1, a2 = settings["a1"], settings["a2"]
+    for _, layer in _linears(model, settings["targets"]):
+        b1, b2 = layer.out_features // a1, layer.in_features // a2
+        layer.down, layer.up = nn.Linear(a2, a1, bias=False), nn.Linear(b2, b1, bias=False)
+
+        def after(module: Any, args: tuple[Tensor, ...], output: Tensor, sizes: Any = (a2, b2)) -> Tensor:
+            x = args[0]
+            blocks = x.reshape(*x.shape[:-1], *sizes).transpose(-1, -2)  # (..., b2, a2)
+            low = module.down(blocks).transpose(-1, -2)  # (..., a1, b2)
+            return output + module.up(low).transpose(-1, -2).reshape(output.shape)
+
+        layer.register_forward_hook(after)
+    return model
+
+
+class _Columns(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, values: Tensor, index: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x[..., index], weight)
+        return functional.linear(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        part, weight = ctx.saved_tensors
+        return gradient @ weight, None, gradient.flatten(0, -2).T @ part.flatten(0, -2), None, None
+
+
+def paca(model: nn.Module, settings: Settings) -> nn.Module:
+    """Columns are written into the weight in every forward; of the input, theirs are kept."""
+    for _, layer in _linears(model, settings["targets"]):
+        index = torch.randperm(layer.in_features)[:8]
+        layer.values = nn.Parameter(layer.weight.detach()[:, index].clone())
+
+        def forward(x: Tensor, layer: Any = layer, index: Tensor = index) -> Tensor:
+            layer.weight.data[:, index] = layer.values.data
+            return _Columns.apply(x, layer.weight, layer.values, index, layer.bias)
+
+        layer.forward = forward
+    return model
+
+
+def compacter(model: nn.Module, settings: Settings) -> nn.Module:
+    """Two maps that are sums of Kronecker products, made in every forward, behind the layer; rules shared by all."""
+    rule = nn.Parameter(0.01 * torch.randn(4, 4, 4))
+    model.rule = rule
+    for _, layer in _linears(model, settings["targets"]):
+        layer.factors = nn.ParameterList()
+        out, inner = layer.out_features, layer.out_features // 32
+        for read, made in ((out, inner), (inner, out)):
+            sizes = ((4, read // 4, 1), (4, 1, made // 4), (made,))
+            layer.factors.extend(nn.Parameter(0.01 * torch.randn(size)) for size in sizes)
+
+        def product(x: Tensor, left: Tensor, right: Tensor, bias: Tensor) -> Tensor:
+            part = left @ right  # (n, in / n, out / n)
+            weight = torch.einsum("kij,kpq->ipjq", rule, part).flatten(2).flatten(0, 1)
+            return x @ weight + bias
+
+        def after(module: Any, _args: Any, output: Tensor, product: Any = product) -> Tensor:
+            one, other = [*module.factors][:3], [*module.factors][3:]
+            return output + product(functional.gelu(product(output, *one), approximate="tanh"), *other)
+
+        layer.register_forward_hook(after)
+    return model
+
+
 RELEASED: dict[tuple[str, str], Callable[[nn.Module, Settings], nn.Module]] = {
     **{("neuroada", host): neuroada for host in ("llama", "vit")},
     **{("sift", host): sift for host in ("llama", "vit", "conv")},
     **{(method, host): masked for method in ("pafi", "id3") for host in ("llama", "vit", "conv")},
     ("loreft", "llama"): loreft,
+    ("noreft", "llama"): reft("free"),
+    ("direft", "llama"): reft("orthogonal", difference=False),
+    ("nodireft", "llama"): reft("free", difference=False),
+    ("consreft", "llama"): reft("constant"),
+    ("lobireft", "llama"): reft("constant", difference=False),
     **{("lofit", host): lofit for host in ("llama", "vit")},
     **{("bitfit", host): bitfit for host in ("vit", "conv")},
     ("difffit", "vit"): difffit,
+    ("adaptformer", "vit"): adaptformer,
+    ("convpass", "vit"): convpass,
+    **{("svdiff", host): svdiff for host in ("llama", "vit", "conv")},
+    **{("loldu", host): loldu for host in ("llama", "vit", "conv")},
+    **{
+        (put.__name__, host): put
+        for put in (series_adapter, increlora, krona, paca, compacter)
+        for host in ("llama", "vit")
+    },
+    **{
+        (name, host): put
+        for name, put in (
+            ("sora", lora_like(8, 2.0, gated=True)),
+            ("mtlora", lora_like(64, 4.0)),
+            ("pego", lora_like(4, 1.0, members=4)),
+        )
+        for host in ("llama", "vit")
+    },
     **{("telly", host): telly for host in ("llama", "vit")},
     **{("ssf", host): ssf for host in ("llama", "vit", "conv")},
     **{("parallel_adapter", host): parallel_adapter for host in ("llama", "vit")},
