@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from suite.adapters.biases import foreign_biases, only
 from suite.adapters.carriers.selected import Selected
 from suite.adapters.handle import ATTRIBUTE, Member, adapter_layers, adapters_on, base_of
-from suite.adapters.registry import method_info
+from suite.adapters.registry import method_info, peft_type_of
 from suite.errors import InputError
 
 SEGMENT = "base_layer"
@@ -72,6 +73,7 @@ def load_saved_state(model: nn.Module, member: Member, state: Mapping[str, Tenso
     carrier = carrier_of(model, member)
     prefix = "" if isinstance(carrier, PeftModel) else PREFIX
     current = saved_state(model, member)
+    state = as_named_now(member, state, current)
     compare(current, state, source)
     nested = {}
     for key in _nested_keys(carrier, member):
@@ -81,6 +83,20 @@ def load_saved_state(model: nn.Module, member: Member, state: Mapping[str, Tenso
         _give_storage(model, member.adapter)
     with only(model, member.adapter), saying(carrier.peft_config[member.adapter], **_cut_by_peft(member)):
         set_peft_model_state_dict(carrier, remapped, adapter_name=member.adapter)
+
+
+def as_named_now(member: Member, state: Mapping[str, Tensor], current: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A file's tensors under today's names: once, those of inner modules had the name of the adapter among theirs."""
+    tuner = PEFT_TYPE_TO_TUNER_MAPPING[peft_type_of(member.method)]
+    modules = "|".join(getattr(getattr(tuner, "tuner_layer_cls", None), "module_names", ()))
+    then = re.compile(rf"(.*\.{tuner.prefix}(?:{modules}))\.[^.]+\.(.+)") if modules else None
+
+    def now(key: str) -> str:
+        found = then.fullmatch(key) if then is not None and key not in current else None
+        named = f"{found[1]}.{found[2]}" if found else key
+        return named if named in current else key
+
+    return {now(key): value for key, value in state.items()}
 
 
 def _give_storage(model: nn.Module, adapter: str) -> None:

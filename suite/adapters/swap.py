@@ -15,7 +15,7 @@ from suite.adapters.carriers.base import TunerLayer
 from suite.adapters.foreign import tame
 from suite.adapters.handle import Member, adapter_layers, adapters_on, check_unmerged, handle_of, public_name
 from suite.adapters.registry import method_info, method_name
-from suite.adapters.state import carrier_of, compare, load_saved_state, saved_state
+from suite.adapters.state import as_named_now, carrier_of, compare, load_saved_state, saved_state
 from suite.adapters.storage import check_base, member_parts, read_config, read_weights
 from suite.adapters.ties import tie
 from suite.errors import InputError
@@ -51,7 +51,8 @@ def swap(
         raise InputError(f"{folder} holds {len(parts)} methods, adapter {attachment.name!r} {len(attachment.members)}")
     for member, (as_written, config), state, part in zip(attachment.members, configs, states, parts, strict=True):
         _check_config(carrier_of(model, member).peft_config[member.adapter], as_written, config, part)
-        compare(saved_state(model, member), state, str(part))
+        current = saved_state(model, member)
+        compare(current, as_named_now(member, state, current), str(part))
     for member, (_, config), state, part in zip(attachment.members, configs, states, parts, strict=True):
         _take_settings(model, member, config)
         load_saved_state(model, member, state, str(part))

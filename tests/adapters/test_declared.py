@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import inspect
+import statistics
+from pathlib import Path
 
 import pytest
 import torch
 from peft import PeftModel
-from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 
 from suite import adapters
 from suite.adapters.carriers.base import declared
@@ -94,3 +98,64 @@ def test_a_prompt_method_of_another_package_is_one_of_pefts(llama, tokens, tmp_p
     assert torch.equal(adapters.detach(model)(tokens).logits, llama()(tokens).logits)
     with pytest.raises(InputError, match="start 'nonsense' must be 'random' or 'zero'"):
         adapters.attach(llama(), "toy_factored", start="nonsense", **settings)
+
+
+ONE_FILE = '''"""A toy: a gain."""
+
+from dataclasses import dataclass
+
+import torch
+
+from suite.adapters.carriers import TunerConfig, WeightChange, tuner
+from suite.adapters.registry import MethodInfo
+
+
+@dataclass
+class LouderConfig(TunerConfig):
+    """Settings of the toy."""
+
+
+@tuner(MethodInfo("toy_louder", scalable=True, layers=("Linear",)), LouderConfig)
+class Louder(WeightChange):
+    parameter_names = ("gain",)
+
+    def create(self, adapter, config):
+        return {"gain": torch.zeros(self.out_features)}
+
+    def change(self, weight, bias, adapter):
+        gain = 1 + self.tensor("gain", adapter)
+        return weight * gain[:, None], None if bias is None else bias * gain
+'''
+
+
+def test_a_method_is_one_new_file(tmp_path, monkeypatch) -> None:
+    """Found, listed, attached, trained, saved, loaded and merged, with nothing told anywhere else."""
+    from suite.adapters.methods import import_all, selective
+
+    (tmp_path / "toy_louder.py").write_text(ONE_FILE)
+    monkeypatch.setattr(selective, "__path__", [*selective.__path__, str(tmp_path)])
+    import_all()
+    assert adapters.methods()["toy_louder"].kind == "selective"
+    model, x = adapters.attach(fresh("mlp"), "toy_louder", targets=["fc1"]), sample("mlp")
+    assert adapters.count(model).trainable == model.fc1.out_features
+    randomise(model)
+    output = model(x)
+    adapters.save(model, tmp_path / "saved")
+    loaded = adapters.load(fresh("mlp"), tmp_path / "saved")
+    assert torch.equal(loaded(x), output)
+    adapters.merge(loaded)
+    torch.testing.assert_close(loaded(x), output)
+
+
+def test_a_method_is_read_in_one_sitting_and_the_core_names_none() -> None:
+    """Half of the files have at most 120 lines; what all methods share tells none from another by its name."""
+    lengths = {}
+    for method in OURS:
+        tuner = PEFT_TYPE_TO_TUNER_MAPPING[peft_type_of(method)]
+        lengths[method] = len(
+            inspect.getsource(inspect.getmodule(getattr(tuner, "tuner_layer_cls", tuner))).splitlines()
+        )
+    assert statistics.median(lengths.values()) <= 120
+    for file in sorted((Path(adapters.__file__).parent / "carriers").glob("*.py")):
+        words = {node.value for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Constant)}
+        assert not words & set(OURS), file.name

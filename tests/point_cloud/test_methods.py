@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from domains.point_cloud import DOMAIN
@@ -109,8 +110,33 @@ def test_a_model_is_copied_saved_and_switched_off_after_a_step(method: str, tmp_
         with adapters.disabled(net):
             bare = forward.predict_logits(net, clouds(2))
         assert not torch.allclose(bare, wanted)
+        folder = adapters.save(net, tmp_path / method)
+        for name in ("default", "modules"):  # the second is a word of the tensors' own names
+            torch.manual_seed(0)
+            loaded = adapters.load(bases.build(SMALL), folder, name=name).eval()
+            assert torch.equal(forward.predict_logits(loaded, clouds(2)), wanted)
+        assert not any("default" in key for file in folder.rglob("*.safetensors") for key in load_file(file))
+
+
+def test_files_that_hold_the_adapters_own_name_load_and_swap(tmp_path: Path) -> None:
+    """As the files of earlier versions do."""
+    net = small("pointgst").eval()
+    for parameter in net.parameters():
+        if parameter.requires_grad:
+            nn.init.normal_(parameter, std=0.2)
+    folder = adapters.save(net, tmp_path / "a")
+    file = folder / "pcsa" / "adapter_model.safetensors"
+    state = {key.replace(".pcsa_adapter.", ".pcsa_adapter.default-pcsa."): t for key, t in load_file(file).items()}
+    save_file(state, file, {"format": "pt"})
+    with torch.no_grad():
+        wanted = forward.predict_logits(net, clouds(2))
         torch.manual_seed(0)
-        loaded = adapters.load(bases.build(SMALL), adapters.save(net, tmp_path / method)).eval()
+        loaded = adapters.load(bases.build(SMALL), folder, name="other").eval()
+        assert torch.equal(forward.predict_logits(loaded, clouds(2)), wanted)
+        for name, parameter in loaded.named_parameters():
+            if "pcsa" in name:
+                parameter.zero_()
+        adapters.swap(loaded, folder)
         assert torch.equal(forward.predict_logits(loaded, clouds(2)), wanted)
 
 

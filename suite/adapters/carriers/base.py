@@ -272,6 +272,15 @@ class CarrierTuner(BaseTuner):
                 seen.update((group, name) for name in layer.shared_names)
 
     @classmethod
+    def _remove_adapter_name_from_key(cls, key: str, adapter_name: str) -> str:
+        # peft looks for the name at the end alone; modules of ours have modules inside.
+        for name in cls.tuner_layer_cls.module_names:
+            front, found, rest = key.partition(f".{cls.prefix}{name}.{adapter_name}.")
+            if found:
+                return f"{front}.{cls.prefix}{name}.{rest}"
+        return super()._remove_adapter_name_from_key(key, adapter_name)
+
+    @classmethod
     def _get_adapter_state_dict(
         cls, model: nn.Module, config: Any, adapter_name: str, state_dict: dict[str, Tensor], *args: Any, **kwargs: Any
     ) -> dict[str, Tensor]:

@@ -20,7 +20,6 @@ import torch
 from torch import Tensor, nn
 
 from suite.adapters.carriers import Site, TunerConfig
-from suite.adapters.carriers.child import ChildTuner
 from suite.adapters.carriers.weights import channel_axis, kind_of, sizes
 from suite.errors import InputError
 
@@ -88,20 +87,9 @@ class SequenceConfig(TunerConfig):
             raise ValueError(f"dropout={self.dropout} must be at least 0 and less than 1")
 
 
-class _SequenceTuner(ChildTuner):
-    @classmethod
-    def _remove_adapter_name_from_key(cls, key: str, adapter_name: str) -> str:
-        # peft looks for the name at the end alone; these modules have modules inside.
-        front, found, rest = key.partition(f".{cls.prefix}branch.{adapter_name}.")
-        return (
-            f"{front}.{cls.prefix}branch.{rest}" if found else super()._remove_adapter_name_from_key(key, adapter_name)
-        )
-
-
 class SequenceSite(Site):
     """A module of the method's own, `make`, in the way of the states of its host."""
 
-    tuner_base = _SequenceTuner
     module_names: ClassVar = ("branch",)
 
     def make(self, width: int, config: Any) -> nn.Module:
