@@ -222,7 +222,7 @@ def convpass(model: nn.Module, settings: Settings) -> nn.Module:
     return model
 
 
-def lora_like(rank: int, scale: float, members: int = 1, gated: bool = False) -> Any:
+def lora_like(rank: int, scale: float, members: int = 1, gated: bool = False, dropout: float = 0.0) -> Any:
     """y + s (g * (x A^T)) B^T, step by step, for each member of a group."""
 
     def put(model: nn.Module, settings: Settings) -> nn.Module:
@@ -232,8 +232,9 @@ def lora_like(rank: int, scale: float, members: int = 1, gated: bool = False) ->
             layer.gate = nn.Parameter(torch.randn(1, rank)) if gated else None
 
             def after(module: Any, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+                x = functional.dropout(args[0], dropout, module.training)
                 for a, b in zip(module.a, module.b, strict=True):
-                    low = args[0] @ a.T
+                    low = x @ a.T
                     output = output + ((low * module.gate if gated else low) @ b.T) * scale
                 return output
 
@@ -388,7 +389,7 @@ RELEASED: dict[tuple[str, str], Callable[[nn.Module, Settings], nn.Module]] = {
         (name, host): put
         for name, put in (
             ("sora", lora_like(8, 2.0, gated=True)),
-            ("mtlora", lora_like(64, 4.0)),
+            ("mtlora", lora_like(64, 4.0, dropout=0.05)),
             ("pego", lora_like(4, 1.0, members=4)),
         )
         for host in ("llama", "vit")

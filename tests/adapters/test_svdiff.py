@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from suite import adapters
 
@@ -59,3 +60,34 @@ def test_the_saved_adapter_holds_the_shifts_alone(tmp_path: Path) -> None:
         "base_model.model.0.svdiff_shift": 8,
         "base_model.model.1.svdiff_shift": 4,
     }
+
+
+class Convolutions(TorchDispatchMode):
+    """Counts convolutions."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten.convolution.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("method", ["svdiff", "loldu", "svfit"])
+def test_training_makes_one_product_where_a_prediction_makes_two(method: str) -> None:
+    """Equal to rounding, gradients too; in other dtypes, and over other adapters, nothing changes."""
+    torch.manual_seed(0)
+    base = nn.Sequential(nn.Conv2d(4, 6, 3), nn.Flatten(), nn.Linear(24, 5)).requires_grad_(False)
+    settings = {"targets": ["0", "2"]} if method == "svdiff" else {"targets": ["0"], "r": 3}
+    model = adapters.attach(base, method, init_weights=False, **settings)
+    x, found = torch.randn(2, 4, 4, 4), []
+    for training in (True, False):
+        model.train(training)
+        with Convolutions() as counter:
+            y = model(x)
+        y.square().sum().backward()
+        gradients = [p.grad for p in model.parameters() if p.requires_grad]
+        model.zero_grad()
+        found.append((counter.count, y, gradients))
+    (fewer, *one), (more, *two) = found
+    assert (fewer, more) == (1, 2)
+    torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-4)

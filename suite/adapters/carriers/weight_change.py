@@ -13,10 +13,12 @@ from typing import Any
 import torch
 from peft.tuners.tuners_utils import check_adapters_to_merge
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from suite.adapters.carriers.base import CarrierTuner, TunerLayer
 from suite.adapters.carriers.config import TunerConfig
 from suite.adapters.carriers.weights import (
+    CONVS,
     effective_weight,
     is_transposed,
     kind_of,
@@ -27,6 +29,7 @@ from suite.adapters.carriers.weights import (
     snapshot,
     write_weight,
 )
+from suite.adapters.fused.frozen import autocast_dtype, is_bare
 from suite.adapters.handle import ROWS
 from suite.adapters.registry import method_info
 
@@ -103,7 +106,7 @@ class WeightChange(TunerLayer):
         """The layer's output with exactly these adapters."""
         if not adapters:
             return self.base_layer(x, *args, **kwargs)
-        if not self.is_live():
+        if not self.is_live() or (not (args or kwargs) and self.makes_weight() and self._trains_plainly(x)):
             weight, bias = effective_weight(self.base_layer, self.context.get(ROWS))
             for adapter in adapters:
                 weight, bias = self.changed(weight, bias, adapter)
@@ -125,6 +128,21 @@ class WeightChange(TunerLayer):
         """Whether the method calls the layer, instead of computing with its changed weight."""
         kind = type(self)
         return kind.apply_to is not WeightChange.apply_to or kind.apply_around is not WeightChange.apply_around
+
+    def makes_weight(self) -> bool:
+        """Whether the live form makes a weight of the layer's size, so that one product with the changed weight is
+        cheaper than the layer's own and one more beside it."""
+        return False
+
+    def _trains_plainly(self, x: Tensor) -> bool:
+        """Whether the layer trains frozen and in float32, where the sum of two weights loses nothing of either, and
+        nothing but this layer sees its product. Predictions keep the order of operations that they always had."""
+        base = self.base_layer
+        if not (isinstance(base, (nn.Linear, *CONVS)) and base.training and torch.is_grad_enabled() and is_bare(base)):
+            return False
+        weight = base.weight
+        plain = not is_traceable_wrapper_subclass(weight) and not weight.requires_grad
+        return plain and weight.dtype is x.dtype is torch.float32 and autocast_dtype(x) is None
 
     def _around(self, inner: Callable[[Tensor], Tensor], adapter: str, x: Tensor) -> Tensor:
         strength = self.outer_strength(adapter)

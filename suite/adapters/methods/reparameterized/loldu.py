@@ -91,6 +91,9 @@ class Loldu(WeightChange):
         delta = (self.lower[:, : len(shift)] * shift) @ self.upper[: len(shift)]
         return weight + delta.reshape(weight.shape), bias
 
+    def makes_weight(self) -> bool:
+        return isinstance(self.get_base_layer(), CONVS)
+
     def apply_to(self, x: Tensor, y: Tensor, adapter: str) -> Tensor:
         shift, base = self.shift(adapter), self.get_base_layer()
         lower, upper = self.lower[:, : len(shift)], self.upper[: len(shift)]

@@ -72,6 +72,9 @@ class Svdiff(WeightChange):
     def change(self, weight: Tensor, bias: Tensor | None, adapter: str) -> tuple[Tensor, Tensor | None]:
         return weight + self._delta(adapter).reshape(weight.shape), bias
 
+    def makes_weight(self) -> bool:
+        return True
+
     def apply_to(self, x: Tensor, y: Tensor, adapter: str) -> Tensor:
         base, delta = self.get_base_layer(), self._delta(adapter)
         if isinstance(base, CONVS):

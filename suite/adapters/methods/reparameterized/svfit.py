@@ -109,6 +109,9 @@ class Svfit(WeightChange):
         delta = (self.left[:, : len(shift)] * shift) @ self.right[: len(shift)]
         return weight + delta.reshape(weight.shape), bias
 
+    def makes_weight(self) -> bool:
+        return isinstance(self.get_base_layer(), CONVS)
+
     def apply_to(self, x: Tensor, y: Tensor, adapter: str) -> Tensor:
         shift, base = self.shift(adapter), self.get_base_layer()
         right, left = self.right[: len(shift)], self.left[:, : len(shift)]
