@@ -14,6 +14,7 @@ from peft import PeftModel
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 
 from suite import adapters
+from suite.adapters import registry
 from suite.adapters.carriers.base import declared
 from suite.adapters.carriers.config import TunerConfig, choices
 from suite.adapters.registry import MethodInfo, peft_type_of
@@ -133,6 +134,7 @@ def test_a_method_is_one_new_file(tmp_path, monkeypatch) -> None:
     from suite.adapters.methods import import_all, selective
 
     (tmp_path / "toy_louder.py").write_text(ONE_FILE)
+    monkeypatch.setattr(registry, "_METHODS", dict(registry._METHODS))  # other tests list the methods there are
     monkeypatch.setattr(selective, "__path__", [*selective.__path__, str(tmp_path)])
     import_all()
     assert adapters.methods()["toy_louder"].kind == "selective"
