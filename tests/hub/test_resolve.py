@@ -78,6 +78,21 @@ def test_tiny_is_the_domains_embedded_default(checkpoints: Path, write_adapter) 
         hub.resolve("tiny")
 
 
+def test_a_base_that_domains_share_is_not_one_domains_to_rebuild(checkpoints: Path) -> None:
+    for home in ("code", "tracking"):
+        (checkpoints / "tiny" / home / "base").mkdir(parents=True)
+        (checkpoints / "tiny" / home / "base" / "config.json").write_text("{}")
+    for domain, home in (("music", "code"), ("deepfake", "code"), ("tracking", "tracking")):
+        folder = checkpoints / "tiny" / home / "base"
+        hub.record(folder, domain=domain, kind="base", licence="Apache-2.0")
+        assert hub.resolve("tiny", domain, kind="base") == folder
+    for domain, own in (("music", False), ("tracking", True)):
+        (checkpoints / "tiny" / ("tracking" if own else "code") / "base" / "config.json").write_text("{1}")
+        with pytest.raises(InputError, match="take it from the repository again") as raised:
+            hub.resolve("tiny", domain, kind="base")
+        assert (f"python -m domains.{domain}.tiny" in str(raised.value)) == own
+
+
 def test_a_recorded_checkpoint_is_verified(checkpoints: Path, write_adapter) -> None:
     folder = write_adapter(checkpoints / "tiny" / "music" / "adapter")
     entry = hub.record(
