@@ -93,6 +93,7 @@ HOSTS = {
             "Linear": ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
             "RMSNorm": ("input_layernorm", "post_attention_layernorm"),
             "Attention": ("self_attn",),
+            "TransformersAttention": ("self_attn",),
             "TransformerBlock": ("layers.0", "layers.1"),
         },
     ),
@@ -124,6 +125,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "c3a": {"block_size": 64},
     "cartridge": {**CAUSAL, "num_virtual_tokens": 10},
     "compacter": {"reduction": 32, "n": 4},
+    "dept": {**CAUSAL, "num_virtual_tokens": 10, "r": 8, "max_length": 128},
     "fourierft": {"n_frequency": 1000},
     "krona": {"a1": 16, "a2": 16},
     "light_peft": {"num_heads": 8},
@@ -133,9 +135,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "p_tuning": {**CAUSAL, "num_virtual_tokens": 10, "encoder_hidden_size": 128},
     "parallel_adapter": {"bottleneck_size": 16},
     "pafi": {"budget": "1%"},
+    "prefix_attention": {"tokens": 10},
     "prefix_tuning": {**CAUSAL, "num_virtual_tokens": 10},
     "prompt_tuning": {**CAUSAL, "num_virtual_tokens": 10},
     "series_adapter": {"bottleneck_size": 16},
+    "soka": {"r": 8},  # by itself it takes as many terms as a flat spectrum of random numbers asks for
     "vblora": {"num_vectors": 64, "vector_length": 64},
     "waveft": {"n_frequency": 1000},
 }
@@ -188,7 +192,7 @@ def arguments(method: str, host: str) -> dict[str, Any] | None:
     info, settings = adapters.methods()[method], dict(SETTINGS.get(method, {}))
     if not info.in_place and info.kind == "prompt":
         return settings if host == "llama" else None
-    if method in ("adaption_prompt", "llama_adapter", "prefix_attention"):
+    if method in ("adaption_prompt", "llama_adapter"):
         return settings if host == "llama" else None
     own = {"telly": {"frozen": 1}, "visual_prompt": {}, "bitfit": {}, "difffit": {}, "attnscale": {}}
     if method in own:

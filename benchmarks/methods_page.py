@@ -1,4 +1,5 @@
-"""The part of docs/methods.md that says what methods cost, and its picture, from what `benchmarks.methods` kept.
+"""The parts of docs/methods.md that say what methods cost and reach, and their picture, from what was kept of
+`benchmarks.methods` and `suite compare` (`comparison.json`, as `results/compare_<domain>.json`).
 
 python -m benchmarks.methods_page
 """
@@ -20,8 +21,16 @@ from suite import adapters
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "methods.md"
 PICTURE = ROOT / "docs" / "images" / "methods.png"
-BEGIN, END = "<!-- costs: python -m benchmarks.methods_page -->", "<!-- end of costs -->"
+MARKS = {
+    "studies": ("<!-- studies: python -m benchmarks.methods_page -->", "<!-- end of studies -->"),
+    "costs": ("<!-- costs: python -m benchmarks.methods_page -->", "<!-- end of costs -->"),
+}
 TITLES = {"llama": "two blocks of a Llama", "vit": "two blocks of a ViT", "conv": "a convolutional network"}
+BOUND = 1.05
+STUDIES = {
+    "deepfake": ("Forged or real faces, 1760 frames", "--epochs 2 --seeds 0,1"),
+    "point_cloud": ("Eight new categories of shapes, 800 clouds", "--epochs 4 --seeds 0,1"),
+}
 COLUMNS = ("method", "trainable", "time", "memory", "merged", "beside")
 
 
@@ -42,18 +51,69 @@ def costs() -> str:
             ratios = (f"{row[name]:.2f}" for name in ("time", "memory", "merged"))
             lines.append(f"| `{row['method']}` | {row['trainable']:,} | {' | '.join(ratios)} | {beside} |")
         parts.append("\n".join(lines))
-    ratios = [row["beside"] for row in rows if row["beside"] is not None]
-    slower = sorted(f"`{row['method']}` on {row['host']}" for row in rows if (row["beside"] or 0) > 1.05)
+    parts.append(f"{_verdict(rows)} {_paca(rows)}")
+    return "\n\n".join(parts)
+
+
+def _verdict(rows: list[dict[str, Any]]) -> str:
+    """What the column `beside` comes to."""
+    beside = [row for row in rows if row["beside"] is not None]
+    slower = sorted(f"`{row['method']}` on {row['host']}" for row in beside if row["beside"] > BOUND)
     above = f"{'are' if len(slower) > 1 else 'is'} {', '.join(slower)}" if slower else "is none"
-    verdict = (
-        f"Beside peft's layers or the authors' computation the median is {statistics.median(ratios):.2f} of "
-        f"{len(ratios)} measured; above 1.05 {above}."
+    own = [row for row in beside if is_computed_here(row)]
+    theirs = [row["beside"] for row in beside if not is_computed_here(row)]
+    # Had the method cost nothing, its step would be the base's.
+    least = statistics.median(row["beside"] / row["time"] for row in own)
+    return (
+        f"Of {len(beside)} steps beside another's, {len(theirs)} are of peft's own layers, which are used as they are "
+        "so that they compute in plain peft what they compute here: their median is "
+        f"{statistics.median(theirs):.2f}. Of the {len(own)} that are computed here the median is "
+        f"{statistics.median(row['beside'] for row in own):.2f}; above {BOUND} {above}. A method that cost nothing at "
+        f"all would have a median of {least:.2f} there: most of a step is the frozen base's own products, which "
+        "nothing saves."
     )
+
+
+def is_computed_here(row: dict[str, Any]) -> bool:
+    """Whether a row's method is ours, or LoRA, whose layers are peft's and whose product is ours."""
+    return row["of"] == "released" or row["method"] == "lora" or adapters.methods()[row["method"]].source == "suite"
+
+
+def _paca(rows: list[dict[str, Any]]) -> str:
     paca = [f"{_ratio(rows, host):.2f}" for host in ("llama", "vit")]
-    parts.append(
-        f"{verdict} A step of `paca` takes {paca[0]} and {paca[1]} of one of `lora` on the two transformers; its paper "
-        "says 15 % less, of a LoRA that is not fused."
+    return (
+        f"A step of `paca` takes {paca[0]} and {paca[1]} of one of `lora` on the two transformers; its paper says 15 % "
+        "less, of a LoRA that is not fused."
     )
+
+
+def studies() -> str:
+    """A table a domain, the best method first."""
+    parts = []
+    for domain, (title, budget) in STUDIES.items():
+        found = json.loads((RESULTS / f"compare_{domain}.json").read_text(encoding="utf-8"))
+        rows = sorted(found["rows"], key=lambda row: -row["metrics"]["accuracy"])
+        command = f"suite compare {' '.join(row['method'] for row in found['rows'])} --domain {domain} {budget}"
+        lines = [
+            f"**{title}** (`{command}`)",
+            "",
+            "| method | accuracy | numbers | keeps MiB | seconds |",
+            "|---" * 5 + "|",
+        ]
+        for row in rows:
+            accuracy = f"{row['metrics']['accuracy']:.3f} ± {row['spread']['accuracy']:.3f}"
+            kept = row["metrics"]["kept_bytes"] / 2**20
+            lines.append(
+                f"| `{row['method']}` | {accuracy} | {row['parameters']:,} | {kept:.1f} | {row['cpu_seconds']:.0f} |"
+            )
+        shares = [share for one, others in found["agreement"].items() for other, share in others.items() if one < other]
+        lines += [
+            "",
+            f"Two of them predict the same in {min(shares):.0%} to {max(shares):.0%} of the cases; the mean of all "
+            f"their probabilities reaches {found['ensemble']:.3f}, {found['gain']:+.3f} over the best of them in each "
+            "seed.",
+        ]
+        parts.append("\n".join(lines))
     return "\n\n".join(parts)
 
 
@@ -69,8 +129,11 @@ def picture() -> None:
     from suite.media import plots
 
     studies = {path.stem.removeprefix("compare_"): path for path in sorted(RESULTS.glob("compare_*.json"))}
-    figure = Figure(figsize=(6.4 * (2 + len(studies)), 6.2), layout="constrained")
-    axes = figure.subplots(1, 2 + len(studies))
+    rows_of_panels = 1 + -(-len(studies) // 2)
+    figure = Figure(figsize=(12.8, 6.2 * rows_of_panels), layout="constrained")
+    axes = figure.subplots(rows_of_panels, 2, squeeze=False).ravel()
+    for place in axes[2 + len(studies) :]:
+        place.remove()
     for place, host in zip(axes, ("llama", "vit"), strict=False):
         own = [row for row in figures()["rows"] if row["host"] == host]
         # What is ours, and what stands apart, gets its name first.
@@ -86,37 +149,47 @@ def picture() -> None:
         place.set_ylabel("time of a step over the frozen base's")
         place.set_yticks([1, 1.2, 1.5, 2, 3, 5, 10, 20, 50], ["1", "1.2", "1.5", "2", "3", "5", "10", "20", "50"])
         place.minorticks_off()
+        place.margins(x=0.15)
         place.legend()
         _named(place, [(row["method"], row["trainable"], max(row["time"], 1.0)) for row in own])
-    for place, (name, path) in zip(axes[2:], studies.items(), strict=True):
+    for place, (name, path) in zip(axes[2:], studies.items(), strict=False):
         rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
         for row in rows:
             spread = row["spread"].get("accuracy", 0.0)
             place.errorbar(row["parameters"], row["metrics"]["accuracy"], spread, fmt="o", capsize=3)
-        place.set(xscale="log", xlabel="numbers in the adapter", ylabel="accuracy", title=name.replace("_", " "))
+        numbers = [row["parameters"] for row in rows]
+        if max(numbers) > 5 * min(numbers):
+            place.set_xscale("log")
+            place.minorticks_off()
+        place.margins(x=0.15)
+        place.set(xlabel="numbers in the adapter", ylabel="accuracy", title=name.replace("_", " "))
         _named(place, [(row["method"], row["parameters"], row["metrics"]["accuracy"]) for row in rows])
     plots.save(figure, PICTURE)
 
 
 def _named(place: Axes, points: Sequence[tuple[str, float, float]]) -> None:
-    """Write names beside points, where they cover no name that is there already."""
+    """Write names beside points, on the first side where they cover no name that is there already."""
     figure: Any = place.figure
     figure.draw_without_rendering()
     taken: list[Any] = []
     for name, x, y in points:
-        text = place.annotate(name, (x, y), (3, 2), textcoords="offset points", size=7)
-        box = text.get_window_extent()
-        if any(box.overlaps(other) for other in taken):
+        for right, up in ((3, 2), (3, -8), (-3, 2), (-3, -8)):
+            side = "left" if right > 0 else "right"
+            text = place.annotate(name, (x, y), (right, up), textcoords="offset points", size=7, ha=side)
+            box = text.get_window_extent()
+            if not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                break
             text.remove()
-        else:
-            taken.append(box)
 
 
 def written(text: str) -> str:
-    """The page with the measured part in its place."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{costs()}\n\n{END}{after}"
+    """The page with the measured parts in their places."""
+    for part, (begin, end) in MARKS.items():
+        before, _, rest = text.partition(begin)
+        _, _, after = rest.partition(end)
+        text = f"{before}{begin}\n\n{studies() if part == 'studies' else costs()}\n\n{end}{after}"
+    return text
 
 
 if __name__ == "__main__":

@@ -84,6 +84,8 @@ COMPACTER = {"train": ["*layer_norm*"], "reduction": 32, "n": 4}
 IA3 = {"targets": ["k", "v", "wo"], "feedforward_modules": ["wo"]}
 SSF = r"patch_embed\.proj|norm|blocks\.\d+\.(norm1|attn\.qkv|attn\.proj|norm2|mlp\.fc1|mlp\.fc2)"
 SEQUENCES = {"max_length": 256, "task_type": "SEQ_2_SEQ_LM", "num_transformer_submodules": 1}
+ATTENTION = {"targets": ["q_proj", "v_proj"]}
+ENCODER = {"encoder_hidden_size": 3072, "task_type": "CAUSAL_LM"}
 ROBERTA = {"targets": ["query", "value"]}
 
 
@@ -98,6 +100,14 @@ ROBERTA = {"targets": ["query", "value"]}
         (llama, "prefix_tuning", {"num_virtual_tokens": 200, "task_type": "CAUSAL_LM"}, 11_468_800),
         (llama, "adaption_prompt", {"adapter_len": 100, "adapter_layers": 28, "task_type": "CAUSAL_LM"}, 8_601_628),
         (llama, "randlora", {"r": 32, "targets": ["q_proj", "v_proj"]}, 9_289_728),
+        (llama, "lora", {"r": 64, "use_rslora": True, **ATTENTION}, 18_350_080),
+        (llama, "loha", {"r": 32, **ATTENTION}, 18_350_080),
+        (llama, "hira", {"r": 32, **ATTENTION}, 9_175_040),
+        (llama, "lokr", {"r": 32, "decompose_factor": 4, **ATTENTION}, 2_294_656),
+        (llama, "beft", {"targets": ["v_proj"]}, 28_672),
+        (llama, "ia3", {"targets": ALL_LINEAR, "feedforward_modules": ALL_LINEAR[4:]}, 630_784),
+        (llama, "p_tuning", {"num_virtual_tokens": 20, **ENCODER}, 28_382_208),
+        (llama_7b, "lora", {"r": 8, "targets": ALL_LINEAR}, 19_988_480),
         (roberta, "lora", {"r": 8, **ROBERTA}, 294_912),
         (roberta, "kasa", {"r": 8, **ROBERTA}, 295_104),
         (roberta, "svfit", {"r": 768, **ROBERTA}, 18_432),

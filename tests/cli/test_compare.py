@@ -55,9 +55,16 @@ def test_a_method_takes_the_place_of_the_tasks_own(config) -> None:
         planned_config(config, "lora@fast")
     with pytest.raises(InputError, match=r"kronna does not fit deepfake: .*did you mean 'krona'"):
         planned_config(config, "kronna")
+    with pytest.raises(InputError, match=r"clip-ln does not fit deepfake: .*nowhere"):  # not: no method of this name
+        planned_config(dataclasses.replace(config, base="nowhere"), "clip-ln")
     tasks = load_config(ROOT / "configs" / "relation_extraction" / "tiny.yaml")
     with pytest.raises(InputError, match="trains several adapters in turn"):
         planned_config(tasks, "lora")
+
+
+def test_a_preset_that_the_small_base_is_too_small_for_keeps_the_tasks_settings() -> None:
+    config = load_config(ROOT / "configs" / "personalized_diffusion" / "tiny.yaml")
+    assert planned_config(config, "diffusekrona").recipe["adapter"]["factors"] == [8, 2]
 
 
 def test_compare_trains_once_and_writes_its_table_and_picture(config, suite, tmp_path: Path, monkeypatch) -> None:

@@ -105,7 +105,8 @@ def seeded(config: ExperimentConfig, seed: int) -> ExperimentConfig:
 def planned_config(config: ExperimentConfig, named: str) -> ExperimentConfig:
     """The experiment with a method in the place of its own: a preset of the domain, or one of the core.
 
-    A method of the core that wants targets gets the linear layers, or the norms, of the base's blocks.
+    A method of the core that wants targets gets the linear layers, or the norms, of the base's blocks; a preset that
+    fits the base with the experiment's own settings alone keeps those.
     """
     method, _, rate = named.partition("@")
     if rate:
@@ -113,19 +114,23 @@ def planned_config(config: ExperimentConfig, named: str) -> ExperimentConfig:
             config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, lr=float(rate)))
         except ValueError:
             raise InputError(f"{named}: {rate!r} is no learning rate; write e.g. lora@1e-3") from None
-    errors = []
+    own, errors = config.recipe.get("adapter"), []
     sections: list[dict[str, Any]] = [{"preset": method}, {"method": method}, {"method": method, "targets": []}]
+    if isinstance(own, dict) and own.get("preset") == method:
+        sections.insert(1, own)  # what a preset is for real bases may be too large for the task's small one
     for section in sections:
         try:
-            if "targets" in section:
+            if "targets" in section and not section["targets"]:
                 section = {**section, "targets": layers_for(config, method)}
             tried = dataclasses.replace(config, recipe={**config.recipe, "adapter": section})
             built(tried)
             return tried
         except InputError as error:
             errors.append(str(error))
-    # Without targets there was nothing to fit; with them there may be.
-    why = errors[2] if "target_modules" in errors[1] else errors[1]
+    if "adapter.preset: unknown" not in errors[0]:
+        why = errors[0]  # there is such a preset
+    else:  # Without targets there was nothing to fit; with them there may be.
+        why = errors[-1] if "target_modules" in errors[-2] else errors[-2]
     raise InputError(f"{method} does not fit {config.domain}: {why}")
 
 

@@ -114,8 +114,10 @@ class Bottleneck(Site):
         hidden = functional.dropout(self._cast_input_dtype(h, down.dtype), config.dropout, self.training)
         inner, outer = (self.tensor(name, adapter) if config.biases else None for name in ("down_bias", "up_bias"))
         hidden = ACT2FN[config.non_linearity](functional.linear(hidden, down, inner))
-        scale = self.tensor("factor", adapter) if config.scaling == "learned" else float(config.scaling)
-        return (functional.linear(hidden, self.tensor("up", adapter), outer) * scale).to(h.dtype)
+        change = functional.linear(hidden, self.tensor("up", adapter), outer)
+        if config.scaling != 1.0:  # else a pass over all of the output, and of its gradient, for nothing
+            change = change * (self.tensor("factor", adapter) if config.scaling == "learned" else config.scaling)
+        return change.to(h.dtype)
 
 
 def official_tensors(state: dict[str, Tensor]) -> dict[str, Tensor]:
