@@ -19,7 +19,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -49,12 +50,15 @@ class Request:
         constraint: the well-formed answers; None: any.
         seed: of the sampling; an answer depends on it and on the prompt, not on the batch that it is in.
         ends: whether an answer of these tokens is over; asked after every token.
+        adapter: that answers it, beside others in one batch (`suite.adapters.rows`); None: what is active, or, beside
+            requests that name theirs, the base alone.
     """
 
     prompt: Sequence[int]
     constraint: Constraint | None = None
     seed: int = 0
     ends: Callable[[Sequence[int]], bool] | None = None
+    adapter: str | None = None
 
 
 @dataclass(frozen=True)
@@ -214,7 +218,8 @@ class Engine:
         started = time.perf_counter()
         with _evaluating(self.model):
             while waiting := [row for row in rows if row.index not in found]:
-                prefill = _Prefill(*opened(self.model), self._plan(waiting), self.counters)
+                asked, opening = opened(self.model)
+                prefill = _Prefill(partial(_acting, self.model, asked), opening, self._plan(waiting), self.counters)
                 try:
                     for start in range(0, len(prefill.order), self.batch_size):
                         _, logits, order = prefill(prefill.order[start : start + self.batch_size])
@@ -251,7 +256,8 @@ class Engine:
             row.restart()
         warpers = sampling.warpers() if sampling else None
         asked, opening = opened(self.model)
-        prefill = _Prefill(asked, opening, self._plan(rows), self.counters)
+        acting = partial(_acting, self.model, asked)
+        prefill = _Prefill(acting, opening, self._plan(rows), self.counters)
         queue = deque(prefill.order)
         cache: Rows | None = None
         logits: Tensor | None = None  # (B, V) behind the last token of each active row
@@ -288,15 +294,19 @@ class Engine:
 
             # 4. Forward the chosen tokens.
             ids, real = left_pad([[row.tokens[-1]] for row in active], self.device)  # (B, 1) each
-            logits = cache.forward(asked, ids, real)  # (B, V)
+            logits = cache.forward(acting(active), ids, real)  # (B, V)
 
     def _plan(self, rows: Sequence[_Row]) -> list[_Row]:
         """Order the rows and mark the prefixes they share: long prompts first, so that rows are of like length."""
         prompts = [row.request.prompt for row in rows]
+        groups = [PromptGroup((number,)) for number in range(len(rows))]
         if self.backend == "prefix":
-            groups = share_prefixes(prompts)
-        else:
-            groups = [PromptGroup((number,)) for number in range(len(rows))]
+            # Keys and values depend on the adapter: only its own prompts share them.
+            groups = []
+            for adapter in dict.fromkeys(row.request.adapter for row in rows):
+                own = [number for number, row in enumerate(rows) if row.request.adapter == adapter]
+                for group in share_prefixes([prompts[number] for number in own]):
+                    groups.append(PromptGroup(tuple(own[number] for number in group.rows), group.length))
         longest = {group: max(len(prompts[number]) for number in group.rows) for group in groups}
         ordered = []
         for number, group in enumerate(sorted(groups, key=lambda group: (-longest[group], group.rows))):
@@ -351,16 +361,20 @@ class Engine:
         return logits.masked_fill(~allowed.to(logits.device), -torch.inf)
 
 
+Acting = Callable[[Sequence[_Row]], Callable[..., Any]]
+
+
 class _Prefill:
     """Forwards prompts, each shared prefix once.
 
     Args:
+        acting: the model as the rows of a batch ask it.
         opening: one row of what stands before every prompt.
         order: the rows in the order in which they will be admitted, those of a group together.
     """
 
-    def __init__(self, model: nn.Module, opening: Rows, order: Sequence[_Row], counters: Counters) -> None:
-        self.model, self.opening, self.order, self.counters = model, opening, order, counters
+    def __init__(self, acting: Acting, opening: Rows, order: Sequence[_Row], counters: Counters) -> None:
+        self.acting, self.opening, self.order, self.counters = acting, opening, order, counters
         self._waiting = Counter(row.group for row in order)
         self._prefixes: dict[int, Rows] = {}
 
@@ -370,7 +384,7 @@ class _Prefill:
         for shared in (True, False):
             if chosen := [row for row in rows if (row.prefix > 0) == shared]:
                 cache = self._shared(chosen) if shared else self.opening.select([0] * len(chosen))
-                logits.append(self._forward(cache, [row.request.prompt[row.prefix :] for row in chosen]))
+                logits.append(self._forward(chosen, cache, [row.request.prompt[row.prefix :] for row in chosen]))
                 parts.append(cache)
                 order += chosen
         return join(parts), torch.cat(logits), order
@@ -380,7 +394,8 @@ class _Prefill:
         missing = {row.group: row for row in rows if row.group not in self._prefixes}
         if missing:
             cache = self.opening.select([0] * len(missing))
-            self._forward(cache, [row.request.prompt[: row.prefix] for row in missing.values()])
+            first = list(missing.values())
+            self._forward(first, cache, [row.request.prompt[: row.prefix] for row in first])
             self._prefixes |= {group: cache.select([place]) for place, group in enumerate(missing)}
         joined = join([self._prefixes[row.group] for row in rows])
         for row in rows:
@@ -389,9 +404,23 @@ class _Prefill:
                 del self._prefixes[row.group]
         return joined
 
-    def _forward(self, cache: Rows, sequences: Sequence[Sequence[int]]) -> Tensor:
+    def _forward(self, rows: Sequence[_Row], cache: Rows, sequences: Sequence[Sequence[int]]) -> Tensor:
         self.counters.prefilled_tokens += sum(map(len, sequences))
-        return cache.forward(self.model, *left_pad(sequences, self.opening.mask.device))
+        return cache.forward(self.acting(rows), *left_pad(sequences, self.opening.mask.device))
+
+
+def _acting(model: nn.Module, asked: Callable[..., Any], rows: Sequence[_Row]) -> Callable[..., Any]:
+    """The model with each row's own adapter, where any of them names one."""
+    names = [row.request.adapter for row in rows]
+    if not any(names):
+        return asked
+    from suite import adapters  # with every method: most engines need none
+
+    def forward(**inputs: Any) -> Any:
+        with adapters.rows(model, names):
+            return asked(**inputs)
+
+    return forward
 
 
 def _sample(active: Sequence[_Row], logits: Tensor, warpers: LogitsProcessorList) -> list[int]:

@@ -6,7 +6,7 @@ padded to the longest one. Masks and explicit position ids make every row comput
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -49,10 +49,11 @@ class Rows:
         layers = [(keys[chosen][:, :, columns], values[chosen][:, :, columns]) for keys, values in self.layers]
         return Rows(mask[:, columns], layers)
 
-    def forward(self, model: nn.Module, ids: Tensor, real: Tensor) -> Tensor:
+    def forward(self, model: Callable[..., Any], ids: Tensor, real: Tensor) -> Tensor:
         """Append tokens to every row and return the logits (B, V) behind the last column, in fp32.
 
         Args:
+            model: of transformers, called as one is.
             ids: (B, S) token ids, padded on the left.
             real: (B, S) bool, False on the padding.
         """

@@ -144,3 +144,50 @@ def test_virtual_tokens_stand_before_every_prompt_once(method, backend):
     with adapters.disabled(model):
         bare = engine(model, backend=backend, batch_size=4).generate(requests())
     assert [answer.tokens for answer in bare] == [answer.tokens for answer in plain]
+
+
+def adapted():
+    """A model with two adapters that say other things than it does."""
+    model = llama()
+    for number, name in enumerate(("one", "two")):
+        torch.manual_seed(number)
+        model = adapters.attach(model, "lora", targets=["q_proj", "v_proj"], r=4, init_lora_weights=False, name=name)
+    return model
+
+
+@pytest.mark.parametrize("backend", ["batched", "prefix"])
+def test_requests_of_several_adapters_share_a_batch(backend):
+    model, alone = adapted(), []
+    for name in ("one", "two"):
+        adapters.activate(model, name)
+        alone.append(engine(model, backend="sequential").generate(requests()))
+    with adapters.disabled(model):
+        alone.append(engine(model, backend="sequential").generate(requests()))
+    assert len({tuple(answer.tokens for answer in answers) for answers in alone}) == 3
+    mixed = [request for name in ("one", "two", None) for request in requests(adapter=name)]
+    together = engine(model, backend=backend, batch_size=7).generate(mixed)
+    flat = [answer for answers in alone for answer in answers]
+    assert [answer.tokens for answer in together] == [answer.tokens for answer in flat]
+    for ours, theirs in zip(together, flat, strict=True):
+        assert ours.logprobs == pytest.approx(theirs.logprobs, abs=1e-4)
+
+
+@pytest.mark.parametrize("backend", ["batched", "prefix"])
+def test_logits_behind_prompts_are_those_of_the_model_itself(backend):
+    model = llama()
+    prompts = [request.prompt for request in requests()]
+    found = engine(model, backend=backend, batch_size=4).next_logits(prompts)
+    for row, prompt in zip(found, prompts, strict=True):
+        with torch.inference_mode():
+            assert torch.allclose(row, model(torch.tensor([prompt])).logits[0, -1].float(), atol=1e-4)
+
+
+def test_how_likely_answers_are():
+    model, words = llama(), tokenizer()
+    prompts, answers = [words.encode("Warsaw"), words.encode(PASSAGE)], [[5, 6, 7], [8]]
+    found = engine(model, batch_size=3).logprobs(prompts, answers)
+    for value, prompt, answer in zip(found, prompts, answers, strict=True):
+        with torch.inference_mode():
+            logits = model(torch.tensor([[*prompt, *answer]])).logits[0].log_softmax(-1)
+        whole = sum(logits[len(prompt) - 1 + at, token] for at, token in enumerate(answer))
+        assert value == pytest.approx(float(whole), abs=1e-3)

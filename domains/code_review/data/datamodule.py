@@ -104,7 +104,7 @@ class CodeReviewData(L.LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Encode with the wording of the recipe that trains on the samples."""
         assert self._asked is not None, "no recipe is bound to the data"
-        for split in ("train", "val"):
+        for split in ("val",) if stage == "validate" else ("train", "val"):
             if self.sources[split] and split not in self.encoded:
                 self.encoded[split] = self._encode(split)
 

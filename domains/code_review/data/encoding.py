@@ -44,19 +44,20 @@ def encoded(
 
     None where not even its first line and the answer find room; `truncated` says that something was cut.
     """
+    answer = template.answer(example.task, example.answer)
 
     def fits(asked: str) -> bool:
-        return len(prompt_ids(tokenizer, asked + example.answer)) + 1 <= most
+        return len(prompt_ids(tokenizer, asked + answer)) + 1 <= most
 
     prompt = prompt_of(template, example)
-    whole = sample(tokenizer, prompt, example.answer, most, mask_prompt)
+    whole = sample(tokenizer, prompt, answer, most, mask_prompt)
     if whole.truncated and cut == "hunk_end":
         code = shortened(example, lambda text: fits(prompt_of(template, example, text)))
         if code is None:
             return None
         prompt = prompt_of(template, example, code)
-        whole = replace(sample(tokenizer, prompt, example.answer, most, mask_prompt), truncated=True)
-    asked = len(prompt_ids(tokenizer, prompt + example.answer)) - len(answer_ids(tokenizer, prompt, example.answer))
+        whole = replace(sample(tokenizer, prompt, answer, most, mask_prompt), truncated=True)
+    asked = len(prompt_ids(tokenizer, prompt + answer)) - len(answer_ids(tokenizer, prompt, answer))
     return whole, min(asked, len(whole.input_ids))
 
 

@@ -29,8 +29,8 @@ def _bare(text: str) -> str:
 
 
 FILTERS: Mapping[str, Callable[[str], bool]] = {
-    "nothing but a nit or praise": lambda text: _PRAISE.fullmatch(_bare(text).strip() or ".") is not None,
     "nothing but links": lambda text: not _WORD.search(_bare(text)),
+    "nothing but a nit or praise": lambda text: _PRAISE.fullmatch(_bare(text).strip() or ".") is not None,
     f"fewer than {LEAST_WORDS} words": lambda text: len(_WORD.findall(_bare(text))) < LEAST_WORDS,
     f"more than {MOST_WORDS} words": lambda text: len(text.split()) > MOST_WORDS,
     "mostly not ASCII": lambda text: sum(ord(c) > 127 for c in text) > FOREIGN * max(len(text), 1),

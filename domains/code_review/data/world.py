@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from difflib import SequenceMatcher
-from functools import cache
 
 from domains.code_review.data.examples import Example
 from domains.code_review.data.readers.diff import parse_diff
@@ -56,24 +54,3 @@ def mended(hunk: Hunk, change: Change) -> str | None:
         elif a < stop and (b > start or a == b >= start):
             lines += right[c:d]
     return None if lines == after[start:stop] else "\n".join(lines)
-
-
-def kind_of(comment: str) -> str:
-    """The kind of fault that a comment names by its words, code left out; empty where they are no such comment's."""
-    return _kinds().get(_skeleton(comment), "")
-
-
-@cache
-def _kinds() -> dict[str, str]:
-    """Kinds by the words of their comments, from the repositories that adapters learn from."""
-    found: dict[str, str] = {}
-    for number, change in enumerate(changes("train")):
-        if change.fault:
-            found.setdefault(_skeleton(change.comment), change.fault)
-        if number > 2000:
-            break
-    return found
-
-
-def _skeleton(comment: str) -> str:
-    return re.sub(r"`[^`]*`", "``", comment).strip()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -217,14 +217,3 @@ def _f1_interval(gold: Any, found: Any, resamples: int, seed: int = 0) -> tuple[
     both, either = (gold & found)[draws].sum(1), (gold[draws].sum(1) + found[draws].sum(1))
     low, high = np.percentile(2 * both / np.maximum(either, 1), [2.5, 97.5])
     return float(low), float(high)
-
-
-def said_kinds(answers: Sequence[Answered], kinds: Sequence[str]) -> Counter[str]:
-    """How often comments on made faults name the right kind, another one, or none."""
-    from domains.code_review.data.world import kind_of
-
-    found: Counter[str] = Counter()
-    for one, kind in zip(answers, kinds, strict=True):
-        named = kind_of(one.prediction)
-        found["right kind" if named == kind else ("another kind" if named else "none")] += 1
-    return found

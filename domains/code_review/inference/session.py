@@ -104,7 +104,9 @@ class Session:
         most = self.decoding.max_new_tokens if most is None else most
         engine = self._engine(task, max(1, min(most, self.room - longest)))
         found = engine.generate(requests, self.decoding.sampling())
-        return [Written(self.vocabulary.decode(one.tokens)[0], _mean(one.logprobs), one.complete) for one in found]
+        words = self.templates[task]
+        texts = [words.answered(task, self.vocabulary.decode(one.tokens)[0]) for one in found]
+        return [Written(text, _mean(one.logprobs), one.complete) for text, one in zip(texts, found, strict=True)]
 
     def refined(self, prompts: Sequence[str], codes: Sequence[str]) -> list[Written | None]:
         """What the refinement's adapter makes of each code; None where there is no room for both."""

@@ -35,6 +35,8 @@ class Template:
         instructions: by task.
         hunk, code, refinement: the input of a hunk, of plain code, of code with a comment.
         language: the line that names the language; empty: none is named.
+        opening: by task, what every answer begins with and is no part of it: a tokenizer may take a line feed together
+            with the blanks behind it, and a prompt that ended in one would then be read otherwise than it was learnt.
     """
 
     name: str
@@ -45,6 +47,15 @@ class Template:
     code: str = "The code is: '{code}'"
     refinement: str = "The comment is: '{comment}'\nThe code is: '{code}'"
     language: str = ""
+    opening: Mapping[str, str] = field(default_factory=dict)
+
+    def answer(self, task: Task, text: str) -> str:
+        """An answer as it follows its prompt."""
+        return self.opening.get(task, "") + text
+
+    def answered(self, task: Task, text: str) -> str:
+        """What a model wrote behind a prompt, without what every answer begins with."""
+        return text.removeprefix(self.opening.get(task, ""))
 
     def asked(self, task: Task, language: str = "", **parts: str) -> tuple[str, str]:
         """Instruction and input of a task.
@@ -65,7 +76,7 @@ class Template:
         return filled(frame, {"instruction": instruction, "input": given})
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "instructions": dict(self.instructions)}
+        return {**asdict(self), "instructions": dict(self.instructions), "opening": dict(self.opening)}
 
     @classmethod
     def from_dict(cls, stated: Mapping[str, Any]) -> Template:
@@ -112,7 +123,18 @@ LANGUAGE_LABEL = Template(
 )
 """The same with the language named in a last line of the input; the paper's own words for it are not known."""
 
-TEMPLATES = {template.name: template for template in (LLAMA_REVIEWER, LANGUAGE_LABEL)}
+PLAIN = Template(
+    "plain-v1",
+    frame="{input}",
+    instructions=LLAMA_REVIEWER.instructions,
+    hunk="{hunk}\n# review: ",
+    code="{code}\n# review: ",
+    refinement="# before:\n{code}\n# review: {comment}\n# after:",
+    opening={"refinement": "\n"},
+)
+"""Without instructions, as reviews stand in code itself: for small models, to which words cost as much as code."""
+
+TEMPLATES = {template.name: template for template in (LLAMA_REVIEWER, LANGUAGE_LABEL, PLAIN)}
 
 
 def find(name: str) -> Template:

@@ -17,6 +17,7 @@ from domains.code_review.predict import CodeReviewer
 from domains.code_review.tiny.behaviour import passes
 from domains.code_review.types import ReviewQuery
 from suite import adapters
+from suite.code.faults import fault_named
 from suite.code.repositories import Change, Repository, Split, repositories
 
 Figures = dict[str, float]
@@ -46,7 +47,7 @@ def comments(reviewer: CodeReviewer, split: Split, count: int, frozen: bool = Fa
     query = ReviewQuery(batch_size=32, max_new_tokens=64)
     with adapters.disabled(reviewer.model) if frozen else nullcontext():
         found = answered(reviewer.session(query, bare=frozen), cases)
-    named = [world.kind_of(one.prediction) == world.kind_of(one.case.answer) for one in found]
+    named = [fault_named(one.prediction) == fault_named(one.case.answer) for one in found]
     same = [one.prediction == one.case.answer for one in found]
     return {"right_kind": sum(named) / len(named), "word_for_word": sum(same) / len(same), "comments": len(named)}
 
