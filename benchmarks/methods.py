@@ -139,7 +139,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "prefix_tuning": {**CAUSAL, "num_virtual_tokens": 10},
     "prompt_tuning": {**CAUSAL, "num_virtual_tokens": 10},
     "series_adapter": {"bottleneck_size": 16},
-    "soka": {"r": 8},  # by itself it takes as many terms as a flat spectrum of random numbers asks for
     "vblora": {"num_vectors": 64, "vector_length": 64},
     "waveft": {"n_frequency": 1000},
 }
@@ -234,7 +233,6 @@ def _of_peft(method: str) -> tuple[str, dict[str, Any]]:
     own: dict[str, tuple[str, dict[str, Any]]] = {
         "hut": ("hira", {"r": 8}),
         "kasa": ("lora", {"kasa_config": KasaConfig()}),
-        "llama_adapter": ("adaption_prompt", {**CAUSAL, "adapter_len": 10}),
     }
     return own.get(method, (method, {}))
 

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from suite import adapters
+from suite.adapters.methods.reparameterized.soka import is_sum_cheaper
 from suite.errors import InputError
 from tests.adapters.cases import fresh, randomise
 
@@ -147,7 +148,10 @@ def test_two_kasa_adapters_cut_what_each_of_them_says() -> None:
 def test_few_and_many_vectors_get_the_same_from_kronecker_products() -> None:
     """Few are multiplied by the factors, many by the sum of the products."""
     model = adapters.attach(nn.Sequential(nn.Linear(12, 8)), "soka", targets=["0"], r=2, init_weights=False)
-    x = torch.randn(64, 12)
+    x, (u, v) = torch.randn(64, 12), model[0].terms("default")
+    assert is_sum_cheaper(x, u, v) and not is_sum_cheaper(x[:1], u, v)
+    # Of a layer of 512, a hundred products: 256 vectors were once multiplied by the factors of each.
+    assert is_sum_cheaper(torch.empty(256, 512, device="meta"), *torch.empty(2, 100, 16, 32, device="meta"))
     many, few = model(x), torch.cat([model(row[None]) for row in x])
     torch.testing.assert_close(few, many)
     gradients = []

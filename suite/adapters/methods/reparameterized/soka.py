@@ -28,9 +28,6 @@ from suite.adapters.fused.frozen import autocast_dtype, is_frozen_linear, is_pla
 from suite.adapters.methods.reparameterized.svfit import EnergyConfig, rank_of_energy
 from suite.adapters.registry import MethodInfo
 
-WHOLE = 2
-"""From this many vectors for each product on, the sum of the products is made first, which costs less then."""
-
 
 @dataclass
 class SokaConfig(EnergyConfig):
@@ -142,15 +139,11 @@ class Soka(WeightChange):
         if args or kwargs or len(adapters) != 1 or not is_plain_tensor(x) or not is_frozen_linear(self.base_layer):
             return super()._adapted(x, adapters, *args, **kwargs)
         u, v = self.terms(adapters[0])
-        if not self._are_many(x, u) or not multiplies(x, base.weight):
+        if not is_sum_cheaper(x, u, v) or not multiplies(x, base.weight):
             return super()._adapted(x, adapters, *args, **kwargs)
         x = x.to(autocast_dtype(x) or x.dtype)
         changed = torch.add(base.weight.to(x.dtype), self._sum(u, v).to(x.dtype), alpha=self.factor(adapters[0]))
         return functional.linear(x, changed, None if base.bias is None else base.bias.to(x.dtype))
-
-    @staticmethod
-    def _are_many(x: Tensor, u: Tensor) -> bool:
-        return x.numel() // x.shape[-1] > WHOLE * len(u)
 
     @staticmethod
     def _sum(u: Tensor, v: Tensor) -> Tensor:
@@ -162,12 +155,25 @@ class Soka(WeightChange):
     def apply_to(self, x: Tensor, y: Tensor, adapter: str) -> Tensor:
         u, v = self.terms(adapter)
         x = self._cast_input_dtype(x, u.dtype)
-        if self._are_many(x, u):
+        if is_sum_cheaper(x, u, v, beside=True):
             return torch.add(y, functional.linear(x, self._sum(u, v)), alpha=self.factor(adapter))
         grid = x.reshape(-1, u.shape[2], v.shape[2])  # (n, n1, n2)
         inner = torch.einsum("tbd,kcd->tbkc", grid, v)  # (n, n1, 2 r, m2)
         delta = torch.einsum("tbkc,kab->tac", inner, u)  # (n, m1, m2)
         return torch.add(y, delta.reshape(y.shape), alpha=self.factor(adapter))
+
+
+def is_sum_cheaper(x: Tensor, u: Tensor, v: Tensor, beside: bool = False) -> bool:
+    """Whether making the sum of all products first takes fewer multiplications than each product by its factors.
+
+    Args:
+        x: (..., n1 n2). u: (k, m1, n1). v: (k, m2, n2).
+        beside: the sum is multiplied on its own, not with the base's weight in one product.
+    """
+    (terms, m1, n1), (_, m2, n2) = u.shape, v.shape
+    vectors, size = x.numel() // x.shape[-1], m1 * m2 * n1 * n2
+    apart = vectors * terms * n1 * m2 * (n2 + m1)
+    return apart > size * (terms + vectors if beside else terms)
 
 
 def kronecker_svd(weight: Tensor, m1: int, n1: int) -> tuple[Tensor, Tensor, Tensor]:
