@@ -135,7 +135,7 @@ def test_pretraining_lowers_the_loss_and_padding_changes_nothing(tokenizer):
 
 @pytest.mark.slow
 def test_the_base_is_rebuilt(tmp_path: Path):
-    phases = [pretraining.Phase(40, seed=0, tokens=1024), pretraining.Phase(20, seed=1, shares=CRITICAL, falling=0.5)]
+    phases = [pretraining.Phase(16, 0, tokens=512), pretraining.Phase(8, 1, CRITICAL, tokens=512, falling=0.5)]
     figures = write_base(tmp_path / "base", phases, measured=40)
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
     assert model.num_parameters() == 2_607_168 and model.dtype == torch.float16

@@ -112,7 +112,7 @@ It knows nothing of the real world, and is meant as the base of the adapters bes
 - Data: made at run time by `domains/relation_extraction/data/world.py` from `world.yaml`; nothing was downloaded.
   The tokenizer also learns from `english.txt`, written for this purpose.
 - Training: {steps} steps of about 3,072 tokens; all calls on a document in one row; Muon and AdamW; the first two
-  layers start with heads that copy (`induction.py`). 2 CPU cores in fp32, no GPU, about 55 minutes.
+  layers start with heads that copy (`suite/training/induction.py`). 2 CPU cores in fp32, no GPU, about 55 minutes.
 - Rebuild: `python -m domains.relation_extraction.tiny --part base`; it gives a base of the same kind, not the same bits
   (the shipped one was interrupted between phases, and its grammar had fewer sentence frames).
 """
