@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from domains.unit_tests import TestWriter, WriterQuery
@@ -13,7 +12,8 @@ class Scripted(TestWriter):
     """Answers every source with the next answers of a list for its function, and remembers what it was asked.
 
     Args:
-        answers: by name of the focal function, texts behind the opening bracket of the test; one list for all rounds.
+        answers: by name of the focal function, texts behind the opening bracket of the test's signature, or in Java of
+            its body; one list for all rounds.
     """
 
     room = 4096
@@ -35,7 +35,8 @@ class Scripted(TestWriter):
         self.sources += sources
         found = []
         for source in sources:
-            name = re.split(r"def test_|void test", source)[-1].partition("(")[0]
+            python, _, name = source.rpartition("def test_")
+            name = name if python else source.rpartition("void test")[2].partition("(")[0]
             texts = [self.script[name].pop(0) for _ in range(min(query.samples, len(self.script[name])))]
-            found.append([Answer(text, complete=True) for text in texts])
+            found.append([Answer(f"({text}" if python else text, complete=True) for text in texts])
         return found

@@ -39,7 +39,7 @@ class Knowing(Scripted):
 def test_of_made_modules_every_test_that_was_generated_counts():
     """The share is of all tests; what is no test, fails or repeats another lowers it."""
     known = {pair.source.rpartition("\n")[2]: pair.target for pair in made_pairs("world:test:2")}
-    known[list(known)[1]] = "):\n    assert ("
+    known[list(known)[1]] = "():\n    assert ("
     found = funnel.run(
         Knowing(known), funnel.made_projects("world:test:2"), samples=1, max_tests=2, repeat=1, mutants=4, timeout=60.0
     ).figures()
@@ -67,7 +67,7 @@ def problems(folder: Path) -> Path:
 
 @isolated
 def test_the_benchmarks_functions_go_through_the_whole_funnel(tmp_path):
-    known = {"def test_add0(": "):\n    assert add0(1, 2) == 3\n", "def test_add1(": "):\n    assert add1(1, 2) == 4\n"}
+    known = {"def test_add0": "():\n    assert add0(1, 2) == 3\n", "def test_add1": "():\n    assert add1(1, 2) == 4\n"}
     projects = funnel.benchmark_projects(problems(tmp_path))
     found = funnel.run(Knowing(known), projects, samples=1, repeat=1, timeout=60.0).figures()
     assert (found["functions"], found["ran"], found["passed"], found["kept"]) == (2, 2, 1, 1)

@@ -81,7 +81,7 @@ from lib.store import Shelf
 # Shelf('a')
 
 
-def test_Shelf_room('''
+def test_Shelf_room'''
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_a_function_is_shown_whole_and_its_file_without_bodies(file):
     assert source.startswith(
         'def clamp(x, low, high):\n    """Clamp."""\n    return min(max(x, low), high)\n\nasync def'
     )
-    assert source.endswith("from lib.store import clamp\n\n\n# failed: 1\ndef test_clamp(")
+    assert source.endswith("from lib.store import clamp\n\n\n# failed: 1\ndef test_clamp")
     assert "_private" not in source and "import math" not in source
     assert "import asyncio\nimport pytest" in python_context(functions(file)["fetch"], FILE).source()
 

@@ -153,7 +153,7 @@ def _pair(path: str, text: str, test: Definition, focal: Focal, file: str) -> Py
     lines = text.splitlines(keepends=True)
     code = textwrap.dedent("".join(lines[test.lineno - 1 : test.end_lineno]))
     context = replace(python_context(focal, file), name=test.name, test_path=path)
-    target = code.partition(f"{test.name}(")[2].rstrip() + "\n"
+    target = code.partition(f"def {test.name}")[2].rstrip() + "\n"
     return PythonPair(f"{path}::{test.name}", _masked(context.source()), _masked(target))
 
 

@@ -1,5 +1,5 @@
 """What a model reads before it writes a test in Python: the focal function in the context of its file, and the head of
-the test file up to the test's opening bracket.
+the test file up to the test's name.
 
 Groups stand in this order, an empty line between: imports and constants that the function uses; for a method its class
 with attributes and constructor; the function itself, whole; signatures of what stands beside it; the test file's head.
@@ -54,7 +54,10 @@ class PythonContext:
     notes: tuple[str, ...] = ()
 
     def source(self) -> str:
-        """The text that a model reads; it ends behind the bracket that the test's signature opens."""
+        """The text that a model reads; it ends behind the test's name.
+
+        The bracket is left to the model: tokenizers of code write `():` as one token, which `(` would forbid.
+        """
         body = "\n\n".join(
             filter(None, ["\n".join(self.fields), self.constructor, self.focal, "\n".join(self.methods)])
         )
@@ -67,7 +70,7 @@ class PythonContext:
     @property
     def opening(self) -> str:
         """What an answer goes on with."""
-        return f"def {self.name}("
+        return f"def {self.name}"
 
     def shortened(self, groups: int) -> PythonContext:
         """The same without fields and constants, then signatures, then constructor: as many of these as asked."""
