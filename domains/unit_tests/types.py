@@ -196,7 +196,8 @@ class WriterQuery:
 
     Attributes:
         takes_text: of the class: an input is always a file.
-        project: the folder that tests are run from; shown to them read-only.
+        project: the folder that tests are run from, shown to them read-only; by default the working folder where the
+            file lies in it, else the nearest above it with a pyproject.toml, setup.py or .git, else its package's.
         function: names f, C or C.m of what is tested; all public ones where it is left out.
         changed_since: only functions with lines that git says are changed since this commit.
         existing: test files of the project whose coverage is there already; one that is named as the new file is goes
@@ -227,7 +228,7 @@ class WriterQuery:
 
     takes_text: ClassVar[bool] = False
 
-    project: Path = Path(".")
+    project: Path | None = None
     function: tuple[str, ...] = ()
     changed_since: str | None = None
     existing: tuple[Path, ...] = ()

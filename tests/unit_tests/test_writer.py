@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from domains.unit_tests.data.focal import project_of
 from domains.unit_tests.inference.sandbox import probe
 from domains.unit_tests.output.test_file import BEGIN
 from tests.unit_tests import hostile
@@ -197,3 +198,18 @@ def test_a_file_that_sleeps_when_imported_is_told_by_its_time(project):
     assert "importing it takes more than 0.5 s" in error_of(
         project, "import time\ntime.sleep(60)\n\n\ndef f():\n    return 1\n", timeout=0.5
     )
+
+
+def test_without_a_project_the_nearest_folder_that_looks_like_one_is_it(project, tmp_path, monkeypatch):
+    file = project / "pkg" / "mod.py"
+    monkeypatch.chdir(tmp_path / "project" / "pkg")
+    assert project_of(file) == project / "pkg"
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert project_of(file) == project, "the first folder that is no package"
+    (tmp_path / "setup.py").touch()
+    assert project_of(file) == tmp_path
+    (tmp_path / "my-code").mkdir()
+    (tmp_path / "my-code" / "a.py").write_text("def f():\n    return 1\n")
+    [written] = Scripted({}).predict(tmp_path / "my-code" / "a.py")
+    assert "'my-code' is no name of a package; give --project" in written.error

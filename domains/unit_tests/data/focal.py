@@ -43,6 +43,10 @@ def discover(path: str | Path, project: str | Path = ".", select: Sequence[str] 
     source, tree = parse(path)
     lines = source.splitlines(keepends=True)
     inside = relative(path, project)
+    if wrong := [part for part in module_name(inside).split(".") if not part.isidentifier()]:
+        raise InputError(
+            f"{path}: cannot be imported from {project}, {wrong[0]!r} is no name of a package; give --project"
+        )
     found = []
     for name, node in _definitions(tree):
         if not _wanted(name, select):
@@ -70,6 +74,20 @@ def seen(tree: ast.Module) -> str:
         f"{count} {name if count == 1 else plurals.get(name, name + 's')}" for name, count in counts.items() if count
     ]
     return f"no public function to be tested among {', '.join(told)}" if told else "the file is empty"
+
+
+def project_of(path: Path) -> Path:
+    """The folder that a file's tests are run from where nobody says it (see `WriterQuery.project`)."""
+    inside = path.resolve()
+    if inside.is_relative_to(Path.cwd()):
+        return Path.cwd()
+    for folder in inside.parents:
+        if any((folder / mark).exists() for mark in _MARKS):
+            return folder
+    return next((folder for folder in inside.parents if not (folder / "__init__.py").exists()), inside.parent)
+
+
+_MARKS = ("pyproject.toml", "setup.py", "setup.cfg", ".git")
 
 
 def relative(path: Path, project: Path) -> str:

@@ -84,7 +84,7 @@ def find(file: JavaFile, query: WriterQuery) -> Runner | str:
     limits = Limits(
         seconds=seconds, processor=round(seconds), memory=_ADDRESSES, file=64 * MEGABYTE, disk=128 * MEGABYTE
     )
-    return Runner(query.project, archives, limits, min(query.memory, 512), query.unsafe)
+    return Runner(query.project or file.path.parent, archives, limits, min(query.memory, 512), query.unsafe)
 
 
 def _from_maven() -> tuple[Path, ...]:

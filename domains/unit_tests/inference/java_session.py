@@ -58,7 +58,7 @@ def write_java(
     Raises:
         InputError: the file is no Java, or a method does not fit into the base.
     """
-    file = read_java(path, query.project, query.function)
+    file = read_java(path, query.project or path.parent, query.function)
     if file is None:
         return WrittenTests(str(path), about=about, message="nothing to test: no class with a public method")
     asked = [(method.name, _context(file, place, room, length)) for place, method in enumerate(file.methods)]

@@ -75,12 +75,14 @@ class Session:
         Raises:
             InputError: it is no code, outside the project, or cannot be imported; or a function does not fit.
         """
-        query = self.query
+        query, project = self.query, self.query.project or source_files.project_of(path)
         if path.suffix == ".java":
             room = self.writer.room - query.max_new_tokens
-            return write_java(path, query, self.about, room, self.writer.length, self.writer.answers)
+            return write_java(
+                path, replace(query, project=project), self.about, room, self.writer.length, self.writer.answers
+            )
         text, tree = source_files.parse(path)
-        functions = source_files.discover(path, query.project, query.function)
+        functions = source_files.discover(path, project, query.function)
         if query.changed_since is not None:
             lines = changed_lines(path, query.changed_since)
             functions = [one for one in functions if lines & set(range(one.first, one.last + 1))]
@@ -90,7 +92,7 @@ class Session:
         cutter = Cutter(functions[0].module, text, test_file.names_in(user))
         if query.no_run:
             return self._unverified(path, functions, text, user, cutter)
-        judge = Judge(query.project, functions, self.rules, existing)
+        judge = Judge(project, functions, self.rules, existing)
         if why := judge.why_not_imported():
             raise InputError(
                 f"{path}: {why}; what it needs must be installed beside the suite, or write tests unverified with "
