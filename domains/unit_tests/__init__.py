@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from suite.domain import Domain, on_use
+from suite.domain import Domain, Task, on_use
 
 DOMAIN = Domain(
     name="unit_tests",
-    title="the study's adapters for unit tests (LoRA, IA3, prompt tuning): counts, and a sandbox that judges tests",
+    title="functions to unit tests that ran in a sandbox, passed and cover them (LoRA, IA3, prompt tuning)",
     extra="unit_tests",
-    tasks={},
+    tasks={
+        "default": Task(
+            recipe="domains.unit_tests.recipe:UnitTestRecipe",
+            data="domains.unit_tests.data.datamodule:UnitTestData",
+            predictor="domains.unit_tests.predict:TestWriter",
+            query="domains.unit_tests.types:WriterQuery",
+            result="domains.unit_tests.output.result:WrittenTests",
+        )
+    },
     verbs={
         "evaluate": "domains.unit_tests.evaluation.evaluate:evaluate",
         "demo": "domains.unit_tests.demo:demo",

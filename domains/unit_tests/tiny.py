@@ -86,11 +86,16 @@ def rebuild(
         card=lambda config, figures: card(figures),
         base=base,
     )
+    record(home / "adapter", figures)
+
+
+def record(folder: Path, figures: Mapping[str, Any]) -> None:
+    """Put the adapter into the catalogue."""
     share = figures["adapted"]["working_share"]
     metric = hub.Metric(
         "tests that run, pass and cover", round(share, 3), f"world:test:{FUNCTIONS}, held-out functions"
     )
-    embedded.record(home / "adapter", DOMAIN, method="lora", base="tiny", metric=metric)
+    embedded.record(folder, DOMAIN, method="lora", base="tiny", metric=metric)
 
 
 def both(adapter: str, base: str = "tiny") -> dict[str, Any]:

@@ -132,3 +132,17 @@ def test_the_samples_of_a_source_are_computed_from_one_cache_and_do_not_depend_o
     assert [one.text for one in alone] == [one.text for one in found[1]]
     [short] = writer.answers(sources[1:], query, [lambda text: len(text) > 3])
     assert all(one.complete and len(one.text) < len(long.text) for one, long in zip(short, alone, strict=True))
+
+
+def test_a_model_that_plain_code_surprises_is_told_and_another_base_is_refused(bases, pairs, tmp_path, capsys):
+    run = trained(bases["llama"], pairs, tmp_path / "run", "lora")
+    file = tmp_path / "mod.py"
+    file.write_text("def f(x):\n    return x\n")
+    writer = TestWriter.from_pretrained("none", base=str(bases["llama"]))
+    assert 0.8 < writer.surprise() < 1.3
+    [written] = writer.predict(file, no_run=True, samples=1, max_new_tokens=4)
+    assert "plain code surprises this model at" in capsys.readouterr().err and written.error is None
+    with pytest.raises(InputError, match=r"was trained on LlamaForCausalLM .*, this base is .*qwen2"):
+        list(TestWriter.from_pretrained(str(run.adapter), base=str(bases["qwen2"])).predict(file, no_run=True))
+    with pytest.raises(InputError, match=r"adapter none: name the model with --base"):
+        TestWriter.from_pretrained("none")

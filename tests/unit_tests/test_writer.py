@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import pytest
 from domains.unit_tests.data.focal import project_of
 from domains.unit_tests.inference.sandbox import probe
 from domains.unit_tests.output.test_file import BEGIN
+from suite.errors import InputError
 from tests.unit_tests import hostile
 from tests.unit_tests.scripted import Scripted
 from tests.unit_tests.test_judge import position
@@ -42,8 +44,8 @@ def tree(folder: Path) -> dict[Path, bytes]:
     }
 
 
-def plain_pytest(project: Path, file: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file), *words]
+def plain_pytest(project: Path, *words: Path | str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, words)]
     return subprocess.run(argv, cwd=project, capture_output=True, text=True)
 
 
@@ -71,9 +73,11 @@ def test_of_a_hostile_models_tests_exactly_the_good_ones_are_written(project, tm
     assert tree(project) == before and written.exit_code == 0
     text = (out / "test_mod.py").read_text()
     assert "base none, adapter scripted, seed 0" in text and '"""Tests clamp."""' in text.replace("'''", '"""')
-    for words in ((), ("-p", "no:randomly")):
-        done = plain_pytest(project, out / "test_mod.py", *words)
-        assert done.returncode == 0, done.stdout
+    file = out / "test_mod.py"
+    names = [f"{file}::{name}" for name in re.findall(r"def (test_\w+)", text)]
+    for words in ([file], names[::-1], sorted(names)):
+        done = plain_pytest(project, *words)
+        assert done.returncode == 0 and f"{len(names)} passed" in done.stdout, done.stdout
     again = Scripted(
         {"clamp": list(clamp), "count": ["words=None):\n    assert count(['a', 'b', 'a']) == {'a': 2, 'b': 1}\n"]}
     )
@@ -213,3 +217,40 @@ def test_without_a_project_the_nearest_folder_that_looks_like_one_is_it(project,
     (tmp_path / "my-code" / "a.py").write_text("def f():\n    return 1\n")
     [written] = Scripted({}).predict(tmp_path / "my-code" / "a.py")
     assert "'my-code' is no name of a package; give --project" in written.error
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"samples": 0}, "--samples 0: give 1 or more"),
+        ({"max_tests": -1}, "--max-tests -1: give 1 or more"),
+        ({"temperature": -0.5}, "--temperature -0.5: give 0 or more"),
+        ({"top_p": 0.0}, "--top-p 0.0: give more than 0"),
+        ({"memory": 1}, "--memory 1: give 64 or more"),
+        ({"keep_failing": "all"}, "--keep-failing all: choose none, xfail or separate"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(project, options, said):
+    with pytest.raises(InputError, match=re.escape(said)):
+        list(Scripted({}).predict(project / "pkg" / "mod.py", **options))
+
+
+@isolated
+def test_only_functions_with_changed_lines_are_tested_where_that_is_asked_for(project):
+    def git(*words: str) -> None:
+        mine = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", "-C", str(project), *mine, *words], check=True, capture_output=True)
+
+    file = project / "pkg" / "mod.py"
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    options = {"project": project, "samples": 1, "changed_since": "HEAD", **QUICK}
+    [nothing] = Scripted({}).predict(file, **options)
+    assert nothing.exit_code == 3 and "no function has a line that is changed since HEAD" in nothing.message
+    file.write_text(hostile.MODULE.replace("found[word] = ", "found[word] = 0 + "))
+    writer = Scripted({"count": ["):\n    assert count(['a']) == {'a': 1}\n"]})
+    [written] = writer.predict(file, **options)
+    assert written.exit_code == 0 and [one.name for one in written.judged.focal] == ["count"]
+    [wrong] = Scripted({}).predict(file, **{**options, "changed_since": "nowhere"})
+    assert "--changed-since: git says: fatal:" in wrong.error and "\n" not in wrong.error

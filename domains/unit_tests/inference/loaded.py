@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +25,16 @@ if TYPE_CHECKING:
 DOMAIN = "unit_tests"
 _ROOM = 2048
 """Tokens that a base takes whose configuration does not say so."""
+
+IMPLAUSIBLE = 0.6
+"""Of what chance would; the shipped base is at 0.16, one with random weights at 1."""
+_PLAIN = """def largest(values):
+    best = values[0]
+    for value in values:
+        if value > best:
+            best = value
+    return best
+"""
 
 Ends = Callable[[str], bool]
 """Whether an answer that begins with this text is over."""
@@ -109,7 +121,26 @@ class LoadedWriter:
 
     def prepare(self) -> None:
         """Load the model now: what is wrong with it is no fault of the first file that needs it."""
-        _ = self.model
+        if (surprise := self.surprise()) > IMPLAUSIBLE:
+            line = (
+                f"note: plain code surprises this model at {surprise:.0%} of what chance would; is it trained, and is "
+                "its architecture the one that the weights were made for?"
+            )
+            print(line, file=sys.stderr, flush=True)
+
+    def surprise(self) -> float:
+        """Mean loss on a few lines of plain code, as a share of the loss of a model that knows nothing.
+
+        Weights that are read as another architecture than their own load without an error: the blocks of a fused
+        projection, say, whose number no configuration tells.
+        """
+        import torch
+
+        ids = torch.tensor([self._ids(_PLAIN)], device=next(self.model.parameters()).device)
+        with torch.inference_mode():
+            logits = self.model(ids).logits[:, -ids.shape[1] :].float()  # prompts put tokens in front
+        loss = torch.nn.functional.cross_entropy(logits[0, :-1], ids[0, 1:])
+        return float(loss) / math.log(logits.shape[-1])
 
     @cached_property
     def room(self) -> int:

@@ -25,9 +25,7 @@ from domains.unit_tests.output.result import WrittenTests
 from domains.unit_tests.types import Candidate, Focal, Judged, Verdict, WriterQuery
 from suite.errors import InputError
 
-JUDGED = (
-    "Each of them ran alone and beside the others in a sandbox, passed every time, and runs code that no other does."
-)
+JUDGED = "Each of them ran alone and beside the others in a sandbox, and passed every time."
 UNVERIFIED = "NOT VERIFIED: none of these tests was ever run. Run them in a place where they can do no harm."
 FAILING = (
     "Each of these tests FAILS: a possible bug of the code, or a wrong expectation of the test. Read them one by one."
@@ -85,7 +83,10 @@ class Session:
         functions = source_files.discover(path, project, query.function)
         if query.changed_since is not None:
             lines = changed_lines(path, query.changed_since)
-            functions = [one for one in functions if lines & set(range(one.first, one.last + 1))]
+            known, functions = functions, [one for one in functions if lines & set(range(one.first, one.last + 1))]
+            if known and not functions:
+                said = f"nothing to test: no function has a line that is changed since {query.changed_since}"
+                return WrittenTests(str(path), about=self.about, message=said)
         if not functions:
             return WrittenTests(str(path), about=self.about, message=f"nothing to test: {source_files.seen(tree)}")
         user, existing = self._existing(path)
