@@ -108,7 +108,10 @@ class Option:
         common: dict[str, Any] = {"dest": self.name, "default": argparse.SUPPRESS, "help": self._help()}
         kind = _without_none(self.kind)
         item = _item(self.kind)
-        if kind is bool:
+        if kind is bool and self.name.startswith("no_"):
+            # argparse reads every flag that begins so as a "no" to another one, and would answer False.
+            parser.add_argument(*names, action="store_true", **common)
+        elif kind is bool:
             parser.add_argument(*names, action=argparse.BooleanOptionalAction, **common)
         elif (count := _count(self.kind)) is not None:
             parser.add_argument(*names, nargs=count, type=_converter(item), metavar=_metavar(item, "X"), **common)

@@ -144,3 +144,12 @@ def test_untyped_and_starred_parameters_are_bugs_of_ours() -> None:
     for function in (untyped, starred):
         with pytest.raises(TypeError):
             of_function(function)
+
+
+def test_a_flag_whose_name_begins_with_no_means_itself() -> None:
+    def careful(*, no_run: bool = False) -> None:
+        """Do it."""
+
+    options = of_function(careful)
+    assert parse(Parser("suite careful", options), options, ["--no-run"]) == {"no_run": True}
+    assert parse(Parser("suite careful", options), options, []) == {}
