@@ -16,6 +16,7 @@ table.code { width: 100%; font: .85rem/1.5 ui-monospace, "Cascadia Code", monosp
 table.code td { padding: 0 .7rem; border: 0; max-width: none; white-space: pre-wrap; }
 table.code td.number { width: 3.6rem; min-width: 0; color: var(--muted); user-select: none; }
 table.code tr:hover { background: none; }
+table.code td.mark { text-align: right; color: var(--muted); }
 tr.ran td { background: light-dark(#e6ffec, #12351e); }
 tr.missed td { background: light-dark(#ffebe9, #3c1618); }
 tr.part td { background: light-dark(#fff8c5, #3d3413); }
@@ -69,13 +70,19 @@ def _funnel(judged: Judged) -> str:
 
 def _annotated(judged: Judged, source: str) -> str:
     lines = source.splitlines()
+    lived = Counter(one.line for one in judged.mutants or () if one.fate in ("survived", "not run"))
     rows = []
     for focal in judged.focal:
         for number in range(focal.first, focal.last + 1):
             text = lines[number - 1] if number <= len(lines) else ""
             kind = _kind(judged.after, number)
-            rows.append(f'<tr{kind}><td class="number">{number}</td><td>{escape(text) or "&nbsp;"}</td></tr>')
-        rows.append('<tr><td class="number">…</td><td></td></tr>')
+            count = lived[number]
+            mark = f"{count} change{'s' if count > 1 else ''} not noticed" if count else ""
+            rows.append(
+                f'<tr{kind}><td class="number">{number}</td><td>{escape(text) or "&nbsp;"}</td>'
+                f'<td class="mark">{mark}</td></tr>'
+            )
+        rows.append('<tr><td class="number">…</td><td></td><td></td></tr>')
     return f'<div class="scroll" tabindex="0"><table class="code">{"".join(rows[:-1])}</table></div>'
 
 
@@ -97,6 +104,8 @@ def _mutants(judged: Judged) -> str:
         f"<pre>{escape(plain(one.diff))}</pre></details>"
         for one in lived
     )
+    if not lived:
+        return f"<h2>Small changes</h2><p>All {len(judged.mutants)} small changes were noticed.</p>"
     told = f"{judged.mutation_score:.0%} of {len(judged.mutants)} small changes were noticed; these were not:"
     return f"<h2>Changes that no test noticed</h2><p>{told}</p>{rows}"
 
