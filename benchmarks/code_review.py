@@ -45,7 +45,7 @@ def llama(words: Any, width: int, layers: int) -> torch.nn.Module:
     )
     model: Any = LlamaForCausalLM(config)
     for task in TASKS:
-        model = adapters.attach(model, "lora", name=task, trainable=False, **LORA)
+        model = adapters.attach(model, "lora", name=task, **LORA)
     return model.eval()
 
 

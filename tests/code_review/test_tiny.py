@@ -10,6 +10,9 @@ import pytest
 from domains.code_review import CodeReviewer
 from domains.code_review.tiny import measure
 from domains.code_review.tiny.behaviour import harmless, passes
+from suite import training
+from suite.hub import paths
+from tests.code_review import small
 
 RIGHT = "def total(prices):\n    found = 0\n    for price in prices:\n        found += price\n    return found\n"
 TESTS = "import pytest\n\nfrom shop import total\n\n\ndef test_total():\n    assert total([1, 2]) == 3\n"
@@ -55,6 +58,22 @@ def test_the_shipped_adapters_reach_the_goals():
     assert found["necessity"]["auroc"] >= 0.85 and abs(found["necessity, frozen base"]["auroc"] - 0.5) < 0.15
     assert found["comment"]["right_kind"] >= 0.6
     assert found["suggestion"]["passes"] >= 0.5
+
+
+@pytest.mark.slow
+def test_what_is_separable_is_learnt_in_two_minutes(tmp_path):
+    rows = []
+    for number in range(96):
+        word = ("grass", "money")[number % 2]
+        rows.append({"patch": f"@@ -{number},1 +{number},1 @@\n-a = {number}\n+a = {word}", "y": number % 2})
+    file = small.records(tmp_path / "cls.jsonl", rows)
+    words = ["--data.train", str(file), "--data.val", f"{file}[:48]", "--trainer.max_steps", "60"]
+    config = training.load_config(
+        paths.assets() / "configs/code_review/tiny.yaml", [*words, "--trainer.val_every", "6"]
+    )
+    started = time.process_time()
+    assert training.run(config, run_dir=tmp_path / "run").metrics["val/f1"] > 0.9
+    assert time.process_time() - started < 120
 
 
 @pytest.mark.slow

@@ -111,7 +111,9 @@ def _said(finding: Finding) -> list[_Row]:
     text = (controlled(finding.comment) or "This change needs a review.") + need
     rows = [_Row(line, "said") for line in textwrap.wrap(text, _WIDE + 16)]
     if finding.suggestion is not None:
-        rows += [_Row(_cut(controlled(line)), "fix") for line in finding.suggestion.lines]
+        first = finding.suggestion.start
+        lines = [_cut(controlled(line)) for line in finding.suggestion.lines]
+        rows += [_Row(line, "fix", str(number)) for number, line in enumerate(lines, first)]
     return rows
 
 

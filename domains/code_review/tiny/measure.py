@@ -88,10 +88,10 @@ def table(reviewer: CodeReviewer, parts: Sequence[str], split: Split = "test", s
     """The figures that the card tells."""
     found: dict[str, Figures] = {}
     if "necessity" in parts:
-        found["necessity"] = necessity(reviewer, split, 400, seed=seed)
-        found["necessity, frozen base"] = necessity(reviewer, split, 200, frozen=True, seed=seed)
+        found["necessity"] = necessity(reviewer, split, 300, seed=seed)
+        found["necessity, frozen base"] = necessity(reviewer, split, 150, frozen=True, seed=seed)
     if "comment" in parts:
-        found["comment"] = comments(reviewer, split, 200, seed=seed)
+        found["comment"] = comments(reviewer, split, 120, seed=seed)
     if "refinement" in parts:
-        found["suggestion"] = suggestions(reviewer, split, 100, seed=seed)
+        found["suggestion"] = suggestions(reviewer, split, 60, seed=seed)
     return found
