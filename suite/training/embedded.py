@@ -6,7 +6,7 @@ import dataclasses
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from suite import hub
 from suite.files import atomic_folder, write_text
@@ -17,6 +17,9 @@ from suite.training.experiment import run
 LICENCE = "Apache-2.0"
 
 Figures = TypeVar("Figures")
+
+Part = Literal["all", "base", "adapter"]
+"""What of an embedded default is rebuilt; a new base needs a new adapter."""
 
 
 def write_base(folder: Path, save: Callable[[Path], Any], card: str) -> Path:
@@ -58,6 +61,25 @@ def train_adapter(
         if (text := card(config, figures)) is not None:
             write_text(temporary / "README.md", text)
     return figures
+
+
+def rebuild(
+    domain: str, part: Part, *, base: Callable[[Path], Any], adapter: Callable[[Path], hub.Metric], method: str
+) -> None:
+    """Rebuild a domain's embedded default in place, and its entries in the catalogue.
+
+    Args:
+        base: writes the base into a folder.
+        adapter: writes the adapter into a folder; returns what it reaches.
+        method: of the adapter.
+    """
+    place = home(domain)
+    if part in ("all", "base"):
+        base(place / "base")
+        record(place / "base", domain, kind="base")
+    if part in ("all", "adapter"):
+        metric = adapter(place / "adapter")
+        record(place / "adapter", domain, method=method, base="tiny", metric=metric)
 
 
 def record(folder: Path, domain: str, **entry: Any) -> None:

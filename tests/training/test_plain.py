@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from suite import hub
+from suite.hub import paths
 from suite.training import embedded
 from suite.training.kept import Progress
 from suite.training.plain import Schedule, minimise, train
@@ -92,3 +94,24 @@ def test_a_base_comes_whole_with_its_card(tmp_path):
     with pytest.raises(RuntimeError, match="broken"):
         embedded.write_base(tmp_path / "other", lambda empty: (_ for _ in ()).throw(RuntimeError("broken")), text)
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(("part", "written"), [("all", ["base", "adapter"]), ("base", ["base"]), ("adapter", ["adapter"])])
+def test_an_embedded_default_is_rebuilt_in_parts_and_recorded(tmp_path, monkeypatch, part, written):
+    monkeypatch.setattr(paths, "checkpoints", lambda: tmp_path)
+    made = []
+
+    def write(folder):
+        made.append(folder.relative_to(tmp_path / "tiny" / "music").as_posix())
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+        return hub.Metric("F1", 0.5, "made-up data")
+
+    embedded.rebuild("music", part, base=write, adapter=write, method="lora")
+    assert made == written
+    entries = {entry.kind: entry for entry in hub.catalogue()}
+    assert sorted(entries) == sorted(written)
+    if "adapter" in entries:
+        adapter = entries["adapter"]
+        assert (adapter.reference, adapter.method, adapter.base) == ("music/tiny", "lora", "tiny")
+        assert adapter.metric == hub.Metric("F1", 0.5, "made-up data")

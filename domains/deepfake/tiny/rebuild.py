@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from transformers import CLIPImageProcessor
 
@@ -122,18 +122,16 @@ def _each(figures: dict[str, Any]) -> str:
     return ", ".join(f"{family} {value:.2f}" for family, value in figures["families"].items())
 
 
-def rebuild(part: Literal["all", "base", "adapter"] = "all", run_dir: Path = Path("runs/tiny")) -> None:
+def rebuild(part: embedded.Part = "all", run_dir: Path = Path("runs/tiny")) -> None:
     """Rebuild the embedded default in place, and its entries in the catalogue.
 
     Args:
         part: what to rebuild; a new base needs a new adapter.
         run_dir: where training leaves its run.
     """
-    home = embedded.home(DOMAIN)
-    if part in ("all", "base"):
-        write_base(home / "base")
-        embedded.record(home / "base", DOMAIN, kind="base")
-    if part in ("all", "adapter"):
-        figures = write_adapter(home / "adapter", run_dir / DOMAIN)
-        metric = hub.Metric("video AUROC", round(figures["test"]["auroc"], 3), f"{TEST}, held-out made clips")
-        embedded.record(home / "adapter", DOMAIN, method="ln_tuning", base="tiny", metric=metric)
+
+    def adapter(folder: Path) -> hub.Metric:
+        figures = write_adapter(folder, run_dir / DOMAIN)
+        return hub.Metric("video AUROC", round(figures["test"]["auroc"], 3), f"{TEST}, held-out made clips")
+
+    embedded.rebuild(DOMAIN, part, base=write_base, adapter=adapter, method="ln_tuning")
