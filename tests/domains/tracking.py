@@ -5,8 +5,14 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+import torch
+
 from domains.tracking.data import world
-from suite import hub, training
+from domains.tracking.inference.loaded import LoadedTracker
+from domains.tracking.model.manifest import Manifest
+from domains.tracking.recipe import TrackingRecipe
+from domains.tracking.tiny.rebuild import measure, reached
+from suite import adapters, training
 from suite.hub import paths
 from suite.media.video_writing import video_writer
 from tests.domains.contract import Subject
@@ -36,11 +42,15 @@ def box() -> str:
 
 @cache
 def score(adapter: str | None) -> float:
-    """How small the loss is on held-out samples; the frozen base has a head and embeddings that start at random."""
-    words = ["--data.val", HELD_OUT, "--data.val_samples", "16", "--data.train", "world:train:1"]
-    config = training.load_config(paths.assets() / "configs" / "tracking" / "tiny.yaml", words)
-    folder = None if adapter is None else hub.resolve(adapter, "tracking", kind="adapter")
-    return -training.evaluate(config, folder)["val/loss"]
+    """Success AUC on held-out sequences; without an adapter, head and embeddings are as they begin."""
+    if adapter is not None:
+        return measure(adapter, source=HELD_OUT)["auc"]
+    config = training.load_config(paths.assets() / "configs" / "tracking" / "tiny.yaml")
+    recipe = TrackingRecipe(config.base, **config.recipe)
+    torch.manual_seed(config.seed)
+    loaded = LoadedTracker(recipe.build(), Manifest(recipe.tracker))
+    with adapters.disabled(loaded.model):
+        return reached(loaded, HELD_OUT)["auc"]
 
 
 SUBJECT = Subject(
@@ -48,7 +58,7 @@ SUBJECT = Subject(
     good=good,
     bad=bad,
     score=score,
-    margin=1.0,
+    margin=0.1,
     smoke=(
         *("--data.train", "world:train:4", "--data.val", "null", "--trainer.monitor", "null"),
         *("--data.samples_per_epoch", "20", "--data.batch_size", "2", "--trainer.max_epochs", "2"),

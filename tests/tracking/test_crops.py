@@ -19,6 +19,13 @@ def test_a_box_comes_back_through_its_crop() -> None:
     assert np.abs((middle[:2] + middle[2:]) / 2 - 63).max() < 1.5
 
 
+def test_the_mean_colour_is_that_of_all_pixels_to_the_bit() -> None:
+    frame = np.random.default_rng(1).integers(0, 256, (37, 53, 3), dtype=np.uint8)
+    for one in (frame, frame[::-1, 3:], np.full((4000, 8, 3), 255, np.uint8)):
+        exact = torch.from_numpy(one.reshape(-1, 3).mean(0, dtype=np.float64)).float()
+        assert torch.equal(crops.mean_colour(one), exact)
+
+
 def test_what_lies_outside_the_frame_has_its_mean_colour() -> None:
     fill = crops.mean_colour(FRAME)
     crop, _ = crops.cut(FRAME, crops.around(np.array([0.0, 0.0, 16.0, 16.0]), 5.0, 70), 70, fill)

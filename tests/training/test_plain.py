@@ -96,8 +96,9 @@ def test_a_base_comes_whole_with_its_card(tmp_path):
     assert not (tmp_path / "other").exists()
 
 
-@pytest.mark.parametrize(("part", "written"), [("all", ["base", "adapter"]), ("base", ["base"]), ("adapter", ["adapter"])])
-def test_an_embedded_default_is_rebuilt_in_parts_and_recorded(tmp_path, monkeypatch, part, written):
+@pytest.mark.parametrize("part", ["all", "base", "adapter"])
+def test_an_embedded_default_is_rebuilt_in_parts_and_recorded(tmp_path, monkeypatch, part):
+    written = ["base", "adapter"] if part == "all" else [part]
     monkeypatch.setattr(paths, "checkpoints", lambda: tmp_path)
     made = []
 

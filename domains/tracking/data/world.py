@@ -238,7 +238,12 @@ def _drawn(
 
 
 def still(number: int, width: int = WIDTH, height: int = HEIGHT) -> Pixels:
-    """A scene of one frame for pre-training, of kinds that no sequence has: (height, width, 3)."""
+    """What is to be seen in `still_scene`: (height, width, 3)."""
+    return still_scene(number, width, height).picture(0)
+
+
+def still_scene(number: int, width: int = WIDTH, height: int = HEIGHT) -> Scene:
+    """A scene of one frame for pre-training, of kinds that no sequence has."""
     rng = np.random.default_rng([0, number])
     count = int(rng.integers(3, 8))
     actors = []
@@ -251,7 +256,7 @@ def still(number: int, width: int = WIDTH, height: int = HEIGHT) -> Pixels:
     posts = _posts(rng, width) if rng.random() < 0.3 else ()
     seed = int(rng.integers(2**31))
     order, drift = tuple(range(count)), np.zeros((1, 2))
-    return Scene("still", tuple(actors), order, posts, ground, seed, drift, width, height).picture(0)
+    return Scene("still", tuple(actors), order, posts, ground, seed, drift, width, height)
 
 
 def _actor(

@@ -1,15 +1,19 @@
-"""Pre-training of the small DINOv2: what is under the patches that are not shown.
+"""Pre-training of the small DINOv2: what of one view is where in another, and what is under patches that are not shown.
 
-Masked prediction (SimMIM, Xie et al., arXiv 2111.09886) on still scenes of the made world, whose kinds of figures no
-sequence has. Half of the pictures are two views of one scene side by side, moved, scaled and coloured apart: what is
-hidden in one is then to be found in the other (CroCo, Weinzaepfel et al., arXiv 2210.10716). Nothing moves, and nothing
-is followed.
+Two views of one still scene, moved, turned, scaled and coloured apart, go through the transformer as one sequence, as
+crops do in a tracker. Patches of one view are to be those of the other that show the same (dense contrastive learning:
+VADeR, Pinheiro et al., arXiv 2011.05499), and hidden patches of the larger view are to be predicted, for which the
+other may be looked at (CroCo, Weinzaepfel et al., arXiv 2210.10716). Where things are is known from how the views were
+cut, around figures of kinds that no sequence has. Nothing moves, nothing is followed, and no figure's box or outline is
+learnt.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,46 +25,104 @@ from transformers import Dinov2Config, Dinov2Model
 
 from domains.tracking.data import world
 from domains.tracking.data.crops import normalised
+from suite.training.kept import Progress
 from suite.training.plain import Schedule, train
 
-SCHEDULE = Schedule(steps=500, batch=48, lr=2e-3, warmup=50, decay=0.02, betas=(0.9, 0.98))
-SCENES, VIEWS = 600, 6
-"""Scenes, and pictures cut out of each, half of them two views side by side."""
-SIDE, PATCH, WIDTH, DEPTH, HEADS = 140, 14, 64, 4, 2
-HIDDEN = 0.6
-"""Share of the patches that are not shown."""
+SCHEDULE = Schedule(steps=1600, batch=40, lr=2e-3, warmup=100, decay=0.02, betas=(0.9, 0.98))
+SCENES, PAIRS = 800, 6
+"""Scenes, and pairs of views cut out of each."""
+SIDE, SMALL_SIDE, PATCH, WIDTH, DEPTH, HEADS = 140, 70, 14, 64, 4, 2
+GRID, SMALL_GRID = SIDE // PATCH, SMALL_SIDE // PATCH
+HIDDEN = 0.25
+"""Share of the larger view's patches that are not shown."""
 SMALL = 0.1
 """How large embeddings of patches and places are at first."""
 POOLED = 7
 """Pixels of a side of a patch, as it is to be predicted."""
+TEMPERATURE = 0.1
+PREDICTED = 5.0
+"""Weight of the prediction of pixels against that of matches."""
 
 
-def views(number: int) -> Iterator[NDArray[np.uint8]]:
-    """Pictures (SIDE, SIDE, 3) of one still scene."""
-    scene, rng = Image.fromarray(world.still(number)), np.random.default_rng([1, number])
-    for view in range(VIEWS):
-        if view % 2:
-            left, right = (_view(scene, rng, SIDE // 2, SIDE) for _ in range(2))
-            yield np.concatenate([left, right], 1)
-        else:
-            yield _view(scene, rng, SIDE, SIDE)
+class Pairs(NamedTuple):
+    """Views of scenes, and which patch of one shows what a patch of the other does."""
+
+    small: Tensor  # (pairs, 3, SMALL_SIDE, SMALL_SIDE), uint8
+    large: Tensor  # (pairs, 3, SIDE, SIDE), uint8
+    to_large: Tensor  # (pairs, SMALL_GRID²), patches of the large view, -1 where there is none
+    to_small: Tensor  # (pairs, GRID²), patches of the small view, -1 where there is none
+
+    def take(self, chosen: Tensor) -> Pairs:
+        """Some of them."""
+        return Pairs(*(each[chosen] for each in self))
 
 
-def _view(scene: Image.Image, rng: np.random.Generator, width: int, height: int) -> NDArray[np.uint8]:
-    """A part of a scene, coloured anew."""
-    scale = rng.uniform(0.6, 1.15)
-    w, h = (min(size, side / scale) for size, side in zip(scene.size, (width, height), strict=True))
-    left, top = rng.uniform(0, scene.width - w), rng.uniform(0, scene.height - h)
-    cut = scene.resize((width, height), Image.Resampling.BILINEAR, (left, top, left + w, top + h))
-    for kind in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
-        cut = kind(cut).enhance(rng.uniform(0.75, 1.25))
-    return np.asarray(cut)
+class View(NamedTuple):
+    """A square cut out of a scene: `scene = turn @ view + shift`."""
+
+    side: int
+    turn: NDArray[np.float64]  # (2, 2)
+    shift: NDArray[np.float64]  # (2,)
+
+    def picture(self, scene: Image.Image, rng: np.random.Generator) -> NDArray[np.uint8]:
+        """(side, side, 3), coloured anew; what is outside of the scene has its mean colour."""
+        mean = tuple(int(channel) for channel in np.asarray(scene).mean((0, 1)))
+        (a, b), (c, d) = self.turn
+        numbers = (a, b, self.shift[0], c, d, self.shift[1])
+        cut = scene.transform(
+            (self.side, self.side), Image.Transform.AFFINE, numbers, Image.Resampling.BILINEAR, fillcolor=mean
+        )
+        for kind in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+            cut = kind(cut).enhance(rng.uniform(0.85, 1.15))
+        return np.asarray(cut)
+
+    def matches(self, other: View, size: tuple[int, int]) -> NDArray[np.int64]:
+        """For each patch the one of the other view in which its middle is; -1 where it is in none."""
+        grid = np.arange(self.side // PATCH) * PATCH + PATCH / 2
+        middles = np.stack(np.meshgrid(grid, grid), -1).reshape(-1, 2)  # (patches, 2), x and y
+        places = middles @ self.turn.T + self.shift
+        cells = np.floor((places - other.shift) @ np.linalg.inv(other.turn).T / PATCH).astype(np.int64)
+        count = other.side // PATCH
+        inside = ((cells >= 0) & (cells < count)).all(1) & ((places >= 0) & (places < size)).all(1)
+        return np.where(inside, cells[:, 1] * count + cells[:, 0], -1)
 
 
-def pictures(scenes: int = SCENES) -> Tensor:
-    """All pictures, (scenes * VIEWS, 3, SIDE, SIDE), uint8."""
-    found = [view for number in range(scenes) for view in views(number)]
-    return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2).contiguous()
+def pairs(scenes: int = SCENES) -> Pairs:
+    """All pairs of views of the first `scenes` scenes."""
+    found = [pair for number in range(scenes) for pair in views(number)]
+    small, large, to_large, to_small = (torch.from_numpy(np.stack(each)) for each in zip(*found, strict=True))
+    return Pairs(_channels_first(small), _channels_first(large), to_large, to_small)
+
+
+def views(number: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]]:
+    """Pairs of one still scene, as `Pairs` holds them."""
+    scene, rng = world.still_scene(number), np.random.default_rng([1, number])
+    picture = Image.fromarray(scene.picture(0))
+    for _ in range(PAIRS):
+        actor = scene.actors[int(rng.integers(len(scene.actors)))]
+        middle = actor.places[0] + rng.uniform(-15, 15, 2)
+        scale = math.exp(rng.uniform(math.log(0.45), math.log(1.1)))
+        small = _view(SMALL_SIDE, middle, scale, rng)
+        scale *= math.exp(rng.uniform(math.log(0.8), math.log(1.9)))
+        large = _view(SIDE, middle + rng.uniform(-42, 42, 2) / scale, scale, rng)
+        size = (scene.width, scene.height)
+        yield (
+            small.picture(picture, rng),
+            large.picture(picture, rng),
+            small.matches(large, size),
+            large.matches(small, size),
+        )
+
+
+def _view(side: int, middle: NDArray[np.float64], scale: float, rng: np.random.Generator) -> View:
+    """A view around a place, turned a little."""
+    angle = math.radians(rng.uniform(-20, 20))
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]) / scale
+    return View(side, turn, middle - turn @ np.full(2, side / 2))
+
+
+def _channels_first(pictures: Tensor) -> Tensor:
+    return pictures.permute(0, 3, 1, 2).contiguous()
 
 
 def new(seed: int = 0) -> Dinov2Model:
@@ -79,7 +141,7 @@ def new(seed: int = 0) -> Dinov2Model:
     # a tracker's kinds of tokens, which start as small as places do, would not be seen either.
     with torch.no_grad():
         vit.embeddings.patch_embeddings.projection.weight.mul_(SMALL)
-        vit.embeddings.position_embeddings[:, 1:] = SMALL * places(SIDE // PATCH, WIDTH)
+        vit.embeddings.position_embeddings[:, 1:] = SMALL * places(GRID, WIDTH)
     return vit
 
 
@@ -92,47 +154,92 @@ def places(grid: int, width: int) -> Tensor:
     return torch.cat([rows, columns], -1).reshape(1, grid * grid, width)
 
 
+class Losses(NamedTuple):
+    """What one batch gives."""
+
+    matched: Tensor
+    predicted: Tensor
+
+
 class Answers(nn.Module):
-    """The transformer with the layer that predicts patches, which is thrown away."""
+    """The transformer with what answers and is thrown away: a layer that predicts patches, a score of no match."""
 
     def __init__(self, vit: Dinov2Model) -> None:
         super().__init__()
         self.vit = vit
         self.predict = nn.Linear(vit.config.hidden_size, 3 * POOLED * POOLED)
+        self.nowhere = nn.Parameter(torch.tensor(3.0))
 
-    def loss(self, shown: Tensor, hidden: Tensor) -> Tensor:
-        """Mean difference of what is predicted of hidden patches.
+    def tokens(self, small: Tensor, large: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Both views through one transformer: (batch, SMALL_GRID², width) and (batch, GRID², width).
+
+        The small view has the first rows and columns of the table of places, as a tracker's templates have.
+        """
+        embeddings = self.vit.embeddings
+        table = embeddings.position_embeddings[:, 1:].view(1, GRID, GRID, -1)
+        own = embeddings.patch_embeddings(small) + table[:, :SMALL_GRID, :SMALL_GRID].flatten(1, 2)
+        both = torch.cat([embeddings(large, bool_masked_pos=hidden), own], 1)  # (batch, 1 + GRID² + SMALL_GRID², width)
+        out = self.vit.layernorm(self.vit.encoder(both).last_hidden_state)[:, 1:]
+        return out[:, GRID**2 :], out[:, : GRID**2]
+
+    def losses(self, pairs: Pairs, hidden: Tensor) -> Losses:
+        """Cross-entropy of matches both ways, and the mean difference of what is predicted of hidden patches.
 
         Args:
-            shown: (batch, 3, SIDE, SIDE), normalised. hidden: (batch, patches), bool.
+            hidden: (batch, GRID²), bool, patches of the large view.
         """
-        tokens = self.vit(shown, bool_masked_pos=hidden).last_hidden_state[:, 1:]  # (batch, patches, width)
-        pooled = functional.avg_pool2d(shown, PATCH // POOLED)
-        patches = functional.unfold(pooled, POOLED, stride=POOLED).transpose(1, 2)  # (batch, patches, 3 * POOLED²)
-        return functional.smooth_l1_loss(self.predict(tokens[hidden]), patches[hidden])
+        small, large = normalised(pairs.small), normalised(pairs.large)
+        of_small, of_large = self.tokens(small, large, hidden)
+        patches = _patches(functional.avg_pool2d(large, PATCH // POOLED), POOLED)  # (batch, GRID², 3 * POOLED²)
+        predicted = functional.smooth_l1_loss(self.predict(of_large[hidden]), patches[hidden])
+        alike = functional.normalize(of_small, dim=-1) @ functional.normalize(of_large, dim=-1).mT / TEMPERATURE
+        # What looks like nothing in particular can't be told from its neighbours: it counts less.
+        there = _weighed(alike, pairs.to_large, _patches(small, PATCH))
+        # Most patches of the large view are nowhere in the small one, which is to be known too.
+        nowhere = self.nowhere.expand(len(large), GRID**2, 1)
+        back = torch.cat([alike.mT, nowhere], -1)  # (batch, GRID², SMALL_GRID² + 1)
+        target = torch.where(pairs.to_small < 0, SMALL_GRID**2, pairs.to_small)
+        return Losses(there + _weighed(back, target, _patches(large, PATCH)), predicted)
+
+
+def _patches(pictures: Tensor, side: int) -> Tensor:
+    """(batch, patches, 3 * side²)."""
+    return functional.unfold(pictures, side, stride=side).mT
+
+
+def _weighed(scores: Tensor, targets: Tensor, patches: Tensor) -> Tensor:
+    """Cross-entropy (batch, n, classes) against (batch, n), -1 left out, patches by how much is in them."""
+    each = functional.cross_entropy(scores.mT, targets, ignore_index=-1, reduction="none")  # (batch, n)
+    weights = (patches.std(-1) + 0.1) * (targets >= 0)
+    return (each * weights).sum() / weights.sum().clamp(min=1e-6)
 
 
 def hidden_patches(batch: int, rng: torch.Generator) -> Tensor:
     """Which patches are hidden, in squares of two by two: (batch, patches), bool."""
-    grid = SIDE // PATCH
-    coarse = torch.rand(batch, grid // 2, grid // 2, generator=rng)
+    coarse = torch.rand(batch, GRID // 2, GRID // 2, generator=rng)
     order = coarse.flatten(1).argsort(1).argsort(1)
     hidden = (order < round(HIDDEN * order.shape[1])).view_as(coarse)
     return hidden.repeat_interleave(2, 1).repeat_interleave(2, 2).flatten(1)
 
 
-def pretrain(pool: Tensor, vit: Dinov2Model, schedule: Schedule = SCHEDULE) -> Dinov2Model:
-    """Train the transformer, which comes back in evaluation mode."""
+def pretrain(
+    pool: Pairs, vit: Dinov2Model, schedule: Schedule = SCHEDULE, progress_file: Path | None = None
+) -> Dinov2Model:
+    """Train the transformer, which comes back in evaluation mode.
+
+    Args:
+        progress_file: where it is kept how far the training is, so that it goes on after a stop.
+    """
     rng = torch.Generator().manual_seed(schedule.seed)
     model = Answers(vit)
 
     def loss() -> Tensor:
-        chosen = torch.randint(len(pool), (schedule.batch,), generator=rng)
-        shown = normalised(pool[chosen])
-        flipped = torch.rand(len(shown), generator=rng) < 0.5
-        shown = torch.where(flipped[:, None, None, None], shown.flip(-1), shown)
-        return model.loss(shown, hidden_patches(len(shown), rng))
+        chosen = torch.randint(len(pool.small), (schedule.batch,), generator=rng)
+        matched, predicted = model.losses(pool.take(chosen), hidden_patches(schedule.batch, rng))
+        return matched + PREDICTED * predicted
 
     model.train()
-    train("base", model, loss, schedule)
+    progress = Progress(progress_file, rng, f"{schedule} {len(pool.small)}")
+    train("base", model, loss, schedule, progress=progress)
+    progress.finish()
     return vit.eval()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from domains.tracking.data.sources import open_set
 from domains.tracking.evaluation.runs import followed
@@ -19,9 +19,19 @@ TEST = "world:test:24"
 """Sequences whose figures and motions neither pre-training nor training has seen."""
 
 
-def write_base(folder: Path, schedule: Schedule = pretraining.SCHEDULE, scenes: int = pretraining.SCENES) -> None:
-    """Pre-train the base and save it."""
-    vit = pretraining.pretrain(pretraining.pictures(scenes), pretraining.new(schedule.seed), schedule)
+def write_base(
+    folder: Path,
+    schedule: Schedule = pretraining.SCHEDULE,
+    scenes: int = pretraining.SCENES,
+    progress_file: Path | None = None,
+) -> None:
+    """Pre-train the base and save it.
+
+    Args:
+        progress_file: where it is kept how far the training is, so that it goes on after a stop.
+    """
+    pool = pretraining.pairs(scenes)
+    vit = pretraining.pretrain(pool, pretraining.new(schedule.seed), schedule, progress_file)
     embedded.write_base(folder, vit.save_pretrained, base_card(schedule, scenes))
 
 
@@ -29,21 +39,26 @@ def base_card(schedule: Schedule, scenes: int) -> str:
     """The README of the base."""
     text = f"""\
 A small `Dinov2Model`: pictures of {pretraining.SIDE} pixels in patches of {pretraining.PATCH} through
-{pretraining.DEPTH} blocks of width {pretraining.WIDTH}. Pre-trained on {scenes:,} made still scenes to predict the
-patches that are not shown (SimMIM), half of them two views of a scene side by side (after CroCo). Nothing moves in
-them, and their kinds of figures are in no sequence.
+{pretraining.DEPTH} blocks of width {pretraining.WIDTH}. Pre-trained without labels on pairs of views of {scenes:,} made
+still scenes: patches of one view are to be those of the other that show the same, and hidden patches are to be
+predicted. Nothing moves in the scenes, and their kinds of figures are in no sequence.
 
 - Data: made at run time by `domains/tracking/data/world.py`.
-- Training: {schedule.steps} steps of {schedule.batch} pictures, AdamW, cosine, {pretraining.HIDDEN:.0%} of the patches
-  hidden; one CPU core, fp32, no GPU.
+- Training: {schedule.steps:,} steps of {schedule.batch} pairs, AdamW, cosine, {pretraining.HIDDEN:.0%} of a view's
+  patches hidden; one CPU core, fp32, no GPU.
 - Rebuild: `python -m domains.tracking.tiny --part base`
 """
     return embedded.card("The tiny DINOv2 of tracking", text, {"library_name": "transformers"})
 
 
 def measure(adapter: str, base: str | None = None, source: str = TEST) -> dict[str, float]:
-    """One-pass success AUC, precision and GOT-10k's average overlap on made sequences."""
-    loaded, found = LoadedTracker.from_pretrained(adapter, base, device="cpu", dtype="float32"), open_set(source)
+    """One-pass success AUC, precision and GOT-10k's average overlap of an adapter on made sequences."""
+    return reached(LoadedTracker.from_pretrained(adapter, base, device="cpu", dtype="float32"), source)
+
+
+def reached(loaded: LoadedTracker, source: str = TEST) -> dict[str, float]:
+    """The same of a tracker."""
+    found = open_set(source)
     tracked = [followed(loaded.session(views=False), sequence) for sequence in found.sequences]
     return score("tiny", found, tracked).figures()
 
@@ -67,8 +82,7 @@ SPMTrack's TMoE, rank 8 with four experts, on the tiny DINOv2, with its head and
 world. It is meant for tests and demonstrations and was trained for minutes; the figures below say how far it follows.
 
 - Data: `{config.data["train"]}` of the made world.
-- Training: `suite tracking train --config configs/tracking/tiny.yaml`, on CPU, no GPU; the weights were chosen on
-  `{config.data["val"]}`.
+- Training: `suite tracking train --config configs/tracking/tiny.yaml`, on CPU, no GPU; the last weights were kept.
 - Reached on {TEST}, other figures and motions: success AUC {reached["auc"]:.3f}, precision {reached["precision"]:.3f},
   average overlap {reached["ao"]:.3f}.
 - Use: `suite tracking predict VIDEO --box x,y,w,h`
@@ -78,18 +92,20 @@ world. It is meant for tests and demonstrations and was trained for minutes; the
     return embedded.card("The tiny adapter of tracking", text, head)
 
 
-def rebuild(part: Literal["all", "base", "adapter"] = "all", run_dir: Path = Path("runs/tiny")) -> None:
+def rebuild(part: embedded.Part = "all", run_dir: Path = Path("runs/tiny")) -> None:
     """Rebuild the embedded default in place, and its entries in the catalogue.
 
     Args:
         part: what to rebuild; a new base needs a new adapter.
-        run_dir: where training leaves its run.
+        run_dir: where training leaves its run; a base whose pre-training was stopped goes on from there.
     """
-    home = embedded.home(DOMAIN)
-    if part in ("all", "base"):
-        write_base(home / "base")
-        embedded.record(home / "base", DOMAIN, kind="base")
-    if part in ("all", "adapter"):
-        figures = write_adapter(home / "adapter", run_dir / DOMAIN)
-        metric = hub.Metric("success AUC", round(figures["test"]["auc"], 3), f"{TEST}, held-out made sequences")
-        embedded.record(home / "adapter", DOMAIN, method="tmoe", base="tiny", metric=metric)
+
+    def base(folder: Path) -> None:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        write_base(folder, progress_file=run_dir / f"{DOMAIN}_base.safetensors")
+
+    def adapter(folder: Path) -> hub.Metric:
+        figures = write_adapter(folder, run_dir / DOMAIN)
+        return hub.Metric("success AUC", round(figures["test"]["auc"], 3), f"{TEST}, held-out made sequences")
+
+    embedded.rebuild(DOMAIN, part, base=base, adapter=adapter, method="tmoe")

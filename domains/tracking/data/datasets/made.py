@@ -15,7 +15,7 @@ from domains.tracking.data.world import FPS, FRAMES, HEIGHT, WIDTH, Scene, Split
 COUNTS: dict[Split, int] = {"train": 240, "val": 24, "test": 40}
 
 
-KEPT = 64
+KEPT = 96
 """Sequences of which what was painted is kept, 5 MB each: painting takes longer than a small model's step."""
 
 
