@@ -15,6 +15,7 @@ from domains.deepfake import metrics
 from domains.deepfake.data.corruption import corruption
 from domains.deepfake.data.frame_set import list_hash
 from domains.deepfake.data.sources import open_set
+from domains.deepfake.evaluation import evaluate as evaluation
 from domains.deepfake.evaluation.calibrate import calibrate, fit
 from domains.deepfake.evaluation.evaluate import evaluate
 from domains.deepfake.evaluation.scoring import read_scores
@@ -103,8 +104,9 @@ def test_the_error_after_calibration_is_of_frames_that_did_not_fit_the_temperatu
 
 
 def test_a_table_of_scores_calibrates_as_the_frames_themselves(
-    words: dict[str, Any], calibrated: dict[str, Any], tmp_path: Path
+    words: dict[str, Any], calibrated: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(evaluation, "_pictures", lambda *given: {})  # a second for each data set
     evaluate(["faces:val:8"], out=tmp_path / "scores", **words)
     rows = [row for row in csv.DictReader((tmp_path / "scores" / "frames.csv").open()) if row["data"] == "faces:val:8"]
     table = tmp_path / "frames.csv"
@@ -151,8 +153,8 @@ def test_figures_curves_and_confusion_of_every_data_set_are_written(calibrated: 
     video = told["faces:test:8"]["video"]
     assert sum(map(sum, video["confusion"])) == 8 and 0 <= video["w1_separation"] <= 1
     assert told["faces:test:8 jpeg:20"]["frame"]["auroc"] != told["faces:test:8"]["frame"]["auroc"]
-    with Image.open(tmp_path / "curves.faces_test_8.png") as curves:
-        assert curves.width > 1000
+    with Image.open(tmp_path / "curves.faces_test_8.png") as drawn:
+        assert drawn.width > 1000
     assert "faces:test:8 splice" in told and "undefined_because" not in told["faces:test:8"]
 
 

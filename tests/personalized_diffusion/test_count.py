@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from contextlib import redirect_stdout
+from functools import cache
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -38,10 +41,12 @@ WHOLE = {
 }
 
 
-def counted(capsys: pytest.CaptureFixture[str], name: str, *overrides: str) -> dict:
+@cache
+def counted(name: str, *overrides: str) -> dict:
     words = ("personalized_diffusion", "count", "--config", str(CONFIGS / f"{name}.yaml"), *overrides, "--json")
-    assert main(words) == 0
-    return json.loads(capsys.readouterr().out)
+    with redirect_stdout(StringIO()) as printed:
+        assert main(words) == 0
+    return json.loads(printed.getvalue())
 
 
 def fewer(found: dict, than: str) -> float:
@@ -50,8 +55,8 @@ def fewer(found: dict, than: str) -> float:
 
 
 @pytest.mark.parametrize("name", FLOWS)
-def test_counts_of_transformers_are_those_of_their_layers(capsys: pytest.CaptureFixture[str], name: str) -> None:
-    found = counted(capsys, name)
+def test_counts_of_transformers_are_those_of_their_layers(name: str) -> None:
+    found = counted(name)
     assert found["trainable"] == sum(n * (16 * 64 + (out // 16) * (into // 64)) for n, into, out in FLOWS[name])
     [lora] = [row["parameters"] for row in found["comparisons"] if row["with"].startswith("LoRA")]
     assert lora == sum(n * 4 * (into + out) for n, into, out in FLOWS[name])
@@ -59,15 +64,13 @@ def test_counts_of_transformers_are_those_of_their_layers(capsys: pytest.Capture
 
 
 @pytest.mark.parametrize(("name", "trainable"), PUBLISHED.items())
-def test_acceptance_12_2_counts_are_the_published_ones(
-    capsys: pytest.CaptureFixture[str], name: str, trainable: int
-) -> None:
-    assert counted(capsys, name)["trainable"] == trainable
+def test_acceptance_12_2_counts_are_the_published_ones(name: str, trainable: int) -> None:
+    assert counted(name)["trainable"] == trainable
 
 
-def test_acceptance_12_2_the_papers_percentages_with_their_bases(capsys: pytest.CaptureFixture[str]) -> None:
-    sdxl, text = counted(capsys, "sdxl"), counted(capsys, "sd15_text")
-    small = counted(capsys, "sdxl", "--recipe.adapter.factors", "[16, 64]")
+def test_acceptance_12_2_the_papers_percentages_with_their_bases() -> None:
+    sdxl, text = counted("sdxl"), counted("sd15_text")
+    small = counted("sdxl", "--recipe.adapter.factors", "[16, 64]")
     assert fewer(sdxl, "LoRA of rank 4") == pytest.approx(33.27, abs=0.005)
     assert fewer(sdxl, "full DreamBooth of the unet") == pytest.approx(99.849, abs=0.0005)
     assert fewer(text, "LoRA of rank 4") == pytest.approx(52.3, abs=0.005)

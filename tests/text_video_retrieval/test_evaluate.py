@@ -16,7 +16,7 @@ def test_figures_come_with_their_cost_and_the_rank_of_every_sentence(tmp_path: P
     found = evaluate("world:val:12", out=tmp_path / "out", device="cpu")
     assert (found["pairs"], found["videos"], found["missing"], found["frames"]) == (12, 12, 0, 4)
     assert found["ms_a_video"] > 0 and found["embeddings_mb"] == pytest.approx(12 * 128 * 4 / 1e6)
-    assert "GMACs a video, 32 of 260 tokens" in found["message"]
+    assert "GMACs a video, 39 of 260 tokens" in found["message"]
     assert found["text_to_video"]["R-Sum"] == sum(found["text_to_video"][f"R@{k}"] for k in (1, 5, 10))
     with (tmp_path / "out" / "ranks.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -42,7 +42,7 @@ def test_merging_that_nothing_was_trained_for(tmp_path: Path) -> None:
     merged = "{merge_layer: 3-4, merge_frame_num: 2-2, merge_token_proportion: 40-20, tome_r: 4, frame_pos: false}"
     found = evaluate("world:val:8", adapter="none", frames=4, schedule=merged, device="cpu")
     assert "41 of 260 tokens" in found["message"]
-    with pytest.raises(InputError, match=r"temporal positions for \[4, 2\] clips in layers \[3, 4\]; keep merge_layer"):
+    with pytest.raises(InputError, match=r"temporal positions for \[4, 2\] clips in layers \[1, 2\]; keep merge_layer"):
         evaluate("world:val:8", schedule="image", device="cpu")
     with pytest.raises(InputError, match="schedule is '7'; give a preset"):
         evaluate("world:val:8", schedule="7", device="cpu")

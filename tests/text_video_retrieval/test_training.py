@@ -14,7 +14,7 @@ from domains.text_video_retrieval.model.adamw import AdamW, cosine_factor
 from domains.text_video_retrieval.model.similarity import contrastive_loss, dual_softmax, gather, similarity
 from domains.text_video_retrieval.recipe import TempMeRecipe
 from suite.errors import InputError
-from tests.text_video_retrieval import models
+from tests.text_video_retrieval import models, two_processes
 
 
 def batch(count: int = 6, numbers: list[int] | None = None) -> dict[str, Tensor]:
@@ -91,22 +91,16 @@ def test_two_processes_see_each_others_vectors_and_get_their_own_gradient(tmp_pa
     """As one process with the whole batch: each rank's own rows have its gradients."""
     import torch.multiprocessing as processes
 
+    # Both are forked from one server that has imported everything: to import is what costs.
+    processes.set_forkserver_preload([two_processes.__name__])
     whole = torch.arange(8.0).view(4, 2).requires_grad_()
     (contrastive_loss(whole @ whole.detach().T)).mean().backward()
-    processes.spawn(_rank, (str(tmp_path / "met"), str(tmp_path)), nprocs=2)
+    places = str(tmp_path / "met"), str(tmp_path)
+    processes.start_processes(two_processes.rank, places, nprocs=2, start_method="forkserver")
     for rank in range(2):
         held = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         torch.testing.assert_close(held["whole"], whole.detach())
         torch.testing.assert_close(held["gradient"], whole.grad[2 * rank : 2 * rank + 2])
-
-
-def _rank(rank: int, met: str, out: str) -> None:
-    torch.distributed.init_process_group("gloo", init_method=f"file://{met}", rank=rank, world_size=2)
-    own = torch.arange(8.0).view(4, 2)[2 * rank : 2 * rank + 2].clone().requires_grad_()
-    every = gather(own)
-    contrastive_loss(every @ every.detach().T).mean().backward()
-    torch.save({"whole": every.detach(), "gradient": own.grad}, f"{out}/{rank}.pt")
-    torch.distributed.destroy_process_group()
 
 
 def test_the_published_optimiser_is_the_formula() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -57,7 +57,7 @@ ACTIONS = (
 )
 OPPOSITES = dict(zip(ACTIONS, (ACTIONS[place ^ 1] for place in range(len(ACTIONS))), strict=True))
 """Of each action the one that is most like it: the other way round, or turning for jumping."""
-WORDS = ("a", "an", "and", "then", "while", "left", "right", "of", "above", "below", "picture", "photo", "portrait")
+WORDS = ("a", "an", "and", "then", "while", "left", "right", "of", "above", "below", "picture", "photo")
 
 
 @dataclass(frozen=True)
@@ -149,14 +149,26 @@ def told(sprites: Sequence[Sprite], events: Sequence[Event]) -> str:
 
 
 def still(number: int, side: int = SIDE) -> tuple[Pixels, str]:
-    """A picture for pre-training (side, side, 3) and its caption: no action, no held-out shape."""
-    rng = random.Random(f"still-{number}")
+    """A picture for pre-training (side, side, 3) and its caption: no action, no held-out shape.
+
+    Where a picture of an even number says how two sprites lie, the next one has them change places, and its caption is
+    of the same words in another order.
+    """
+    rng = random.Random(f"still-{number // 2}")
     ground = rng.choice(sorted(GROUNDS))
-    sprites = _sprites(rng, rng.choice((1, 2, 2)), SHAPES)
+    count = rng.choice((1, 2, 2, 2))
+    sprites = _sprites(rng, count, SHAPES)
+    is_placed = count == 2 and rng.random() < 0.75
+    if number % 2 and is_placed:
+        first, second = sprites
+        sprites = (replace(second, x=first.x, y=first.y), replace(first, x=second.x, y=second.y))
+    elif number % 2:
+        ground = rng.choice(sorted(GROUNDS))
+        sprites = _sprites(rng, count, SHAPES)
     one, *others = (sprite.called(whole=True) for sprite in sprites)
     if not others:
         text = one
-    elif rng.random() < 0.5:
+    elif not is_placed:
         text = f"{one} and {others[0]}"
     elif abs(sprites[0].x - sprites[1].x) > abs(sprites[0].y - sprites[1].y):
         text = f"{one} {'left' if sprites[0].x < sprites[1].x else 'right'} of {others[0]}"

@@ -1,16 +1,14 @@
-"""Pre-training of the small CLIP: made stills and portraits with their captions, by the contrastive loss alone.
+"""Pre-training of the small CLIP: made stills with their captions, by the contrastive loss alone.
 
 Half of each picture's patches are left out in most steps (FLIP, arXiv 2212.00794), which makes them twice as fast.
 """
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageFilter
 from torch import Tensor, nn
 from transformers import CLIPModel
 
@@ -19,14 +17,12 @@ from domains.text_video_retrieval.model.similarity import contrastive_loss, simi
 from domains.text_video_retrieval.tiny import networks
 from suite.clip.pictures import Preprocessing
 from suite.clip.words import Words
-from suite.hub import weights
-from suite.media import portraits
+from suite.training.kept import Progress
 from suite.training.plain import Schedule, train
 
 SCHEDULE = Schedule(steps=1400, batch=128, lr=1.5e-3, warmup=80, decay=0.05, betas=(0.9, 0.98))
-STILLS, PORTRAITS = 20_000, 3_000
-"""Pictures of sprites, and of people."""
-TREATMENTS = ("blurred", "noisy", "coarse")
+STILLS = 24_000
+"""Pictures."""
 WHOLE = 0.15
 """Share of the steps, the last ones, that see whole pictures."""
 
@@ -34,18 +30,17 @@ WHOLE = 0.15
 class Pool:
     """Pictures (n, side, side, 3) and the ids of their captions (n, length), drawn once."""
 
-    def __init__(self, stills: int, people: int, words: Words) -> None:
+    def __init__(self, stills: int, words: Words) -> None:
         made = [world.still(number) for number in range(stills)]
-        made += [portrait(number) for number in range(people)]
-        made = [treated(*one, number) for number, one in enumerate(made)]
         self.pictures = torch.from_numpy(np.stack([picture for picture, _ in made]))
         self.tokens = words([caption for _, caption in made])
         self.lengths = (self.tokens.argmax(-1) + 1).tolist()
         self.look = Preprocessing(world.SIDE)
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Pictures (count, 3, side, side), ids (count, length) and their mask."""
-        chosen = torch.randint(len(self.pictures), (count,), generator=generator)
+        """Pictures (count, 3, side, side), ids (count, length) and their mask: neighbours, which are much alike."""
+        chosen = 2 * torch.randint(len(self.pictures) // 2, (count // 2,), generator=generator)
+        chosen = torch.stack([chosen, chosen + 1], 1).flatten()
         ids = self.tokens[chosen]
         longest = max(self.lengths[number] for number in chosen.tolist())
         ends = ids.argmax(-1, keepdim=True)
@@ -53,58 +48,30 @@ class Pool:
         return self.look.normalize(self.pictures[chosen]), ids[:, :longest], mask[:, :longest]
 
 
-def portrait(number: int, side: int = world.SIDE) -> tuple[np.ndarray, str]:
-    """A made person (side, side, 3), in a pose of theirs, and the caption."""
-    who, rng = portraits.person(number), np.random.default_rng(number)
-    turn, tilt, smile = rng.uniform(-0.6, 0.6), rng.uniform(-8, 8), rng.uniform(0, 0.8)
-    pose = portraits.Pose(scale=rng.uniform(0.8, 1.15), turn=turn, tilt=tilt, smile=smile)
-    return portraits.draw(who, pose, side).pixels, who.caption()
-
-
-def treated(picture: np.ndarray, caption: str, number: int) -> tuple[np.ndarray, str]:
-    """Every third picture blurred, noisy or coarse, and the caption says so: the tower is to see fine texture."""
-    rng = np.random.default_rng(number)
-    kind = (*TREATMENTS, *[""] * 2 * len(TREATMENTS))[rng.integers(3 * len(TREATMENTS))]
-    if not kind:
-        return picture, caption
-    image, side = Image.fromarray(picture), len(picture)
-    if kind == "blurred":
-        changed = np.asarray(image.filter(ImageFilter.GaussianBlur(side / 64 * rng.uniform(1, 2))))
-    elif kind == "coarse":
-        small = image.resize((side // 4, side // 4), Image.Resampling.BOX)
-        changed = np.asarray(small.resize((side, side), Image.Resampling.NEAREST))
-    else:
-        changed = (picture + rng.normal(0, rng.uniform(12, 30), picture.shape)).clip(0, 255).astype(np.uint8)
-    return changed, f"{caption}, {kind}"
-
-
 def pretrain(pool: Pool, model: CLIPModel, schedule: Schedule = SCHEDULE, kept: Path | None = None) -> CLIPModel:
     """Train both towers; the model comes back in eval mode.
 
     Args:
-        kept: file that the weights are written to every few hundred steps, so that a stop loses little.
+        kept: file that says how far it is; stopped and called again, it goes on there.
     """
     rng = torch.Generator().manual_seed(schedule.seed)
-    step = 0
+    progress = Progress(kept, rng, f"{schedule}, {len(pool.pictures)} pictures")
 
     def loss() -> Tensor:
         pixels, ids, mask = pool.draw(schedule.batch, rng)
-        patches = None if step >= (1 - WHOLE) * schedule.steps else 0.5
+        patches = None if progress.step >= (1 - WHOLE) * schedule.steps else 0.5
         vectors = image_vectors(model, pixels, patches, rng)
         hidden = model.text_model(input_ids=ids, attention_mask=mask).last_hidden_state
         texts = model.text_projection(hidden[torch.arange(len(ids)), ids.argmax(-1)])
         return contrastive_loss(model.logit_scale.exp() * similarity(texts, vectors)).mean()
 
     def after() -> None:
-        nonlocal step
-        step += 1
         with torch.no_grad():
             model.logit_scale.clamp_(max=np.log(100))
-        if kept is not None and step % 200 == 0:
-            weights.write(dict(model.state_dict()), kept)
 
     model.train()
-    train("clip", model, loss, schedule, after)
+    train("clip", model, loss, schedule, after, progress)
+    progress.finish()
     return model.eval()
 
 
@@ -136,7 +103,5 @@ def retrieved(model: CLIPModel, words: Words, count: int = 400, first: int = 1_0
 
 def new(seed: int = 0) -> tuple[CLIPModel, Words]:
     """The untrained model and its tokenizer."""
-    people = " ".join(portraits.person(number).caption() for number in range(500))
-    words = {*world.vocabulary(), *re.findall(r"\w+|[^\w\s]", people), *TREATMENTS}
-    tokens = networks.tokenizer(sorted(words))
+    tokens = networks.tokenizer(world.vocabulary())
     return networks.clip(tokens, seed), Words(tokens, networks.LENGTH)

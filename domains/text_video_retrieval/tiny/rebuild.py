@@ -49,9 +49,9 @@ def adapter_card(config: ExperimentConfig, figures: dict[str, Any]) -> str:
     count = config.data["train"].rsplit(":")[-1]
     text = f"""\
 TempMe on the tiny base: one LoRA for the query, key and value of each attention, and temporal positions in two merge
-layers. Four frames of 65 tokens leave the image tower as one clip of 32 tokens. It finds made clips by what happens in
-them, which its base has never seen. It is meant for tests and demonstrations: real videos are none of its business,
-and which of two events comes first it hardly knows, as the figures say.
+layers. Four frames of 65 tokens leave the image tower as one clip of 39 tokens. It finds made clips by what is in them
+and by which of two events comes first, which its base has never seen. It is meant for tests and demonstrations: real
+videos are none of its business, and it tells shapes worse than colours, and a move from the opposite one hardly.
 
 - Data: {count} clips of the made world (`{config.data["train"]}`).
 - Training: `suite text_video_retrieval train --config configs/text_video_retrieval/tiny.yaml`, on CPU, no GPU; the

@@ -1,0 +1,133 @@
+"""What merging costs and what the order of events is worth, over seeds, on retrieval's embedded default.
+
+    python -m benchmarks.text_video_retrieval_merging [--models TempMe "frame by frame" ...] [--seeds 42 43 44]
+                                                      [--runs FOLDER] [--train-only] [--save]
+
+Each trains by `configs/text_video_retrieval/tiny.yaml` with another schedule of merging and keeps the weights that are
+best on validation clips; all are scored on the same test clips. `frame by frame` is the LoRA alone, on plain CLIP, to
+which a video is a bag of pictures. `hardly merged` joins clips and places them in time as TempMe does, but merges the
+three tokens without which the published rule adds no positions: what it reaches beyond TempMe is what merging costs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import statistics
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from domains.text_video_retrieval.inference.loaded import Encoder
+from domains.text_video_retrieval.tiny.rebuild import TEST, measure
+from suite import training
+from suite.hub import paths
+from suite.training import ExperimentConfig
+from suite.training.drivers.comparison import Comparison, Member, weigh
+
+FILE = Path(__file__).parent / "results" / "text_video_retrieval_merging.json"
+
+MODELS: Mapping[str, Mapping[str, Any]] = {
+    "TempMe": {},
+    "frame by frame": {"preset": "image"},
+    "hardly merged": {"tome_r": 0, "merge_token_proportion": [1, 0]},
+}
+"""What each changes in the configuration's schedule."""
+FROZEN = "frozen base"
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """One model over seeds: recall at 1 and the sum of recalls from text to video, and the order of events, percent."""
+
+    model: str
+    numbers: int
+    tokens: int
+    recall: tuple[float, ...]
+    back: tuple[float, ...]
+    total: tuple[float, ...]
+    order: tuple[float, ...]
+    cpu_seconds: float
+
+    @property
+    def key(self) -> int:
+        return [FROZEN, *MODELS].index(self.model)
+
+
+def experiment(model: str, seed: int) -> ExperimentConfig:
+    """The tiny configuration with a model's own schedule."""
+    config = training.load_config(paths.assets() / "configs" / "text_video_retrieval" / "tiny.yaml")
+    change = MODELS[model]
+    schedule = dict(change) if "preset" in change else {**config.recipe["schedule"], **change}
+    return dataclasses.replace(config, seed=seed, recipe={**config.recipe, "schedule": schedule})
+
+
+def outcome(model: str, members: Sequence[Member]) -> Outcome:
+    """Score the adapters of one model over the seeds; of the frozen base there is one."""
+    frozen = model == FROZEN
+    scored = [measure(str(member.adapter), "tiny", TEST, frozen=frozen) for member in members[: 1 if frozen else None]]
+    encoder = Encoder.from_pretrained(str(members[0].adapter), "tiny")
+    ways = [one["text_to_video"] for one in scored]
+    return Outcome(
+        model,
+        0 if frozen else weigh(members[0].adapter)[0],
+        (encoder.bare() if frozen else encoder).tokens,
+        tuple(round(way["R@1"], 2) for way in ways),
+        tuple(round(one["video_to_text"]["R@1"], 2) for one in scored),
+        tuple(round(way["R-Sum"], 2) for way in ways),
+        tuple(round(one["order_of_events"], 2) for one in scored),
+        0.0 if frozen else round(statistics.mean(member.cpu_seconds for member in members), 1),
+    )
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """The outcomes as a table in Markdown."""
+    lines = [
+        "| model | numbers | tokens | R@1 | R@1 of texts | R-Sum | order of events |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for one in outcomes:
+        cells = (", ".join(f"{value:.1f}" for value in row) for row in (one.recall, one.back, one.total, one.order))
+        lines.append(f"| {one.model} | {one.numbers:,} | {one.tokens} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def keep(found: Outcome) -> None:
+    """Put one outcome into the kept ones; the others stay."""
+    ordered = sorted([*(one for one in kept() if one.key != found.key), found], key=lambda one: one.key)
+    FILE.write_text(json.dumps([dataclasses.asdict(one) for one in ordered], indent=2) + "\n", encoding="utf-8")
+
+
+def kept() -> list[Outcome]:
+    """The kept outcomes."""
+    records = json.loads(FILE.read_text(encoding="utf-8")) if FILE.is_file() else []
+    rows = ("recall", "back", "total", "order")
+    return [Outcome(**{**record, **{row: tuple(record[row]) for row in rows}}) for record in records]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
+    parser.add_argument("--runs", type=Path, help="folder for the runs; finished ones there are not trained again")
+    parser.add_argument("--train-only", action="store_true", help="leave the scoring to a later call")
+    parser.add_argument("--save", action="store_true", help="keep the figures in benchmarks/results")
+    given = parser.parse_args()
+    outcomes: list[Outcome] = []
+    with nullcontext(given.runs) if given.runs else tempfile.TemporaryDirectory() as folder:
+        compared = Comparison(given.models, given.seeds, experiment, Path(folder))
+        members = {name: [compared.member(name, seed) for seed in given.seeds] for name in given.models}
+        for model in [] if given.train_only else [FROZEN, *given.models]:
+            found = outcome(model, members.get(model) or next(iter(members.values())))
+            outcomes.append(found)
+            print(found, flush=True)
+            if given.save:
+                keep(found)
+    print(table(kept() if given.save else outcomes))
+
+
+if __name__ == "__main__":
+    main()
