@@ -197,7 +197,7 @@ def test_a_long_piece_is_decoded_part_by_part_to_the_same_samples(monkeypatch: p
     audio = networks.untrained().audio_encoder.eval()
     for layer in audio.quantizer.layers:
         torch.nn.init.normal_(layer.codebook.embed, std=0.3)
-    codes = torch.randint(0, networks.CODES, (1, 4, 330))
+    codes = torch.randint(0, networks.CODES, (1, networks.CODEBOOKS, 330))
     whole = audio.decoder(audio.quantizer.decode(codes.transpose(0, 1)))
     monkeypatch.setattr(codec, "CHUNK", 100)
     widest = 0

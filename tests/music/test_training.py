@@ -14,6 +14,7 @@ from domains.music.inference.loaded import MusicGenComposer
 from domains.music.model import attachments
 from domains.music.model.manifest import Manifest
 from domains.music.recipe.musicgen import MusicGenRecipe
+from domains.music.tiny import networks
 from domains.music.types import MusicQuery
 from suite import adapters, training
 from suite.adapters.section import AdapterSection
@@ -68,7 +69,7 @@ def test_real_recordings_train_and_resume_to_the_bit(kind: str, base: Path, tmp_
     for name in weights:
         assert (whole.adapter / name).read_bytes() == (parts.adapter / name).read_bytes()
     stated = Manifest.from_dict(read_json(whole.adapter / "suite.json")["domain"], whole.adapter)
-    assert (stated.codebooks, stated.rate) == (4, 8000)
+    assert (stated.codebooks, stated.rate) == (networks.CODEBOOKS, 8000)
     card = (whole.adapter / "README.md").read_text(encoding="utf-8")
     assert "CC-BY-NC 4.0" in card and "see LICENSES.txt beside the recordings" in card
 

@@ -10,20 +10,17 @@ from numpy.typing import NDArray
 
 Samples = NDArray[np.float64]
 
-GLIDE = 0.35
-"""Share of a note that it takes to reach its pitch, where notes glide."""
-WAVER = 0.35, 4.5
-"""Semitones and Hz of a note that wavers."""
+GLIDE = 0.12
+"""Seconds that a note takes to reach its pitch, where notes glide."""
 
 
 @dataclass(frozen=True)
 class Note:
-    """Seconds, Hz; `wavers`: its pitch swings slowly, `glides`: it begins at the pitch of the note before."""
+    """Seconds, Hz; `glides`: it begins at the pitch of the note before."""
 
     start: float
     length: float
     pitch: float
-    wavers: bool = False
     glides: bool = False
 
 
@@ -42,34 +39,26 @@ class Timbre:
     Attributes:
         harmonics: loudness of the fundamental and its multiples.
         attack: seconds in which a note comes in. decay: seconds in which it falls to a third; None: it is held.
-        dulls: how much faster higher harmonics fall. vibrato: semitones of a vibrato. breath: loudness of its noise.
+        dulls: how much faster higher harmonics fall.
     """
 
     harmonics: tuple[float, ...]
     attack: float
     decay: float | None = None
     dulls: float = 0.0
-    vibrato: float = 0.0
-    breath: float = 0.0
 
 
 INSTRUMENTS: dict[str, Timbre] = {
-    "flute": Timbre((1.0, 0.25, 0.06), attack=0.04, vibrato=0.12, breath=0.004),
+    "flute": Timbre((1.0, 0.25, 0.06), attack=0.04),
     "organ": Timbre((0.8, 0.6, 0.1, 0.4, 0.0, 0.05, 0.0, 0.2), attack=0.015),
-    "violin": Timbre((0.8, 0.55, 0.5, 0.35, 0.25, 0.2, 0.12), attack=0.06, vibrato=0.14),
+    "violin": Timbre((0.8, 0.55, 0.5, 0.35, 0.25, 0.2, 0.12), attack=0.06),
     "guitar": Timbre((1.0, 0.7, 0.45, 0.3, 0.22, 0.15, 0.1), attack=0.004, decay=0.35, dulls=0.6),
 }
 
 
 def voice(notes: Sequence[Note], timbre: Timbre, samples: int, rate: int) -> Samples:
     """A melody of one voice, (samples,), each note ending where the next begins."""
-    pitch, age, left = _courses(notes, samples, rate)
-    seconds = np.arange(samples) / rate
-    if timbre.vibrato:
-        # A player's vibrato sets in once the note stands.
-        depth = timbre.vibrato * np.clip((age - 0.15) / 0.2, 0, 1)
-        pitch = pitch * 2 ** (depth * np.sin(2 * np.pi * 5.5 * seconds) / 12)
-    phase = 2 * np.pi * np.cumsum(pitch) / rate
+    pitch, phase, age, left = _courses(notes, samples, rate)
     sound = np.zeros(samples)
     for number, loudness in enumerate(timbre.harmonics, 1):
         if not loudness:
@@ -79,8 +68,6 @@ def voice(notes: Sequence[Note], timbre: Timbre, samples: int, rate: int) -> Sam
             heard = heard * np.exp(-age * (1 + timbre.dulls * (number - 1)) / timbre.decay)
         sound += heard * np.sin(number * phase)
     sound /= sum(timbre.harmonics) ** 0.5
-    if timbre.breath:
-        sound += timbre.breath * np.random.default_rng(0).standard_normal(samples)
     release = 0.012 + 0.02 * (timbre.decay is None)
     return sound * np.clip(age / timbre.attack, 0, 1) * np.clip(left / release, 0, 1)
 
@@ -96,9 +83,12 @@ def drum(strokes: Sequence[Stroke], samples: int, rate: int) -> Samples:
     return sound
 
 
-def _courses(notes: Sequence[Note], samples: int, rate: int) -> tuple[Samples, Samples, Samples]:
-    """Of each sample the pitch in Hz, seconds since its note began, and seconds until it ends."""
-    pitch, age, left = np.full(samples, 440.0), np.zeros(samples), np.zeros(samples)
+def _courses(notes: Sequence[Note], samples: int, rate: int) -> tuple[Samples, Samples, Samples, Samples]:
+    """Of each sample the pitch in Hz, the phase, seconds since its note began, and seconds until it ends.
+
+    A note's phase is as if it had begun at zero on its own pitch, once it has glided there.
+    """
+    pitch, phase, age, left = np.full(samples, 440.0), *(np.zeros(samples) for _ in range(3))
     before: float | None = None
     for note in notes:
         first, end = round(note.start * rate), min(samples, round((note.start + note.length) * rate))
@@ -107,16 +97,16 @@ def _courses(notes: Sequence[Note], samples: int, rate: int) -> tuple[Samples, S
         since = np.arange(end - first) / rate
         semitones = np.zeros_like(since)
         if note.glides and before is not None:
-            done = np.clip(since / (GLIDE * note.length), 0, 1)
-            semitones += 12 * np.log2(before / note.pitch) * (1 - done * done * (3 - 2 * done))
-        if note.wavers:
-            depth, speed = WAVER
-            semitones += depth * np.clip(since / (GLIDE * note.length), 0, 1) * np.sin(2 * np.pi * speed * since)
-        pitch[first:end] = note.pitch * 2 ** (semitones / 12)
+            done = np.clip(since / GLIDE, 0, 1)
+            semitones = 12 * np.log2(before / note.pitch) * (1 - done * done * (3 - 2 * done))
+        course = note.pitch * 2 ** (semitones / 12)
+        ahead = np.cumsum(course - note.pitch) / rate  # periods, by the glide
+        pitch[first:end] = course
+        phase[first:end] = 2 * np.pi * (note.pitch * since + ahead - ahead[-1])
         age[first:end] = since
         left[first:end] = note.length - since
         before = note.pitch
-    return pitch, age, left
+    return pitch, phase, age, left
 
 
 def _deep(rate: int) -> Samples:

@@ -6,6 +6,7 @@ what the ones before left), and the decoder learns to read them.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,34 +20,35 @@ from domains.music.data import world
 from domains.music.model import codec, delays
 from domains.music.model.musicgen import MusicGenLM, losses
 from domains.music.tiny import networks
+from suite.training.kept import Progress
 from suite.training.plain import Schedule, train
 
-AUTOENCODER = tuple(Schedule(300, 6, lr=1.5e-3 * 0.8**n, warmup=20, seed=n) for n in range(8))
-DECODER = tuple(Schedule(250, 6, lr=1e-3 * 0.7**n, warmup=20, seed=20 + n) for n in range(2))
-LANGUAGE = tuple(Schedule(200, 12, lr=2e-3 * 0.85**n, warmup=20, seed=40 + n) for n in range(7))
-"""Stages of some minutes each; what one leaves the next goes on from."""
-SEGMENT = 24 * 320
+AUTOENCODER = tuple(Schedule(400, 12, lr=lr, warmup=20, seed=n) for n, lr in enumerate((2e-3, 1.5e-3, 8e-4)))
+DECODER = (Schedule(300, 12, lr=1e-3, warmup=20, seed=20),)
+LANGUAGE = Schedule(1600, 8, lr=2e-3, warmup=80, seed=40)
+HOP = math.prod(networks.RATIOS)
+SEGMENT = 24 * HOP
 """Samples of a segment that the codec trains on."""
 NULL = 0.15
 """Share of pieces whose caption is left out, for guidance."""
-PIECES = 1200
+PIECES = 2000
 """That the language model hears, 8 seconds each."""
 
 
-def sounds(count: int = 240, seconds: float = 4.0) -> Tensor:
-    """What the codec trains on (count, samples): exercises, and a fifth of pieces of the old genres."""
+def sounds(count: int = 400, seconds: float = 4.0) -> Tensor:
+    """What the codec trains on (count, samples): exercises, and as many pieces of the old genres."""
     made = [
-        world.piece("train", number).sound(seconds) if number % 5 == 0 else world.exercise(number, seconds)
+        world.piece("train", number // 2).sound(seconds) if number % 2 else world.exercise(number, seconds)
         for number in range(count)
     ]
     return torch.stack([torch.from_numpy(wave[0]) for wave in made])
 
 
 def _segments(pool: Tensor, batch: int, generator: torch.Generator) -> Tensor:
+    """(batch, 1, SEGMENT); they begin with a frame, as everything in the made world does."""
     rows = torch.randint(len(pool), (batch,), generator=generator).tolist()
-    starts = torch.randint(pool.shape[1] - SEGMENT, (batch,), generator=generator).tolist()
-    loud = 0.4 + 0.6 * torch.rand(batch, 1, 1, generator=generator)
-    return torch.stack([pool[r, s : s + SEGMENT] for r, s in zip(rows, starts, strict=True)])[:, None] * loud
+    starts = (HOP * torch.randint((pool.shape[1] - SEGMENT) // HOP + 1, (batch,), generator=generator)).tolist()
+    return torch.stack([pool[r, s : s + SEGMENT] for r, s in zip(rows, starts, strict=True)])[:, None]
 
 
 def difference(made: Tensor, wanted: Tensor) -> Tensor:
@@ -142,8 +144,14 @@ class Songs:
         return cls(**load_file(file))
 
 
-def train_language_model(whole: MusicgenForConditionalGeneration, songs: Songs, schedule: Schedule) -> None:
-    """Text encoder and decoder together; MusicGen's own T5 is trained before and frozen."""
+def train_language_model(
+    whole: MusicgenForConditionalGeneration, songs: Songs, schedule: Schedule = LANGUAGE, kept: Path | None = None
+) -> None:
+    """Text encoder and decoder together; MusicGen's own T5 is trained before and frozen.
+
+    Args:
+        kept: a file from which a training that was stopped goes on.
+    """
     model = MusicGenLM.of(whole)
     both = nn.ModuleList([model, whole.text_encoder]).train()
     generator = torch.Generator().manual_seed(schedule.seed)
@@ -155,7 +163,11 @@ def train_language_model(whole: MusicgenForConditionalGeneration, songs: Songs, 
         mask[torch.rand(len(rows), generator=generator) < NULL] = 0
         wanted, known = delays.targets(codes, model.special, model.delays)
         sequence = delays.delayed(codes, model.special, model.delays)[..., :-1]
-        return losses(model(sequence, states, mask), wanted, known)[0].mean()
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model(sequence, states, mask)
+        return losses(logits.float(), wanted, known)[0].mean()
 
-    train("language model", both, loss, schedule)
+    progress = Progress(kept, generator, f"{schedule} {len(songs.codes)}")
+    train("language model", both, loss, schedule, progress=progress)
+    progress.finish()
     both.eval()
