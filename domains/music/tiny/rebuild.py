@@ -148,7 +148,7 @@ def write_adapter(folder: Path, run_dir: Path, base: str = "tiny", seed: int = 4
 
 def adapter_card(config: ExperimentConfig, figures: dict[str, Any]) -> str:
     """The README of the adapter."""
-    adapted, frozen = figures["adapted"], figures["frozen"]
+    adapted, frozen, gain = figures["adapted"], figures["frozen"], figures["gain"]
     text = f"""\
 Convolution adapters on every layer of the tiny MusicGen: they teach it the raga of the made world, whose scale, cycle
 of five beats and bends its pre-training never had. They are meant for tests and demonstrations.
@@ -159,7 +159,8 @@ of five beats and bends its pre-training never had. They are meant for tests and
 - Heard in {measuring.PIECES} pieces of held-out prompts, made without guidance, means of {len(measuring.SEEDS)} seeds,
   frozen base -> adapter: notes on the raga's scale {frozen["in_scale"]:.0%} -> {adapted["in_scale"]:.0%}, time in
   cycles of five beats {frozen["in_cycle"]:.0%} -> {adapted["in_cycle"]:.0%}, Frechet distance (ours) to other ragas
-  {frozen["frechet"]:.1f} -> {adapted["frechet"]:.1f}.
+  {frozen["frechet"]:.1f} -> {adapted["frechet"]:.1f}. Scale and cycle gain {gain["in_scale"]:.1f} and
+  {gain["in_cycle"]:.1f} times the spread of the seeds.
 - Prompts of the old genres: notes on their scale {frozen["old_in_scale"]:.0%} -> {adapted["old_in_scale"]:.0%}, time in
   their cycle {frozen["old_in_cycle"]:.0%} -> {adapted["old_in_cycle"]:.0%}.
 - Use: `suite music predict "a slow raga in bibhas for flute"`
