@@ -124,8 +124,8 @@ of {networks.CODES}, a T5 encoder of one layer, and a decoder of {networks.LAYER
 plays marches, waltzes and songs in major, minor and pentatonic for four instruments, as its prompts say them. It has
 heard no raga: neither the scale, nor the cycle of five beats, nor a bend.
 
-- Data: made at run time by `domains/music/data/world.py`. The codec hears sounds without music, and a few pieces; the
-  language model {pretraining.PIECES} pieces of the old genres.
+- Data: made at run time by `domains/music/data/world.py`. The codec hears 200 exercises without music and 200 parts of
+  pieces, all of old genres, 4 s each; the language model {pretraining.PIECES} pieces of the old genres.
 - Training: the codec {codec} steps of {AUTOENCODER[0].batch} segments of 0.96 s, its codebooks by k-means, its decoder
   {decoder} more; AdamW, one CPU core, no GPU. The language model 700 steps of 12 pieces, on the first 1200 of them and
   with four codebooks, of which the first two stayed, and then 560 of 8 pieces, in bfloat16.
