@@ -30,7 +30,7 @@ def demo(out: Path = Path("out/demo/unit_tests")) -> dict[str, Any]:
     file = write_text(project / "shop.py", _made())
     writer = TestWriter.from_pretrained("tiny")
     [result] = writer.predict(
-        file, project=project, samples=2, max_tests=4, temperature=0.7, repeat=2, mutants=10, timeout=60.0, out=out
+        file, project=project, samples=1, max_tests=5, temperature=0.0, repeat=2, mutants=8, timeout=60.0, out=out
     )
     judged = result.judged
     assert judged is not None, result.error
