@@ -150,8 +150,9 @@ def adapter_card(config: ExperimentConfig, figures: dict[str, Any]) -> str:
     """The README of the adapter."""
     adapted, frozen, gain = figures["adapted"], figures["frozen"], figures["gain"]
     text = f"""\
-Convolution adapters on every layer of the tiny MusicGen: they teach it the raga of the made world, whose scale, cycle
-of five beats and bends its pre-training never had. They are meant for tests and demonstrations.
+Convolution adapters on every layer of the tiny MusicGen, trained on the raga of the made world, whose scale, cycle of
+five beats and bends the base's pre-training never had. What of it they learnt, and what not, is measured below. They
+are meant for tests and demonstrations.
 
 - Data: `{config.data["train"]}`.
 - Training: `suite music train --config configs/music/tiny.yaml`, on CPU, no GPU; the weights were chosen on
