@@ -87,6 +87,13 @@ def test_compare_trains_once_and_writes_its_table_and_picture(config, suite, tmp
     assert suite(*words).code == 0
 
 
+def test_data_without_validation_are_refused_before_any_training(suite, tmp_path: Path) -> None:
+    words = ("compare", "lora", "--domain", "personalized_diffusion", "--steps", "1", "--seeds", "0")
+    found = suite(*words, "--out", str(tmp_path / "out"))
+    assert found.code == 2 and "no validation part" in found.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_two_ends_are_one_too_many(suite) -> None:
     found = suite("compare", "lora", "--domain", "deepfake", "--steps", "1", "--epochs", "1")
     assert found.code == 2 and "both say where training ends" in found.err

@@ -195,6 +195,16 @@ def test_a_comment_can_stand_at_the_line_that_makes_it_likeliest(tree, said, mon
     assert result.findings[0].line == 5
 
 
+def test_a_comment_stands_at_the_change_that_its_suggestion_mends(tree, said):
+    after = BEFORE.replace(b"found = 0", b"found = 0.0").replace(b"return found", b"return -found")
+    changes.write(tree, {"shop/prices.py": after})
+    said["refinement"] = after.decode().rstrip("\n").replace("-found", "found")
+    [result] = reviewer().predict(tree)
+    assert (result.findings[0].suggestion.start, result.findings[0].line) == (5, 5)
+    [result] = reviewer().predict(tree, suggest=False)
+    assert result.findings[0].line == 2
+
+
 def test_an_empty_diff_needs_no_model(monkeypatch, capsys):
     given(monkeypatch, b"\n")
     monkeypatch.setattr(CodeReviewer, "model", property(lambda self: pytest.fail("loaded")))

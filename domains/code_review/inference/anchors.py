@@ -54,6 +54,11 @@ def at(hunk: Hunk, line: Line, deleted: bool = False) -> Anchor:
     return Anchor("LEFT", line.old, None, *_bounds(hunk.old_start, hunk.old_count), nearest)
 
 
+def over(hunk: Hunk, start: int, end: int) -> Anchor:
+    """The place of lines of the new file, from one to another, both inside."""
+    return Anchor("RIGHT", end, start if start < end else None, *_bounds(hunk.new_start, hunk.new_count), end)
+
+
 def finding(
     file: FilePatch, hunk: Hunk, place: Anchor, rule: str, about: Line | None = None, **said: object
 ) -> Finding:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from domains.code_review.data.parts import parts
 from domains.code_review.data.readers.work_tree import NewFiles
-from domains.code_review.inference.anchors import anchor, at, finding, fingerprint
+from domains.code_review.inference.anchors import anchor, at, finding, fingerprint, over
 from domains.code_review.inference.suggestions import check, fits_in, suggestion
 from domains.code_review.inference.texts import code_flaw, flaw, tidy
 from domains.code_review.model.wording import Task
@@ -138,6 +138,9 @@ class Reviewing:
         place = anchor(one.asked.part, gone)
         if said is not None and self.query.anchor == "likelihood":
             place = at(one.asked.part, self._likeliest(one.asked, said.text), gone)
+        elif one.suggested is not None:
+            # A hunk's first change need not be the one that the comment is about; the new code says which is.
+            place = over(one.asked.part, one.suggested.start, one.suggested.end)
         rule = "review/needs-review" if said is None else "review/comment"
         found = finding(
             file,

@@ -81,8 +81,10 @@ def study(methods: Sequence[str], config: ExperimentConfig, seeds: Sequence[int]
         config: the task and the budget, which are all methods' alike.
 
     Raises:
-        InputError: a method fits nothing of the base, or the task's recipe trains several adapters in turn.
+        InputError: a method fits nothing of the base, the task's recipe trains several adapters in turn, or its data
+            have nothing to score methods on.
     """
+    _check_scored(config)
     planned = {named: planned_config(config, named) for named in methods}
     compared = Comparison(methods, seeds, lambda method, seed: seeded(planned[method], seed), folder)
     members = compared.train()
@@ -95,6 +97,11 @@ def study(methods: Sequence[str], config: ExperimentConfig, seeds: Sequence[int]
             metrics |= {"accuracy": found.accuracy, "kept_bytes": float(found.memory)}
         scored[key] = metrics
     return together(compared.rows(members, scored), answers, methods, seeds)
+
+
+def _check_scored(config: ExperimentConfig) -> None:
+    """One batch of validation now, so that data without any are refused before the trainings and not after them."""
+    evaluate(dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, limit_val_batches=1)), None)
 
 
 def seeded(config: ExperimentConfig, seed: int) -> ExperimentConfig:
