@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning import seed_everything
 
 from domains.unit_tests import TestWriter, UnitTestData, UnitTestRecipe, WriterQuery
 from domains.unit_tests.model import study
@@ -95,7 +94,7 @@ def test_the_loss_is_on_the_test_alone_and_pairs_that_are_too_long_are_counted(b
             tokenizer().decode(one["labels"][len(source) :], skip_special_tokens=True) == "):\n    assert f(1) == 0\n"
         )
     assert "train: 1 of 7 pairs have more than 44 tokens and are left out" in capsys.readouterr().err
-    seed_everything(0)
+    torch.manual_seed(0)
     recipe = UnitTestRecipe(str(bases["llama"]), adapter={"preset": "prompt_tuning"})
     recipe.configure_model()
     batch = next(iter(data.train_dataloader()))
