@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ def demo(out: Path = Path("out/demo/text_video_retrieval")) -> dict[str, Any]:
                 for picture in clip.pictures(SIDE):
                     writer.write(picture)
     encoder = Encoder.from_pretrained("tiny")
+    shutil.rmtree(out / "index", ignore_errors=True)  # an earlier demo's may be by another adapter
     store = open_or_create(out / "index", encoder, [films])
     images, rows, right = [], [], 0
     try:

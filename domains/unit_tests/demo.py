@@ -28,6 +28,7 @@ def demo(out: Path = Path("out/demo/unit_tests")) -> dict[str, Any]:
         return {"title": title, "summary": said, "text": said, "pictures": [], "seconds": 0.0}
     project = out / "project"
     file = write_text(project / "shop.py", _made())
+    (out / "test_shop.py").unlink(missing_ok=True)  # an earlier demo's is of another module
     writer = TestWriter.from_pretrained("tiny")
     [result] = writer.predict(
         file, project=project, samples=1, max_tests=5, temperature=0.0, repeat=2, mutants=8, timeout=60.0, out=out

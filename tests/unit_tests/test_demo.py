@@ -14,6 +14,8 @@ from domains.unit_tests.inference.sandbox import Isolation, probe
 
 @pytest.mark.skipif(not probe().namespaces, reason="this machine offers no namespaces")
 def test_the_demo_writes_tests_that_pass(tmp_path):
+    left = "from shop import gone\n\n\ndef test_gone():\n    assert gone() == 1\n"
+    (tmp_path / "test_shop.py").write_text(left)  # by an earlier demo
     shown = demo(tmp_path)
     assert shown["pictures"][0].stat().st_size > 10_000
     kept = shown["tables"]["Tests that were kept"]
