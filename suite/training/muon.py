@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,3 +44,19 @@ def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
         gram = x @ x.mT
         x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
     return x.mT if matrices.shape[-2] > matrices.shape[-1] else x
+
+
+def optimizers_of(
+    model: nn.Module, lr: float, embedding_lr: float
+) -> tuple[list[torch.optim.Optimizer], list[nn.Parameter]]:
+    """Muon for the matrices of a language model of transformers, AdamW for its embeddings and norms.
+
+    Returns:
+        The two optimizers, and the parameters of the second.
+    """
+    lm: Any = model
+    embeddings = {id(lm.get_input_embeddings().weight), id(lm.get_output_embeddings().weight)}
+    matrices = [p for p in model.parameters() if p.ndim == 2 and id(p) not in embeddings]
+    others = [p for p in model.parameters() if p.ndim != 2 or id(p) in embeddings]
+    adamw = torch.optim.AdamW(others, lr=embedding_lr, betas=(0.9, 0.95), weight_decay=0.0)
+    return [Muon(matrices, lr=lr), adamw], others

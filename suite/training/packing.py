@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from suite.errors import InputError
 from suite.generation.chat import IGNORED
+from suite.generation.samples import EncodedSamples
+from suite.generation.samples import collate as padded
+from suite.training.batching import loader
 
 Sample = Mapping[str, Tensor]
 """`input_ids` and `labels`, each (length,) int64."""
@@ -113,3 +116,19 @@ def collate(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
         "max_length_k": longest_text,
         "use_cache": False,
     }
+
+
+def text_loader(
+    samples: EncodedSamples, batch_size: int, shuffle: bool, max_tokens: int | None, packed_to: int | None = None
+) -> DataLoader:
+    """Batches of encoded texts: padded, those of like lengths together, or packed.
+
+    Args:
+        max_tokens: of a padded batch.
+        packed_to: tokens of a row that texts are packed into; None pads them instead.
+    """
+    if packed_to is not None:
+        packed = PackedDataset(cast("Sequence[dict[str, Tensor]]", samples), packed_to)
+        return loader(packed, batch_size, shuffle=shuffle, collate_fn=collate)
+    bounds: dict[str, Any] = {"lengths": samples.lengths, "max_tokens": max_tokens, "collate_fn": padded}
+    return loader(samples, batch_size, shuffle=shuffle, **bounds)

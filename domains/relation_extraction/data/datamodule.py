@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from copy import copy
-from typing import cast
 
 import lightning as L
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from domains.relation_extraction.data.documents import pretokenize
@@ -18,10 +16,8 @@ from domains.relation_extraction.model.calls import STEPS, Step
 from domains.relation_extraction.model.encoding import Truncation
 from domains.relation_extraction.model.wording import Wording
 from suite.errors import InputError
-from suite.generation.samples import EncodedSamples, collate
-from suite.training import loader
-from suite.training.packing import PackedDataset
-from suite.training.packing import collate as collate_packed
+from suite.generation.samples import EncodedSamples
+from suite.training.packing import text_loader
 
 
 class CallSamples(EncodedSamples):
@@ -143,17 +139,8 @@ class RelationExtractionData(L.LightningDataModule):
             raise InputError(
                 f"data: {split} ({', '.join(self.sources[split])}) gives no sample of {', '.join(self.steps)}"
             )
-        if self.packing:
-            packed = PackedDataset(cast("Sequence[dict[str, Tensor]]", encoded), self.cutoff)
-            return loader(packed, self.batch_size, shuffle=shuffle, collate_fn=collate_packed)
-        return loader(
-            encoded,
-            self.batch_size,
-            shuffle=shuffle,
-            lengths=encoded.lengths,
-            max_tokens=self.max_tokens,
-            collate_fn=collate,
-        )
+        packed_to = self.cutoff if self.packing else None
+        return text_loader(encoded, self.batch_size, shuffle, self.max_tokens, packed_to)
 
     def _report(self, split: str, encoded: CallSamples) -> None:
         for step, count in encoded.truncated.items():

@@ -24,7 +24,7 @@ from domains.relation_extraction.model.encoding import chat_template
 from domains.relation_extraction.model.paradigms import find as protocol
 from domains.relation_extraction.model.protocol import Protocol
 from suite.generation.chat import IGNORED
-from suite.training.muon import Muon
+from suite.training.muon import optimizers_of
 from suite.training.plain import minimise
 
 PROTOCOL = "suite-v1/D_R_H_F_desc"
@@ -238,13 +238,7 @@ def pretrain(
 
     Matrices are trained by `Muon`, embeddings and norms by AdamW; the learning rate warms up over 40 steps.
     """
-    embeddings = {id(model.get_input_embeddings().weight), id(model.get_output_embeddings().weight)}
-    matrices = [p for p in model.parameters() if p.ndim == 2 and id(p) not in embeddings]
-    others = [p for p in model.parameters() if p.ndim != 2 or id(p) in embeddings]
-    optimizers = [
-        Muon(matrices, lr=lr),
-        torch.optim.AdamW(others, lr=embedding_lr, betas=(0.9, 0.95), weight_decay=0.0),
-    ]
+    optimizers, others = optimizers_of(model, lr, embedding_lr)
     stream, seen = batches(tokenizer, tokens, phase), 0
 
     def next_loss() -> Tensor:

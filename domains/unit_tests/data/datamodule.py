@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import lightning as L
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from domains.unit_tests.data.sources import read_pairs
 from domains.unit_tests.model import encoding
 from suite.errors import InputError
-from suite.generation.samples import EncodedSamples, collate
-from suite.training import loader
-from suite.training.packing import PackedDataset
-from suite.training.packing import collate as collate_packed
+from suite.generation.samples import EncodedSamples
+from suite.training.packing import text_loader
 
 
 class UnitTestData(L.LightningDataModule):
@@ -95,17 +92,8 @@ class UnitTestData(L.LightningDataModule):
 
     def _loader(self, split: str, shuffle: bool) -> DataLoader:
         encoded = self.encoded[split]
-        if self.packing:
-            packed = PackedDataset(cast("Sequence[dict[str, Tensor]]", encoded), self.block_size)
-            return loader(packed, self.batch_size, shuffle=shuffle, collate_fn=collate_packed)
-        return loader(
-            encoded,
-            self.batch_size,
-            shuffle=shuffle,
-            lengths=encoded.lengths,
-            max_tokens=self.max_tokens,
-            collate_fn=collate,
-        )
+        packed_to = self.block_size if self.packing else None
+        return text_loader(encoded, self.batch_size, shuffle, self.max_tokens, packed_to)
 
 
 def _listed(source: str | list[str] | None) -> list[str]:

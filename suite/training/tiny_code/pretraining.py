@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from suite.code.pretraining import BROAD, Document, documents
-from suite.training.muon import Muon
+from suite.training.muon import optimizers_of
 from suite.training.plain import minimise
 
 
@@ -113,13 +113,7 @@ def pretrain(
     Args:
         after: called after every step.
     """
-    embeddings = {id(model.get_input_embeddings().weight), id(model.get_output_embeddings().weight)}
-    matrices = [p for p in model.parameters() if p.ndim == 2 and id(p) not in embeddings]
-    others = [p for p in model.parameters() if p.ndim != 2 or id(p) in embeddings]
-    optimizers = [
-        Muon(matrices, lr=phase.lr),
-        torch.optim.AdamW(others, lr=phase.embedding_lr, betas=(0.9, 0.95), weight_decay=0.0),
-    ]
+    optimizers, others = optimizers_of(model, phase.lr, phase.embedding_lr)
     stream, seen = batches(tokenizer, phase), 0
 
     def next_loss() -> Tensor:
