@@ -74,6 +74,10 @@ class Domain:
             empty folder `out` with the base of the folder `source`, the model's weights in the place of its own.
         check_merge: import string of `check_merge(adapter: Path) -> None`, which refuses the folder of an adapter that
             no ordinary model can hold folded in, and says what to do instead; empty where there is none.
+        scorer: import string of `scorer(config: ExperimentConfig) -> Callable[[Path], Mapping[str, float]]`, for a
+            domain whose trained adapters say what they reach in no pass over validation batches: several in turn,
+            pictures drawn. What it returns scores an adapter's folder on held-out data; the first figure ranks, higher
+            being better. It refuses a configuration that has nothing to score on.
     """
 
     name: str
@@ -84,6 +88,7 @@ class Domain:
     load_base: str = ""
     save_base: str = ""
     check_merge: str = ""
+    scorer: str = ""
 
 
 @runtime_checkable

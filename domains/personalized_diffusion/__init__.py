@@ -25,6 +25,7 @@ DOMAIN = Domain(
         "import": "domains.personalized_diffusion.official.exchange:import_",
         "demo": "domains.personalized_diffusion.demo:demo",
     },
+    scorer="domains.personalized_diffusion.evaluation.held_out:scorer",
 )
 
 _PUBLIC = {

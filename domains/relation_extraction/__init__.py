@@ -25,6 +25,7 @@ DOMAIN = Domain(
         "diff": "domains.relation_extraction.output.export:diff",
         "demo": "domains.relation_extraction.demo:demo",
     },
+    scorer="domains.relation_extraction.evaluation.held_out:scorer",
 )
 
 _PUBLIC = {

@@ -64,30 +64,36 @@ def _experiment(domain: str, path: Path | None, steps: int | None, epochs: int |
         ends = {"max_steps": steps, "max_epochs": -1}
     elif epochs is not None:
         ends = {"max_epochs": epochs, "max_steps": -1}
-    return dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, **ends))
+    recipe = config.recipe
+    if ends and "stages" in recipe:  # adapters in turn, which the configuration may end one by one
+        recipe = {**recipe, "stages": {name: _without_end(given) for name, given in recipe["stages"].items()}}
+    return dataclasses.replace(config, recipe=recipe, trainer=dataclasses.replace(config.trainer, **ends))
 
 
-HEADINGS = ("method", "accuracy", "spread", "parameters", "keeps MiB", "seconds")
+def _without_end(given: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if name not in ("max_steps", "max_epochs")}
+
+
+def headings(found: Study) -> tuple[str, ...]:
+    """Of the table."""
+    return ("method", found.metric, "spread", "parameters", "keeps MiB", "seconds")
 
 
 def cells(found: Study) -> list[list[str]]:
-    """The table, best first: where the task has no classes, by loss."""
-    rows = sorted(found.rows, key=lambda row: (-row.metrics.get("accuracy", 0.0), row.metrics.get("val/loss", 0.0)))
+    """The table, best first."""
     shown = []
-    for row in rows:
-        name = "accuracy" if "accuracy" in row.metrics else "val/loss"
-        spread = f"{row.spread[name]:.3f}" if row.spread else "-"
-        memory = f"{row.metrics['kept_bytes'] / 2**20:.1f}" if "kept_bytes" in row.metrics else "-"
-        shown.append(
-            [row.method, f"{row.metrics[name]:.3f}", spread, f"{row.parameters:,}", memory, f"{row.cpu_seconds:.0f}"]
-        )
+    for row in found.ranked():
+        spread = f"{row.spread[found.metric]:.3f}" if row.spread else "-"
+        memory = f"{row.metrics['kept_bytes'] / 2**20:.1f}"
+        reached = f"{row.metrics[found.metric]:.3f}"
+        shown.append([row.method, reached, spread, f"{row.parameters:,}", memory, f"{row.cpu_seconds:.0f}"])
     return shown
 
 
 def _message(found: Study, files: Sequence[Path]) -> str:
     from suite.tables import aligned
 
-    lines = [aligned([HEADINGS, *cells(found)])]
+    lines = [aligned([headings(found), *cells(found)])]
     if found.agreement:
         pairs = [(one, other) for one in found.agreement for other in found.agreement if one < other]
         shares = [found.agreement[one][other] for one, other in pairs]
@@ -102,33 +108,39 @@ def _written(found: Study, out: Path) -> list[Path]:
 
     files = [
         write_text(out / "comparison.json", json.dumps(found.to_dict(), indent=2) + "\n"),
-        write_text(out / "comparison.csv", csv_text([HEADINGS, *cells(found)])),
+        write_text(out / "comparison.csv", csv_text([headings(found), *cells(found)])),
     ]
-    if any("accuracy" in row.metrics for row in found.rows):
-        files.append(_picture(found, out / "comparison.png"))
-    return files
+    return [*files, _picture(found, out / "comparison.png")]
 
 
 def _picture(found: Study, path: Path) -> Path:
-    """Accuracy over parameters with its spread, and how often two methods predict the same."""
+    """What ranks the methods over parameters, with its spread; and, of classes, how often two predict the same."""
     from matplotlib.figure import Figure
 
     from suite.media import plots
 
-    figure = Figure(figsize=(11, 4.4), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    panels = 2 if found.agreement else 1
+    figure = Figure(figsize=(5.5 * panels, 4.4), layout="constrained")
+    left, *rest = figure.subplots(1, panels, squeeze=False).ravel()
     for row in found.rows:
-        spread = row.spread.get("accuracy", 0.0)
-        left.errorbar(row.parameters, row.metrics["accuracy"], yerr=spread, fmt="o", capsize=3)
-        left.annotate(row.method, (row.parameters, row.metrics["accuracy"]), (4, 4), textcoords="offset points")
+        reached = row.metrics[found.metric]
+        left.errorbar(row.parameters, reached, yerr=row.spread.get(found.metric, 0.0), fmt="o", capsize=3)
+        left.annotate(row.method, (row.parameters, reached), (4, 4), textcoords="offset points")
     if found.ensemble is not None:
         left.axhline(found.ensemble, linestyle="--", color="grey")
         left.annotate(
             "all together", (0, found.ensemble), (4, 4), xycoords=("axes fraction", "data"), textcoords="offset points"
         )
-    left.set(xscale="log", xlabel="numbers in the adapter's files", ylabel="accuracy on validation data")
+    left.set(xscale="log", xlabel="numbers in the adapter's files", ylabel=f"{found.metric} on validation data")
+    for right in rest:
+        _shares(figure, right, found)
+    return plots.save(figure, path)
+
+
+def _shares(figure: Any, right: Any, found: Study) -> None:
+    """How often two methods predict the same."""
     names = [row.method for row in found.rows]
-    shares = [[found.agreement.get(one, {}).get(other, float("nan")) for other in names] for one in names]
+    shares = [[found.agreement[one][other] for other in names] for one in names]
     image = right.imshow(shares, vmin=min(map(min, shares)), vmax=1.0, cmap="viridis")
     right.set_xticks(range(len(names)), names, rotation=45, ha="right")
     right.set_yticks(range(len(names)), names)
@@ -137,4 +149,3 @@ def _picture(found: Study, path: Path) -> Path:
             right.text(x, y, f"{share:.2f}", ha="center", va="center", color="white" if share < 0.9 else "black")
     right.set_title("share of equal predictions")
     figure.colorbar(image, ax=right)
-    return plots.save(figure, path)

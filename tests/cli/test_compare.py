@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 def answers(*predicted: int, target: tuple[int, ...] = (0, 1, 2, 2)) -> Answers:
     """One member that is sure of what it predicts, a little."""
     logits = torch.nn.functional.one_hot(torch.tensor(predicted), 3).float()
-    return Answers(logits, torch.tensor(target), 0)
+    return Answers(logits, torch.tensor(target))
 
 
 def row(method: str) -> MethodRow:
@@ -57,9 +57,6 @@ def test_a_method_takes_the_place_of_the_tasks_own(config) -> None:
         planned_config(config, "kronna")
     with pytest.raises(InputError, match=r"clip-ln does not fit deepfake: .*nowhere"):  # not: no method of this name
         planned_config(dataclasses.replace(config, base="nowhere"), "clip-ln")
-    tasks = load_config(ROOT / "configs" / "relation_extraction" / "tiny.yaml")
-    with pytest.raises(InputError, match="trains several adapters in turn"):
-        planned_config(tasks, "lora")
 
 
 def test_a_preset_that_the_small_base_is_too_small_for_keeps_the_tasks_settings() -> None:
@@ -87,8 +84,41 @@ def test_compare_trains_once_and_writes_its_table_and_picture(config, suite, tmp
     assert suite(*words).code == 0
 
 
-def test_data_without_validation_are_refused_before_any_training(suite, tmp_path: Path) -> None:
+def test_adapters_in_turn_are_scored_together_on_held_out_documents(suite, tmp_path: Path) -> None:
+    config = tmp_path / "few.yaml"
+    text = (ROOT / "configs" / "relation_extraction" / "tiny.yaml").read_text()
+    config.write_text(text.replace("tiny:train:1200", "tiny:train:24").replace("tiny:val:40", "tiny:val:2"))
+    words = ("compare", "lora", "ia3", "--domain", "relation_extraction", "--config", str(config), "--seeds", "0")
+    found = suite(*words, "--steps", "1", "--out", str(tmp_path / "out"))
+    assert found.code == 0, found.err
+    made = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert made["metric"] == "F1" and made["ensemble"] is None
+    steps = (tmp_path / "out" / "lora-0" / "relation" / "metrics.jsonl").read_text().splitlines()
+    assert all(json.loads(line)["step"] <= 1 for line in steps)  # the budget goes before the stages' own ends
+    for row in made["rows"]:
+        assert 0 <= row["metrics"]["F1"] <= 1 and row["metrics"]["kept_bytes"] > 0
+    assert found.out.split()[:2] == ["method", "F1"]
+    assert (tmp_path / "out" / "comparison.png").is_file()
+
+
+def test_rows_are_ranked_by_what_the_task_watches() -> None:
+    rows = [MethodRow(name, (0,), 1, 4, 1.0, {"val/loss": loss}, {}, {}) for name, loss in (("a", 2.0), ("b", 1.0))]
+    by_loss = dataclasses.replace(together(rows, {}, "ab", [0]), metric="val/loss", lower=True)
+    assert [row.method for row in by_loss.ranked()] == ["b", "a"]
+    assert [row.method for row in dataclasses.replace(by_loss, lower=False).ranked()] == ["a", "b"]
+
+
+def test_data_without_anything_to_score_on_are_refused_before_any_training(suite, tmp_path: Path) -> None:
+    text = (ROOT / "configs" / "personalized_diffusion" / "tiny.yaml").read_text()
+    config = tmp_path / "own.yaml"
+    config.write_text(text.replace("noun: robot", "noun: teapot"))
     words = ("compare", "lora", "--domain", "personalized_diffusion", "--steps", "1", "--seeds", "0")
+    found = suite(*words, "--config", str(config), "--out", str(tmp_path / "out"))
+    assert found.code == 2 and "no held-out photos of this subject" in found.err
+    config.write_text(
+        (ROOT / "configs" / "deepfake" / "tiny.yaml").read_text().replace("\n  val: ", "\n  val: null  # ")
+    )
+    words = ("compare", "bitfit", "--domain", "deepfake", "--steps", "1", "--seeds", "0", "--config", str(config))
     found = suite(*words, "--out", str(tmp_path / "out"))
     assert found.code == 2 and "no validation part" in found.err
     assert not (tmp_path / "out").exists()

@@ -19,9 +19,11 @@ from torch import Tensor, nn
 from suite import adapters
 from suite.adapters.blocks import block_names
 from suite.adapters.handle import base_modules
+from suite.domain import find, load
 from suite.errors import InputError
 from suite.training.config import ExperimentConfig
 from suite.training.drivers.comparison import Comparison, Member, MethodRow
+from suite.training.drivers.stages import Stages
 from suite.training.experiment import data_of, evaluate, recipe_of
 from suite.training.module import AdapterModule
 from suite.training.randomness import seed_all, seed_of_run
@@ -33,12 +35,10 @@ class Answers:
 
     Attributes:
         logits: (n, classes). target: (n,).
-        memory: bytes that a training step keeps for its backward.
     """
 
     logits: Tensor
     target: Tensor
-    memory: int
 
     @property
     def right(self) -> Tensor:
@@ -56,7 +56,9 @@ class Study:
     """What a comparison found.
 
     Attributes:
-        rows: one a method. agreement: by method and method, how often both predict the same, mean over seeds.
+        rows: one a method.
+        metric: the figure of theirs that ranks them; `lower` is better where `lower` says so, as of a loss.
+        agreement: by method and method, how often both predict the same, mean over seeds.
         both_wrong: likewise, how often both are wrong.
         ensemble: accuracy of the mean of all methods' probabilities, mean over seeds.
         gain: of the ensemble over the best member, mean over seeds.
@@ -67,6 +69,12 @@ class Study:
     both_wrong: Mapping[str, Mapping[str, float]]
     ensemble: float | None
     gain: float | None
+    metric: str = "accuracy"
+    lower: bool = False
+
+    def ranked(self) -> list[MethodRow]:
+        """The rows, the best first."""
+        return sorted(self.rows, key=lambda row: row.metrics[self.metric], reverse=not self.lower)
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for `json.dumps`."""
@@ -81,27 +89,52 @@ def study(methods: Sequence[str], config: ExperimentConfig, seeds: Sequence[int]
         config: the task and the budget, which are all methods' alike.
 
     Raises:
-        InputError: a method fits nothing of the base, the task's recipe trains several adapters in turn, or its data
-            have nothing to score methods on.
+        InputError: a method fits nothing of the base, or the task's data have nothing to score methods on.
     """
-    _check_scored(config)
+    reached = _figures(config)
     planned = {named: planned_config(config, named) for named in methods}
     compared = Comparison(methods, seeds, lambda method, seed: seeded(planned[method], seed), folder)
     members = compared.train()
     answers, scored = {}, {}
     for key, member in members.items():
-        metrics = {name: float(value) for name, value in evaluate(member.config, member.adapter).items()}
-        found = answers_of(member)
+        recipe, data = opened(member.config)
+        metrics = {**reached(member), "kept_bytes": float(memory_of(recipe, data, member.seed))}
+        found = answers_of(recipe, data, member)
         if found is not None:
             answers[key] = found
-            metrics |= {"accuracy": found.accuracy, "kept_bytes": float(found.memory)}
+            metrics |= {"accuracy": found.accuracy}
         scored[key] = metrics
-    return together(compared.rows(members, scored), answers, methods, seeds)
+    rows = compared.rows(members, scored)
+    metric, lower = _ranking(config, rows)
+    return dataclasses.replace(together(rows, answers, methods, seeds), metric=metric, lower=lower)
 
 
-def _check_scored(config: ExperimentConfig) -> None:
-    """One batch of validation now, so that data without any are refused before the trainings and not after them."""
+def _figures(config: ExperimentConfig) -> Callable[[Member], dict[str, float]]:
+    """What scores a member: the domain's own scorer, or what its recipe logs in validation.
+
+    Raises:
+        InputError: there is nothing to score on. One batch of validation is tried now, so that such data are refused
+            before the trainings and not after them.
+    """
+    own = find(config.domain).scorer
+    if own:
+        score = load(own)(config)
+        return lambda member: {name: float(value) for name, value in score(member.adapter).items()}
     evaluate(dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, limit_val_batches=1)), None)
+    return lambda member: {name: float(value) for name, value in evaluate(member.config, member.adapter).items()}
+
+
+def _ranking(config: ExperimentConfig, rows: Sequence[MethodRow]) -> tuple[str, bool]:
+    """The figure that ranks methods, and whether it is better low: accuracy, the scorer's first, or what is watched."""
+    known = rows[0].metrics
+    if all("accuracy" in row.metrics for row in rows):
+        return "accuracy", False
+    if find(config.domain).scorer:
+        return next(iter(known)), False
+    watched = config.trainer.monitor
+    if watched is not None and watched in known:
+        return watched, config.trainer.mode == "min"
+    return "val/loss", True
 
 
 def seeded(config: ExperimentConfig, seed: int) -> ExperimentConfig:
@@ -145,11 +178,9 @@ def built(config: ExperimentConfig) -> AdapterModule:
     """The recipe of an experiment with its model, untrained.
 
     Raises:
-        InputError: it trains several adapters in turn, which have no one prediction.
+        InputError: the configuration does not fit its domain.
     """
     recipe, data = recipe_of(config), data_of(config)
-    if recipe.driver(data) is not None:
-        raise InputError(f"{config.domain} trains several adapters in turn; compare them with its own command")
     recipe.meet(config.trainer, data)
     recipe.prepare()
     seed_all(config.seed)
@@ -180,16 +211,33 @@ def layers_for(config: ExperimentConfig, method: str) -> list[str]:
     raise InputError(f"{method} adapts {', '.join(wanted) or 'nothing known'}, of which the base's blocks have none")
 
 
-def answers_of(member: Member) -> Answers | None:
-    """What a member predicts, in the order of the validation data; None where the recipe gives no classes."""
-    recipe = built(member.config)
-    data: Any = data_of(member.config)
-    recipe.meet(member.config.trainer, data)
+def opened(config: ExperimentConfig) -> tuple[AdapterModule, Any]:
+    """The recipe with its model, untrained, and its data, ready; of adapters trained in turn, the first one's."""
+    recipe, data = recipe_of(config), data_of(config)
+    recipe.meet(config.trainer, data)
+    recipe.prepare()
+    driver = recipe.driver(data)
+    if isinstance(driver, Stages):
+        recipe, data = driver.stages[0].recipe, driver.stages[0].data or data
+        recipe.meet(config.trainer, data)
+    seed_all(config.seed)
+    recipe.configure_model()
     data.setup("fit")
+    return recipe, data
+
+
+def memory_of(recipe: AdapterModule, data: Any, seed: int) -> int:
+    """Bytes that a step on the first batch of training keeps for its backward."""
     recipe.train()
-    with seed_of_run(member.seed):
-        first = next(iter(data.train_dataloader()))
-        memory = kept_bytes(recipe.model, lambda: recipe.compute(first).loss)
+    with seed_of_run(seed):
+        batch = next(iter(data.train_dataloader()))
+        return kept_bytes(recipe.model, lambda: recipe.compute(batch).loss)
+
+
+def answers_of(recipe: AdapterModule, data: Any, member: Member) -> Answers | None:
+    """What a member predicts, in the order of the validation data; None where the recipe gives no classes."""
+    if find(member.config.domain).scorer:
+        return None
     recipe.load_adapter(member.adapter)
     recipe.eval()
     logits, targets = [], []
@@ -200,7 +248,7 @@ def answers_of(member: Member) -> Answers | None:
                 return None
             logits.append(outputs.logits.float().cpu())
             targets.append(outputs.target.flatten().cpu())
-    return Answers(torch.cat(logits), torch.cat(targets), memory)
+    return Answers(torch.cat(logits), torch.cat(targets))
 
 
 def kept_bytes(module: nn.Module, run: Callable[[], Any]) -> int:
