@@ -7,8 +7,9 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 import torch
 from torch import nn
@@ -110,3 +111,29 @@ def keep(name: str, repeats: int, seconds: Mapping[str, Sequence[float]], **figu
         **figures,
     }
     (RESULTS / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+class Outcome(Protocol):
+    """A flat dataclass with the figures of one model; its key tells it from others and says where it stands."""
+
+    @property
+    def key(self) -> Any: ...
+
+
+Kind = TypeVar("Kind", bound=Outcome)
+
+
+def keep_outcome(file: Path, found: Outcome) -> None:
+    """Put one outcome into the kept ones; the others stay."""
+    others = [one for one in kept_outcomes(file, type(found)) if one.key != found.key]
+    records = [asdict(cast(Any, one)) for one in sorted([*others, found], key=lambda one: one.key)]
+    file.write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
+
+
+def kept_outcomes(file: Path, kind: type[Kind]) -> list[Kind]:
+    """The outcomes that `keep_outcome` kept; lists are tuples again."""
+    records = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+    return [
+        kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in record.items()})
+        for record in records
+    ]

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import statistics
 import tempfile
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks._measured import keep_outcome, kept_outcomes
 from domains.deepfake.tiny.rebuild import measure
 from suite import training
 from suite.hub import paths
@@ -109,18 +109,6 @@ def table(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines)
 
 
-def keep(found: Outcome) -> None:
-    """Put one outcome into the kept ones; the others stay."""
-    ordered = sorted([*(one for one in kept() if one.key != found.key), found], key=lambda one: one.key)
-    FILE.write_text(json.dumps([dataclasses.asdict(one) for one in ordered], indent=2) + "\n", encoding="utf-8")
-
-
-def kept() -> list[Outcome]:
-    """The kept outcomes."""
-    records = json.loads(FILE.read_text(encoding="utf-8")) if FILE.is_file() else []
-    return [Outcome(**{**r, "test": tuple(r["test"]), "unseen": tuple(r["unseen"])}) for r in records]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clips", type=int, nargs="+", default=[FEW], choices=[FEW, MANY])
@@ -139,8 +127,8 @@ def main() -> None:
                 outcomes.append(found)
                 print(found, flush=True)
                 if given.save:
-                    keep(found)
-    print(table(kept() if given.save else outcomes))
+                    keep_outcome(FILE, found)
+    print(table(kept_outcomes(FILE, Outcome) if given.save else outcomes))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from benchmarks._measured import keep_outcome, kept_outcomes
 from domains.text_video_retrieval.inference.loaded import Encoder
 from domains.text_video_retrieval.tiny.rebuild import TEST, measure
 from suite import training
@@ -95,19 +95,6 @@ def table(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines)
 
 
-def keep(found: Outcome) -> None:
-    """Put one outcome into the kept ones; the others stay."""
-    ordered = sorted([*(one for one in kept() if one.key != found.key), found], key=lambda one: one.key)
-    FILE.write_text(json.dumps([dataclasses.asdict(one) for one in ordered], indent=2) + "\n", encoding="utf-8")
-
-
-def kept() -> list[Outcome]:
-    """The kept outcomes."""
-    records = json.loads(FILE.read_text(encoding="utf-8")) if FILE.is_file() else []
-    rows = ("recall", "back", "total", "order")
-    return [Outcome(**{**record, **{row: tuple(record[row]) for row in rows}}) for record in records]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
@@ -125,8 +112,8 @@ def main() -> None:
             outcomes.append(found)
             print(found, flush=True)
             if given.save:
-                keep(found)
-    print(table(kept() if given.save else outcomes))
+                keep_outcome(FILE, found)
+    print(table(kept_outcomes(FILE, Outcome) if given.save else outcomes))
 
 
 if __name__ == "__main__":

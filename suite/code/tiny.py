@@ -10,6 +10,8 @@ from importlib import resources
 from itertools import islice
 from typing import Any
 
+from suite.generation.tokenizer import byte_level_bpe
+
 VOCABULARY = 2048
 SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
 """There is no token for the unknown: every byte has one of its own."""
@@ -35,31 +37,8 @@ def tokenizer(texts: Iterable[str] | None = None) -> Any:
     Args:
         texts: what it learns from; the made world's code and the prompts of both domains where it is left out.
     """
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    model = Tokenizer(models.BPE())
-    model.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(_PIECES), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    model.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=list(SPECIAL.values()),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    model.train_from_iterator(_texts() if texts is None else texts, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=model,
-        **SPECIAL,
-        split_special_tokens=True,
-        clean_up_tokenization_spaces=False,
-        model_max_length=CONTEXT,
-    )
+    learnt = _texts() if texts is None else texts
+    return byte_level_bpe(learnt, _PIECES, VOCABULARY, SPECIAL, CONTEXT, split_special_tokens=True)
 
 
 def untrained(vocabulary: int = VOCABULARY, seed: int = 0) -> Any:

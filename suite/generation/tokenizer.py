@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,3 +48,39 @@ def _class_for(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     return AutoTokenizer
+
+
+def byte_level_bpe(
+    texts: Iterable[str], pieces: str, vocabulary: int, special: Mapping[str, str], context: int, **options: Any
+) -> Any:
+    """Train the tokenizer of a small base, a byte-level BPE: any text can be encoded and decoded unchanged.
+
+    Args:
+        texts: what it learns from.
+        pieces: a regular expression; what it matches, and what lies between, is merged within alone.
+        vocabulary: number of tokens.
+        special: tokens by role, `bos_token` and the like; several roles may share one.
+        context: most tokens of a text.
+        options: of transformers' tokenizer.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    model = Tokenizer(models.BPE())
+    model.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(pieces), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    model.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[*dict.fromkeys(special.values())],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    model.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=model, **special, clean_up_tokenization_spaces=False, model_max_length=context, **options
+    )

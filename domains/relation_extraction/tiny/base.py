@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from domains.relation_extraction.data import world
 from domains.relation_extraction.model.paradigms import find as find_protocol
 from domains.relation_extraction.tiny import pretraining
+from suite.generation.tokenizer import byte_level_bpe
 from suite.training.induction import write_induction
 
 VOCABULARY = 2048
+SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "</s>"}
 SEED = 0
 
 # A blank is a token of its own before capitals and digits: a name is then the same tokens wherever it stands, at the
@@ -31,29 +32,7 @@ def tokenizer() -> Any:
     It learns from the made world's text and from `english.txt`, which keeps real English at about 2.3 characters a
     token.
     """
-    model = Tokenizer(models.BPE())
-    model.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(_WORDS), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    model.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=["<s>", "</s>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    model.train_from_iterator(_tokenizer_text(), trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=model,
-        bos_token="<s>",
-        eos_token="</s>",
-        pad_token="</s>",
-        clean_up_tokenization_spaces=False,
-        model_max_length=2048,
-    )
+    return byte_level_bpe(_tokenizer_text(), _WORDS, VOCABULARY, SPECIAL, context=2048)
 
 
 def _tokenizer_text(documents: int = 1500, repeats: int = 20) -> Iterator[str]:
