@@ -11,6 +11,7 @@ from suite.errors import InputError
 
 Reason = Literal[
     "does not parse",
+    "does not compile",
     "no assertion",
     "trivial assertion",
     "duplicate",
@@ -216,8 +217,9 @@ class WriterQuery:
         memory: megabytes of a process.
         workers: sandboxes at once.
         plugins: of pytest that the tests need, as its -p takes them.
-        classpath: archives that Java tests are compiled with; JUnit 4's is found where Maven keeps it.
-        mutants: try the kept tests on at most this many small changes of the functions.
+        classpath: archives that Java tests are compiled with where Maven does not build the project; JUnit 4's is found
+            where Maven keeps it.
+        mutants: try the kept tests on at most this many small changes of the functions; of Java on all that PIT makes.
         keep_redundant: keep tests that run no line or branch that others before them have not.
         keep_trivial: keep tests whose assertions cannot fail.
         keep_failing: write tests that fail too, marked as a possible bug or a wrong expectation: expected to fail

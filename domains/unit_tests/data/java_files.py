@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Literal
 
 from domains.unit_tests.data.java_classes import JavaClass, JavaMethod, classes
+from domains.unit_tests.types import Focal
 from suite.code.syntax import parse
 from suite.errors import InputError
 
 JUnit = Literal[4, 5]
 
+WRITTEN_BY = "by peft-suite"
+"""Stands in the first line of every test class that is written."""
 _BUILDS = ("pom.xml", "build.gradle", "build.gradle.kts")
 _INDENT = re.compile(r"^([ \t]+)\S", re.MULTILINE)
 
@@ -40,14 +43,42 @@ class JavaFile:
 
     @property
     def test_class(self) -> str:
-        return f"{self.focal.name}Test"
+        return self.tests.rpartition("/")[2].removesuffix(".java")
+
+    @property
+    def qualified_tests(self) -> str:
+        """The test class with its package."""
+        return f"{self.package}.{self.test_class}" if self.package else self.test_class
+
+    def functions(self, project: Path) -> tuple[Focal, ...]:
+        """The methods that are tested, with their lines."""
+        module = f"{self.package}.{self.focal.name}" if self.package else self.focal.name
+        inside = self.path.resolve().relative_to(project.resolve()).as_posix()
+        starts, at = {}, 0
+        for method in self.focal.methods:
+            at = max(self.text.find(method.body, at), at)
+            starts[id(method)] = self.text.count("\n", 0, at) + 1
+            at += 1
+        return tuple(
+            Focal(
+                one.name,
+                module,
+                inside,
+                starts[id(one)],
+                starts[id(one)] + one.body.count("\n"),
+                one.body + "\n",
+            )
+            for one in self.methods
+        )
 
 
-def read_java(path: Path, project: Path, select: Sequence[str] = ()) -> JavaFile | None:
+def read_java(path: Path, project: Path, select: Sequence[str] = (), out: Path | None = None) -> JavaFile | None:
     """A file's first class with its public methods; None where there is nothing to test.
 
     Args:
         select: names `m`, `C` or `C.m`; private methods too.
+        out: folder that the tests will be written to; a test class of the user's, there or in the project, is let be,
+            and theirs is called `{Focal}GeneratedTest`.
 
     Raises:
         InputError: it cannot be read or parsed, or a name is not in it.
@@ -79,6 +110,8 @@ def read_java(path: Path, project: Path, select: Sequence[str] = ()) -> JavaFile
     body = text[text.find("{", text.find(f"class {focal.name}")) + 1 :]
     indent = _INDENT.search(body)
     place = _place(path, project, f"{focal.name}Test.java")
+    if any(_is_users(folder / place) for folder in (project, out) if folder is not None):
+        place = _place(path, project, f"{focal.name}GeneratedTest.java")
     return JavaFile(
         path,
         text,
@@ -99,6 +132,10 @@ def junit_of(path: Path) -> JUnit:
                 text = (folder / name).read_text(encoding="utf-8", errors="replace")
                 return 5 if "junit-jupiter" in text or "useJUnitPlatform" in text else 4
     return 4
+
+
+def _is_users(path: Path) -> bool:
+    return path.is_file() and WRITTEN_BY not in path.read_text(encoding="utf-8", errors="replace")[:1000]
 
 
 def _place(path: Path, project: Path, name: str) -> str:

@@ -1,17 +1,17 @@
-"""Runs a JUnit 4 test in the sandbox, where a JDK and JUnit's archives are on this machine."""
+"""Runs a JUnit 4 test in the sandbox, where a JDK and JUnit's archives are on this machine and no Maven is needed."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from domains.unit_tests.data.java_files import JavaFile
 from domains.unit_tests.inference.sandbox import MEGABYTE, Limits, Sandbox
-from domains.unit_tests.types import WriterQuery
+from domains.unit_tests.types import Coverage, WriterQuery
 
-_ADDRESSES = 8192 * MEGABYTE
+ADDRESSES = 8192 * MEGABYTE
 """A virtual machine reserves far more addresses than it uses; what it uses is limited by `-Xmx`."""
 _REPOSITORY = Path("~/.m2/repository")
 _ARCHIVES = ("junit/junit/4.*/junit-4.*.jar", "org/hamcrest/hamcrest-core/1.3/hamcrest-core-1.3.jar")
@@ -19,10 +19,16 @@ _ARCHIVES = ("junit/junit/4.*/junit-4.*.jar", "org/hamcrest/hamcrest-core/1.3/ha
 
 @dataclass(frozen=True)
 class Ran:
-    """What became of a test: `passed`, or why not, and the last that was said."""
+    """What became of a test: `passed`, or why not, and the last that was said.
+
+    Attributes:
+        coverage: of the focal file; None where it was not measured. seconds: that the test took.
+    """
 
     outcome: str
     detail: str = ""
+    coverage: Coverage | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -53,21 +59,21 @@ class Runner:
         heap = f"-Xmx{self.memory}m"
         # One shell for both steps: what is compiled lies in the sandbox's own memory, which ends with it.
         steps = (
-            f"mkdir /tmp/out && {_words('javac')} -J{heap} -nowarn -d /tmp/out -cp {path} -sourcepath /project/{root} "
+            f"mkdir /tmp/out && {program('javac')} -J{heap} -nowarn -d /tmp/out -cp {path} -sourcepath /project/{root} "
             f"/project/{inside} /tmp/test/{file.test_class}.java || exit 97; "
-            f"exec {_words('java')} {heap} -XX:+UseSerialGC -cp {path} org.junit.runner.JUnitCore {qualified}"
+            f"exec {program('java')} {heap} -XX:+UseSerialGC -cp {path} org.junit.runner.JUnitCore {qualified}"
         )
         # Debian keeps a JDK's settings, without which nothing starts, beside those of the system.
-        shown = (*self.archives, *sorted(Path("/etc").glob("java*")))
+        shown = (*self.archives, *homes("java", "javac"), *sorted(Path("/etc").glob("java*")))
         sandbox = Sandbox(self.project.resolve(), self.limits, shown=shown, unsafe=self.unsafe)
         files = {f"/tmp/test/{file.test_class}.java": source}
         ended = sandbox.run(["/bin/sh", "-c", steps], files)
         said = (ended.stdout + ended.stderr).decode("utf-8", "replace").strip()[-2000:]
         if ended.reason:
-            return Ran(ended.reason, said)
+            return Ran(ended.reason, said, None, ended.seconds)
         if ended.code == 97:
-            return Ran("does not compile", said)
-        return Ran("passed" if ended.code == 0 and "OK (" in said else "failed", said)
+            return Ran("does not compile", said, None, ended.seconds)
+        return Ran("passed" if ended.code == 0 and "OK (" in said else "failed", said, None, ended.seconds)
 
 
 def find(file: JavaFile, query: WriterQuery) -> Runner | str:
@@ -82,7 +88,7 @@ def find(file: JavaFile, query: WriterQuery) -> Runner | str:
         return "no archive of JUnit 4 in ~/.m2: give --classpath junit.jar hamcrest.jar"
     seconds = max(query.timeout, 30.0)
     limits = Limits(
-        seconds=seconds, processor=round(seconds), memory=_ADDRESSES, file=64 * MEGABYTE, disk=128 * MEGABYTE
+        seconds=seconds, processor=round(seconds), memory=ADDRESSES, file=64 * MEGABYTE, disk=128 * MEGABYTE
     )
     return Runner(query.project or file.path.parent, archives, limits, min(query.memory, 512), query.unsafe)
 
@@ -93,5 +99,17 @@ def _from_maven() -> tuple[Path, ...]:
     return tuple(paths[-1] for paths in found if paths) if all(found) else ()
 
 
-def _words(program: str) -> str:
-    return str(Path(shutil.which(program) or program).resolve())
+def program(name: str) -> str:
+    """The path of a program, links followed."""
+    return str(Path(shutil.which(name) or name).resolve())
+
+
+def homes(*names: str) -> Iterator[Path]:
+    """Folders of Maven and of the JDK, to be shown; of a program that lies in no such home itself alone."""
+    for name in names:
+        path = Path(program(name))
+        home = path.parent.parent
+        yield home if (home / _MARKS[name]).is_dir() and home != Path.home() else path
+
+
+_MARKS = {"mvn": "boot", "javac": "jmods", "java": "lib"}

@@ -76,9 +76,8 @@ class Session:
         query, project = self.query, self.query.project or source_files.project_of(path)
         if path.suffix == ".java":
             room = self.writer.room - query.max_new_tokens
-            return write_java(
-                path, replace(query, project=project), self.about, room, self.writer.length, self.writer.answers
-            )
+            placed = replace(query, project=project)
+            return write_java(path, placed, self.about, room, self.writer.length, self.writer.answers, self.out)
         text, tree = source_files.parse(path)
         functions = source_files.discover(path, project, query.function)
         if query.changed_since is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import suite
-from domains.unit_tests.data.java_files import JavaFile
+from domains.unit_tests.data.java_files import WRITTEN_BY, JavaFile
 
 _IMPORTS = {
     4: ("import static org.junit.Assert.*;", "import org.junit.Test;"),
@@ -23,7 +23,7 @@ def composed(file: JavaFile, tests: Sequence[str], about: Mapping[str, object], 
     head = ""
     if about:
         told = f"base {about['base']}, adapter {about['adapter']}, seed {about['seed']}"
-        head = f"// Tests of {file.focal.name} by peft-suite {suite.__version__}: {told}.\n// {note}\n"
+        head = f"// Tests of {file.focal.name} {WRITTEN_BY} {suite.__version__}: {told}.\n// {note}\n"
     package = f"package {file.package};\n\n" if file.package else ""
     imports = "\n".join([*_IMPORTS[file.junit], *own_imports(file)])
     body = "\n\n".join(tests)

@@ -136,7 +136,13 @@ def as_mutation_elements(judged: Judged, source: str) -> str:
         }
         for number, fate in enumerate(judged.mutants or ())
     ]
-    files = {judged.path: {"language": "python", "source": source, "mutants": found}}
+    files = {
+        judged.path: {
+            "language": "java" if judged.path.endswith(".java") else "python",
+            "source": source,
+            "mutants": found,
+        }
+    }
     content = {"schemaVersion": "2", "thresholds": {"high": 80, "low": 60}, "files": files}
     return json.dumps(content, ensure_ascii=False, indent=2) + "\n"
 
@@ -152,6 +158,7 @@ def as_junit(judged: Judged) -> str:
         "network",
         "ended the process",
         "import error",
+        "does not compile",
         "flaky",
     }
     failed = [verdict for verdict in judged.verdicts if verdict.reason in outcomes]
@@ -167,7 +174,7 @@ def as_junit(judged: Judged) -> str:
     )
     for verdict in judged.verdicts:
         holder, _, name = verdict.candidate.name.rpartition("::")
-        place = judged.path.removesuffix(".py").replace("/", ".")
+        place = judged.path.rpartition(".")[0].replace("/", ".")
         case = ElementTree.SubElement(
             root, "testcase", classname=f"{place}.{holder}".rstrip("."), name=name, time=f"{verdict.seconds:.3f}"
         )

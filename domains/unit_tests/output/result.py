@@ -22,7 +22,7 @@ class JudgedResult:
         judged: what became of them.
         tests: a test file with those that were kept.
         focal_source: text of the file that they are for.
-        name: how the files are named.
+        name: how the files are named. suffix: of the test file.
     """
 
     source: str
@@ -31,6 +31,12 @@ class JudgedResult:
     tests: str = ""
     focal_source: str = ""
     name: str = "tests"
+    suffix: str = ".py"
+
+    @property
+    def short_name(self) -> str:
+        """How reports are named: they stand at the top of a folder, also where the tests stand below `src/test`."""
+        return self.name.rpartition("/")[2]
 
     def to_dict(self) -> dict[str, Any]:
         return {} if self.judged is None else reports.record(self.judged)
@@ -39,16 +45,16 @@ class JudgedResult:
         """Write the kept tests, JSON, JUnit, Cobertura and lcov reports, and a page; return the files."""
         if self.judged is None:
             return []
-        folder, judged = Path(folder), self.judged
+        folder, judged, name = Path(folder), self.judged, self.short_name
         written = [
-            write_text(folder / f"{self.name}.json", reports.as_json(judged)),
-            write_text(folder / f"{self.name}.junit.xml", reports.as_junit(judged)),
-            write_text(folder / f"{self.name}.coverage.xml", reports.as_cobertura(judged)),
-            write_text(folder / f"{self.name}.lcov", reports.as_lcov(judged)),
-            write_text(folder / f"{self.name}.html", page.render(judged, self.focal_source)),
+            write_text(folder / f"{name}.json", reports.as_json(judged)),
+            write_text(folder / f"{name}.junit.xml", reports.as_junit(judged)),
+            write_text(folder / f"{name}.coverage.xml", reports.as_cobertura(judged)),
+            write_text(folder / f"{name}.lcov", reports.as_lcov(judged)),
+            write_text(folder / f"{name}.html", page.render(judged, self.focal_source)),
         ]
         if judged.kept:
-            written.insert(0, write_text(folder / f"{self.name}.py", self.tests))
+            written.insert(0, write_text(folder / f"{self.name}{self.suffix}", self.tests))
         return written
 
     def __str__(self) -> str:
@@ -81,15 +87,13 @@ class WrittenTests(JudgedResult):
         failing: a file of tests that fail, where it was asked for.
         message: what there is to say where nothing was judged.
         unverified: tests that were written and never run.
-        suffix: of the test file.
-        details: more for the report, where nothing was judged: what became of tests in Java.
+        details: more for the report of tests in Java: whether they were run, and what is not known of them.
     """
 
     about: Mapping[str, Any] = field(default_factory=dict)
     failing: str = ""
     message: str = ""
     unverified: int = 0
-    suffix: str = ".py"
     details: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -101,7 +105,7 @@ class WrittenTests(JudgedResult):
         if self.judged is None:
             told = {"message": self.message, "verified": bool(self.tests) and not self.unverified}
             return {**self.about, **told, "unverified": self.unverified, **self.details}
-        return {**self.about, "verified": True, **reports.record(self.judged, self.about)}
+        return {**self.about, "verified": True, **self.details, **reports.record(self.judged, self.about)}
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write what `JudgedResult` writes, and the tests that fail."""
@@ -109,10 +113,11 @@ class WrittenTests(JudgedResult):
         if self.judged is None:
             return [write_text(folder / f"{self.name}{self.suffix}", self.tests)] if self.tests else []
         text = reports.as_mutation_elements(self.judged, self.focal_source)
+        told = {**self.about, **{name: value for name, value in self.details.items() if name != "tests"}}
         more = {
-            f"{self.name}.json": reports.as_json(self.judged, self.about),
+            f"{self.short_name}.json": reports.as_json(self.judged, told),
             **({f"{self.name}_failing.py": self.failing} if self.failing else {}),
-            **({f"{self.name}.mutation.json": text} if self.judged.mutants is not None else {}),
+            **({f"{self.short_name}.mutation.json": text} if self.judged.mutants is not None else {}),
         }
         written = [*super().save(folder), *(write_text(folder / name, content) for name, content in more.items())]
         return list(dict.fromkeys(written))

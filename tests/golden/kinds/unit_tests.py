@@ -7,8 +7,8 @@ import pytest
 from domains.unit_tests import metrics
 from domains.unit_tests.data import java_classes, mining
 from domains.unit_tests.data.java_sources import JavaContext
+from domains.unit_tests.data.readers import java_reports
 from domains.unit_tests.data.readers.humaneval_x import read
-from domains.unit_tests.evaluation import java_reports
 from domains.unit_tests.inference import java_repair
 from domains.unit_tests.inference.braces import BraceStop, brace_values, closed_at
 from domains.unit_tests.model import encoding, study

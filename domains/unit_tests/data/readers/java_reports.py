@@ -1,4 +1,4 @@
-"""Reports of Java's tools: JaCoCo's coverage and PIT's mutants of one method.
+"""Reports of Java's tools: Surefire's outcomes, JaCoCo's coverage and PIT's mutants.
 
 `parity` repeats what the study's code does, also where it is wrong; otherwise descriptors are those of the JVM.
 """
@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Literal
 from xml.etree import ElementTree
 
+from domains.unit_tests.types import Coverage, MutantFate
 from suite.errors import InputError
 
 MOST_BYTES = 200 * 2**20
@@ -27,17 +29,113 @@ def parse(text: str | bytes) -> ElementTree.Element:
     """A report's XML. Its document type, which may name files and grow without end, is taken out unread.
 
     Raises:
-        InputError: it is no XML, declares entities, or is larger than any report.
+        InputError: it is no XML in UTF-8, declares entities, or is larger than any report.
     """
     if len(text) > MOST_BYTES:
         raise InputError(f"a report of {len(text):,} bytes; the most is {MOST_BYTES:,}")
-    raw = text.encode() if isinstance(text, str) else text
+    raw = text.encode(errors="replace") if isinstance(text, str) else text
     if b"<!ENTITY" in raw:
         raise InputError("a report that declares entities is not read")
+    # All three tools write UTF-8; in another encoding a declaration of entities would not have been seen above.
+    if b"\0" in raw:
+        raise InputError("a report that is no XML in UTF-8")
+    parser = ElementTree.XMLParser(encoding="utf-8")
     try:
-        return ElementTree.fromstring(re.sub(rb"<!DOCTYPE[^>\[]*>", b"", raw))
+        return ElementTree.fromstring(re.sub(rb"<!DOCTYPE[^>\[]*>", b"", raw), parser)
     except ElementTree.ParseError as error:
         raise InputError(f"a report that is no XML: {error}") from error
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What Surefire says of a test.
+
+    Attributes:
+        name: of its method. state: `passed`, `failed`, `error` or `skipped`.
+        said: the message with its trace. seconds: that it took.
+    """
+
+    name: str
+    state: Literal["passed", "failed", "error", "skipped"]
+    said: str
+    seconds: float
+
+
+def outcomes(report: ElementTree.Element) -> Iterator[Outcome]:
+    """The tests of a Surefire report; what tells runs of one apart is no part of its name."""
+    for case in report.iter("testcase"):
+        state: Literal["passed", "failed", "error", "skipped"] = "passed"
+        said = ""
+        for tag, name in _STATES.items():
+            if (element := case.find(tag)) is not None:
+                state, said = name, element.text or element.get("message") or ""
+                break
+        plain = re.sub(r"[\[({].*", "", case.get("name", ""))
+        yield Outcome(plain, state, said.strip(), _number(case.get("time")))
+
+
+_STATES: dict[str, Literal["failed", "error", "skipped"]] = {
+    "failure": "failed",
+    "error": "error",
+    "skipped": "skipped",
+}
+
+
+def lines(report: ElementTree.Element, package: str, file: str) -> Coverage:
+    """The lines and branches of a source file in a JaCoCo report.
+
+    JaCoCo counts the branches of a line and does not tell which were taken: those of a line are numbered from 1, the
+    taken ones first.
+
+    Args:
+        package: `org.x`. file: name of the source file.
+
+    Raises:
+        InputError: the report has no such file.
+    """
+    path = package.replace(".", "/")
+    element = report.find(f".//package[@name='{path}']/sourcefile[@name='{file}']")
+    if element is None:
+        raise InputError(f"the coverage report has no {path}/{file}")
+    ran: dict[bool, set[int]] = {True: set(), False: set()}
+    taken: dict[bool, set[tuple[int, int]]] = {True: set(), False: set()}
+    for line in element.iterfind("line"):
+        number, covered, missed = (int(line.get(name, 0)) for name in ("nr", "cb", "mb"))
+        ran[int(line.get("ci", 0)) > 0].add(number)
+        taken[True] |= {(number, one) for one in range(1, covered + 1)}
+        taken[False] |= {(number, one) for one in range(covered + 1, covered + missed + 1)}
+    return Coverage(frozenset(ran[True]), frozenset(ran[False]), frozenset(taken[True]), frozenset(taken[False]))
+
+
+def mutants(report: ElementTree.Element, file: str, name: str) -> Iterator[MutantFate]:
+    """The mutants of a class in a PIT report; those that no virtual machine would load are none.
+
+    Args:
+        file: name of the source file. name: of the class with its package.
+    """
+    for mutant in report.iterfind("mutation"):
+        of_class = mutant.findtext("mutatedClass", "")
+        fate = _FATES.get(mutant.get("status", ""))
+        if fate is None or mutant.findtext("sourceFile") != file or of_class.partition("$")[0] != name:
+            continue
+        operator = mutant.findtext("mutator", "").rpartition(".")[2].removesuffix("Mutator")
+        line = int(_number(mutant.findtext("lineNumber")))
+        yield MutantFate(line, operator, mutant.findtext("description", ""), fate)
+
+
+_FATES: dict[str, Literal["killed", "timeout", "survived", "not run"]] = {
+    **dict.fromkeys(("KILLED", "MEMORY_ERROR", "RUN_ERROR"), "killed"),
+    "TIMED_OUT": "timeout",
+    "SURVIVED": "survived",
+    "NO_COVERAGE": "not run",
+}
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float((text or "0").replace(",", ""))
+    except ValueError:
+        return 0.0
 
 
 def coverage(report: ElementTree.Element, package: str, name: str, identifier: str, signature: str) -> dict[str, Any]:
@@ -51,16 +149,17 @@ def coverage(report: ElementTree.Element, package: str, name: str, identifier: s
         InputError: the report has no such method.
     """
     path = package.replace(".", "/")
+    of_class = f"{path}/{name}" if path else name
     wanted = simplified(descriptor(signature))
     variables = set(re.findall(r"\b[A-Z]\b", signature))
-    for element in report.iterfind(f"package[@name='{path}']/class[@name='{path}/{name}']/method"):
+    for element in report.iterfind(f".//package[@name='{path}']/class[@name='{of_class}']/method"):
         if element.get("name") != identifier:
             continue
         found = simplified(element.get("desc", ""))
         if found in (wanted, _erased(wanted, variables)):
             return {
                 "PACKAGE": path,
-                "CLASS": f"{path}/{name}",
+                "CLASS": of_class,
                 "METHOD_NAME": identifier,
                 "METHOD_DESC": element.get("desc", ""),
                 **_counters(element),
