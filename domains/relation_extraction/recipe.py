@@ -105,10 +105,8 @@ class RelationExtractionRecipe(AdapterModule):
 
     def build(self) -> nn.Module:
         """The base with its adapters: all three in the `three` layout, of which the last is the trainable one."""
-        if self.architecture:
-            model = pretrained.build(self.architecture)
-        elif torch.get_default_device().type == "meta":  # to be counted
-            model = base_skeleton(self.base)
+        if torch.get_default_device().type == "meta":  # to be counted
+            model = pretrained.build(self.architecture) if self.architecture else base_skeleton(self.base)
         else:
             model = self.backbone[0]
         names = self.protocol.steps if self.layout == "three" else ("joint",)

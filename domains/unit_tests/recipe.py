@@ -65,7 +65,7 @@ class UnitTestRecipe(AdapterModule):
 
     def build(self) -> nn.Module:
         meta = torch.get_default_device().type == "meta"  # to be counted
-        model = skeleton(self.base, self.architecture) if self.architecture or meta else self.backbone[0]
+        model = skeleton(self.base, self.architecture) if meta else self.backbone[0]
         return adapters.attach(model, attachment(self.section, model))
 
     def compute(self, batch: dict[str, torch.Tensor]) -> Outputs:

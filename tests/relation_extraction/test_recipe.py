@@ -170,10 +170,17 @@ def test_wrong_settings_are_one_line(base):
         recipe(base, stages={"heads": {}})
     with pytest.raises(InputError, match="unknown protocol"):
         recipe(base, protocol="suite-v1/D_X")
-    with pytest.raises(InputError, match="no `class`"):
+    with torch.device("meta"), pytest.raises(InputError, match="no `class`"):
         RelationExtractionRecipe(architecture={"config": {}}).build()
-    with pytest.raises(InputError, match="cannot be built"):
+    with torch.device("meta"), pytest.raises(InputError, match="cannot be built"):
         RelationExtractionRecipe(architecture={"class": "transformers:NoSuchModel"}).build()
+
+
+def test_what_trains_is_the_base_and_never_its_architecture_block(base):
+    """The block is for counting: a model made of it has random weights."""
+    given = {"class": "transformers:LlamaForCausalLM", "config": {"hidden_size": 16, "num_hidden_layers": 1}}
+    built = recipe(base, architecture=given).build()
+    assert built.config._name_or_path == str(base)
 
 
 def test_sources(annotations):

@@ -104,6 +104,13 @@ def test_the_loss_is_on_the_test_alone_and_pairs_that_are_too_long_are_counted(b
     torch.testing.assert_close(outputs.loss, wanted)
 
 
+def test_what_trains_is_the_base_and_never_its_architecture_block(bases):
+    """The block is for counting: a model made of it has random weights."""
+    given = {"class": "transformers:LlamaForCausalLM", "config": {"hidden_size": 16, "num_hidden_layers": 1}}
+    built = UnitTestRecipe(str(bases["llama"]), architecture=given, adapter={"preset": "lora"}).build()
+    assert built.config._name_or_path == str(bases["llama"])
+
+
 def test_data_without_a_pair_that_fits_are_refused(pairs):
     data = UnitTestData(str(pairs), None, block_size=4)
     data.bind(tokenizer, True, False, 0)
