@@ -7,7 +7,7 @@ from suite.domain import Domain, Task, on_use
 
 def _task(name: str) -> Task:
     return Task(
-        recipe=f"domains.code_review.recipe:{name.capitalize()}Recipe",
+        recipe=f"domains.code_review.recipe.review:{name.capitalize()}Recipe",
         data="domains.code_review.data.datamodule:CodeReviewData",
         predictor="domains.code_review.predict:CodeReviewer",
         query="domains.code_review.types:ReviewQuery",
@@ -32,9 +32,10 @@ DOMAIN = Domain(
 _PUBLIC = {
     "CodeReviewer": "predict",
     "RuleReviewer": "predict",
-    "NecessityRecipe": "recipe",
-    "CommentRecipe": "recipe",
-    "RefinementRecipe": "recipe",
+    "NecessityRecipe": "recipe.review",
+    "CommentRecipe": "recipe.review",
+    "RefinementRecipe": "recipe.review",
+    "CodeReviewerT5": "model.encoder_decoder",
     "CodeReviewData": "data.datamodule",
     "ReviewQuery": "types",
     "ReviewResult": "output.result",

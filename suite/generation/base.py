@@ -24,12 +24,14 @@ def load_base(
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
     quantize: Quantize | None = None,
+    model_class: Any = AutoModelForCausalLM,
 ) -> tuple[nn.Module, Any]:
     """Return the base model, frozen and in eval mode, and its tokenizer.
 
     Args:
         reference: of the base, in the hub's grammar. domain: that a name without one belongs to.
         quantize: `nf4` keeps the weights of the linear layers in 4 bit (QLoRA).
+        model_class: whose `from_pretrained` loads it.
 
     Raises:
         InputError: there is no such base, or transformers cannot load it without code of its own.
@@ -38,7 +40,7 @@ def load_base(
     _check_loadable(folder, reference)
     tokenizer = load_tokenizer(folder)
     with bars_for_people():
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+        model = model_class.from_pretrained(folder, dtype=dtype)
     if quantize == "nf4":
         from suite.adapters.nf4 import quantize_model  # with all of the core; a configuration is read without
 

@@ -18,9 +18,15 @@ from suite.code import repositories, tiny
 from suite.training.drivers.stages import gather
 
 
+@cache
+def tokenizer():
+    """The code models' kind, trained on little."""
+    return tiny.tokenizer(_texts())
+
+
 def base(folder: Path, width: int = 32, seed: int = 0) -> Path:
     """Write a random Llama of two layers with the code models' kind of tokenizer."""
-    words = tiny.tokenizer(_texts())
+    words = tokenizer()
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(words),

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from domains.code_review import CodeReviewData
+from domains.code_review import CodeReviewData, CommentRecipe
 from domains.code_review.data.encoding import encoded, prompt_of
 from domains.code_review.data.examples import Example, hunk_of
 from domains.code_review.data.sources import examples
@@ -179,6 +179,13 @@ def test_a_saved_adapter_gives_the_same_figures_again(trained):
     assert again["val/loss"] == pytest.approx(run.metrics["val/loss"], abs=1e-6)
     frozen = training.evaluate(config, None)
     assert frozen["val/loss"] > again["val/loss"]
+
+
+def test_what_trains_is_the_base_and_never_its_architecture_block():
+    """The block is for counting: a model made of it has random weights."""
+    given = {"class": "transformers:LlamaForCausalLM", "config": {"hidden_size": 16, "num_hidden_layers": 1}}
+    place = str(small.home() / "base")
+    assert CommentRecipe(place, architecture=given).build().config._name_or_path == place
 
 
 def test_training_goes_on_from_another_adapter(trained, tmp_path):

@@ -9,7 +9,9 @@ import re
 from collections import deque
 from dataclasses import dataclass
 
-from domains.code_review.types import NO_NEWLINE
+from domains.code_review.model import marks
+from domains.code_review.model.encoding import text_of
+from domains.code_review.types import NO_NEWLINE, Hunk
 
 BUDGET = 200
 """Words and lines, one each, of a hunk with its surroundings."""
@@ -80,6 +82,23 @@ def _surround(kept: deque[tuple[str, int]], before: list[str], after: list[str],
                 room -= _cost(pair)
         if room <= 0:
             return
+
+
+def decision_source(hunk: Hunk, old_file: str = "") -> str | None:
+    """A hunk in its file between marks, as the decision reads it; None where it has no visible line.
+
+    The published code drops hunks whose header leaves out a count; ours always writes both.
+    """
+    header = f"@@ -{hunk.old_start},{hunk.old_count} +{hunk.new_start},{hunk.new_count} @@"
+    found = surrounded("\n".join([header, *hunk.rows()]), old_file)
+    if found is None or all(label == CONTEXT for label in found.labels):
+        return None
+    return marks.of_hunk(found.lines, found.labels)
+
+
+def hunk_source(hunk: Hunk) -> str:
+    """A hunk as the comment model reads it."""
+    return comment_source(text_of(hunk))
 
 
 def comment_source(patch: str) -> str:

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from domains.code_review.data.encoding import Cut, encoded
+from domains.code_review.data.encoding import Cut, encoded, encoded_pair
 from domains.code_review.data.examples import Example
+from domains.code_review.data.pairs import PairCollate, PairSamples
 from domains.code_review.data.sources import examples
 from domains.code_review.model.wording import Task, Template
 from suite.errors import InputError
@@ -61,7 +62,8 @@ class CodeReviewData(L.LightningDataModule):
         val: what to validate on. None: no validation.
         batch_size: samples a batch.
         max_tokens: most tokens of a padded batch; `batch_size` is then the most samples.
-        max_length: most tokens of a sample.
+        max_length: most tokens of a sample; for an encoder-decoder of what it reads.
+        max_answer: most tokens of what an encoder-decoder writes.
         cut: what a longer one loses: `hunk_end`, its code's last lines, so that frame and answer survive; `right`, its
             last tokens, the answer first, as in Lit-LLaMA.
         mask_prompt: no loss on the prompt. Lit-LLaMA's default, and so the published one as far as is known, is a loss
@@ -77,6 +79,7 @@ class CodeReviewData(L.LightningDataModule):
         batch_size: int = 8,
         max_tokens: int | None = None,
         max_length: int = 2048,
+        max_answer: int = 128,
         cut: Cut = "hunk_end",
         mask_prompt: bool = False,
         skip_bad: int = 0,
@@ -87,8 +90,10 @@ class CodeReviewData(L.LightningDataModule):
             raise InputError(f"data.cut is {cut!r}; choose hunk_end or right")
         self.sources = {"train": _listed(train), "val": _listed(val)}
         self.batch_size, self.max_tokens, self.max_length = batch_size, max_tokens, max_length
+        self.max_answer = max_answer
         self.cut, self.mask_prompt, self.skip_bad, self.seed = cut, mask_prompt, skip_bad, seed
-        self.encoded: dict[str, CaseSamples] = {}
+        self.encoded: dict[str, CaseSamples | PairSamples] = {}
+        self._padding = 0
         self._asked: Callable[[], Asked] | None = None
 
     def bind(self, asked: Callable[[], Asked]) -> None:
@@ -114,9 +119,24 @@ class CodeReviewData(L.LightningDataModule):
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         return self._loader("val", shuffle=False) if self.sources["val"] else []
 
-    def _encode(self, split: str) -> CaseSamples:
+    def _encode(self, split: str) -> CaseSamples | PairSamples:
         assert self._asked is not None
         tokenizer, template, task = self._asked()
+        return (self._encode_pairs if template.marks else self._encode_cases)(split, tokenizer, template, task)
+
+    def _encode_pairs(self, split: str, tokenizer: Any, template: Template, task: Task) -> PairSamples:
+        samples, dropped = PairSamples(), 0
+        self._padding = int(tokenizer.pad_token_id)
+        for case in self.cases(split, task):
+            pair = encoded_pair(tokenizer, template, case, self.max_length, self.max_answer)
+            if pair is None:
+                dropped += 1
+            else:
+                samples.add(pair)
+        self._say(split, len(samples) + dropped, samples.truncated, dropped, "without a line to be seen")
+        return samples
+
+    def _encode_cases(self, split: str, tokenizer: Any, template: Template, task: Task) -> CaseSamples:
         samples, dropped = CaseSamples(), 0
         for case in self.cases(split, task):
             one = encoded(tokenizer, template, case, self.max_length, self.mask_prompt, self.cut)
@@ -126,18 +146,21 @@ class CodeReviewData(L.LightningDataModule):
             samples.add(one[0], task)
             samples.asked.append(one[1])
             samples.needed.append(case.answer == "yes")
-        cut = samples.truncated[task]
-        for count, what in ((cut, f"cut to {self.max_length} tokens"), (dropped, "left out: no room for the answer")):
-            if count:
-                print(f"{split}: {count} of {len(samples) + dropped} samples were {what}", file=sys.stderr, flush=True)
+        self._say(split, len(samples) + dropped, samples.truncated[task], dropped, "no room for the answer")
         return samples
+
+    def _say(self, split: str, count: int, cut: int, dropped: int, why: str) -> None:
+        for number, what in ((cut, f"cut to {self.max_length} tokens"), (dropped, f"left out: {why}")):
+            if number:
+                print(f"{split}: {number} of {count} samples were {what}", file=sys.stderr, flush=True)
 
     def _loader(self, split: str, shuffle: bool) -> DataLoader:
         samples = self.encoded[split]
         if not len(samples):
             raise InputError(f"data: {split} ({', '.join(self.sources[split])}) gives no sample")
         lengths = samples.lengths
-        bounds: dict[str, Any] = {"lengths": lengths, "max_tokens": self.max_tokens, "collate_fn": collate}
+        fill = PairCollate(self._padding) if isinstance(samples, PairSamples) else collate
+        bounds: dict[str, Any] = {"lengths": lengths, "max_tokens": self.max_tokens, "collate_fn": fill}
         return loader(samples, self.batch_size, shuffle=shuffle, **bounds)
 
 

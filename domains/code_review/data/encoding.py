@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
 
-from domains.code_review.data.examples import Example
+from domains.code_review.data.codereviewer import decision_source, hunk_source
+from domains.code_review.data.examples import Example, Pair
+from domains.code_review.model import marks
 from domains.code_review.model.encoding import (
     answer_ids,
     code_prompt,
@@ -17,7 +19,8 @@ from domains.code_review.model.encoding import (
     sample,
     text_of,
 )
-from domains.code_review.model.wording import Template
+from domains.code_review.model.wording import Task, Template
+from domains.code_review.types import Hunk
 from suite.generation.chat import Encoded
 
 Cut = Literal["hunk_end", "right"]
@@ -31,10 +34,17 @@ def prompt_of(template: Template, example: Example, code: str | None = None) -> 
         code: in place of its own: a hunk's text, or plain code.
     """
     if example.hunk is not None:
-        text = text_of(example.hunk) if code is None else code
+        text = hunk_text(template, example.task, example.hunk, example.old_file) if code is None else code
         return hunk_prompt(template, example.task, text, example.language)
     text = example.code if code is None else code
     return code_prompt(template, example.task, text, example.comment, example.language)
+
+
+def hunk_text(template: Template, task: Task, hunk: Hunk, old_file: str = "") -> str:
+    """A hunk as a template writes it; empty where none of its lines is to be seen."""
+    if not template.marks:
+        return text_of(hunk)
+    return (decision_source(hunk, old_file) or "") if task == "necessity" else hunk_source(hunk)
 
 
 def encoded(
@@ -59,6 +69,35 @@ def encoded(
         whole = replace(sample(tokenizer, prompt, answer, most, mask_prompt), truncated=True)
     asked = len(prompt_ids(tokenizer, prompt + answer)) - len(answer_ids(tokenizer, prompt, answer))
     return whole, min(asked, len(whole.input_ids))
+
+
+def encoded_pair(tokenizer: Any, template: Template, example: Example, most: int, most_answer: int) -> Pair | None:
+    """A case as an encoder-decoder reads and writes it; None where nothing of its code is to be seen.
+
+    What is too long loses its last tokens, as in the published code; of a refinement the code does, whole lines of it,
+    so that the comment survives.
+
+    Args:
+        most: ids of the source. most_answer: ids of the target.
+    """
+    prompt = prompt_of(template, example)
+    cut = _length(tokenizer, prompt) > most
+    if cut and example.task == "refinement":
+        code = shortened(example, lambda text: _length(tokenizer, prompt_of(template, example, text)) <= most)
+        prompt = prompt_of(template, example, code or "")
+    if not prompt:
+        return None
+    source = marks.ids(tokenizer, prompt, most)
+    if example.task == "necessity":
+        return Pair(source, [], int(example.answer == "yes"), cut)
+    answer = template.answer(example.task, example.answer)
+    target = marks.ids(tokenizer, answer, most_answer + (example.task == "comment"))
+    # A comment begins with its mark, a refinement with the token that begins a sequence.
+    return Pair(source, target[1:] if example.task == "comment" else target, None, cut)
+
+
+def _length(tokenizer: Any, text: str) -> int:
+    return len(marks.ids(tokenizer, text, 1 << 30))
 
 
 def shortened(example: Example, fits: Callable[[str], bool]) -> str | None:

@@ -22,6 +22,7 @@ class Example:
         code: the plain code; for a refinement the lines to revise.
         comment: what a refinement is to answer.
         language: of the code; empty where it is not known.
+        old_file: the whole file before the change, where a decision may look at lines around the hunk.
     """
 
     id: str
@@ -31,6 +32,26 @@ class Example:
     code: str = ""
     comment: str = ""
     language: str = ""
+    old_file: str = ""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One sample as token ids.
+
+    Attributes:
+        source: what the encoder reads.
+        target: what the decoder writes; empty where a class is asked for.
+        label: the class; None where a text is asked for.
+        truncated: something of the source was cut.
+        features: numbers beside the source.
+    """
+
+    source: list[int]
+    target: list[int]
+    label: int | None = None
+    truncated: bool = False
+    features: tuple[float, ...] = ()
 
 
 def hunk_of(patch: str) -> Hunk | None:

@@ -15,7 +15,6 @@ from domains.code_review import metrics
 from domains.code_review.data.encoding import prompt_of, shortened
 from domains.code_review.data.examples import Example
 from domains.code_review.inference.texts import tidy
-from domains.code_review.model.encoding import prompt_ids
 from domains.code_review.model.wording import Task
 
 if TYPE_CHECKING:
@@ -70,15 +69,12 @@ def answered(session: Session, cases: Sequence[Example], decode: bool = False) -
 def _prompt(session: Session, case: Example) -> tuple[str, bool]:
     """A case's prompt, cut where there is no room for it, and whether it was."""
     template = session.templates[case.task]
-    most = session.room - min(session.decoding.max_new_tokens, session.room // 4)
     prompt = prompt_of(template, case)
-
-    def fits(asked: str) -> bool:
-        return len(prompt_ids(session.tokenizer, asked)) <= most
-
-    if fits(prompt):
+    if session.leaves_room(prompt):
         return prompt, False
-    code = shortened(case, lambda text: fits(prompt_of(template, case, text)))
+    if template.marks and case.hunk is not None:  # its last tokens go, as in the published code
+        return prompt, True
+    code = shortened(case, lambda text: session.leaves_room(prompt_of(template, case, text)))
     return prompt_of(template, case, code or ""), True
 
 

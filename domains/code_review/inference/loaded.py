@@ -67,7 +67,8 @@ class LoadedReviewer:
 
         device, dtype = self.device
         quantize: Any = "nf4" if self._dtype == "nf4" else None
-        model, _ = load_base(self.base, dtype=dtype, device=device, quantize=quantize)
+        # Of an encoder-decoder the tokenizer has got tokens that its files lack.
+        model, self.tokenizer = load_base(self.base, dtype=dtype, device=device, quantize=quantize)
         with adapters.strict_bases() if self._strict else nullcontext():
             for task, part in self.bundle.parts.items():
                 model = adapters.load(model, part, name=task)
@@ -84,4 +85,8 @@ class LoadedReviewer:
         from domains.code_review.inference.session import Decoding, Session
 
         decoding = Decoding(query.max_new_tokens, query.batch_size, query.temperature, query.top_p, query.seed)
+        if any(template.marks for template in self.bundle.templates.values()):
+            from domains.code_review.inference.pair_session import PairSession
+
+            return PairSession(self.model, self.tokenizer, self.bundle.templates, self.room, decoding, bare=bare)
         return Session(self.model, self.tokenizer, self.bundle.templates, self.room, decoding, bare=bare)

@@ -131,6 +131,10 @@ class Session:
         most = min(self.decoding.max_new_tokens, self.room // 4)
         return all(self._holds(self.about(task, hunk, path), most) for task in about if task in self.templates)
 
+    def leaves_room(self, prompt: str) -> bool:
+        """Whether an answer has room behind a prompt."""
+        return self._holds(prompt, min(self.decoding.max_new_tokens, self.room // 4))
+
     def about(self, task: Task, hunk: Hunk, path: str) -> str:
         """The prompt about a hunk of a file, whose ending tells the language."""
         return hunk_prompt(self.templates[task], task, text_of(hunk), language_of(path))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from domains.code_review.model import marks
 from domains.code_review.model.wording import ANSWERS, Task, Template
 from domains.code_review.types import Hunk
 from suite.generation.chat import IGNORED, Encoded, encode_text, longest
@@ -77,6 +78,8 @@ def hunk_prompt(template: Template, task: Task, text: str, language: str = "") -
 
 def code_prompt(template: Template, task: Task, code: str, comment: str = "", language: str = "") -> str:
     """The prompt of a task about plain code; of a refinement with the comment that it answers."""
+    if template.marks:
+        code = marks.of_code(code) if task == "refinement" else "".join(marks.KEPT + row for row in code.split("\n"))
     parts = {"code": code, "comment": comment} if task == "refinement" else {"code": code}
     return template.prompt(*template.asked(task, language, **parts))
 

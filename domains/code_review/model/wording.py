@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from domains.code_review.model import marks
 from suite.errors import InputError
 
 Task = Literal["necessity", "comment", "refinement"]
@@ -37,6 +38,7 @@ class Template:
         language: the line that names the language; empty: none is named.
         opening: by task, what every answer begins with and is no part of it: a tokenizer may take a line feed together
             with the blanks behind it, and a prompt that ended in one would then be read otherwise than it was learnt.
+        marks: code stands between CodeReviewer's marks and not as a diff: for encoder-decoders (`model/marks.py`).
     """
 
     name: str
@@ -48,13 +50,18 @@ class Template:
     refinement: str = "The comment is: '{comment}'\nThe code is: '{code}'"
     language: str = ""
     opening: Mapping[str, str] = field(default_factory=dict)
+    marks: bool = False
 
     def answer(self, task: Task, text: str) -> str:
         """An answer as it follows its prompt."""
+        if self.marks and task == "refinement":
+            return marks.of_code(text)
         return self.opening.get(task, "") + text
 
     def answered(self, task: Task, text: str) -> str:
         """What a model wrote behind a prompt, without what every answer begins with."""
+        if self.marks:
+            return marks.lines_of(text) if task == "refinement" else text.removeprefix(self.opening[task]).strip()
         return text.removeprefix(self.opening.get(task, ""))
 
     def asked(self, task: Task, language: str = "", **parts: str) -> tuple[str, str]:
@@ -76,7 +83,8 @@ class Template:
         return filled(frame, {"instruction": instruction, "input": given})
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "instructions": dict(self.instructions), "opening": dict(self.opening)}
+        told = {**asdict(self), "instructions": dict(self.instructions), "opening": dict(self.opening)}
+        return told if self.marks else {name: value for name, value in told.items() if name != "marks"}
 
     @classmethod
     def from_dict(cls, stated: Mapping[str, Any]) -> Template:
@@ -134,7 +142,20 @@ PLAIN = Template(
 )
 """Without instructions, as reviews stand in code itself: for small models, to which words cost as much as code."""
 
-TEMPLATES = {template.name: template for template in (LLAMA_REVIEWER, LANGUAGE_LABEL, PLAIN)}
+CODEREVIEWER = Template(
+    "codereviewer-v1",
+    frame="{input}",
+    bare="{input}",
+    instructions=dict.fromkeys(TASKS, ""),
+    hunk="{hunk}",
+    code="{code}",
+    refinement=f"{{code}}{marks.MESSAGE}{{comment}}",
+    opening={"necessity": "", "comment": marks.MESSAGE},
+    marks=True,
+)
+"""What CodeReviewer's encoder-decoder reads and writes (arXiv 2203.09095): no words, marks before the lines."""
+
+TEMPLATES = {template.name: template for template in (LLAMA_REVIEWER, LANGUAGE_LABEL, PLAIN, CODEREVIEWER)}
 
 
 def find(name: str) -> Template:

@@ -74,7 +74,11 @@ def _of_hunk(record: dict[str, Any], where: str, task: Task, answer: str) -> Exa
     patch = text_field(record, "patch", where)
     hunk = hunk_of(patch)
     code = "" if hunk is not None else patch
-    return Example(_id(record, where), task, answer, hunk=hunk, code=code, language=_language(record))
+    old = record.get("oldf") if task == "necessity" else None
+    old_file = old if isinstance(old, str) else ""
+    return Example(
+        _id(record, where), task, answer, hunk=hunk, code=code, language=_language(record), old_file=old_file
+    )
 
 
 def _id(record: dict[str, Any], where: str) -> str:

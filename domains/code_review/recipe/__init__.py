@@ -1,0 +1,1 @@
+"""What is adapted, what is minimised, what is measured."""
