@@ -100,6 +100,8 @@ def swin() -> nn.Module:
 def test_the_published_networks_train_as_many_parameters(rank: int, reduction: bool, count: int) -> None:
     model = swin()
     assert sum(p.numel() for p in model["heads"].parameters()) == 1_946_624
+    stages = [p for name, p in model["backbone"].named_parameters() if not name.startswith("norm.")]
+    assert sum(p.numel() for p in stages) == 27_517_818  # heads read the stages, before the last norm
     targets = ["attn.qkv", *PLACES, *(["downsample.reduction"] if reduction else [])]
     names = ["patch_embed.*", "layers.*norm*", "*relative_position_bias_table", "*downsample.reduction.weight"]
     trained = [*(f"backbone.{name}" for name in names), "heads.*"]

@@ -87,6 +87,8 @@ SEQUENCES = {"max_length": 256, "task_type": "SEQ_2_SEQ_LM", "num_transformer_su
 ATTENTION = {"targets": ["q_proj", "v_proj"]}
 ENCODER = {"encoder_hidden_size": 3072, "task_type": "CAUSAL_LM"}
 ROBERTA = {"targets": ["query", "value"]}
+EVERY_LINEAR = ["query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"]
+"""Of a block of an encoder, as AdaLoRA's and IncreLoRA's budgets of an average rank are given over."""
 
 
 @pytest.mark.parametrize(
@@ -110,6 +112,7 @@ ROBERTA = {"targets": ["query", "value"]}
         (llama_7b, "lora", {"r": 8, "targets": ALL_LINEAR}, 19_988_480),
         (roberta, "lora", {"r": 8, **ROBERTA}, 294_912),
         (roberta, "kasa", {"r": 8, **ROBERTA}, 295_104),
+        (roberta, "lora", {"r": 2, "targets": EVERY_LINEAR}, 331_776),
         (roberta, "svfit", {"r": 768, **ROBERTA}, 18_432),
         (roberta, "loldu", {"r": 15, **ROBERTA}, 24 * 15),
         (clip, "pego", {"targets": ["q_proj", "v_proj"], "members": 2}, 294_912),
@@ -132,6 +135,10 @@ def test_methods_train_as_many_parameters_as_published(
     build: Any, method: str, settings: dict[str, Any], count: int
 ) -> None:
     assert adapters.count(adapters.attach(build(), method, **settings)).trainable == count
+
+
+def test_full_fine_tuning_trains_the_whole_base() -> None:
+    assert adapters.count(llama()).total == 3_212_749_824
 
 
 def test_approximated_prompts_cost_what_their_paper_says() -> None:
