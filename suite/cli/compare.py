@@ -24,6 +24,7 @@ def compare(
     seeds: tuple[int, ...] = (0, 1, 2),
     steps: int | None = None,
     epochs: int | None = None,
+    metric: str | None = None,
     out: Path = Path("comparison"),
 ) -> dict[str, Any]:
     """Train methods on a domain's task under one budget, and put what they reach and cost beside each other.
@@ -37,6 +38,8 @@ def compare(
         seeds: of training.
         steps: optimiser steps of each, in the place of the configuration's end.
         epochs: epochs of each, likewise.
+        metric: the figure that ranks them, e.g. val/auroc (default: accuracy of classes, the figure of a domain's own
+            scorer, what the trainer watches, or the loss).
         out: folder for the runs, comparison.json, comparison.csv and comparison.png.
     """
     find(domain)
@@ -45,7 +48,7 @@ def compare(
     with loading():
         from suite.training.drivers.study import study
 
-    found = study(methods, _experiment(domain, config, steps, epochs), [*seeds], out)
+    found = study(methods, _experiment(domain, config, steps, epochs), [*seeds], out, metric)
     files = _written(found, out)
     return {**found.to_dict(), "files": [str(file) for file in files], "message": _message(found, files)}
 
@@ -131,6 +134,7 @@ def _picture(found: Study, path: Path) -> Path:
         left.annotate(
             "all together", (0, found.ensemble), (4, 4), xycoords=("axes fraction", "data"), textcoords="offset points"
         )
+    left.margins(x=0.2)
     left.set(xscale="log", xlabel="numbers in the adapter's files", ylabel=f"{found.metric} on validation data")
     for right in rest:
         _shares(figure, right, found)

@@ -81,7 +81,10 @@ def test_compare_trains_once_and_writes_its_table_and_picture(config, suite, tmp
         raise AssertionError("what is finished is not trained again")
 
     monkeypatch.setattr("suite.training.drivers.comparison.run", never)
-    assert suite(*words).code == 0
+    ranked = suite(*words, "--metric", "val/auroc_video")
+    assert ranked.code == 0 and ranked.out.split()[:2] == ["method", "val/auroc_video"]
+    wrong = suite(*words, "--metric", "val/aurocs")
+    assert wrong.code == 2 and "did you mean val/auroc" in wrong.err
 
 
 def test_adapters_in_turn_are_scored_together_on_held_out_documents(suite, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from suite.training.drivers.comparison import Comparison, Member, MethodRow
 from suite.training.drivers.stages import Stages
 from suite.training.experiment import data_of, evaluate, recipe_of
 from suite.training.module import AdapterModule
+from suite.training.names import check_names
 from suite.training.randomness import seed_all, seed_of_run
 
 
@@ -81,17 +82,26 @@ class Study:
         return asdict(self)
 
 
-def study(methods: Sequence[str], config: ExperimentConfig, seeds: Sequence[int], folder: str | Path) -> Study:
+def study(
+    methods: Sequence[str],
+    config: ExperimentConfig,
+    seeds: Sequence[int],
+    folder: str | Path,
+    metric: str | None = None,
+) -> Study:
     """Train every method with every seed and put them beside each other; what `folder` holds already is taken.
 
     Args:
         methods: presets of the domain or methods of the core, each with `@RATE` behind it for a rate of its own.
         config: the task and the budget, which are all methods' alike.
+        metric: the figure that ranks them; by default accuracy, the first of the domain's scorer, what the trainer
+            watches, or the loss.
 
     Raises:
-        InputError: a method fits nothing of the base, or the task's data have nothing to score methods on.
+        InputError: a method fits nothing of the base, the task's data have nothing to score methods on, or no figure of
+            theirs is called so.
     """
-    reached = _figures(config)
+    reached = _figures(config, metric)
     planned = {named: planned_config(config, named) for named in methods}
     compared = Comparison(methods, seeds, lambda method, seed: seeded(planned[method], seed), folder)
     members = compared.train()
@@ -105,28 +115,35 @@ def study(methods: Sequence[str], config: ExperimentConfig, seeds: Sequence[int]
             metrics |= {"accuracy": found.accuracy}
         scored[key] = metrics
     rows = compared.rows(members, scored)
-    metric, lower = _ranking(config, rows)
-    return dataclasses.replace(together(rows, answers, methods, seeds), metric=metric, lower=lower)
+    ranking, lower = _ranking(config, rows, metric)
+    return dataclasses.replace(together(rows, answers, methods, seeds), metric=ranking, lower=lower)
 
 
-def _figures(config: ExperimentConfig) -> Callable[[Member], dict[str, float]]:
+def _figures(config: ExperimentConfig, metric: str | None) -> Callable[[Member], dict[str, float]]:
     """What scores a member: the domain's own scorer, or what its recipe logs in validation.
 
     Raises:
-        InputError: there is nothing to score on. One batch of validation is tried now, so that such data are refused
-            before the trainings and not after them.
+        InputError: there is nothing to score on, or no figure is called `metric`. One batch of validation is tried now,
+            so that such data are refused before the trainings and not after them.
     """
     own = find(config.domain).scorer
     if own:
         score = load(own)(config)
         return lambda member: {name: float(value) for name, value in score(member.adapter).items()}
-    evaluate(dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, limit_val_batches=1)), None)
+    tried = evaluate(
+        dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, limit_val_batches=1)), None
+    )
+    if metric is not None:
+        check_names([metric], ["accuracy", *tried], f"figures of {config.domain}")
     return lambda member: {name: float(value) for name, value in evaluate(member.config, member.adapter).items()}
 
 
-def _ranking(config: ExperimentConfig, rows: Sequence[MethodRow]) -> tuple[str, bool]:
+def _ranking(config: ExperimentConfig, rows: Sequence[MethodRow], metric: str | None) -> tuple[str, bool]:
     """The figure that ranks methods, and whether it is better low: accuracy, the scorer's first, or what is watched."""
     known = rows[0].metrics
+    if metric is not None:
+        check_names([metric], known, f"figures of {config.domain}")
+        return metric, metric.endswith("loss")
     if all("accuracy" in row.metrics for row in rows):
         return "accuracy", False
     if find(config.domain).scorer:
