@@ -6,13 +6,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from domains.code_review.data import selection
 from domains.code_review.data.readers.diff import parse_diff
 from domains.code_review.inference import rules
 from domains.code_review.inference.findings import THRESHOLD, Reviewing, merged
-from domains.code_review.inference.inputs import Given, name_of, read, sources, stem_of
+from domains.code_review.inference.inputs import Given, is_pull_request, name_of, read, sources, stem_of
 from domains.code_review.inference.loaded import DOMAIN, LoadedReviewer
 from domains.code_review.model.bundle import Bundle, find_bundle
 from domains.code_review.model.wording import Task
@@ -27,7 +27,10 @@ from suite.prediction.inputs import several
 from suite.prediction.loading import stated_base
 from suite.prediction.loop import each, reason
 
-Format = Literal["text", "json", "sarif", "github", "rdjson", "markdown", "html", "patch"]
+if TYPE_CHECKING:
+    from domains.code_review.data.github import GitHub
+
+Format = Literal["text", "json", "sarif", "github", "gitlab", "rdjson", "markdown", "html", "patch"]
 Found = Callable[[list[FilePatch], Given], tuple[list[Finding], dict[str, int]]]
 """What a reviewer says of a diff's files, and what it dropped, by reason."""
 
@@ -44,7 +47,8 @@ class RuleReviewer:
 
         Args:
             inputs: a diff's path, a folder (its .diff and .patch files, or, of a git work tree, its changes), `-` for
-                standard input, a diff's bytes, or several of these.
+                standard input, a pull request (`owner/name#12` or its page's address), a diff's bytes, or several of
+                these.
             options: fields of `ReviewQuery`.
         """
         return _reviewed(inputs, ReviewQuery(**options), self._findings)
@@ -213,13 +217,17 @@ def predict(
     max_comments: int | None = None,
     most_changed: int = MOST_CHANGED,
     lenient: bool = False,
+    since: str = "",
     commit: str = "",
+    base_commit: str = "",
+    post: bool = False,
     fail_on: Literal["none", "any"] = "none",
 ) -> dict[str, Any]:
     """Review diffs by a model and its adapters: comments at their lines and patches that apply, in any format.
 
     Args:
-        inputs: files of diffs, saved answers of GitHub's, folders, git work trees, or - for standard input.
+        inputs: files of diffs, saved answers of GitHub's, folders, git work trees, pull requests (owner/name#12 or
+            the page's address; GITHUB_TOKEN is used where it is set), or - for standard input.
         adapter: reference of a folder with an adapter for each task, or of one task's.
         base: reference of the base; the one that the adapter names where it is left out.
         necessity: reference of the adapter that says which hunks need a review; alone with --comment and --refinement
@@ -231,7 +239,8 @@ def predict(
         dtype: auto, float32, bfloat16, float16 or nf4.
         strict_base: refuse a base with other weights than the adapter was trained on, e.g. a fine-tune of it.
         out: folder for JSON, SARIF, a patch of the suggestions and an HTML page; without it the findings are printed.
-        format: what is printed: text, json, sarif, github (the body of a review), rdjson, markdown, html or patch.
+        format: what is printed: text, json, sarif, github (the body of a review), gitlab (discussions), rdjson,
+            markdown, html or patch.
         threshold: a chance of at least this calls for a review; the adapter's own where it is left out.
         suggest: ask for new code, too, where there is a comment.
         anchor: where a comment stands: change (the end of the first change) or likelihood (one forward a line).
@@ -245,18 +254,21 @@ def predict(
         max_comments: keep at most this many findings of a diff.
         most_changed: pass over files with more added and removed lines.
         lenient: count hunks anew whose headers announce other lines than they have.
-        commit: the revision that the new files are of, for GitHub; a work tree tells its own.
+        since: look only at hunks in which something changed after this commit, of a work tree or a pull request.
+        commit: the revision that the new files are of, for GitHub and GitLab; a work tree tells its own.
+        base_commit: the one that the old files are of, for GitLab; a range of a work tree tells its own.
+        post: put the review on its pull request, by the token in GITHUB_TOKEN; what is sent is shown first.
         fail_on: any: exit with 3 where anything is found.
     """
     given = {name: value for name, value in locals().items() if name in _QUERY}
     parts = {"necessity": necessity, "comment": comment, "refinement": refinement}
     alone = adapter == "tiny" and any(parts.values())
-    _check_inputs(inputs)
+    github = _check_inputs(inputs, post)
     reviewer = CodeReviewer.from_pretrained(
         None if alone else adapter, base, device, dtype, template=template, strict_base=strict_base, **parts
     )
     results = reviewer.predict(inputs, **given | {"paths": tuple(paths or ())})
-    return _told(inputs, results, out, format, fail_on)
+    return _told(inputs, results, out, format, fail_on, github)
 
 
 def review(
@@ -269,41 +281,59 @@ def review(
     max_comments: int | None = None,
     most_changed: int = MOST_CHANGED,
     lenient: bool = False,
+    since: str = "",
     commit: str = "",
+    base_commit: str = "",
+    post: bool = False,
     fail_on: Literal["none", "any"] = "none",
 ) -> dict[str, Any]:
     """Review diffs by fixed rules, without a model: findings at their lines, in any format.
 
     Args:
-        inputs: files of diffs, saved answers of GitHub's, folders, git work trees, or - for standard input.
+        inputs: files of diffs, saved answers of GitHub's, folders, git work trees, pull requests (owner/name#12 or
+            the page's address; GITHUB_TOKEN is used where it is set), or - for standard input.
         out: folder for JSON, SARIF, a patch of the suggestions and an HTML page; without it the findings are printed.
-        format: what is printed: text, json, sarif, github (the body of a review), rdjson, markdown, html or patch.
+        format: what is printed: text, json, sarif, github (the body of a review), gitlab (discussions), rdjson,
+            markdown, html or patch.
         range: of a work tree, as `git diff` takes it, e.g. main...HEAD; what is not committed where it is left out.
         paths: patterns of files to look at, e.g. 'src/**'.
         max_comments: keep at most this many findings of a diff.
         most_changed: pass over files with more added and removed lines.
         lenient: count hunks anew whose headers announce other lines than they have.
-        commit: the revision that the new files are of, for GitHub; a work tree tells its own.
+        since: look only at hunks in which something changed after this commit, of a work tree or a pull request.
+        commit: the revision that the new files are of, for GitHub and GitLab; a work tree tells its own.
+        base_commit: the one that the old files are of, for GitLab; a range of a work tree tells its own.
+        post: put the review on its pull request, by the token in GITHUB_TOKEN; what is sent is shown first.
         fail_on: any: exit with 3 where anything is found.
     """
     given = {name: value for name, value in locals().items() if name in _QUERY}
-    _check_inputs(inputs)
+    github = _check_inputs(inputs, post)
     results = RuleReviewer().review(inputs, **given | {"paths": tuple(paths or ())})
-    return _told(inputs, results, out, format, fail_on)
+    return _told(inputs, results, out, format, fail_on, github)
 
 
 _QUERY = {one.name for one in fields(ReviewQuery)}
 
 
-def _check_inputs(inputs: list[str]) -> None:
+def _check_inputs(inputs: list[str], post: bool) -> GitHub | None:
+    """Where reviews are posted to; None where they are not."""
     if not inputs:
-        raise InputError("no input; name diffs, folders or work trees, or - for standard input")
+        raise InputError("no input; name diffs, folders, work trees or pull requests, or - for standard input")
+    if not post:
+        return None
+    if other := next((one for one in inputs if not is_pull_request(one)), None):
+        raise InputError(f"{other}: --post is for pull requests; give one as owner/name#12")
+    from domains.code_review.output.posting import check_postable
+
+    return check_postable()
 
 
 def _reviewed(inputs: Any, query: ReviewQuery, findings: Found) -> Iterator[ReviewResult]:
     def one(source: Any) -> ReviewResult:
         given = read(source, query)
         diff = parse_diff(given.raw, query.lenient)
+        if given.newer is not None:
+            diff = selection.changed_since(diff, parse_diff(given.newer, query.lenient))
         left_out = selection.passed_over(diff, query.paths, query.most_changed)
         found, dropped = findings(list(selection.kept(diff, left_out)), given)
         kept, more = merged(found, query.max_comments)
@@ -313,9 +343,12 @@ def _reviewed(inputs: Any, query: ReviewQuery, findings: Found) -> Iterator[Revi
             diff=diff,
             passed_over=left_out,
             dropped=dropped | more,
-            commit=given.commit,
+            commit=given.revisions.head,
             notices=diff.notices,
             name=stem_of(source),
+            base=given.revisions.base,
+            start=given.revisions.start,
+            pull=given.pull,
         )
 
     def failed(source: Any, why: str) -> ReviewResult:
@@ -325,28 +358,48 @@ def _reviewed(inputs: Any, query: ReviewQuery, findings: Found) -> Iterator[Revi
 
 
 def _told(
-    inputs: list[str], results: Iterable[ReviewResult], out: Path | None, format: Format, fail_on: str
+    inputs: list[str],
+    results: Iterable[ReviewResult],
+    out: Path | None,
+    format: Format,
+    fail_on: str,
+    github: GitHub | None,
 ) -> dict[str, Any]:
-    """Print and write results as they come, and say what became of them all."""
+    """Print, write and post results as they come, and say what became of them all."""
     folder = ResultFolder(out).beside(inputs)
     records: list[dict[str, Any]] = []
     failed = found = 0
     for result in folder.keep(results):
-        if result.error is not None:
+        try:
+            if result.error is not None:
+                raise InputError(result.error)
+            written = WRITERS[format](result) if format != "text" else f"{result}\n"
+            if out is None or format != "text":
+                _print(written)
+            posted = {} if github is None else {"posted": _posted(result, github)}
+        except InputError as error:
             failed += 1
-            print(f"error: {result.source}: {result.error}", file=sys.stderr)
-            records.append({"source": result.source, "error": result.error})
+            why = reason(error, result.source)
+            print(f"error: {result.source}: {why}", file=sys.stderr)
+            records.append({"source": result.source, "error": why})
             continue
         found += len(result.findings)
         files = {} if out is None else {"files": [str(file) for file in folder.files]}
-        records.append({"source": result.source, "error": None, **result.to_dict(), **files})
-        if out is None or format != "text":
-            _print(WRITERS[format](result) if format != "text" else f"{result}\n")
+        records.append({"source": result.source, "error": None, **result.to_dict(), **files, **posted})
     code = 2 if failed else (3 if fail_on == "any" and found else 0)
     done = len(records) - failed
     told = {"results": records, "done": done, "failed": failed, "found": found, "out": out}
     told |= {"exit_code": code, "said": True}
     return told | ({} if out is None else {"message": f"{counted(found, 'finding')}\nresults  {out}"})
+
+
+def _posted(result: ReviewResult, github: GitHub) -> str:
+    """Post a review, and say so."""
+    from domains.code_review.output.posting import post
+
+    said = post(result, github)
+    print(said, file=sys.stderr)
+    return said
 
 
 def _print(text: str) -> None:

@@ -183,6 +183,28 @@ class Diff:
 
 
 @dataclass(frozen=True)
+class PullRequest:
+    """A pull request by its name. owner, name: of the repository."""
+
+    owner: str
+    name: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.owner}/{self.name}#{self.number}"
+
+    @property
+    def repository(self) -> str:
+        """The repository's place in GitHub's interface."""
+        return f"/repos/{self.owner}/{self.name}"
+
+    @property
+    def path(self) -> str:
+        """Its own place there."""
+        return f"{self.repository}/pulls/{self.number}"
+
+
+@dataclass(frozen=True)
 class Suggestion:
     """New text for lines of the new file.
 
@@ -255,7 +277,9 @@ class ReviewQuery:
         max_comments: keep at most this many findings of a diff, those likeliest to need a review first.
         most_changed: pass over files with more added and removed lines.
         lenient: count hunks anew whose headers announce other lines than they have.
+        since: look only at hunks in which something changed after this commit, of a work tree or a pull request.
         commit: the revision that the new files are of, for GitHub; a repository tells its own.
+        base_commit: the one that the old files are of, for GitLab; a range of a repository tells its own.
         threshold: a chance of at least this calls for a review; what the adapter states where it is left out, or 0.5.
         suggest: ask for new code, too, where there is a comment.
         anchor: where a comment on a hunk stands: `change`, at the end of its first change, or `likelihood`, at the
@@ -272,7 +296,9 @@ class ReviewQuery:
     max_comments: int | None = None
     most_changed: int = MOST_CHANGED
     lenient: bool = False
+    since: str = ""
     commit: str = ""
+    base_commit: str = ""
     threshold: float | None = None
     suggest: bool = True
     anchor: Literal["change", "likelihood"] = "change"
@@ -306,6 +332,8 @@ class Review:
         commit: the revision that the new files are of; empty: not known.
         notices: what the user should know, one line each.
         name: how its files are named.
+        base, start: the revisions that the old files are of, and of the branch that the change is to go into.
+        pull: the pull request that was read.
     """
 
     source: str
@@ -317,6 +345,9 @@ class Review:
     commit: str = ""
     notices: tuple[str, ...] = ()
     name: str = "review"
+    base: str = ""
+    start: str = ""
+    pull: PullRequest | None = None
 
     @property
     def hunks(self) -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from domains.code_review.types import MOST_CHANGED, Diff, FilePatch
+from domains.code_review.types import MOST_CHANGED, Diff, FilePatch, Hunk
 
 _LOCKS = re.compile(
     r"(^|/)(package-lock\.json|npm-shrinkwrap\.json|yarn\.lock|pnpm-lock\.yaml|poetry\.lock|Pipfile\.lock|uv\.lock|"
@@ -32,6 +33,39 @@ def passed_over(diff: Diff, paths: Sequence[str] = (), most_changed: int = MOST_
 def kept(diff: Diff, left_out: dict[str, str]) -> Iterator[FilePatch]:
     """The files that are looked at."""
     return (file for file in diff if file.path not in left_out)
+
+
+def changed_since(diff: Diff, newer: Diff) -> Diff:
+    """The hunks of a diff in which something changed later.
+
+    Args:
+        newer: a later diff of the same new files.
+    """
+    touched: dict[str, set[int]] = {}
+    for file in newer:
+        numbers = touched.setdefault(file.path, set())
+        for hunk in file.hunks:
+            following = hunk.new_start + (hunk.new_count == 0)
+            for line in hunk.lines:
+                if line.kind == "-":  # it stood between two lines of the new file
+                    numbers |= {following - 1, following}
+                else:
+                    following += 1
+                    numbers |= {line.new} if line.kind == "+" and line.new is not None else set()
+    files = []
+    for file in diff:
+        numbers = touched.get(file.path, set())
+        hunks = tuple(hunk for hunk in file.hunks if not numbers.isdisjoint(_extent(hunk)))
+        if hunks or (not file.hunks and file.path in touched):
+            files.append(replace(file, hunks=hunks))
+    return replace(diff, files=tuple(files))
+
+
+def _extent(hunk: Hunk) -> range:
+    """The lines of the new file that a hunk is over; of one without any, those on either side."""
+    if not hunk.new_count:
+        return range(hunk.new_start, hunk.new_start + 2)
+    return range(hunk.new_start, hunk.new_start + hunk.new_count)
 
 
 def _reason(file: FilePatch, paths: Sequence[str], most_changed: int) -> str:

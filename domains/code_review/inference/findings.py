@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from domains.code_review.data.parts import parts
+from domains.code_review.data.pull_requests import PulledFiles
 from domains.code_review.data.readers.work_tree import NewFiles
 from domains.code_review.inference.anchors import anchor, at, finding, fingerprint, over
 from domains.code_review.inference.suggestions import check, fits_in, suggestion
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 THRESHOLD = 0.5
 """Of a decision whose adapter states none."""
+
+
+Files = NewFiles | PulledFiles
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Reviewing:
     engine: str = ""
     dropped: Counter[str] = field(default_factory=Counter)
 
-    def findings(self, files: Iterable[FilePatch], new_files: NewFiles | None = None) -> list[Finding]:
+    def findings(self, files: Iterable[FilePatch], new_files: Files | None = None) -> list[Finding]:
         """What is said of the files' hunks, in their order.
 
         Args:
@@ -99,7 +103,7 @@ class Reviewing:
             else:
                 one.said = replace(written, text=text)
 
-    def _refine(self, judged: Sequence[Judged], new_files: NewFiles | None) -> None:
+    def _refine(self, judged: Sequence[Judged], new_files: Files | None) -> None:
         chosen = [one for one in judged if one.asked.part.new_count and not one.asked.file.unsafe]
         codes = ["\n".join(line.text.removesuffix("\r") for line in one.asked.part.side("RIGHT")) for one in chosen]
         prompts = [
@@ -113,7 +117,7 @@ class Reviewing:
             elif why := self._suggest(one, written, new_files):
                 self.dropped[f"suggestion: {why}"] += 1
 
-    def _suggest(self, one: Judged, written: Written, new_files: NewFiles | None) -> str:
+    def _suggest(self, one: Judged, written: Written, new_files: Files | None) -> str:
         """Keep what the model wrote as a suggestion, or say why not."""
         if not written.complete:
             return "not finished"

@@ -12,6 +12,7 @@ from typing import Any
 from domains.code_review.data.readers.diff import parse_diff
 from domains.code_review.output import page
 from domains.code_review.output.github import review
+from domains.code_review.output.gitlab import discussions
 from domains.code_review.output.plain import clean, controlled, markdown
 from domains.code_review.output.sarif import log
 from domains.code_review.types import Review
@@ -58,6 +59,11 @@ def as_sarif(result: Review) -> str:
 def as_github(result: Review) -> str:
     """The body of GitHub's `POST /repos/{owner}/{repo}/pulls/{number}/reviews`."""
     return json.dumps(review(result), ensure_ascii=False, indent=2) + "\n"
+
+
+def as_gitlab(result: Review) -> str:
+    """The bodies of GitLab's `POST /projects/{id}/merge_requests/{iid}/discussions`, a list of them."""
+    return json.dumps(discussions(result), ensure_ascii=False, indent=2) + "\n"
 
 
 def as_rdjson(result: Review) -> str:
@@ -142,6 +148,7 @@ WRITERS: dict[str, Callable[[Review], str]] = {
     "json": as_json,
     "sarif": as_sarif,
     "github": as_github,
+    "gitlab": as_gitlab,
     "rdjson": as_rdjson,
     "markdown": as_markdown,
     "html": page.render,

@@ -22,7 +22,7 @@ def review(result: Review) -> dict[str, Any]:
         else:
             comments.append(comment)
     lines = [f"{result.summary()}."]
-    lines += [f"- `{controlled(one.path).replace('`', '')}`, line {one.line}: {_said(one)}" for one in outside]
+    lines += [f"- `{controlled(one.path).replace('`', '')}`, line {one.line}: {said(one)}" for one in outside]
     body: dict[str, Any] = {"event": "COMMENT", "body": "\n".join(lines), "comments": comments}
     return {"commit_id": result.commit, **body} if result.commit else body
 
@@ -37,7 +37,7 @@ def _comment(finding: Finding, diff: Diff) -> dict[str, Any] | None:
         return None
     numbers = {line.new if finding.side == "RIGHT" else line.old for line in hunk.side(finding.side)}
     line, start = finding.line, finding.start_line
-    text = _said(finding)
+    text = said(finding)
     lines = finding.suggestion
     # A suggestion replaces exactly the lines that its comment is on.
     if lines is not None and finding.side == "RIGHT" and {lines.start, lines.end} <= numbers:
@@ -51,6 +51,7 @@ def _comment(finding: Finding, diff: Diff) -> dict[str, Any] | None:
     return comment
 
 
-def _said(finding: Finding) -> str:
+def said(finding: Finding) -> str:
+    """What a comment says, for a page that reads Markdown."""
     need = "" if finding.need is None else f" ({finding.need:.0%} likely to need a review)"
     return (markdown(finding.comment) or "This change needs a review.") + need

@@ -45,9 +45,9 @@ def uri(path: str) -> str:
     return quote(raw, safe="/")
 
 
-def fenced(lines: Sequence[str]) -> str:
-    """GitHub's block for lines: its fence is longer than any run of backticks in them."""
+def fenced(lines: Sequence[str], kind: str = "suggestion") -> str:
+    """A block of suggested lines for GitHub or GitLab: its fence is longer than any run of backticks in them."""
     text = "\n".join(lines)
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}suggestion\n{text}\n{fence}" if lines else f"{fence}suggestion\n{fence}"
+    return f"{fence}{kind}\n{text}\n{fence}" if lines else f"{fence}{kind}\n{fence}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from domains.code_review.data.readers.paths import quoted
@@ -28,18 +29,26 @@ def diff_of_answer(raw: bytes) -> bytes:
     Raises:
         InputError: an object lacks its file's name, or is of a form that is not known; says which.
     """
-    return "".join(_file(one, number) for number, one in enumerate(json.loads(raw), 1)).encode(
-        "utf-8", "surrogateescape"
-    )
+    return diff_of_files(json.loads(raw), "the saved answer")
 
 
-def _file(one: dict[str, Any], number: int) -> str:
+def diff_of_files(files: Sequence[dict[str, Any]], where: str) -> bytes:
+    """The same of objects that are read already.
+
+    Args:
+        where: they come from, for messages.
+    """
+    text = "".join(_file(one, f"file {number} of {where}") for number, one in enumerate(files, 1))
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _file(one: dict[str, Any], where: str) -> str:
     name, status, patch = one.get("filename"), one.get("status", "modified"), one.get("patch")
     if not isinstance(name, str) or status not in _KNOWN or not isinstance(patch, str | None):
-        raise InputError(f"file {number} of the saved answer: expected filename, status and patch, found {shown(one)}")
+        raise InputError(f"{where}: expected filename, status and patch, found {shown(one)}")
     old = one.get("previous_filename", name)
     if not isinstance(old, str):
-        raise InputError(f"file {number} of the saved answer: previous_filename is no string")
+        raise InputError(f"{where}: previous_filename is no string")
     lines = [f"diff --git {quoted(f'a/{old}')} {quoted(f'b/{name}')}"]
     if status == "added":
         lines.append("new file mode 100644")

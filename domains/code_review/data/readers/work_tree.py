@@ -38,8 +38,60 @@ def diff_of(folder: Path, commits: str | None = None) -> tuple[bytes, str]:
     head = ""
     if commits is not None and ".." in commits:
         last = commits.rpartition("..")[2].lstrip(".") or "HEAD"
-        head = git(folder, "rev-parse", "--verify", f"{last}^{{commit}}").decode().strip()
+        head = _commit(folder, last)
     return raw, head
+
+
+@dataclass(frozen=True)
+class Revisions:
+    """The revisions that a diff lies between; empty where nothing tells.
+
+    Attributes:
+        base: that its old files are of. start: of the branch that it is to go into. head: that its new files are of.
+    """
+
+    base: str = ""
+    start: str = ""
+    head: str = ""
+
+    def over(self, stated: Revisions) -> Revisions:
+        """The same with those that a user states in their place."""
+        return Revisions(stated.base or self.base, stated.start or self.start, stated.head or self.head)
+
+
+def revisions_of(folder: Path, commits: str | None, head: str) -> Revisions:
+    """The revisions that a range lies between.
+
+    Args:
+        head: that its new files are of.
+    """
+    if not head or commits is None:
+        return Revisions(head=head)
+    first, between, _ = commits.partition("..")
+    start = _commit(folder, first or "HEAD")
+    meets = commits.startswith("...", len(first))
+    base = git(folder, "merge-base", start, head).decode().strip() if between and meets else start
+    return Revisions(base, start, head)
+
+
+def diff_since(folder: Path, commit: str, head: str = "") -> bytes:
+    """What changed from a commit to the new files of a diff.
+
+    Args:
+        head: the revision that those are of; empty: they are not committed.
+
+    Raises:
+        InputError: there is no such commit.
+    """
+    start = _commit(folder, commit)
+    return diff_of(folder, f"{start}..{head}" if head else start)[0]
+
+
+def _commit(folder: Path, name: str) -> str:
+    """The sha of a revision."""
+    if name.startswith("-"):
+        raise InputError(f"{name!r} is no revision; write e.g. HEAD~1")
+    return git(folder, "rev-parse", "--verify", f"{name}^{{commit}}").decode().strip()
 
 
 def top_of(folder: Path) -> Path | None:
