@@ -212,6 +212,10 @@ def predict(
     temperature: float = 0.0,
     top_p: float = 1.0,
     seed: int = 0,
+    num_beams: int = 1,
+    repetition_penalty: float = 1.0,
+    min_confidence: float = 0.0,
+    cache: bool = True,
     range: str | None = None,
     paths: list[str] | None = None,
     max_comments: int | None = None,
@@ -249,6 +253,10 @@ def predict(
         temperature: of drawing tokens; 0 takes the likeliest.
         top_p: draw from the likeliest tokens that together have this chance.
         seed: of the drawing.
+        num_beams: go on with this many beginnings of a text at once; 1 takes the likeliest token each time.
+        repetition_penalty: above 1 makes tokens less likely that stand in the prompt or were written before.
+        min_confidence: show no comment whose tokens are less likely than this, as the geometric mean.
+        cache: take what the same model said of the same hunk before, from disk.
         range: of a work tree, as `git diff` takes it, e.g. main...HEAD; what is not committed where it is left out.
         paths: patterns of files to look at, e.g. 'src/**'.
         max_comments: keep at most this many findings of a diff.

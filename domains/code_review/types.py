@@ -289,6 +289,10 @@ class ReviewQuery:
         temperature: of drawing tokens; 0 takes the likeliest.
         top_p: draw from the likeliest tokens that together have this chance.
         seed: of the drawing.
+        num_beams: go on with this many beginnings of a text at once; 1 takes the likeliest token each time.
+        repetition_penalty: above 1 makes tokens less likely that stand in the prompt or were written before.
+        min_confidence: show no comment whose tokens are less likely than this, as the geometric mean.
+        cache: take what the same model said of the same hunk before.
     """
 
     range: str | None = None
@@ -307,13 +311,19 @@ class ReviewQuery:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+    num_beams: int = 1
+    repetition_penalty: float = 1.0
+    min_confidence: float = 0.0
+    cache: bool = True
 
     def __post_init__(self) -> None:
-        least = {"max_new_tokens": 1, "batch_size": 1, "temperature": 0, "top_p": 0, "most_changed": 0}
+        least = {"max_new_tokens": 1, "batch_size": 1, "temperature": 0, "top_p": 0, "most_changed": 0, "num_beams": 1}
         normalise(self, least=least)
+        if not self.repetition_penalty > 0:
+            raise InputError(f"repetition_penalty is {self.repetition_penalty}; give more than 0, 1 for none")
         if self.max_comments is not None and self.max_comments < 0:
             raise InputError(f"max_comments is {self.max_comments}; give 0 or more")
-        for name in ("threshold", "top_p"):
+        for name in ("threshold", "top_p", "min_confidence"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise InputError(f"{name} is {value}; give a number from 0 to 1")

@@ -186,7 +186,7 @@ def test_a_diff_is_reviewed_by_the_three_adapters_on_one_base(trained, tmp_path,
 def test_answers_in_a_batch_are_those_of_one_by_one(trained):
     parts = {task: str(run.adapter) for task, (run, _) in trained.items()}
     reviewer = CodeReviewer.from_pretrained(None, base=str(small_pairs.home() / "t5"), **parts)
-    session = reviewer.session(ReviewQuery(max_new_tokens=8))
+    session = reviewer.session(ReviewQuery(max_new_tokens=8, cache=False))
     prompts = ["<add>a", "<del>return b<add>return c + d"]
     together, alone = session.chances(prompts), [session.chances([one])[0] for one in prompts]
     assert together == pytest.approx(alone, abs=1e-6)
@@ -228,3 +228,17 @@ def test_template_and_base_must_be_of_one_kind(tmp_path, capsys, more, said):
     more = [word.replace("{small}", str(small.home() / "base")) for word in more]
     assert train(tmp_path, "comment", *more) == 2
     assert said in capsys.readouterr().err
+
+
+def test_beams_say_how_likely_their_text_is(trained):
+    run, _ = trained["comment"]
+    reviewer = CodeReviewer.from_pretrained(None, base=str(small_pairs.home() / "t5"), comment=str(run.adapter))
+    prompt = hunk_text(CODEREVIEWER, "comment", hunk_of(PATCH))
+    session = reviewer.session(ReviewQuery(max_new_tokens=6, num_beams=4, cache=False))
+    [found] = session.written("comment", [prompt])
+    [greedy] = reviewer.session(ReviewQuery(max_new_tokens=6, cache=False)).written("comment", [prompt])
+    assert found.logprob >= greedy.logprob - 1e-5
+    alike = session.logprobs("comment", [prompt], found.text)[0]
+    if found.complete:
+        tokens = len(marks.ids(session.tokenizer, CODEREVIEWER.answer("comment", found.text), 100)) - 1
+        assert found.logprob == pytest.approx(alike / tokens, abs=1e-4)

@@ -97,7 +97,7 @@ def evaluate(
         reviewer = CodeReviewer.for_task(task, adapter, base, device, dtype)
         about |= {"adapter": adapter, "base": reviewer.base, "frozen": frozen}
         cut = reviewer.threshold if threshold is None else threshold
-        query = ReviewQuery(max_new_tokens=max_new_tokens, batch_size=batch_size)
+        query = ReviewQuery(max_new_tokens=max_new_tokens, batch_size=batch_size, cache=False)
         with adapters.disabled(reviewer.model) if frozen else nullcontext():
             answers = answered(reviewer.session(query, bare=frozen), cases, decode)
     if decode:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -100,6 +101,8 @@ class Reviewing:
             text = tidy(written.text)
             if why := flaw(text):
                 self.dropped[f"{why} comment"] += 1
+            elif math.exp(written.logprob) < self.query.min_confidence:
+                self.dropped["comment below --min-confidence"] += 1
             else:
                 one.said = replace(written, text=text)
 

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from domains.code_review.inference.answers import Answers, adapter_identity, base_identity
 from domains.code_review.model.bundle import Bundle
 from domains.code_review.types import ReviewQuery
 from suite import hub
@@ -84,9 +85,32 @@ class LoadedReviewer:
         """The adapters, ready to be asked as `query` says; or the base alone, where they are off."""
         from domains.code_review.inference.session import Decoding, Session
 
-        decoding = Decoding(query.max_new_tokens, query.batch_size, query.temperature, query.top_p, query.seed)
+        decoding = Decoding(
+            query.max_new_tokens,
+            query.batch_size,
+            query.temperature,
+            query.top_p,
+            query.seed,
+            query.num_beams,
+            query.repetition_penalty,
+        )
+        answers = self._answers() if query.cache and not bare else None
+        kind = Session
         if any(template.marks for template in self.bundle.templates.values()):
             from domains.code_review.inference.pair_session import PairSession
 
-            return PairSession(self.model, self.tokenizer, self.bundle.templates, self.room, decoding, bare=bare)
-        return Session(self.model, self.tokenizer, self.bundle.templates, self.room, decoding, bare=bare)
+            kind = PairSession
+        model, templates = (lambda: self.model), self.bundle.templates
+        return kind(model, self.tokenizer, templates, self.room, decoding, bare=bare, answers=answers)
+
+    def _answers(self) -> Answers:
+        """What the same base and adapters answered before."""
+        device, dtype = self.device
+        return Answers(
+            {
+                "base": [self.base, base_identity(hub.resolve(self.base, DOMAIN, kind="base"))],
+                "adapters": {task: adapter_identity(part) for task, part in self.bundle.parts.items()},
+                "templates": {task: template.to_dict() for task, template in self.bundle.templates.items()},
+                "weights": [device.partition(":")[0], str(dtype), self._dtype, self._strict],
+            }
+        )

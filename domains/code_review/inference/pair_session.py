@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +15,6 @@ from domains.code_review.model import marks
 from domains.code_review.model.bases import check_head
 from domains.code_review.model.wording import Task
 from domains.code_review.types import Hunk
-from suite import adapters
 from suite.errors import InputError
 
 ROOM = 512
@@ -26,11 +24,9 @@ ROOM = 512
 class PairSession(Session):
     """What `Session` is to a causal language model."""
 
-    model: Any
-
-    def chances(self, prompts: Sequence[str]) -> list[float]:
+    def _chances(self, prompts: Sequence[str]) -> list[float]:
         """The chance of yes, from one pass of the encoder a prompt."""
-        self._activate("necessity")
+        self._switch("necessity")
         check_head(self.model, str(getattr(self.model, "name_or_path", "")) or "the base")
         found: list[float] = []
         for batch in self._batches(prompts):
@@ -38,11 +34,14 @@ class PairSession(Session):
             found += logits.softmax(-1)[:, 1].tolist()
         return found
 
-    def written(self, task: Task, prompts: Sequence[str], most: int | None = None) -> list[Written]:
+    def _learnt(self) -> bool:
+        # What a head that nobody has trained says is told of every time, and not kept.
+        return not self.model.decides_at_random
+
+    def _written(self, task: Task, prompts: Sequence[str], most: int) -> list[Written]:
         if task == "necessity":
             raise InputError("an encoder-decoder decides by a head and not by words; leave --decode out")
-        self._activate(task)
-        most = self.decoding.max_new_tokens if most is None else most
+        self._switch(task)
         found: list[Written] = []
         for number, batch in enumerate(self._batches(prompts)):
             torch.manual_seed(self.decoding.seed + number)
@@ -50,7 +49,7 @@ class PairSession(Session):
         return found
 
     def logprobs(self, task: Task, prompts: Sequence[str], answer: str) -> list[float]:
-        self._activate(task)
+        self._switch(task)
         # Without the token that begins a sequence, as `encoded_pair` has it of comments.
         target = marks.ids(self.tokenizer, self.templates[task].answer(task, answer), ROOM)[1:]
         found: list[float] = []
@@ -75,10 +74,6 @@ class PairSession(Session):
     def _holds(self, prompt: str, most: int) -> bool:
         return len(marks.ids(self.tokenizer, prompt, ROOM + 1)) <= ROOM
 
-    def _activate(self, task: Task) -> None:
-        if not self.bare:
-            adapters.activate(self.model, task)
-
     def _ids(self, prompt: str) -> list[int]:
         return marks.ids(self.tokenizer, prompt, ROOM)
 
@@ -96,14 +91,17 @@ class PairSession(Session):
         made = self.model.generate(
             **batch,
             max_new_tokens=most,
-            num_beams=1,
+            num_beams=decoding.num_beams,
+            early_stopping=decoding.num_beams > 1,
+            repetition_penalty=decoding.repetition_penalty,
             return_dict_in_generate=True,
             output_logits=True,
             **(drawing if decoding.temperature else {"do_sample": False}),
         )
         written = made.sequences[:, 1:].cpu()  # (batch, length): without the token that starts the decoder
-        logits = torch.stack(made.logits, 1).float().cpu()  # (batch, length, vocabulary)
-        chosen = logits.log_softmax(-1).gather(2, written[..., None])[..., 0]  # (batch, length)
+        chosen = self.model.compute_transition_scores(
+            made.sequences, made.logits, getattr(made, "beam_indices", None), normalize_logits=True
+        ).float()  # (batch, length)
         end = self.tokenizer.eos_token_id
         # A mark in a comment says nothing to people; in new code one begins every line.
         unsaid = [mark for mark in marks.ALL if task != "refinement" or mark != marks.ADDED]

@@ -11,11 +11,13 @@ import torch
 from torch import nn
 
 from domains.code_review.data.languages import language_of
+from domains.code_review.inference.answers import Answers
 from domains.code_review.model.encoding import code_prompt, hunk_prompt, prompt_ids, text_of, yes_and_no
 from domains.code_review.model.wording import Task, Template
 from domains.code_review.types import Hunk
 from suite import adapters
-from suite.generation.engine import Engine, Request, Sampling
+from suite.generation.engine import Completion, Engine, Request, Sampling
+from suite.generation.kvcache import left_pad
 from suite.generation.vocabulary import Vocabulary
 
 LONGEST = 2048
@@ -47,6 +49,18 @@ class Decoding:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+    num_beams: int = 1
+    repetition_penalty: float = 1.0
+
+    @property
+    def drawn(self) -> bool:
+        """Whether chance has a part in it."""
+        return bool(self.temperature)
+
+    @property
+    def searched(self) -> bool:
+        """Whether it takes more than the likeliest token, or a draw, at every step."""
+        return self.num_beams > 1 or self.repetition_penalty != 1.0
 
     def sampling(self) -> Sampling | None:
         """None takes the likeliest token."""
@@ -57,30 +71,46 @@ class Session:
     """Asks the adapters of a model.
 
     Args:
-        model: the base with the adapters on it, each named as its task.
+        model: the base with the adapters on it, each named as its task; or what loads it once it is needed.
         templates: the words of each adapter; a task without one cannot be asked.
         room: tokens that the base takes.
         bare: ask the base alone; its adapters must be off (`suite.adapters.disabled`).
+        answers: what was answered before; None asks the model every time.
     """
 
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | Callable[[], nn.Module],
         tokenizer: Any,
         templates: Mapping[Task, Template],
         room: int = LONGEST,
         decoding: Decoding = Decoding(),
         notify: Callable[[str], None] = lambda line: None,
         bare: bool = False,
+        answers: Answers | None = None,
     ) -> None:
-        self.model, self.tokenizer, self.templates = model, tokenizer, templates
+        self._model, self.tokenizer, self.templates = model, tokenizer, templates
         self.room, self.decoding, self.notify = min(room, LONGEST), decoding, notify
-        self.bare, self.vocabulary = bare, Vocabulary(tokenizer)
+        self.bare, self.vocabulary, self.answers = bare, Vocabulary(tokenizer), answers
+
+    @property
+    def model(self) -> Any:
+        """The base with the adapters."""
+        if not isinstance(self._model, nn.Module):
+            self._model = self._model()
+        return self._model
 
     def chances(self, prompts: Sequence[str]) -> list[float]:
         """The chance of yes against no behind each prompt about necessity, from one forward a prompt."""
         if not prompts:
             return []
+        return self._remembered(["chance"], prompts, self._chances, lambda chance: self._learnt())
+
+    def _learnt(self) -> bool:
+        """Whether what decides was trained; asked once the model is there."""
+        return True
+
+    def _chances(self, prompts: Sequence[str]) -> list[float]:
         asked = [yes_and_no(self.tokenizer, prompt) for prompt in prompts]
         engine = self._engine("necessity", 1)
         if all(len(answer) == 1 for _, answers in asked for answer in answers):
@@ -98,15 +128,84 @@ class Session:
         Args:
             most: tokens; those of a comment where it is left out.
         """
+        most = self.decoding.max_new_tokens if most is None else most
+        if self.decoding.drawn:
+            return self._written(task, prompts, most)
+        settings = [task, most, self.decoding.num_beams, self.decoding.repetition_penalty]
+        # One that had to end for want of room would have gone on in a batch of shorter prompts.
+        free = all(self._holds(prompt, most) for prompt in prompts)
+        found = self._remembered(
+            settings,
+            prompts,
+            lambda asked: [[one.text, one.logprob, one.complete] for one in self._written(task, asked, most)],
+            lambda value: free or value[2],
+        )
+        return [Written(*one) for one in found]
+
+    def _written(self, task: Task, prompts: Sequence[str], most: int) -> list[Written]:
         seed = self.decoding.seed
         requests = [Request(self._ids(prompt), seed=seed + number) for number, prompt in enumerate(prompts)]
         longest = max((len(request.prompt) for request in requests), default=0)
-        most = self.decoding.max_new_tokens if most is None else most
-        engine = self._engine(task, max(1, min(most, self.room - longest)))
-        found = engine.generate(requests, self.decoding.sampling())
+        most = max(1, min(most, self.room - longest))
+        if self.decoding.searched:
+            found = self._search(task, requests, most)
+        else:
+            found = self._engine(task, most).generate(requests, self.decoding.sampling())
         words = self.templates[task]
         texts = [words.answered(task, self.vocabulary.decode(one.tokens)[0]) for one in found]
         return [Written(text, _mean(one.logprobs), one.complete) for text, one in zip(texts, found, strict=True)]
+
+    def _search(self, task: Task, requests: Sequence[Request], most: int) -> list[Completion]:
+        """The same by transformers' own search: with beams, or a penalty on what was said before."""
+        self._switch(task)
+        own, model = self.decoding, self.model
+        stop = int(self.tokenizer.eos_token_id)
+        options: dict[str, Any] = {"num_beams": own.num_beams, "early_stopping": own.num_beams > 1}
+        if own.drawn:
+            options |= {"do_sample": True, "temperature": own.temperature, "top_p": own.top_p, "top_k": 0}
+        found: list[Completion] = []
+        rows = max(1, own.batch_size // own.num_beams)
+        for start in range(0, len(requests), rows):
+            prompts = [request.prompt for request in requests[start : start + rows]]
+            ids, real = left_pad(prompts, next(model.parameters()).device)  # (B, S) each
+            with torch.inference_mode(), torch.random.fork_rng():
+                torch.manual_seed(own.seed + start)
+                told = model.generate(
+                    input_ids=ids,
+                    attention_mask=real.long(),
+                    max_new_tokens=most,
+                    repetition_penalty=own.repetition_penalty,
+                    eos_token_id=stop,
+                    pad_token_id=stop,
+                    return_dict_in_generate=True,
+                    output_logits=True,
+                    **options,
+                )
+                scores = model.compute_transition_scores(
+                    told.sequences, told.logits, getattr(told, "beam_indices", None), normalize_logits=True
+                )  # (B, new)
+            for tokens, each in zip(told.sequences[:, ids.shape[1] :].tolist(), scores.tolist(), strict=True):
+                length = tokens.index(stop) if stop in tokens else len(tokens)
+                found.append(Completion(tuple(tokens[:length]), tuple(each[:length]), stop in tokens))
+        return found
+
+    def _remembered(
+        self,
+        settings: Sequence[Any],
+        prompts: Sequence[str],
+        make: Callable[[Sequence[str]], list[Any]],
+        keeps: Callable[[Any], bool] = lambda value: True,
+    ) -> list[Any]:
+        """What `make` gives for the prompts, of which those that were answered before are not asked again."""
+        if self.answers is None:
+            return make(prompts)
+        keys = {prompt: self.answers.key(*settings, prompt) for prompt in prompts}
+        found = self.answers.find(list(keys.values()))
+        if missing := [prompt for prompt, key in keys.items() if key not in found]:
+            made = {keys[prompt]: value for prompt, value in zip(missing, make(missing), strict=True)}
+            self.answers.keep({key: value for key, value in made.items() if keeps(value)})
+            found |= made
+        return [found[keys[prompt]] for prompt in prompts]
 
     def refined(self, prompts: Sequence[str], codes: Sequence[str]) -> list[Written | None]:
         """What the refinement's adapter makes of each code; None where there is no room for both."""
@@ -144,11 +243,14 @@ class Session:
         return code_prompt(self.templates["refinement"], "refinement", code, comment, language_of(path))
 
     def _engine(self, task: Task, most: int) -> Engine:
-        if not self.bare:
-            adapters.activate(self.model, task)
+        self._switch(task)
         stops = [int(self.tokenizer.eos_token_id)]
         options: dict[str, Any] = {"batch_size": self.decoding.batch_size, "max_new_tokens": most}
         return Engine(self.model, stops, self.vocabulary, notify=self.notify, **options)
+
+    def _switch(self, task: Task) -> None:
+        if not self.bare:
+            adapters.activate(self.model, task)
 
     def _ids(self, prompt: str) -> list[int]:
         return prompt_ids(self.tokenizer, prompt)

@@ -27,7 +27,7 @@ def necessity(reviewer: CodeReviewer, split: Split, count: int, frozen: bool = F
     """How well hunks with a fault are told from those without: area under the ROC curve, F1, the best threshold."""
     cases = list(islice(world.examples(split, "necessity", seed), count))
     with adapters.disabled(reviewer.model) if frozen else nullcontext():
-        found = answered(reviewer.session(ReviewQuery(batch_size=32), bare=frozen), cases)
+        found = answered(reviewer.session(ReviewQuery(batch_size=32, cache=False), bare=frozen), cases)
     gold = [one.case.answer == "yes" for one in found]
     chances = [one.chance or 0.0 for one in found]
     best = max(metrics.sweep(gold, chances), key=lambda one: one.of(1)["f1-score"])
@@ -44,7 +44,7 @@ def necessity(reviewer: CodeReviewer, split: Split, count: int, frozen: bool = F
 def comments(reviewer: CodeReviewer, split: Split, count: int, frozen: bool = False, seed: int = 0) -> Figures:
     """How many comments on hunks with a fault name its kind, and how many are word for word the reviewer's."""
     cases = list(islice(world.examples(split, "comment", seed), count))
-    query = ReviewQuery(batch_size=32, max_new_tokens=64)
+    query = ReviewQuery(batch_size=32, max_new_tokens=64, cache=False)
     with adapters.disabled(reviewer.model) if frozen else nullcontext():
         found = answered(reviewer.session(query, bare=frozen), cases)
     named = [fault_named(one.prediction) == fault_named(one.case.answer) for one in found]
