@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 from suite.errors import InputError
 
@@ -14,6 +14,7 @@ Reason = Literal[
     "does not compile",
     "no assertion",
     "trivial assertion",
+    "needs pytest",
     "duplicate",
     "import error",
     "failed",
@@ -30,6 +31,8 @@ Reason = Literal[
     "fails beside the others",
 ]
 """Why a test is not kept."""
+
+Framework = Literal["auto", "pytest", "unittest", "junit4", "junit5"]
 
 REASONS: tuple[Reason, ...] = Reason.__args__  # type: ignore[attr-defined]
 
@@ -62,6 +65,7 @@ class Candidate:
         code: the function's own text. source: a whole file with it as the only test.
         focal: name of the function that it was written for; empty where nobody says it.
         imports: lines that it needs, where it was written for a file that is still to be made.
+        snapshot: whether its expected values are those that the code gave.
     """
 
     name: str
@@ -69,6 +73,7 @@ class Candidate:
     source: str
     focal: str = ""
     imports: tuple[str, ...] = ()
+    snapshot: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,7 @@ class Verdict:
         detail: the last lines that it said, or what it repeats.
         coverage: of the focal file, by this test alone.
         new_lines, new_branches: of them that no test before it ran.
+        kills: mutants that it was the first to notice.
         seconds: of its first run.
         runs: the outcome of each run, the first one first.
     """
@@ -132,6 +138,7 @@ class Verdict:
     coverage: Coverage = Coverage()
     new_lines: int = 0
     new_branches: int = 0
+    kills: int = 0
     seconds: float = 0.0
     runs: tuple[str, ...] = ()
 
@@ -203,6 +210,8 @@ class WriterQuery:
         changed_since: only functions with lines that git says are changed since this commit.
         existing: test files of the project whose coverage is there already; one that is named as the new file is goes
             on in it, its own tests untouched.
+        framework: that the tests are written for: pytest or unittest (methods of TestCase) for Python, junit4 or junit5
+            for Java; auto takes pytest, and the JUnit of the build file.
         samples: answers of the model for each function.
         max_tests: tests of an answer.
         rounds: how often the model is asked; from the second time on it is shown what failed and which lines no test
@@ -224,6 +233,8 @@ class WriterQuery:
         keep_trivial: keep tests whose assertions cannot fail.
         keep_failing: write tests that fail too, marked as a possible bug or a wrong expectation: expected to fail
             beside the others (xfail), or in a file of their own (separate).
+        snapshot: write tests that fail for an expected value once more with the value that the code gives, labelled so;
+            they hold on to what the code does, right or wrong.
         no_run: run nothing; the tests are then not verified at all.
         unsafe: run the tests with limits alone where the machine cannot isolate them.
     """
@@ -234,6 +245,7 @@ class WriterQuery:
     function: tuple[str, ...] = ()
     changed_since: str | None = None
     existing: tuple[Path, ...] = ()
+    framework: Framework = "auto"
     samples: int = 5
     max_tests: int = 3
     rounds: int = 1
@@ -252,6 +264,7 @@ class WriterQuery:
     keep_redundant: bool = False
     keep_trivial: bool = False
     keep_failing: Literal["none", "xfail", "separate"] = "none"
+    snapshot: bool = False
     no_run: bool = False
     unsafe: bool = False
 
@@ -261,6 +274,12 @@ class WriterQuery:
                 raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: give {least} or more")
         if not 0 < self.top_p <= 1:
             raise InputError(f"--top-p {self.top_p}: give more than 0, at most 1")
+        if self.framework not in get_args(Framework):
+            raise InputError(f"--framework {self.framework}: choose one of {', '.join(get_args(Framework))}")
+        if self.snapshot and self.no_run:
+            raise InputError(
+                "--snapshot with --no-run: what the code gives is known where it is run; leave one of them out"
+            )
         if self.keep_failing not in ("none", "xfail", "separate"):
             raise InputError(f"--keep-failing {self.keep_failing}: choose none, xfail or separate")
 

@@ -16,6 +16,7 @@ from domains.unit_tests.inference.judge import Judge, Rules
 from domains.unit_tests.inference.mutants import mutants
 from domains.unit_tests.inference.sandbox import Limits, probe
 from suite.cli.main import main
+from tests.unit_tests.scripted import Scripted
 
 MODULE = '''"""Thirty lines."""
 import logging
@@ -125,3 +126,30 @@ def test_the_command_tells_the_score(project, tmp_path, capsys):
     record = json.loads((out / "test_mod.json").read_text())["mutation"]
     assert record["total"] == 4 and f"mutation score: {record['score']:.0%}" in said
     assert "Changes that no test noticed" in (out / "test_mod.html").read_text()
+
+
+GRADE = '''"""Grades."""
+
+
+def grade(points):
+    if points >= 50:
+        return "pass"
+    return "fail"
+'''
+
+
+@pytest.mark.skipif(not probe().namespaces, reason="this machine offers no namespaces")
+def test_a_test_that_runs_nothing_new_and_kills_another_mutant_is_kept(tmp_path):
+    tmp_path.chmod(0o755)
+    (tmp_path / "mod.py").write_text(GRADE)
+    script = [f"):\n    assert grade({points}) == '{wanted}'\n" for points, wanted in TRIED]
+    options = {"project": tmp_path, "samples": len(script), "repeat": 1, "out": tmp_path / "out"}
+    [written] = Scripted({"grade": script}).predict(tmp_path / "mod.py", mutants=20, **options)
+    assert [one.reason for one in written.judged.verdicts] == ["", "", "covers nothing new", "", ""]
+    assert "grade(50)" in written.tests and "grade(49)" in written.tests and "grade(90)" not in written.tests
+    rows = written.to_dict()["tests"]
+    assert [row["kills"] > 0 for row in rows] == [True, True, False, True, True]
+    assert sum(row["kills"] for row in rows) == sum(one.fate == "killed" for one in written.judged.mutants)
+
+
+TRIED = [(80, "pass"), (10, "fail"), (90, "pass"), (50, "pass"), (49, "fail")]

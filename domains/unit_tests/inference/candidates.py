@@ -146,7 +146,8 @@ def _trivial(node: ast.AST) -> bool:
         called = ast.unparse(node.func).rpartition(".")[2]
         if called in _RAISING or called.startswith(("assert_called", "assert_any", "assert_has", "assert_not_called")):
             return False
-        return bool(node.args) and all(_constant(argument) for argument in node.args)
+        same = len(node.args) == 2 and ast.dump(node.args[0]) == ast.dump(node.args[1]) and not _calls(node.args[0])
+        return same or (bool(node.args) and all(_constant(argument) for argument in node.args))
     assert isinstance(node, ast.Assert)
     test = node.test
     if isinstance(test, ast.Compare):

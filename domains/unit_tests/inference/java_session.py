@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ def write_java(
     file = read_java(path, project, query.function, out)
     if file is None:
         return WrittenTests(str(path), about=about, message="nothing to test: no class with a public method")
+    if query.framework != "auto":
+        file = replace(file, junit=5 if query.framework == "junit5" else 4)
     asked = [(method.name, _context(file, place, room, length)) for place, method in enumerate(file.methods)]
     ends: list[Ends] = [lambda text: closed_at(text) is not None] * len(asked)
     drawn = answers([context.source() for _, context in asked], query, ends)

@@ -5,22 +5,27 @@ from __future__ import annotations
 import json
 import secrets
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from domains.unit_tests.data.focal import parse, relative
+from domains.unit_tests.inference import snapshot
 from domains.unit_tests.inference.candidates import assertion, fingerprint, parsed
 from domains.unit_tests.inference.mutants import Mutant
+from domains.unit_tests.inference.outcomes import coverage_of, outcome_of, own_lines, special
 from domains.unit_tests.inference.sandbox import Ended, Limits, Sandbox, probe
+from domains.unit_tests.inference.unittest_style import pytest_needed
 from domains.unit_tests.output.test_file import users_part
 from domains.unit_tests.types import Candidate, Coverage, Focal, Judged, MutantFate, Reason, Verdict
 from suite.errors import InputError
 
 _WORKER = Path(__file__).with_name("worker.py")
 _MUTANT = "/tmp/mutant.py"
+_REDUNDANT: Reason = "covers nothing new"
 _CLOCK = 400 * 24 * 3600.0
 """Seconds by which the clock of every second run is put forward: another year, another day of the week."""
 
@@ -37,6 +42,7 @@ class Rules:
         repeat: runs of each test; a different outcome in any of them makes it flaky.
         keep_redundant: keep tests that run no line or branch that others before them have not.
         keep_trivial: keep tests whose assertions cannot fail.
+        cases: tests must be methods of `unittest.TestCase` that need no pytest.
         plugins: of pytest that the tests need, as `-p` takes them; none is loaded otherwise.
         workers: sandboxes at once.
         limits: of one run.
@@ -50,6 +56,7 @@ class Rules:
     workers: int = 2
     limits: Limits = field(default_factory=Limits)
     unsafe: bool = False
+    cases: bool = False
 
 
 class Judge:
@@ -113,31 +120,63 @@ class Judge:
     def mutate(
         self, judged: Judged, mutants: Sequence[Mutant], told: Callable[[MutantFate], None] | None = None
     ) -> Judged:
-        """Say what the kept tests make of each mutant.
+        """Say what the kept tests make of each mutant; of those that cover nothing new one that kills another is kept.
 
         Args:
             told: called with each as it is known.
         """
-        files = {f"/tmp/tests/test_{n}.py": verdict.candidate.source for n, verdict in enumerate(judged.kept)}
-        run = set().union(*(verdict.coverage.executed for verdict in judged.kept)) if files else set()
+        kept = [verdict.candidate for verdict in judged.kept]
+        run = set().union(*(verdict.coverage.executed for verdict in judged.kept))
 
-        def fate(mutant: Mutant) -> MutantFate:
+        def fate(mutant: Mutant) -> tuple[MutantFate, list[str]]:
             if mutant.line not in run:
-                return MutantFate(mutant.line, mutant.operator, mutant.diff, "not run")
-            report, ended = self._run(list(files), {**files, _MUTANT: mutant.source}, measured=False)
-            outcome, _ = _outcome(report, ended)
-            found: Literal["survived", "timeout", "killed"] = "killed"
-            if outcome in ("passed", "timeout"):
-                found = "survived" if outcome == "passed" else "timeout"
-            return MutantFate(mutant.line, mutant.operator, mutant.diff, found)
+                return MutantFate(mutant.line, mutant.operator, mutant.diff, "not run"), []
+            found, killers = self._fate(mutant, kept)
+            return MutantFate(mutant.line, mutant.operator, mutant.diff, found), killers
 
-        fates = []
+        fates, kills = [], Counter[str]()
         with ThreadPoolExecutor(self.rules.workers) as pool:
-            for one in pool.map(fate, mutants):
+            for number, (one, killers) in enumerate(pool.map(fate, mutants)):
+                if one.fate == "survived" and (more := self._killer(mutants[number], judged.verdicts, kills)):
+                    one, killers = replace(one, fate="killed"), [more]
                 fates.append(one)
+                kills.update(killers[:1])
                 if told is not None:
                     told(one)
-        return replace(judged, mutants=tuple(fates))
+        verdicts = [
+            replace(
+                one,
+                kills=kills[one.candidate.name],
+                reason="" if one.reason == _REDUNDANT and kills[one.candidate.name] else one.reason,
+            )
+            for one in judged.verdicts
+        ]
+        if sum(one.kept for one in verdicts) > len(kept):
+            verdicts = self._together(verdicts)
+        return replace(judged, verdicts=tuple(verdicts), mutants=tuple(fates))
+
+    def _killer(self, mutant: Mutant, verdicts: Sequence[Verdict], kills: Mapping[str, int]) -> str:
+        """The first test that covers nothing new and kills a mutant, one that killed others before; empty for none."""
+        redundant = [one for one in verdicts if one.reason == _REDUNDANT and mutant.line in one.coverage.executed]
+        redundant.sort(key=lambda one: not kills.get(one.candidate.name))
+        _, killers = self._fate(mutant, [one.candidate for one in redundant], first=False) if redundant else ("", [])
+        return next((one.candidate.name for one in redundant if one.candidate.name in killers), "")
+
+    def _fate(
+        self, mutant: Mutant, tests: Sequence[Candidate], first: bool = True
+    ) -> tuple[Literal["survived", "timeout", "killed"], list[str]]:
+        """What becomes of a mutant, and the tests that fail on it.
+
+        Args:
+            first: end at the first of them.
+        """
+        files = {f"/tmp/tests/test_{number}.py": test.source for number, test in enumerate(tests)}
+        report, ended = self._run(list(files), {**files, _MUTANT: mutant.source}, measured=False, first=first)
+        outcome, _ = outcome_of(report, ended)
+        killers = [name for name, row in (report or {"tests": {}})["tests"].items() if row["outcome"] != "passed"]
+        if outcome in ("passed", "timeout"):
+            return ("survived" if outcome == "passed" else "timeout"), killers
+        return "killed", killers
 
     def why_not_imported(self) -> str:
         """Why the focal module cannot be imported in the sandbox; empty where it can."""
@@ -151,23 +190,32 @@ class Judge:
             return f"importing it takes more than {self.rules.limits.seconds:g} s"
         if ended.reason:
             return f"importing it was stopped: {ended.reason}"
-        if (special := _special(said)) is not None:
-            return f"importing it was stopped: {special}"
+        if (reason := special(said)) is not None:
+            return f"importing it was stopped: {reason}"
         if "Error" in last or "Exception" in last:
             return f"importing it fails: {last[:300]}"
         return "importing it ends the process" + (f" ({last[:100]})" if last else "")
 
-    def failing(self, text: str) -> dict[str, str]:
+    def failing(self, text: str, cases: bool = False) -> dict[str, str]:
         """Run a whole test file once, in an order of its own; the tests that do not pass, and what they said.
 
         Args:
             text: of the file. Its name is that of no other module.
+            cases: run by unittest alone, without pytest.
         """
         file = "/tmp/tests/test_whole_file.py"
-        report, ended = self._run([file], {file: text}, measured=False, seed=1)
+        report, ended = self._run([file], {file: text}, measured=False, seed=1, cases=cases)
         if report is None or report["collection"]:
-            return {"": _outcome(report, ended)[1] or "the file cannot be run as a whole"}
+            return {"": outcome_of(report, ended)[1] or "the file cannot be run as a whole"}
         return {name: row["said"] for name, row in report["tests"].items() if row["outcome"] != "passed"}
+
+    def noted(self, source: str) -> list[list[Any]]:
+        """What a file of `snapshot.recording` noted: of each value its number and `repr`; nothing where it fails."""
+        file = "/tmp/tests/test_candidate.py"
+        report, _ = self._run([file], {file: source}, measured=False, notes=snapshot.FILE)
+        if report is None or any(row["outcome"] != "passed" for row in report["tests"].values()):
+            return []
+        return [one for one in report["notes"] if isinstance(one, list) and len(one) == 2]
 
     def _path(self) -> list[str]:
         return ["/project/src", "/project"] if self.focal[0].path.startswith("src/") else ["/project"]
@@ -179,7 +227,7 @@ class Judge:
         report, _ = self._run(self.existing, self.cut, measured=True)
         if report is None or report["coverage"] is None:
             return Coverage()
-        return self._focal(_coverage(report["coverage"]))
+        return self._focal(coverage_of(report["coverage"]))
 
     def _focal(self, coverage: Coverage) -> Coverage:
         parts = [coverage.within(one.first, one.last) for one in self.focal]
@@ -196,14 +244,14 @@ class Judge:
         for number in range(self.rules.repeat):
             file = "/tmp/tests/test_candidate.py"
             report, ended = self._run([file], {file: verdict.candidate.source}, measured=number == 0, number=number)
-            outcome, detail = _outcome(report, ended)
+            outcome, detail = outcome_of(report, ended)
             runs.append(outcome)
             if number == 0:
                 verdict = replace(verdict, seconds=ended.seconds, detail=detail)
                 if outcome != "passed":
                     return replace(verdict, reason=outcome, runs=tuple(runs))
                 assert report is not None
-                coverage = _coverage(report["coverage"])
+                coverage = coverage_of(report["coverage"])
                 if not self._body_ran(coverage, verdict.candidate):
                     return replace(verdict, reason="focal code not executed", runs=tuple(runs))
                 verdict = replace(verdict, coverage=coverage, detail="")
@@ -217,7 +265,7 @@ class Judge:
         A function's first lines run when the file is imported.
         """
         own = [one for one in self.focal if one.name == candidate.focal] or self.focal
-        return any(_own_lines(one) & coverage.executed for one in own)
+        return any(own_lines(one) & coverage.executed for one in own)
 
     def _worth(self, verdict: Verdict, covered: Coverage) -> Verdict:
         own = self._focal(verdict.coverage)
@@ -225,7 +273,7 @@ class Judge:
         verdict = replace(verdict, new_lines=len(lines), new_branches=len(branches))
         if lines or branches or self.rules.keep_redundant:
             return verdict
-        return replace(verdict, reason="covers nothing new")
+        return replace(verdict, reason=_REDUNDANT)
 
     def _together(self, verdicts: list[Verdict]) -> list[Verdict]:
         """Run the kept tests in one process, as users will; those that fail there are left out."""
@@ -249,7 +297,15 @@ class Judge:
         ]
 
     def _run(
-        self, tests: Sequence[str], files: dict[str, str], measured: bool, number: int = 0, seed: int | None = None
+        self,
+        tests: Sequence[str],
+        files: dict[str, str],
+        measured: bool,
+        number: int = 0,
+        seed: int | None = None,
+        cases: bool = False,
+        notes: str = "",
+        first: bool = False,
     ) -> tuple[dict[str, Any] | None, Ended]:
         """Run tests in a sandbox; the report is None where the process ended before it could give one."""
         word = secrets.token_hex(16)
@@ -264,6 +320,9 @@ class Judge:
             "mutant": _MUTANT if _MUTANT in files else None,
             "module": self.focal[0].module,
             "focal_path": self.path,
+            "cases": cases,
+            "notes": notes,
+            "first": first,
         }
         sandbox = replace(self.sandbox, environment={**_PLAIN, "PYTHONHASHSEED": str(number * 7919 + 1)})
         ended = sandbox.run([sys.executable, "-B", "-s", str(_WORKER), json.dumps(job)], files)
@@ -306,7 +365,9 @@ def _without_duplicates(
             yield Verdict(candidate, "does not parse")
             continue
         kind = assertion(candidate)
-        if kind == "none":
+        if rules.cases and pytest_needed(candidate):
+            yield Verdict(candidate, "needs pytest")
+        elif kind == "none":
             yield Verdict(candidate, "no assertion")
         elif kind == "trivial" and not rules.keep_trivial:
             yield Verdict(candidate, "trivial assertion")
@@ -314,56 +375,3 @@ def _without_duplicates(
             yield Verdict(candidate, "duplicate", f"of {known}")
         else:
             yield Verdict(candidate)
-
-
-def _outcome(report: dict[str, Any] | None, ended: Ended) -> tuple[Any, str]:
-    """`passed`, or the reason why a run is none, with the last lines that it said."""
-    said = (ended.stderr or ended.stdout).decode("utf-8", "replace").strip()[-2000:]
-    if ended.reason:
-        return ended.reason, said
-    if report is None:
-        killed = ended.code in (128 + 9, 128 + 24, 128 + 25)
-        memory = "MemoryError" in said or "Cannot allocate memory" in said
-        reason: Reason = "memory" if memory else ("timeout" if killed else "ended the process")
-        return reason, said
-    if report["collection"]:
-        text = report["collection"][-1]
-        return _special(text) or ("import error" if "Error" in text else "error"), text
-    rows = list(report["tests"].values())
-    if not rows:
-        return "error", "pytest found no test in it"
-    for row in rows:
-        if row["outcome"] != "passed":
-            return _special(row["said"]) or row["outcome"], row["said"]
-    return "passed", ""
-
-
-def _special(text: str) -> Reason | None:
-    """The reasons behind an exception that the sandbox itself brought about."""
-    if "MemoryError" in text:
-        return "memory"
-    if any(mark in text for mark in ("Network is unreachable", "Name or service not known", "name resolution")):
-        return "network"
-    return None
-
-
-def _coverage(found: dict[str, Any] | None) -> Coverage:
-    if found is None:
-        return Coverage()
-    return Coverage(
-        frozenset(found["executed"]),
-        frozenset(found["missing"]),
-        frozenset((start, end) for start, end in found["branches"]),
-        frozenset((start, end) for start, end in found["missed_branches"]),
-    )
-
-
-def _own_lines(focal: Focal) -> set[int]:
-    """The lines of a function's body."""
-    import ast
-    import textwrap
-
-    [node] = ast.parse(textwrap.dedent(focal.source)).body
-    body = node.body  # type: ignore[attr-defined]
-    start = body[0].lineno if len(body) == 1 or not isinstance(body[0], ast.Expr) else body[1].lineno
-    return set(range(focal.first + start - 1, focal.last + 1))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from domains.unit_tests.data.python_sources import GROUPS, python_context
 from domains.unit_tests.inference.indents import ended, finished
 from domains.unit_tests.inference.loaded import Answer
 from domains.unit_tests.inference.python_repair import Definition, functions_in, names_of, repaired
+from domains.unit_tests.inference.unittest_style import class_name, method
 from domains.unit_tests.output.test_file import source_of
 from domains.unit_tests.types import Candidate, Coverage, Focal, Verdict
 from suite.errors import InputError
@@ -64,35 +65,51 @@ class Cutter:
     Attributes:
         module: that the tests are for. source: text of its file.
         taken: names that no test may have, the user's own among them.
+        cases: tests become methods of `unittest.TestCase`, where they can.
     """
 
     module: str
     source: str
     taken: set[str] = field(default_factory=set)
+    cases: bool = False
 
     def __post_init__(self) -> None:
         self.names = names_of(self.source)
+        self.holders: dict[str, str] = {}
 
     def candidates(self, asked: Asked, answer: Answer, tests: int) -> list[Candidate]:
         """The tests of an answer; one that is no Python is one candidate as it stands."""
         text = finished(asked.opening + answer.text, tests, answer.complete)
         found = functions_in(text)
         if not found:
-            name = self._free(f"test_{asked.focal.name.replace('.', '_')}")
+            name = self.free(f"test_{asked.focal.name.replace('.', '_')}")
             return [Candidate(name, text, text, asked.focal.name)]
         return [self._candidate(test, asked.focal) for test in found[:tests]]
 
     def _candidate(self, test: Definition, focal: Focal) -> Candidate:
         mended = repaired(test, self.module, self.names)
-        name = self._free(test.name)
+        name = self.free(test.name)
         node = mended.node
         node.name = name
         if ast.get_docstring(node) is None:
             node.body.insert(0, ast.Expr(ast.Constant(f"Tests {focal.name}.")))
+        imports = mended.imports
+        if self.cases and (converted := method(node)) is not None:
+            name = f"{self._holder(focal)}::{name}"
+            node = converted
+            imports = (*(line for line in imports if line != "import pytest"), "import unittest")
         code = ast.unparse(ast.fix_missing_locations(node)) + "\n"
-        return Candidate(name, code, source_of(code, mended.imports, self.module), focal.name, mended.imports)
+        made = Candidate(name, code, "", focal.name, imports)
+        return replace(made, source=source_of(made, self.module))
 
-    def _free(self, name: str) -> str:
+    def _holder(self, focal: Focal) -> str:
+        """The class with a function's tests, under a name of its own."""
+        if focal.name not in self.holders:
+            self.holders[focal.name] = self.free(class_name(focal))
+        return self.holders[focal.name]
+
+    def free(self, name: str) -> str:
+        """The name, with a number where it is taken; taken from here on."""
         number, wanted = 1, name
         while wanted in self.taken:
             number += 1

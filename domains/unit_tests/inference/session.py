@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from domains.unit_tests.data import focal as source_files
 from domains.unit_tests.data.changed import changed_lines
+from domains.unit_tests.inference import snapshot
 from domains.unit_tests.inference.candidates import parsed
 from domains.unit_tests.inference.java_session import write_java
 from domains.unit_tests.inference.judge import Judge, Rules
@@ -20,6 +21,7 @@ from domains.unit_tests.inference.loaded import Answer, Ends
 from domains.unit_tests.inference.mutants import mutants
 from domains.unit_tests.inference.prompts import Asked, Cutter, asked, told
 from domains.unit_tests.inference.sandbox import MEGABYTE, Limits
+from domains.unit_tests.inference.unittest_style import pytest_needed
 from domains.unit_tests.output import test_file
 from domains.unit_tests.output.result import WrittenTests
 from domains.unit_tests.types import Candidate, Focal, Judged, Verdict, WriterQuery
@@ -27,6 +29,7 @@ from suite.errors import InputError
 
 JUDGED = "Each of them ran alone and beside the others in a sandbox, and passed every time."
 UNVERIFIED = "NOT VERIFIED: none of these tests was ever run. Run them in a place where they can do no harm."
+SNAPSHOTS = "Those named ..._snapshot hold on to what the code gave when they were written, right or wrong."
 FAILING = (
     "Each of these tests FAILS: a possible bug of the code, or a wrong expectation of the test. Read them one by one."
 )
@@ -65,6 +68,7 @@ class Session:
             query.workers,
             limits,
             query.unsafe,
+            query.framework == "unittest",
         )
 
     def file(self, path: Path) -> WrittenTests:
@@ -75,9 +79,14 @@ class Session:
         """
         query, project = self.query, self.query.project or source_files.project_of(path)
         if path.suffix == ".java":
+            if query.framework in ("pytest", "unittest") or query.snapshot:
+                what = "--snapshot is" if query.snapshot else f"--framework {query.framework} is"
+                raise InputError(f"{path}: {what} for Python; leave it out")
             room = self.writer.room - query.max_new_tokens
             placed = replace(query, project=project)
             return write_java(path, placed, self.about, room, self.writer.length, self.writer.answers, self.out)
+        if query.framework.startswith("junit"):
+            raise InputError(f"{path}: --framework {query.framework} is for Java; take pytest or unittest")
         text, tree = source_files.parse(path)
         functions = source_files.discover(path, project, query.function)
         if query.changed_since is not None:
@@ -89,7 +98,7 @@ class Session:
         if not functions:
             return WrittenTests(str(path), about=self.about, message=f"nothing to test: {source_files.seen(tree)}")
         user, existing = self._existing(path)
-        cutter = Cutter(functions[0].module, text, test_file.names_in(user))
+        cutter = Cutter(functions[0].module, text, test_file.names_in(user), self.rules.cases)
         if query.no_run:
             return self._unverified(path, functions, text, user, cutter)
         judge = Judge(project, functions, self.rules, existing)
@@ -99,6 +108,8 @@ class Session:
                 "--no-run"
             )
         judged = self._judged(judge, functions, text, cutter)
+        if query.snapshot:
+            judged = self._snapshots(judge, judged, cutter)
         return self._result(path, judge, judged, text, user)
 
     def _judged(self, judge: Judge, functions: Sequence[Focal], text: str, cutter: Cutter) -> Judged:
@@ -115,6 +126,17 @@ class Session:
                 break
         assert judged is not None
         return judged
+
+    def _snapshots(self, judge: Judge, judged: Judged, cutter: Cutter) -> Judged:
+        """Tests that fail for an expected value, judged once more with the values that the code gives."""
+        made = []
+        for verdict in judged.verdicts:
+            if verdict.reason == "failed" and not verdict.candidate.snapshot:
+                one = verdict.candidate
+                name = cutter.free(f"{one.name}{snapshot.SUFFIX}")
+                made.append(snapshot.rewritten(one, judge.noted(snapshot.recording(one)), name))
+        with _bar(len(made), "snapshots") as step:
+            return judge.judge([one for one in made if one is not None], step, judged)
 
     def _candidates(
         self, functions: Sequence[Focal], text: str, cutter: Cutter, judged: Judged | None, attempt: int
@@ -146,7 +168,7 @@ class Session:
     def _unverified(self, path: Path, functions: Sequence[Focal], text: str, user: str, cutter: Cutter) -> WrittenTests:
         """Tests that only were read: what parses is written."""
         candidates = self._candidates(functions, text, cutter, None, 0)
-        parsing = [one for one in candidates if parsed(one.code)]
+        parsing = [one for one in candidates if parsed(one.code) and not (self.rules.cases and pytest_needed(one))]
         module = functions[0].module
         tests = test_file.composed(user, parsing, module, self.about, UNVERIFIED) if parsing else ""
         return WrittenTests(
@@ -163,9 +185,11 @@ class Session:
         query, module = self.query, judged.focal[0].module
         judged, tests = self._whole(judge, judged, user)
         if query.mutants and judged.kept:
-            made = mutants(text, judged.focal, query.mutants, query.seed)
+            made, before = mutants(text, judged.focal, query.mutants, query.seed), len(judged.kept)
             with _bar(len(made), "mutants") as step:
                 judged = judge.mutate(judged, made, step)
+            if len(judged.kept) > before:
+                judged, tests = self._whole(judge, judged, user)
         failing = [verdict for verdict in judged.verdicts if verdict.reason == "failed"]
         separate = ""
         if failing and query.keep_failing == "separate":
@@ -189,8 +213,10 @@ class Session:
             if self.query.keep_failing == "xfail":
                 marked = [verdict for verdict in judged.verdicts if verdict.reason == "failed"]
                 tests += [test_file.expected_to_fail(one.candidate, _why(one)) for one in marked]
-            text = test_file.composed(user, tests, module, self.about, JUDGED)
-            wrong = judge.failing(text)
+            remark = f"{JUDGED}\n{SNAPSHOTS}" if any(one.snapshot for one in tests) else JUDGED
+            text = test_file.composed(user, tests, module, self.about, remark)
+            cases = self.rules.cases and not any(name.startswith("test") for name in test_file.names_in(user))
+            wrong = judge.failing(text, cases)
             ours = {verdict.candidate.name for verdict in judged.kept} & set(wrong)
             if not ours:
                 if "" in wrong:

@@ -10,6 +10,7 @@ import os
 import random
 import sys
 import time
+from contextlib import suppress
 
 REPORT = os.path.join(os.environ["TMPDIR"], "coverage.json")
 
@@ -75,6 +76,78 @@ class Mutated:
         exec(compile(self.source, self.path, "exec"), module.__dict__)
 
 
+def run_cases(paths: list) -> dict:
+    """Run the `unittest.TestCase` classes of files without pytest, as `python -m unittest` does."""
+    import traceback
+    import unittest
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    found = Outcomes()
+    rows = found.found
+
+    class Result(unittest.TestResult):
+        def startTest(self, test) -> None:  # type: ignore[no-untyped-def]
+            super().startTest(test)
+            self.began = time.perf_counter()
+            name = f"{type(test).__name__}::{getattr(test, '_testMethodName', test)}"
+            self.row = rows.setdefault(name, {"outcome": "passed", "seconds": 0.0, "said": ""})
+
+        def stopTest(self, test) -> None:  # type: ignore[no-untyped-def]
+            self.row["seconds"] = time.perf_counter() - self.began
+            super().stopTest(test)
+
+        def told(self, outcome: str, error) -> None:  # type: ignore[no-untyped-def]
+            self.row |= {"outcome": outcome, "said": "".join(traceback.format_exception(*error))[-4000:]}
+
+        def addFailure(self, test, err) -> None:  # type: ignore[no-untyped-def]
+            self.told("failed", err)
+
+        def addError(self, test, err) -> None:  # type: ignore[no-untyped-def]
+            self.told("error", err)
+
+        def addSubTest(self, test, subtest, err) -> None:  # type: ignore[no-untyped-def]
+            if err is not None:
+                self.told("failed", err)
+
+        def addUnexpectedSuccess(self, test) -> None:  # type: ignore[no-untyped-def]
+            self.row |= {"outcome": "failed", "said": "it was expected to fail, and passes"}
+
+        def addSkip(self, test, reason) -> None:  # type: ignore[no-untyped-def]
+            self.row |= {"outcome": "skipped", "said": str(reason)[-400:]}
+
+    for number, path in enumerate(paths):
+        try:
+            spec = spec_from_file_location(f"whole_file_{number}", path)
+            module = module_from_spec(spec)  # type: ignore[arg-type]
+            spec.loader.exec_module(module)  # type: ignore[union-attr]
+        except Exception:
+            found.collection.append(traceback.format_exc()[-4000:])
+            continue
+        unittest.defaultTestLoader.loadTestsFromModule(module).run(Result())
+    return {"code": 0, "tests": rows, "collection": found.collection, "coverage": None}
+
+
+def answer(job: dict, report: dict) -> None:
+    """Print the report, and end without whatever the tests left behind."""
+    sys.stdout.flush()
+    sys.stdout.write(f"\n{job['word']}{json.dumps(report)}\n")
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def noted(name: str) -> list:
+    """Values that a test wrote down, as lines of JSON."""
+    path = os.path.join(os.environ["TMPDIR"], name)
+    if not os.path.isfile(path):
+        return []
+    found = []
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for line in file.read(2**18).splitlines():
+            with suppress(ValueError):  # cut off, or none of ours
+                found.append(json.loads(line))
+    return found
+
+
 def main() -> None:
     job = json.loads(sys.argv[1])
     sys.path[:0] = job["path"]
@@ -83,6 +156,8 @@ def main() -> None:
             sys.meta_path.insert(0, Mutated(job["module"], file.read(), job["focal_path"]))
     if job["clock"]:
         shift_clock(job["clock"])
+    if job["cases"]:
+        answer(job, run_cases(job["tests"]))
     import pytest
 
     measured = None
@@ -94,7 +169,7 @@ def main() -> None:
     outcomes = Outcomes()
     plugins = [outcomes] + ([Shuffled(job["seed"])] if job["seed"] is not None else [])
     words = ["-q", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", "/tmp", "--import-mode=importlib"]
-    words += ["-x"] if job["mutant"] else []
+    words += ["-x"] if job["first"] else []
     words += [word for name in job["plugins"] for word in ("-p", name)]
     words += job["tests"]
     code = int(pytest.main(words, plugins=plugins))
@@ -102,10 +177,9 @@ def main() -> None:
     if measured is not None:
         measured.stop()
         report["coverage"] = covered(measured, job["focal"])
-    sys.stdout.flush()
-    sys.stdout.write(f"\n{job['word']}{json.dumps(report)}\n")
-    sys.stdout.flush()
-    os._exit(0)
+    if job["notes"]:
+        report["notes"] = noted(job["notes"])
+    answer(job, report)
 
 
 def covered(measured, path: str) -> dict | None:  # type: ignore[no-untyped-def]

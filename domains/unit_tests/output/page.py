@@ -111,7 +111,8 @@ def _mutants(judged: Judged) -> str:
 
 
 def _test(verdict: Verdict) -> str:
-    state = "kept" if verdict.kept else f"dropped: {verdict.reason}"
+    kept = "kept, a snapshot of what the code gave" if verdict.candidate.snapshot else "kept"
+    state = kept if verdict.kept else f"dropped: {verdict.reason}"
     new = f", {verdict.new_lines} new lines, {verdict.new_branches} new branches" if verdict.kept else ""
     detail = f"<pre>{escape(plain(verdict.detail))}</pre>" if verdict.detail else ""
     return (

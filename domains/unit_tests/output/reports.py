@@ -66,11 +66,13 @@ def record(judged: Judged, about: Mapping[str, Any] | None = None) -> dict[str, 
                 "reason": verdict.reason or None,
                 "detail": verdict.detail,
                 "focal": verdict.candidate.focal or None,
+                **({"snapshot": True} if verdict.candidate.snapshot else {}),
                 "code": verdict.candidate.code,
                 "seconds": round(verdict.seconds, 3),
                 "runs": list(verdict.runs),
                 "new_lines": verdict.new_lines,
                 "new_branches": verdict.new_branches,
+                "kills": None if judged.mutants is None else verdict.kills,
             }
             for verdict in judged.verdicts
         ],

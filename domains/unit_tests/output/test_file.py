@@ -6,7 +6,9 @@ import ast
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import suite
 from domains.unit_tests.types import Candidate
@@ -45,7 +47,7 @@ def composed(user: str, tests: Sequence[Candidate], module: str, about: Mapping[
         remark: what was done with the tests, one sentence a line.
     """
     imports = merged({line for test in tests for line in test.imports}, module)
-    body = "\n\n\n".join(test.code.rstrip("\n") for test in tests)
+    body = body_of(tests)
     block = f"{BEGIN}\n{_header(module, about, remark)}{imports}\n\n{body}\n\n\n{END}\n"
     if not user.strip():
         return block
@@ -69,16 +71,49 @@ def merged(lines: Iterable[str], module: str) -> str:
     return "\n\n".join(filter(None, [*groups, "\n".join(tested)])) + "\n"
 
 
-def source_of(code: str, imports: Iterable[str], module: str) -> str:
+def body_of(tests: Sequence[Candidate]) -> str:
+    """Functions as they are; methods `C::test_x` in their classes, each of which stands where its first one does."""
+    holders: dict[str, list[ast.stmt]] = {}
+    parts: list[str | tuple[str, list[ast.stmt]]] = []
+    for test in tests:
+        holder, _, _ = test.name.rpartition("::")
+        if not holder:
+            parts.append(test.code.rstrip("\n"))
+            continue
+        if holder not in holders:
+            holders[holder] = []
+            parts.append((holder, holders[holder]))
+        holders[holder] += ast.parse(test.code).body
+    return "\n\n\n".join(part if isinstance(part, str) else _case(*part) for part in parts)
+
+
+def _case(name: str, methods: list[ast.stmt]) -> str:
+    kind = "IsolatedAsyncioTestCase" if any(isinstance(one, ast.AsyncFunctionDef) for one in methods) else "TestCase"
+    base = ast.Attribute(ast.Name("unittest", ast.Load()), kind, ast.Load())
+    holder = ast.ClassDef(name, [base], [], methods, [], **_TYPE_PARAMETERS)
+    return ast.unparse(ast.fix_missing_locations(holder))
+
+
+_TYPE_PARAMETERS: dict[str, Any] = {"type_params": []} if sys.version_info >= (3, 12) else {}
+
+
+def source_of(test: Candidate, module: str) -> str:
     """A whole file with one test."""
-    return f"{merged(imports, module)}\n\n{code}"
+    return f"{merged(test.imports, module)}\n\n{body_of([test])}\n"
 
 
 def expected_to_fail(test: Candidate, why: str) -> Candidate:
     """The test with a mark that says why it is there although it fails."""
     reason = f"possible bug or wrong expectation: {' '.join(why.split())[:120]}"
+    if "::" in test.name:
+        tree = ast.parse(test.code)
+        [node] = tree.body
+        assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        node.decorator_list.insert(0, ast.parse("unittest.expectedFailure", mode="eval").body)
+        node.body[0] = ast.Expr(ast.Constant(f"Tests {test.focal}: {reason}."))
+        return replace(test, code=ast.unparse(ast.fix_missing_locations(tree)) + "\n")
     code = f"@pytest.mark.xfail(reason={reason!r}, strict=False)\n{test.code}"
-    return Candidate(test.name, code, test.source, test.focal, (*test.imports, "import pytest"))
+    return replace(test, code=code, imports=(*test.imports, "import pytest"))
 
 
 def _header(module: str, about: Mapping[str, object], remark: str) -> str:
