@@ -33,6 +33,7 @@ from transformers import (
 )
 
 from suite.errors import InputError
+from suite.generation.attention import quick_single_tokens
 from suite.generation.constraints import Constraint, State, advance
 from suite.generation.counters import Counters
 from suite.generation.kvcache import Rows, join, left_pad, opened
@@ -103,12 +104,33 @@ class Sampling:
         return LogitsProcessorList(chosen)
 
 
+@dataclass(frozen=True)
+class Frame:
+    """What many prompts begin with, forwarded once and kept: see `Engine.frame`.
+
+    Attributes:
+        tokens: of it. row: their keys and values.
+    """
+
+    tokens: tuple[int, ...]
+    row: Rows
+
+    def begins(self, prompt: Sequence[int]) -> bool:
+        """Whether a prompt goes on behind it."""
+        return len(prompt) > len(self.tokens) and tuple(prompt[: len(self.tokens)]) == self.tokens
+
+
 @dataclass
 class _Row:
-    """One request on its way: what was answered so far, and which prefix it shares with its group."""
+    """One request on its way: what was answered so far, and which prefix it shares with its group.
+
+    Attributes:
+        prompt: what of its prompt stands behind the frame. prefix: how much of that its group shares.
+    """
 
     index: int
     request: Request
+    prompt: Sequence[int] = ()
     prefix: int = 0
     group: int = -1
     tokens: list[int] = field(default_factory=list)
@@ -138,6 +160,7 @@ class Engine:
         batch_size: prompts side by side; halved where memory runs out.
         max_new_tokens: longest answer.
         notify: told what the user should know, e.g. that the batch was halved.
+        frame: of this model, where all prompts begin with it; others are forwarded whole.
 
     Raises:
         InputError: the batch size is not positive, or the base attends through a sliding window, whose extent is
@@ -154,6 +177,7 @@ class Engine:
         batch_size: int = 16,
         max_new_tokens: int = 1024,
         notify: Callable[[str], None] = lambda line: None,
+        frame: Frame | None = None,
     ) -> None:
         if batch_size < 1:
             raise InputError(f"a batch size of {batch_size} holds nothing; give 1 or more")
@@ -163,12 +187,22 @@ class Engine:
             )
         self.model, self.stops, self.vocabulary, self.backend = model, frozenset(stops), vocabulary, backend
         self.batch_size = 1 if backend == "sequential" else batch_size
-        self.max_new_tokens, self.notify = max_new_tokens, notify
+        self.max_new_tokens, self.notify, self._frame = max_new_tokens, notify, frame
         self.counters = Counters()
 
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
+
+    @torch.inference_mode()
+    def frame(self, tokens: Sequence[int]) -> Frame:
+        """Forward what prompts will begin with, for engines of the same model with the same adapters."""
+        with _evaluating(self.model):
+            asked, opening = opened(self.model)
+            row = opening.select([0])
+            row.forward(asked, *left_pad([tokens], self.device))
+        self.counters.prefilled_tokens += len(tokens)
+        return Frame(tuple(tokens), row)
 
     def generate(self, requests: Sequence[Request], sampling: Sampling | None = None) -> list[Completion]:
         """Answer the requests, in their order.
@@ -218,11 +252,11 @@ class Engine:
         started = time.perf_counter()
         with _evaluating(self.model):
             while waiting := [row for row in rows if row.index not in found]:
-                asked, opening = opened(self.model)
+                asked, opening = self._opened(waiting)
                 prefill = _Prefill(partial(_acting, self.model, asked), opening, self._plan(waiting), self.counters)
                 try:
                     for start in range(0, len(prefill.order), self.batch_size):
-                        _, logits, order = prefill(prefill.order[start : start + self.batch_size])
+                        logits, order = prefill.logits(prefill.order[start : start + self.batch_size])
                         found |= {row.index: one for row, one in zip(order, logits, strict=True)}
                 except torch.OutOfMemoryError:
                     if self.batch_size == 1:
@@ -255,7 +289,7 @@ class Engine:
         for row in rows:
             row.restart()
         warpers = sampling.warpers() if sampling else None
-        asked, opening = opened(self.model)
+        asked, opening = self._opened(rows)
         acting = partial(_acting, self.model, asked)
         prefill = _Prefill(acting, opening, self._plan(rows), self.counters)
         queue = deque(prefill.order)
@@ -296,9 +330,20 @@ class Engine:
             ids, real = left_pad([[row.tokens[-1]] for row in active], self.device)  # (B, 1) each
             logits = cache.forward(acting(active), ids, real)  # (B, V)
 
+    def _opened(self, rows: Sequence[_Row]) -> tuple[Any, Rows]:
+        """The model that is asked, and one row of what stands before the prompts, which are cut behind it."""
+        asked, opening = opened(self.model)
+        frame = self._frame
+        framed = frame is not None and all(
+            row.request.adapter is None and frame.begins(row.request.prompt) for row in rows
+        )
+        for row in rows:
+            row.prompt = row.request.prompt[len(frame.tokens) :] if frame and framed else row.request.prompt
+        return asked, frame.row if frame and framed else opening
+
     def _plan(self, rows: Sequence[_Row]) -> list[_Row]:
         """Order the rows and mark the prefixes they share: long prompts first, so that rows are of like length."""
-        prompts = [row.request.prompt for row in rows]
+        prompts = [row.prompt for row in rows]
         groups = [PromptGroup((number,)) for number in range(len(rows))]
         if self.backend == "prefix":
             # Keys and values depend on the adapter: only its own prompts share them.
@@ -380,14 +425,20 @@ class _Prefill:
 
     def __call__(self, rows: Sequence[_Row]) -> tuple[Rows, Tensor, list[_Row]]:
         """Return the cache of `rows`, the logits (B, V) of their first token, and the order they stand in."""
-        parts, logits, order = [], [], []
+        parts, logits, order = zip(*self._parts(rows, last=False), strict=True)
+        return join(parts), torch.cat(logits), [row for part in order for row in part]
+
+    def logits(self, rows: Sequence[_Row]) -> tuple[Tensor, list[_Row]]:
+        """Return the same without a cache: nothing follows."""
+        _, logits, order = zip(*self._parts(rows, last=True), strict=True)
+        return torch.cat(logits), [row for part in order for row in part]
+
+    def _parts(self, rows: Sequence[_Row], last: bool) -> Iterator[tuple[Rows, Tensor, list[_Row]]]:
         for shared in (True, False):
             if chosen := [row for row in rows if (row.prefix > 0) == shared]:
                 cache = self._shared(chosen) if shared else self.opening.select([0] * len(chosen))
-                logits.append(self._forward(chosen, cache, [row.request.prompt[row.prefix :] for row in chosen]))
-                parts.append(cache)
-                order += chosen
-        return join(parts), torch.cat(logits), order
+                rest = [row.prompt[row.prefix :] for row in chosen]
+                yield cache, self._forward(chosen, cache, rest, last), chosen
 
     def _shared(self, rows: Sequence[_Row]) -> Rows:
         """The keys and values of each row's prefix; computed now where they are not there yet."""
@@ -395,7 +446,7 @@ class _Prefill:
         if missing:
             cache = self.opening.select([0] * len(missing))
             first = list(missing.values())
-            self._forward(first, cache, [row.request.prompt[: row.prefix] for row in first])
+            self._forward(first, cache, [row.prompt[: row.prefix] for row in first])
             self._prefixes |= {group: cache.select([place]) for place, group in enumerate(missing)}
         joined = join([self._prefixes[row.group] for row in rows])
         for row in rows:
@@ -404,9 +455,11 @@ class _Prefill:
                 del self._prefixes[row.group]
         return joined
 
-    def _forward(self, rows: Sequence[_Row], cache: Rows, sequences: Sequence[Sequence[int]]) -> Tensor:
+    def _forward(
+        self, rows: Sequence[_Row], cache: Rows, sequences: Sequence[Sequence[int]], last: bool = False
+    ) -> Tensor:
         self.counters.prefilled_tokens += sum(map(len, sequences))
-        return cache.forward(self.acting(rows), *left_pad(sequences, self.opening.mask.device))
+        return cache.forward(self.acting(rows), *left_pad(sequences, self.opening.mask.device), last=last)
 
 
 def _acting(model: nn.Module, asked: Callable[..., Any], rows: Sequence[_Row]) -> Callable[..., Any]:
@@ -434,10 +487,15 @@ def _sample(active: Sequence[_Row], logits: Tensor, warpers: LogitsProcessorList
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """No dropout, and the model's mode as it was afterwards."""
+    """No dropout, attention as it is quickest, and the model's mode as it was afterwards."""
     training = model.training
-    model.eval()
+    # Setting the mode costs as much as a small forward; mostly it is set.
+    setting = any(module.training for module in model.modules())
+    if setting:
+        model.eval()
     try:
-        yield
+        with quick_single_tokens(model):
+            yield
     finally:
-        model.train(training)
+        if setting:
+            model.train(training)

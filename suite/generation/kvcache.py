@@ -12,8 +12,48 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 Layers = list[tuple[Tensor, Tensor]]
+ROOM = 64
+"""Columns that a layer has for tokens to come: it is copied once for so many instead of once for each."""
+
+
+class GrowingLayer(DynamicLayer):
+    """Keys and values of a layer, at the beginning of tensors that have room for more.
+
+    The tensors that it begins with are never written to, nor copied before something is appended.
+    """
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        self.dtype, self.device = key_states.dtype, key_states.device
+        self.keys, self.values = key_states, value_states
+        self._rooms: list[Tensor] = []
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Append (B, heads, S, d); return all, (B, heads, T, d) each."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            return self.keys, self.values
+        held = self.keys.shape[2]
+        total = held + key_states.shape[2]
+        parts = ((self.keys, key_states), (self.values, value_states))
+        # Whoever takes rows or columns out of a cache puts other tensors in the place of these.
+        if not self._rooms or self._rooms[0].shape[2] < total or not self._holds_its_own():
+            self._rooms = []
+            for old, _ in parts:
+                room = old.new_empty((*old.shape[:2], total + ROOM, old.shape[3]))
+                room[:, :, :held] = old
+                self._rooms.append(room)
+        for room, (_, new) in zip(self._rooms, parts, strict=True):
+            room[:, :, held:total] = new
+        self.keys, self.values = (room[:, :, :total] for room in self._rooms)
+        return self.keys, self.values
+
+    def _holds_its_own(self) -> bool:
+        pairs = zip((self.keys, self.values), self._rooms, strict=True)
+        return all(held.data_ptr() == room.data_ptr() and held.shape[0] == room.shape[0] for held, room in pairs)
 
 
 class Rows:
@@ -27,6 +67,7 @@ class Rows:
     def __init__(self, mask: Tensor, layers: Sequence[tuple[Tensor, Tensor]] = ()) -> None:
         self.mask = mask
         self.cache = DynamicCache()
+        self.cache.layer_class_to_replicate = GrowingLayer
         for place, (keys, values) in enumerate(layers):
             self.cache.update(keys, values, place)
 
@@ -49,22 +90,24 @@ class Rows:
         layers = [(keys[chosen][:, :, columns], values[chosen][:, :, columns]) for keys, values in self.layers]
         return Rows(mask[:, columns], layers)
 
-    def forward(self, model: Callable[..., Any], ids: Tensor, real: Tensor) -> Tensor:
+    def forward(self, model: Callable[..., Any], ids: Tensor, real: Tensor, *, last: bool = False) -> Tensor:
         """Append tokens to every row and return the logits (B, V) behind the last column, in fp32.
 
         Args:
             model: of transformers, called as one is.
             ids: (B, S) token ids, padded on the left.
             real: (B, S) bool, False on the padding.
+            last: nothing is appended any more, so that no keys and values need be kept.
         """
         positions = self.mask.sum(dim=1, keepdim=True) + real.cumsum(dim=1) - 1
         self.mask = torch.cat([self.mask, real], dim=1)
+        keep = not last or bool(self.cache.layers)
         outputs: Any = model(
             input_ids=ids,
             attention_mask=self.mask.long(),
             position_ids=positions.clamp(min=0),
-            past_key_values=self.cache,
-            use_cache=True,
+            past_key_values=self.cache if keep else None,
+            use_cache=keep,
             logits_to_keep=1,
         )
         return outputs.logits[:, -1].float()
@@ -90,9 +133,12 @@ def opened(model: nn.Module) -> tuple[Any, Rows]:
 
 
 def join(parts: Sequence[Rows]) -> Rows:
-    """Return the rows of all parts, one below the other, each padded on the left to the longest part."""
+    """Return the rows of all parts, one below the other, each padded on the left to the longest part.
+
+    The parts stay as they are, whatever becomes of the rows.
+    """
     if len(parts) == 1:
-        return parts[0]
+        return Rows(parts[0].mask, parts[0].layers)
     width = max(part.mask.shape[1] for part in parts)
     mask = torch.cat([nn.functional.pad(part.mask, (width - part.mask.shape[1], 0)) for part in parts])
     layers = []

@@ -10,7 +10,7 @@ import sqlite3
 import pytest
 import torch
 
-from domains.code_review import CodeReviewer, ReviewQuery
+from domains.code_review import CodeReviewer, ReviewQuery, parse_diff
 from domains.code_review.inference import answers
 from domains.code_review.inference.answers import Answers, adapter_identity
 from domains.code_review.inference.session import Session, Written
@@ -182,3 +182,27 @@ def test_a_comment_that_the_model_doubts_is_not_shown(diff, monkeypatch):
     assert result.findings[0].comment == said.text
     [result] = reviewer().predict(diff, suggest=False, min_confidence=0.51, **SHORT)
     assert not result.findings[0].comment and result.dropped == {"comment below --min-confidence": 1}
+
+
+def test_the_frame_of_a_task_is_forwarded_once_for_all_reviews(diff, monkeypatch):
+    prefilled: list[int] = []
+    own = Engine._plan
+
+    def counted(self, rows):
+        prefilled.append(sum(len(row.prompt) for row in rows))
+        return own(self, rows)
+
+    monkeypatch.setattr(Engine, "_plan", counted)
+    one = reviewer()
+    files = parse_diff(diff)
+    [(file, hunk, first)] = one.necessity(files)
+    [(*_, second)] = one.necessity(files)
+    asked = one.session(ReviewQuery())
+    whole = len(asked._ids(asked.about("necessity", hunk, file.path)))
+    assert prefilled == [prefilled[0]] and prefilled[0] < whole / 2, "the second answer was known"
+    frame = one._frames["necessity"]
+    assert len(frame.tokens) + prefilled[0] == whole and first == second
+    one._frames.clear()
+    monkeypatch.setattr("domains.code_review.inference.session._LEAST_FRAME", 10**6)
+    [chance] = one.session(ReviewQuery(cache=False)).chances([asked.about("necessity", hunk, file.path)])
+    assert chance == pytest.approx(first, abs=1e-5) and prefilled[-1] == whole

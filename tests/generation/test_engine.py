@@ -6,11 +6,14 @@ from itertools import islice
 
 import pytest
 import torch
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from suite import adapters
 from suite.errors import InputError
+from suite.generation.attention import attention
 from suite.generation.constraints import AnswerLines, OneOf
 from suite.generation.engine import Engine, Request, Sampling
+from suite.generation.kvcache import GrowingLayer
 from suite.generation.vocabulary import Vocabulary
 from tests.generation.small_model import PASSAGE, SCHEMA, llama, tokenizer
 
@@ -32,7 +35,7 @@ def requests(**options) -> list[Request]:
 def test_a_batch_equals_single_runs(backend, sampling):
     """The engine's self-check: what stands beside a prompt, and in which order, changes nothing of its answer."""
     alone = [engine(backend="sequential").generate([one], sampling)[0] for one in requests()]
-    for size in (2, 4, 16):
+    for size in (1, 2, 4, 16):
         together = engine(backend=backend, batch_size=size).generate(requests(), sampling)
         assert [answer.tokens for answer in together] == [answer.tokens for answer in alone]
         for ours, theirs in zip(together, alone, strict=True):
@@ -180,6 +183,72 @@ def test_logits_behind_prompts_are_those_of_the_model_itself(backend):
     for row, prompt in zip(found, prompts, strict=True):
         with torch.inference_mode():
             assert torch.allclose(row, model(torch.tensor([prompt])).logits[0, -1].float(), atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_a_shared_prefix_is_the_same_for_every_batch_that_needs_it(size):
+    """The last batch of a longer group, and so one row alone, may be followed by others of the same prefix."""
+    prompts = [tokenizer().encode(f"{PASSAGE} {word}") for word in WORDS[:5]]
+    made = engine(backend="prefix", batch_size=size)
+    alone = torch.cat([engine(backend="sequential").next_logits([one]) for one in prompts])
+    torch.testing.assert_close(made.next_logits(prompts), alone, atol=1e-5, rtol=0)
+    assert made.counters.prefilled_tokens < sum(map(len, prompts))
+
+
+def test_what_prompts_begin_with_can_be_kept_for_later_engines():
+    model, words = llama(), tokenizer()
+    first = engine(model)
+    start = words.encode(PASSAGE)
+    frame = first.frame(start)
+    assert first.counters.prefilled_tokens == len(start)
+    prompts = [[*start, *words.encode(text)] for text in TEXTS[:3]]
+    plain, framed = engine(model), engine(model, frame=frame)
+    for _ in range(2):  # a frame is not used up
+        torch.testing.assert_close(framed.next_logits(prompts), plain.next_logits(prompts), atol=1e-4, rtol=0)
+        given = [Request(prompt) for prompt in prompts]
+        assert [one.tokens for one in framed.generate(given)] == [one.tokens for one in plain.generate(given)]
+    rest = sum(map(len, prompts)) - len(start) * len(prompts)
+    assert framed.counters.prefilled_tokens <= 4 * rest
+    # A prompt that begins otherwise, or is nothing but the frame, is forwarded whole.
+    others = [words.encode("Warsaw"), start]
+    torch.testing.assert_close(framed.next_logits(others), plain.next_logits(others), atol=1e-4, rtol=0)
+
+
+def test_keys_and_values_grow_in_place_and_leave_what_they_began_with():
+    torch.manual_seed(0)
+    begun = [torch.randn(2, 3, 5, 4) for _ in range(2)]
+    before = [part.clone() for part in begun]
+    layer, wanted = GrowingLayer(), [*begun]
+    layer.update(*begun)
+    for step in (1, 1, 7, 100, 1):
+        new = [torch.randn(2, 3, step, 4) for _ in range(2)]
+        wanted = [torch.cat([old, more], 2) for old, more in zip(wanted, new, strict=True)]
+        place = layer.keys.data_ptr()
+        for found, one in zip(layer.update(*new), wanted, strict=True):
+            assert torch.equal(found, one)
+    assert layer.keys.data_ptr() == place, "the last token was written beside the others"
+    assert all(torch.equal(now, then) for now, then in zip(begun, before, strict=True))
+    layer.keys, layer.values = layer.keys[:1], layer.values[:1]
+    new = [torch.randn(1, 3, 1, 4) for _ in range(2)]
+    assert torch.equal(layer.update(*new)[0], torch.cat([wanted[0][:1], new[0]], 2))
+
+
+@pytest.mark.parametrize("heads", [4, 2])
+def test_a_single_token_in_half_precision_attends_as_before(heads):
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(3, n, t, 8, dtype=torch.bfloat16) for n, t in ((4, 1), (heads, 9), (heads, 9)))
+    mask = torch.ones(3, 1, 1, 9, dtype=torch.bool)
+    mask[1, ..., :4] = False
+    layer = torch.nn.Module()
+    layer.num_key_value_groups = 4 // heads
+    for given in (mask, None):
+        ours, theirs = (f(layer, query, key, value, given)[0] for f in (attention, sdpa_attention_forward))
+        torch.testing.assert_close(ours, theirs, atol=2e-2, rtol=2e-2)
+    model = llama().to(torch.bfloat16)
+    seen = set()
+    model.model.layers[0].register_forward_pre_hook(lambda *_: seen.add(model.config._attn_implementation))
+    engine(model).generate(requests()[:2])
+    assert seen == {"suite_single_token"} and model.config._attn_implementation == "sdpa"
 
 
 def test_how_likely_answers_are():

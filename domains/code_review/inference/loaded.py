@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from domains.code_review.inference.session import Session
+    from domains.code_review.model.wording import Task
+    from suite.generation.engine import Frame
 
 DOMAIN = "code_review"
 
@@ -40,6 +42,7 @@ class LoadedReviewer:
     ) -> None:
         self.bundle, self.adapter, self.base = bundle, adapter, base
         self._device, self._dtype, self._strict = device, dtype, strict_base
+        self._frames: dict[Task, Frame] = {}
         if (device, dtype) != ("auto", "auto"):  # what can be wrong is told now
             _ = self.device
 
@@ -101,7 +104,8 @@ class LoadedReviewer:
 
             kind = PairSession
         model, templates = (lambda: self.model), self.bundle.templates
-        return kind(model, self.tokenizer, templates, self.room, decoding, bare=bare, answers=answers)
+        frames = None if bare else self._frames
+        return kind(model, self.tokenizer, templates, self.room, decoding, bare=bare, answers=answers, frames=frames)
 
     def _answers(self) -> Answers:
         """What the same base and adapters answered before."""

@@ -12,16 +12,19 @@ from torch import nn
 
 from domains.code_review.data.languages import language_of
 from domains.code_review.inference.answers import Answers
-from domains.code_review.model.encoding import code_prompt, hunk_prompt, prompt_ids, text_of, yes_and_no
+from domains.code_review.model.encoding import code_prompt, hunk_prompt, prompt_ids, shared, text_of, yes_and_no
 from domains.code_review.model.wording import Task, Template
 from domains.code_review.types import Hunk
 from suite import adapters
-from suite.generation.engine import Completion, Engine, Request, Sampling
+from suite.generation.engine import Completion, Engine, Frame, Request, Sampling
 from suite.generation.kvcache import left_pad
 from suite.generation.vocabulary import Vocabulary
 
 LONGEST = 2048
 """Tokens of a prompt with its answer: what the published adapters were trained on."""
+
+_LEAST_FRAME = 8
+"""Tokens; a shorter beginning is not worth a forward of its own."""
 
 _SLACK = 48
 """Tokens by which revised code may be longer than the code."""
@@ -76,6 +79,7 @@ class Session:
         room: tokens that the base takes.
         bare: ask the base alone; its adapters must be off (`suite.adapters.disabled`).
         answers: what was answered before; None asks the model every time.
+        frames: what every prompt of a task begins with, as far as it was forwarded before; grows.
     """
 
     def __init__(
@@ -88,10 +92,12 @@ class Session:
         notify: Callable[[str], None] = lambda line: None,
         bare: bool = False,
         answers: Answers | None = None,
+        frames: dict[Task, Frame] | None = None,
     ) -> None:
         self._model, self.tokenizer, self.templates = model, tokenizer, templates
         self.room, self.decoding, self.notify = min(room, LONGEST), decoding, notify
         self.bare, self.vocabulary, self.answers = bare, Vocabulary(tokenizer), answers
+        self.frames = {} if frames is None else frames
 
     @property
     def model(self) -> Any:
@@ -246,7 +252,20 @@ class Session:
         self._switch(task)
         stops = [int(self.tokenizer.eos_token_id)]
         options: dict[str, Any] = {"batch_size": self.decoding.batch_size, "max_new_tokens": most}
-        return Engine(self.model, stops, self.vocabulary, notify=self.notify, **options)
+        if task not in self.frames and len(begun := self._beginning(task)) >= _LEAST_FRAME:
+            self.frames[task] = Engine(self.model, stops).frame(begun)
+        frame = self.frames.get(task)
+        return Engine(self.model, stops, self.vocabulary, notify=self.notify, frame=frame, **options)
+
+    def _beginning(self, task: Task) -> list[int]:
+        """The tokens that every prompt of a task begins with."""
+        template = self.templates[task]
+        if task == "refinement":
+            prompts = [code_prompt(template, task, code, comment) for code, comment in (("a", "Why?"), ("    b", "no"))]
+        else:
+            prompts = [hunk_prompt(template, task, text) for text in ("@@ -1 +1,2 @@\n a", "@@ -20,3 +4 @@ def f\n-b")]
+        first, second = (self._ids(prompt) for prompt in prompts)
+        return first[: shared(first, second)]
 
     def _switch(self, task: Task) -> None:
         if not self.bare:
