@@ -77,7 +77,9 @@ class TestWriter(LoadedWriter):
         """
         folder = ResultFolder.of(out)
         given = [inputs] if isinstance(inputs, str | Path) else inputs
-        session = Session(self, WriterQuery(**options), {"base": self.base, "adapter": self.adapter}, folder.path)
+        query = WriterQuery(**options)
+        self.use_blocks(query.qkv_blocks)
+        session = Session(self, query, {"base": self.base, "adapter": self.adapter}, folder.path)
         self.prepare()
         yield from folder.keep(each(map(Path, several(given)), session.file, _failed))
 

@@ -13,6 +13,7 @@ from torch import nn
 from domains.unit_tests.data.datamodule import UnitTestData
 from domains.unit_tests.model import study
 from domains.unit_tests.model.bases import attachment, load_base, skeleton
+from domains.unit_tests.model.codegen import BLOCKS
 from domains.unit_tests.model.manifest import Manifest
 from suite import adapters
 from suite.adapters.section import AdapterSection
@@ -32,6 +33,8 @@ class UnitTestRecipe(AdapterModule):
             only where braces close.
         begin: begin every source with the beginning-of-sequence token, also where the tokenizer puts none there.
         quantize: `nf4` trains on a base in 4 bit (QLoRA).
+        qkv_blocks: of a CodeGen, in how many blocks its fused projections lie: no configuration says it, and
+            transformers takes 4.
     """
 
     def __init__(
@@ -42,16 +45,17 @@ class UnitTestRecipe(AdapterModule):
         append_end: bool = True,
         begin: bool = False,
         quantize: Quantize | None = None,
+        qkv_blocks: int = BLOCKS,
     ) -> None:
         super().__init__(base, architecture)
         self.section = AdapterSection.of(adapter, study.METHODS)
-        self.append_end, self.begin, self.quantize = append_end, begin, quantize
+        self.append_end, self.begin, self.quantize, self.qkv_blocks = append_end, begin, quantize, qkv_blocks
         self._block_size = Manifest().block_size
 
     @cached_property
     def backbone(self) -> tuple[nn.Module, Any]:
         """The base and its tokenizer."""
-        return load_base(self.base, dtype=self.base_dtype, quantize=self.quantize)
+        return load_base(self.base, qkv_blocks=self.qkv_blocks, dtype=self.base_dtype, quantize=self.quantize)
 
     def bind(self, data: L.LightningDataModule) -> None:
         if isinstance(data, UnitTestData):
@@ -80,7 +84,7 @@ class UnitTestRecipe(AdapterModule):
         return {"train/loss": "loss on training tests", "val/loss": "loss on held-out tests"}
 
     def extra(self) -> dict[str, Any]:
-        return Manifest(self.append_end, self.begin, self._block_size).to_dict()
+        return Manifest(self.append_end, self.begin, self._block_size, self.qkv_blocks).to_dict()
 
     def next_steps(self, run: Path) -> list[str]:
         base = f" --base {self.base}" if self.base.startswith((".", "/", "~")) else ""

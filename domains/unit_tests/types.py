@@ -220,6 +220,7 @@ class WriterQuery:
         top_p: the likeliest tokens that have this share together are drawn from.
         max_new_tokens: longest answer.
         batch_size: answers side by side.
+        qkv_blocks: of a CodeGen base, in how many blocks its fused projections lie; the adapter's, else 4.
         seed: of the sampling and of the mutants.
         repeat: runs of each test, with other hash seeds, orders and clocks; a different outcome makes it flaky.
         timeout: seconds of a run.
@@ -253,6 +254,7 @@ class WriterQuery:
     top_p: float = 0.95
     max_new_tokens: int = 256
     batch_size: int = 16
+    qkv_blocks: int | None = None
     seed: int = 0
     repeat: int = 3
     timeout: float = 20.0
@@ -272,6 +274,8 @@ class WriterQuery:
         for name, least in _LEAST.items():
             if getattr(self, name) < least:
                 raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: give {least} or more")
+        if self.qkv_blocks is not None and self.qkv_blocks < 1:
+            raise InputError(f"--qkv-blocks {self.qkv_blocks}: give 1 or more")
         if not 0 < self.top_p <= 1:
             raise InputError(f"--top-p {self.top_p}: give more than 0, at most 1")
         if self.framework not in get_args(Framework):

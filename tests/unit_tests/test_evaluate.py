@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from domains.unit_tests import WriterQuery
+from domains.unit_tests.data.readers.humaneval_x import read
 from domains.unit_tests.data.sources import made_pairs, read_pairs
 from domains.unit_tests.evaluation import completion, funnel, texts
 from domains.unit_tests.evaluation.evaluate import evaluate
@@ -87,6 +89,31 @@ def test_completions_are_judged_by_the_benchmarks_own_tests(tmp_path):
     assert wrong["pass@1"] == 0.0
     exits = Knowing({"": "    import os\n    os._exit(0)\n"})
     assert completion.figures(exits, problems(tmp_path), WriterQuery(samples=1), Limits(seconds=60))["pass@1"] == 0.0
+
+
+@isolated
+@pytest.mark.skipif(shutil.which("javac") is None, reason="no JDK here")
+def test_completions_in_java_are_compiled_and_judged_by_the_benchmarks_own_tests():
+    path = real_data("code/humaneval_java.jsonl.gz")
+    problem = read(path)[0]
+    limits = Limits(seconds=60)
+    right, wrong = problem.solution, "        return false;\n    }\n}"
+    answers = [
+        f"{right}\nclass Solution {{ }}\n",
+        wrong,
+        "        System.exit(0);\n        return true;\n    }\n}",
+    ]
+    for text, passes in zip(answers, (1.0, 0.0, 0.0), strict=True):
+        given = Knowing({"": text})
+        found = completion.figures(given, path, WriterQuery(samples=1, workers=1), limits, most=1)
+        assert found == {"problems": 1, "too_long": 0, "pass@1": passes, "temperature": 0.8}, text
+
+
+def test_completions_in_java_without_a_jdk_are_refused_in_one_line(monkeypatch):
+    monkeypatch.setattr(completion.shutil, "which", lambda name: None)
+    path = real_data("code/humaneval_java.jsonl.gz")
+    with pytest.raises(InputError, match="there is no java and no javac"):
+        completion.figures(Knowing({}), path, WriterQuery(), Limits(), most=1)
 
 
 def test_texts_are_scored_from_a_file_of_predictions(tmp_path):

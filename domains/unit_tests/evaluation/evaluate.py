@@ -34,6 +34,7 @@ def evaluate(
     dtype: str = "auto",
     alone: bool = False,
     complete: bool = False,
+    qkv_blocks: int | None = None,
     predictions: Path | None = None,
     parity: bool = False,
     level: str = "src_fm_fc_ms_ff",
@@ -62,7 +63,9 @@ def evaluate(
         device: auto, cpu, cuda or cuda:N.
         dtype: auto, float32, bfloat16 or float16.
         alone: do not ask the frozen base, too.
-        complete: of HumanEval: let the model complete the functions, and the benchmark's tests judge them.
+        complete: of HumanEval and HumanEval-X (Python, Java): let the model complete the functions, and the benchmark's
+            tests judge them.
+        qkv_blocks: of a CodeGen base, in how many blocks its fused projections lie; the adapter's, else 4.
         predictions: file of id and prediction to be scored in place of a model; `data` may hold its own.
         parity: repair Java as the study does, also where that is wrong.
         level: of a Methods2Test corpus, how much of the class its sources hold.
@@ -101,6 +104,7 @@ def evaluate(
     from domains.unit_tests.predict import TestWriter
 
     writer = TestWriter.from_pretrained(adapter, base, device, dtype)
+    writer.use_blocks(qkv_blocks)
     about |= {"adapter": adapter, "base": writer.base, "seed": seed}
     beside = not alone and writer.chosen is not None
     writers = {"adapter": writer, **({"frozen base": writer.frozen()} if beside else {})}

@@ -6,7 +6,7 @@ import hashlib
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,6 +14,7 @@ from domains.unit_tests.model import encoding
 from domains.unit_tests.model.manifest import Manifest
 from domains.unit_tests.types import WriterQuery
 from suite import hub
+from suite.errors import InputError
 from suite.prediction.loading import Chosen
 
 if TYPE_CHECKING:
@@ -84,6 +85,22 @@ class LoadedWriter:
         bare.manifest = self.manifest
         return bare
 
+    def use_blocks(self, blocks: int | None) -> None:
+        """Take a CodeGen's fused projections as so many blocks; None: as the adapter was trained.
+
+        Raises:
+            InputError: the adapter was trained with another number.
+        """
+        if blocks is None or blocks == self.manifest.qkv_blocks:
+            return
+        if self.chosen is not None and self.chosen.settings:
+            raise InputError(
+                f"--qkv-blocks {blocks}: the adapter {self.adapter} was trained with {self.manifest.qkv_blocks}; leave "
+                "it out"
+            )
+        self.manifest = replace(self.manifest, qkv_blocks=blocks)
+        self.__dict__.pop("model", None)  # it is loaded anew
+
     @cached_property
     def _placed(self) -> tuple[str, Any]:
         from suite.devices import choose_device, choose_dtype
@@ -114,7 +131,7 @@ class LoadedWriter:
         from suite import adapters
 
         device, dtype = self._placed
-        model, _ = load_base(self.base, dtype=dtype, device=device)
+        model, _ = load_base(self.base, qkv_blocks=self.manifest.qkv_blocks, dtype=dtype, device=device)
         if self.chosen is None:
             return model
         return adapters.load(model, self.chosen.folder, trainable=False).to(device).eval()
@@ -126,6 +143,8 @@ class LoadedWriter:
                 f"note: plain code surprises this model at {surprise:.0%} of what chance would; is it trained, and is "
                 "its architecture the one that the weights were made for?"
             )
+            if getattr(self.model.config, "model_type", "") == "codegen":
+                line += f" Its fused projections were read as {self.manifest.qkv_blocks} blocks: try --qkv-blocks"
             print(line, file=sys.stderr, flush=True)
 
     def surprise(self) -> float:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from torch import nn
 
-from domains.unit_tests.model import study
+from domains.unit_tests.model import codegen, study
 from suite.adapters.section import AdapterSection
 from suite.generation import base
 from suite.hub import pretrained
@@ -16,7 +15,20 @@ from suite.hub import pretrained
 DOMAIN = "unit_tests"
 NO_ADAPTER = "none"
 
-load_base = partial(base.load_base, domain=DOMAIN)
+
+def load_base(reference: str, *, qkv_blocks: int = codegen.BLOCKS, **how: Any) -> tuple[nn.Module, Any]:
+    """The base and its tokenizer, as `suite.generation.base.load_base` gives them.
+
+    Args:
+        qkv_blocks: of a CodeGen, in how many blocks its fused projections lie.
+        **how: `dtype`, `device`, `quantize`.
+
+    Raises:
+        InputError: there is no such base, or it does not lie in so many blocks.
+    """
+    model, tokenizer = base.load_base(reference, DOMAIN, **how)
+    codegen.set_blocks(model, qkv_blocks)
+    return model, tokenizer
 
 
 def skeleton(reference: str, architecture: Mapping[str, Any] | None = None) -> nn.Module:

@@ -13,6 +13,7 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
     "append_end": (bool, "true or false"),
     "begin": (bool, "true or false"),
     "block_size": (int, "a number of tokens"),
+    "qkv_blocks": (int, "a number of blocks"),
 }
 
 
@@ -25,11 +26,13 @@ class Manifest:
             answer.
         begin: whether its sources begin with the beginning-of-sequence token, also where the tokenizer puts none there.
         block_size: most tokens of a source and its target.
+        qkv_blocks: in how many blocks the base's fused projections lie, of a CodeGen.
     """
 
     append_end: bool = False
     begin: bool = False
     block_size: int = 1024
+    qkv_blocks: int = 4
 
     @classmethod
     def from_dict(cls, section: Mapping[str, Any], where: Path) -> Self:
@@ -43,4 +46,7 @@ class Manifest:
 
     def to_dict(self) -> dict[str, Any]:
         """The section, ready for `json.dumps`."""
-        return asdict(self)
+        section = asdict(self)
+        if self.qkv_blocks == Manifest().qkv_blocks:  # as in nearly every base
+            del section["qkv_blocks"]
+        return section
