@@ -12,12 +12,22 @@ from torch import nn
 
 from domains.unit_tests.data.datamodule import UnitTestData
 from domains.unit_tests.model import study
-from domains.unit_tests.model.bases import attachment, load_base, skeleton
+from domains.unit_tests.model.bases import (
+    DOMAIN,
+    INIT_TEXT,
+    attachment,
+    begin_with,
+    load_base,
+    skeleton,
+    virtual_tokens,
+)
 from domains.unit_tests.model.codegen import BLOCKS
 from domains.unit_tests.model.manifest import Manifest
-from suite import adapters
+from suite import adapters, hub
 from suite.adapters.section import AdapterSection
+from suite.errors import InputError
 from suite.generation.base import Quantize
+from suite.generation.tokenizer import load_tokenizer
 from suite.training import AdapterModule, Outputs, lm_outputs
 
 
@@ -28,7 +38,8 @@ class UnitTestRecipe(AdapterModule):
         base: reference of the base language model; of the study's thirteen `count` needs no download.
         architecture: its class and configuration, for counting another one without its weights.
         adapter: what is attached: `{preset: lora, <settings>}` with the study's methods lora, ia3 and prompt_tuning,
-            their targets chosen by the base's family; or `{method: ..., targets: ..., <settings>}`.
+            their targets chosen by the base's family; or `{method: ..., targets: ..., <settings>}`. `init_text` of
+            prompt tuning is what its tokens begin as, as many as the text has.
         append_end: end every target with the end-of-sequence token; the study appends none, so that its models stop
             only where braces close.
         begin: begin every source with the beginning-of-sequence token, also where the tokenizer puts none there.
@@ -59,9 +70,8 @@ class UnitTestRecipe(AdapterModule):
 
     def bind(self, data: L.LightningDataModule) -> None:
         if isinstance(data, UnitTestData):
-            virtual = int(self.section.settings.get("num_virtual_tokens", study.VIRTUAL_TOKENS))
-            prompts = self.section.name == "prompt_tuning"
-            data.bind(lambda: self.backbone[1], self.append_end, self.begin, virtual if prompts else 0)
+            virtual = virtual_tokens(self.section, self._tokenizer)
+            data.bind(lambda: self.backbone[1], self.append_end, self.begin, virtual)
             self._block_size = data.block_size
 
     def prepare(self) -> None:
@@ -70,7 +80,21 @@ class UnitTestRecipe(AdapterModule):
     def build(self) -> nn.Module:
         meta = torch.get_default_device().type == "meta"  # to be counted
         model = skeleton(self.base, self.architecture) if meta else self.backbone[0]
-        return adapters.attach(model, attachment(self.section, model))
+        text, spec = self.section.settings.get(INIT_TEXT), attachment(self.section, model)
+        if text is None:
+            return adapters.attach(model, spec)
+        if meta and "num_virtual_tokens" not in spec:
+            raise InputError(
+                "recipe.adapter: how many virtual tokens the text has, the base's tokenizer alone tells; say "
+                "--recipe.adapter.num_virtual_tokens to count"
+            )
+        adapted = adapters.attach(model, {**spec, "num_virtual_tokens": virtual_tokens(self.section, self._tokenizer)})
+        if not meta:
+            begin_with(adapted, self.backbone[1], str(text))
+        return adapted
+
+    def _tokenizer(self) -> Any:
+        return load_tokenizer(hub.resolve(self.base, DOMAIN, kind="base"))
 
     def compute(self, batch: dict[str, torch.Tensor]) -> Outputs:
         """Cross-entropy of the tests.

@@ -1,6 +1,7 @@
 """What a configuration may write where pairs of a source and its test are expected.
 
 - `pairs.jsonl`, `pairs.jsonl.gz`, `pairs.parquet`: the study's columns id, source, target;
+- `problems.jsonl`: problems with code that solves them, in the columns of CoNaLa, CodeAlpaca, APPS or MBPP;
 - `mined.jsonl`: records of Methods2Test, as `suite unit_tests mine` writes them; sources are put together from them;
 - `corpus/json/fm/train`: a folder of Methods2Test's corpus, one JSON a pair with `target` and `src_fm...`, or one file;
 - `world:train`: the made world's repositories, optionally with a count of functions: `world:train:200`.
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from domains.unit_tests.data.java_classes import JavaClass, JavaField, JavaMethod
 from domains.unit_tests.data.java_sources import INDENT, java_context
+from domains.unit_tests.data.problems import problem_of
 from domains.unit_tests.data.python_sources import name_of_test, python_context
 from domains.unit_tests.types import Focal
 from suite.errors import InputError
@@ -32,7 +34,10 @@ LEVELS = ("src_fm", "src_fm_fc", "src_fm_fc_co", "src_fm_fc_ms", "src_fm_fc_ms_f
 """Of a Methods2Test corpus: the focal method alone; with its class; with constructors; methods; and fields."""
 LFS = "version https://git-lfs.github.com/spec/v1"
 
-_FORMS = "id, source and target (the study's); target and src_fm… (a corpus); focal_method and test_case (mined pairs)"
+_FORMS = (
+    "id, source and target (the study's); target and src_fm… (a corpus); focal_method and test_case (mined pairs); or "
+    "problems as of CoNaLa, CodeAlpaca, APPS and MBPP"
+)
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,7 @@ def pair_of(record: Mapping[str, Any], where: str, level: str = LEVELS[-1]) -> T
     Raises:
         InputError: it is of none of them.
     """
-    name = str(record.get("id", where))
+    name = str(record.get("id", record.get("task_id", where)))
     if {"source", "target"} <= set(record):
         found = record["source"], record["target"]
     elif "target" in record and any(key in record for key in LEVELS):
@@ -105,6 +110,8 @@ def pair_of(record: Mapping[str, Any], where: str, level: str = LEVELS[-1]) -> T
         found = record[level], record["target"]
     elif {"focal_class", "focal_method", "test_class", "test_case"} <= set(record):
         return _mined(record, where, name)
+    elif (problem := problem_of(record, where)) is not None:
+        found = problem
     else:
         raise InputError(f"{where}: has the columns {', '.join(sorted(record)) or 'none'}; wanted are {_FORMS}")
     if not all(isinstance(text, str) for text in found):

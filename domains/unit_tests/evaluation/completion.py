@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from domains.unit_tests.data.problems import FENCE, is_problem
 from domains.unit_tests.data.readers.humaneval_x import Problem, read
 from domains.unit_tests.inference.braces import closed_at
 from domains.unit_tests.inference.java_runner import ADDRESSES, homes, program
@@ -45,7 +46,7 @@ def figures(
         )
     room = writer.room - query.max_new_tokens
     kept = [one for one in problems if writer.length(one.prompt) <= room]
-    ends = [_over_in_java if one.language == "java" else _over for one in kept]
+    ends = [_end_of(one) for one in kept]
     answers = writer.answers([one.prompt for one in kept], query, ends)
     runs = [(problem, answer.text) for problem, drawn in zip(kept, answers, strict=True) for answer in drawn]
     sandbox = Sandbox(Path(__file__).parent, limits, unsafe=query.unsafe)
@@ -100,6 +101,13 @@ def _finished(ended: Ended) -> bool:
 
 def _in_java(problems: Iterable[Problem]) -> bool:
     return any(one.language == "java" for one in problems)
+
+
+def _end_of(problem: Problem) -> Callable[[str], bool]:
+    """Whether an answer to a problem is over."""
+    if is_problem(problem.prompt):
+        return lambda text: FENCE in text
+    return _over_in_java if problem.language == "java" else _over
 
 
 def _over(text: str) -> bool:

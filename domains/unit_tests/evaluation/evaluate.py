@@ -39,6 +39,8 @@ def evaluate(
     parity: bool = False,
     level: str = "src_fm_fc_ms_ff",
     most: int | None = None,
+    shots: int = 0,
+    shots_from: str | None = None,
     samples: int = 1,
     max_tests: int = 3,
     rounds: int = 1,
@@ -57,19 +59,22 @@ def evaluate(
 
     Args:
         data: world:test:COUNT, functions of the made world; a file of HumanEval or HumanEval-X, for whose
-            functions tests are written; or pairs of a source and a test, which are compared as texts.
+            functions tests are written; pairs of a source and a test, which are compared as texts; or problems of
+            CoNaLa, CodeAlpaca, APPS or MBPP with code.
         adapter: reference of the adapter; none asks the base alone.
         base: reference of the base; the one that the adapter names where it is left out.
         device: auto, cpu, cuda or cuda:N.
         dtype: auto, float32, bfloat16 or float16.
         alone: do not ask the frozen base, too.
-        complete: of HumanEval and HumanEval-X (Python, Java): let the model complete the functions, and the benchmark's
-            tests judge them.
+        complete: of HumanEval, HumanEval-X (Python, Java) and MBPP: let the model complete the functions, and the
+            benchmark's tests judge them.
         qkv_blocks: of a CodeGen base, in how many blocks its fused projections lie; the adapter's, else 4.
         predictions: file of id and prediction to be scored in place of a model; `data` may hold its own.
         parity: repair Java as the study does, also where that is wrong.
         level: of a Methods2Test corpus, how much of the class its sources hold.
         most: problems or pairs at most.
+        shots: of pairs: solved ones that stand before each, as in-context learning; drawn by the seed.
+        shots_from: what those are drawn from, as `data`.
         samples: answers of the model for each function.
         max_tests: tests of an answer.
         rounds: how often the model is asked.
@@ -91,6 +96,8 @@ def evaluate(
         **{"workers": workers, "mutants": mutants, "unsafe": unsafe},
     }
     asked = WriterQuery(**query)
+    if shots and shots_from is None:
+        raise InputError(f"--shots {shots}: say with --shots-from what the examples are drawn from")
     world = data.startswith("world:")
     if not world and not Path(data).expanduser().exists():
         raise InputError(f"data {data}: no such file; give a path, or world:test for the made world")
@@ -109,7 +116,10 @@ def evaluate(
     beside = not alone and writer.chosen is not None
     writers = {"adapter": writer, **({"frozen base": writer.frozen()} if beside else {})}
     limits = Limits(seconds=timeout, processor=max(1, round(timeout)), memory=1024 * MEGABYTE)
-    scored = {name: _scored(one, data, asked, query, limits, complete, level, most) for name, one in writers.items()}
+    scored = {
+        name: _scored(one, data, asked, query, limits, complete, level, most, (shots, shots_from))
+        for name, one in writers.items()
+    }
     return _answer(scored, about, started, out)
 
 
@@ -122,6 +132,7 @@ def _scored(
     complete: bool,
     level: str,
     most: int | None,
+    examples: tuple[int, str | None],
 ) -> dict[str, Any]:
     """The figures of one writer."""
     from itertools import islice
@@ -132,11 +143,15 @@ def _scored(
     path = Path(data).expanduser()
     if data.startswith("world:"):
         return funnel.run(writer, funnel.made_projects(data, asked.seed), **query).figures()
-    if _holds(path, "task_id"):
+    if _holds(path, "task_id") and (complete or not _holds(path, "test_list")):
         if complete:
             return completion.figures(writer, path, asked, limits, most)
         return funnel.run(writer, funnel.benchmark_projects(path, most), **query).figures()
-    found, left_out = texts.predict(writer, islice(read_pairs(data, level), most), asked)
+    pairs = list(islice(read_pairs(data, level), most))
+    shots, shots_from = examples
+    if shots and shots_from is not None:
+        pairs = texts.with_examples(pairs, list(read_pairs(shots_from, level)), shots, asked.seed)
+    found, left_out = texts.predict(writer, pairs, asked)
     return {**texts.figures(found), "left_out": left_out}
 
 

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from domains.unit_tests.data.problems import is_problem
 from domains.unit_tests.data.readers.humaneval_x import read
 from domains.unit_tests.data.sources import made_repositories
 from domains.unit_tests.output.reports import by_function
@@ -120,9 +121,9 @@ def benchmark_projects(path: Path, most: int | None = None) -> Iterator[Project]
     Raises:
         InputError: the file is damaged, or holds no problem in Python.
     """
-    problems = [one for one in read(path) if one.language == "python"]
+    problems = [one for one in read(path) if one.language == "python" and not is_problem(one.prompt)]
     if not problems:
-        raise InputError(f"{path}: holds no problem in Python; tests are written for Python modules")
+        raise InputError(f"{path}: holds no function in Python; tests are written for Python modules")
     for problem in problems[:most]:
         name = f"problem_{problem.task.rpartition('/')[2]}"
         entry = (problem.entry,) if problem.entry else ()

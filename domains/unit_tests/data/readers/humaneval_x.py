@@ -10,8 +10,9 @@ import gzip
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from domains.unit_tests.data.problems import is_problem, problem_of, unfenced
 from suite.errors import InputError
 
 Language = Literal["python", "java"]
@@ -63,12 +64,14 @@ class Problem:
         """
         if self.language == "java":
             return f"{self.prompt}{completion}\n{self.test}"
+        if is_problem(self.prompt):
+            return f"{_IMPORTS}{unfenced(completion)}\n{self.test}\n"
         call = f"check({self.entry})" if self.entry and "\ncheck(" not in self.test else ""
         return f"{_IMPORTS}{self.prompt}{_function(completion)}{self.test}\n{call}"
 
 
 def read(path: str | Path) -> list[Problem]:
-    """The problems of a file, `.jsonl` or `.jsonl.gz`; OpenAI's HumanEval is read, too.
+    """The problems of a file, `.jsonl` or `.jsonl.gz`; OpenAI's HumanEval and MBPP are read, too.
 
     Raises:
         InputError: a line is no JSON, or lacks a key; names file, line and key.
@@ -85,6 +88,9 @@ def read(path: str | Path) -> list[Problem]:
         try:
             row = json.loads(line)
             task = str(row["task_id"]).replace("HumanEval/", "Python/")
+            if "test_list" in row:
+                problems.append(_of_mbpp(row, f"{path}:{number}"))
+                continue
             known = row["canonical_solution"], row.get("entry_point", "")
             problems.append(Problem(task, row["prompt"], row["test"], *known))
         except json.JSONDecodeError as error:
@@ -92,6 +98,15 @@ def read(path: str | Path) -> list[Problem]:
         except (KeyError, TypeError) as error:
             raise InputError(f"{path}:{number}: {error} is missing: is it a file of HumanEval-X?") from error
     return problems
+
+
+def _of_mbpp(row: dict[str, Any], where: str) -> Problem:
+    """MBPP, whose problems are in words: the answer is a whole program in a fenced block."""
+    found = problem_of(row, where)
+    if found is None:
+        raise InputError(f"{where}: has no text and code beside its tests: is it a file of MBPP?")
+    test = "\n".join(filter(None, [row.get("test_setup_code", ""), *row["test_list"]]))
+    return Problem(f"MBPP/{row['task_id']}", found[0], test, found[1])
 
 
 def _function(completion: str) -> str:
