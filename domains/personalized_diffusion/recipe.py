@@ -199,7 +199,7 @@ class DreamBoothRecipe(AdapterModule):
             loss, _, _ = losses.prior_preservation(errors, self.prior_weight)
             weight = len(errors) // 2
         if self.training:
-            losses.check_finite(loss, self.trainer.global_step)
+            losses.check_finite(loss, self.global_step)
         return Outputs(loss, errors, weight=weight)
 
     def conditioning(self, captions: list[str]) -> Conditioning:
@@ -279,7 +279,7 @@ class DreamBoothRecipe(AdapterModule):
         """What the adapter says of itself."""
         data, base, settings = self.data, self.backbone, self.settings
         train: dict[str, Any] = {
-            "steps": self.trainer.global_step if self._trainer is not None else 0,
+            "steps": self.global_step,
             "max_steps": settings.max_steps if settings.max_steps > 0 else None,
             "lr": settings.lr,
             "text_lr": self.text_lr,

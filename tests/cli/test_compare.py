@@ -12,7 +12,7 @@ import torch
 from suite.errors import InputError
 from suite.training.config import load_config
 from suite.training.drivers.comparison import MethodRow
-from suite.training.drivers.study import Answers, planned_config, together
+from suite.training.drivers.study import Answers, memory_of, opened, planned_config, together
 
 ROOT = Path(__file__).parents[2]
 
@@ -102,6 +102,13 @@ def test_adapters_in_turn_are_scored_together_on_held_out_documents(suite, tmp_p
         assert 0 <= row["metrics"]["F1"] <= 1 and row["metrics"]["kept_bytes"] > 0
     assert found.out.split()[:2] == ["method", "F1"]
     assert (tmp_path / "out" / "comparison.png").is_file()
+
+
+def test_a_step_of_every_tasks_recipe_is_weighed_without_a_trainer() -> None:
+    config = load_config(ROOT / "configs" / "personalized_diffusion" / "tiny.yaml")
+    few = {**config.data, "class_images": 2, "batch_size": 1}
+    config = planned_config(dataclasses.replace(config, data=few), "lora")
+    assert memory_of(*opened(config), seed=0) > 2**20
 
 
 def test_rows_are_ranked_by_what_the_task_watches() -> None:

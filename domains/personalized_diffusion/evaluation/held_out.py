@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 IMAGES = 2
 """Of each of the eight scenes."""
+FIGURES = ("dino", "clip_i", "clip_t", "div")
+"""What ranks methods first: whether it is this subject."""
 
 
 def scorer(config: ExperimentConfig) -> Callable[[Path], Mapping[str, float]]:
@@ -38,6 +40,7 @@ def scorer(config: ExperimentConfig) -> Callable[[Path], Mapping[str, float]]:
     def score(adapter: Path) -> Mapping[str, float]:
         choice = pictures.Choice(str(adapter.absolute()), config.base)
         asked = pictures.of_adapter(choice, None, None, settings={"images": IMAGES})
-        return dict(scoring.score(asked.drawn, asked.real, *eyes(asked.base)).overall)
+        reached = scoring.score(asked.drawn, asked.real, *eyes(asked.base)).overall
+        return {name: reached[name] for name in FIGURES if name in reached}
 
     return score
