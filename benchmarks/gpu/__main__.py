@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.gpu import domains, faces, layers, musicgen, tempme, tracking, training, unet
+from benchmarks.gpu import domains, faces, layers, musicgen, reviews, tempme, tracking, training, unet
 from benchmarks.gpu.claim import Claim, Figure, Setting, clear_memory, device_peak
 from benchmarks.gpu.report import print_table, write
 
@@ -34,6 +34,7 @@ CLAIMS = (
     Claim("faces", "deepfake's faces a second beside a plain CLIP loop", 25, faces.measure),
     Claim("tracking", "SPMTrack's frames a second, eight objects in one batch", 60, tracking.measure),
     Claim("musicgen", "MusicGen-medium with adapters beside transformers' generate", 60, musicgen.measure),
+    Claim("reviews", "a decision beside eight words, three adapters in one batch", 60, reviews.measure),
     Claim("parts", "the share of each part of the trainer", 95, training.parts),
     Claim("deterministic", "what deterministic kernels cost", 30, training.determinism),
     Claim("unsloth", "beside Unsloth", 90, training.against_unsloth, ("accelerate", "unsloth")),

@@ -17,7 +17,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 NAME = "suite_single_token"
-_HALF = (torch.float16, torch.bfloat16)
+HALF = (torch.float16, torch.bfloat16)
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def quick_single_tokens(model: nn.Module) -> Iterator[None]:
     fits = (
         parameter is not None
         and parameter.device.type == "cpu"
-        and getattr(model, "dtype", parameter.dtype) in _HALF
+        and getattr(model, "dtype", parameter.dtype) in HALF
         and getattr(config, "_attn_implementation", None) == "sdpa"
     )
     if not fits:

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from suite.generation.attention import HALF
+
 Layers = list[tuple[Tensor, Tensor]]
 ROOM = 64
 """Columns that a layer has for tokens to come: it is copied once for so many instead of once for each."""
@@ -36,6 +38,8 @@ class GrowingLayer(DynamicLayer):
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
             return self.keys, self.values
+        if self.device.type == "cpu" and self.dtype in HALF:
+            return super().update(key_states, value_states)  # products of parts of tensors would copy them every time
         held = self.keys.shape[2]
         total = held + key_states.shape[2]
         parts = ((self.keys, key_states), (self.values, value_states))
@@ -84,11 +88,20 @@ class Rows:
 
     def select(self, rows: Sequence[int]) -> Rows:
         """Return these rows, in this order, without the columns that none of them uses."""
-        chosen = torch.tensor(rows, device=self.mask.device)
-        mask = self.mask[chosen]
-        columns = mask.any(dim=0)
-        layers = [(keys[chosen][:, :, columns], values[chosen][:, :, columns]) for keys, values in self.layers]
-        return Rows(mask[:, columns], layers)
+        if len(self) == 1:  # seen as often as it is wanted: what is appended goes into tensors of its own
+            mask = self.mask.expand(len(rows), -1)
+            layers = [
+                (keys.expand(len(rows), -1, -1, -1), values.expand(len(rows), -1, -1, -1))
+                for keys, values in self.layers
+            ]
+        else:
+            chosen = torch.tensor(rows, device=self.mask.device)
+            mask = self.mask[chosen]
+            layers = [(keys[chosen], values[chosen]) for keys, values in self.layers]
+        columns = mask.any(dim=0).nonzero().squeeze(1)
+        if len(columns) == mask.shape[1]:
+            return Rows(mask, layers)
+        return Rows(mask[:, columns], [(keys[:, :, columns], values[:, :, columns]) for keys, values in layers])
 
     def forward(self, model: Callable[..., Any], ids: Tensor, real: Tensor, *, last: bool = False) -> Tensor:
         """Append tokens to every row and return the logits (B, V) behind the last column, in fp32.

@@ -15,8 +15,10 @@ from benchmarks.gpu import __main__ as gpu
 from benchmarks.gpu.claim import Claim, Figure, device_peak
 from benchmarks.gpu.llama import FULL, flop_per_token
 
+CLAIMS = ("bf16", "nf4", "parts", "layers", "unet", "tempme", "faces", "tracking", "musicgen", "reviews")
 
-@pytest.mark.parametrize("claim", ["bf16", "nf4", "parts", "layers", "unet", "tempme", "faces", "tracking", "musicgen"])
+
+@pytest.mark.parametrize("claim", CLAIMS)
 def test_claims_about_a_gpu_run_on_tiny_shapes(claim: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert gpu.main(["--smoke", "--only", claim]) == 0
     shown = capsys.readouterr().out
