@@ -9,22 +9,25 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import regex
 from peft import PeftConfig
-from torch import nn
+from torch import Tensor, nn
 
 from suite.adapters.handle import base_modules, base_of
 from suite.adapters.registry import one_line
+from suite.adapters.state import PREFIX
 from suite.errors import InputError
 
 SECONDS = 2.0
 WIDEST = 2**17  # no layer is wider, so that no rank can be
 WHOLE = ("target_modules", "exclude_modules")
 LISTS = (*WHOLE, "target_parameters", "modules_to_save", "layers_pattern")
+NAMED = {"LORA": "lora_", "IA3": "ia3_"}
+"""Methods whose targets may be left out, and how the names of their tensors go on behind the layer's."""
 # Starts of peft's LoRA that decompose the base's weights; a loaded adapter's weights come from its file.
 COSTLY = ("eva", "orthogonal", "mica")
 
@@ -123,6 +126,41 @@ def tame(config: PeftConfig, model: nn.Module, source: str) -> None:
         listed = [value] if isinstance(value, str) else value if isinstance(value, list) else []
         if any(map(could_take_for_ever, listed)):
             raise InputError(f"{source}: {field} {value!r} is too costly to match: name the block list plainly")
+
+
+def name_targets(config: PeftConfig, state: Mapping[str, Tensor], model: nn.Module) -> None:
+    """Let a config say which layers its tensors are of, where it left that to the library's defaults of its time.
+
+    Those defaults change, and some families have none; what the tensors are called does not.
+    """
+    if (
+        config.peft_type not in NAMED
+        or getattr(config, "target_modules", None)
+        or getattr(config, "target_parameters", 0)
+    ):
+        return
+    names = {name for name in base_modules(base_of(model)) if name}
+    found: dict[str, bool] = {}
+    for key, tensor in state.items():
+        path = key.removeprefix(PREFIX).split(".")
+        part = next((at for at, word in enumerate(path) if word.startswith(NAMED[config.peft_type])), 0)
+        if (name := ".".join(path[:part])) in names:
+            found[name] = len(tensor.shape) == 2 and tensor.shape[0] == 1
+    if not found:
+        return
+    config.target_modules = set(_endings(found, names))
+    if config.peft_type == "IA3" and not config.feedforward_modules:
+        inputs = [name for name, of_input in found.items() if of_input]
+        config.feedforward_modules = set(_endings(inputs, names)) if inputs else set()
+
+
+def _endings(wanted: Collection[str], names: Collection[str]) -> list[str]:
+    """The shortest endings that name these modules and no other."""
+    for depth in range(1, 4):
+        endings = {".".join(name.split(".")[-depth:]) for name in wanted}
+        if {name for name in names if any(f".{name}".endswith(f".{one}") for one in endings)} == set(wanted):
+            return sorted(endings)
+    return sorted(wanted)
 
 
 def _matching(pattern: str, names: Sequence[str], what: str) -> list[str]:

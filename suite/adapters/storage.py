@@ -24,7 +24,7 @@ import suite
 from suite.adapters.attach import attach_configs
 from suite.adapters.detach import detach
 from suite.adapters.fingerprint import identify
-from suite.adapters.foreign import check_settings, tame
+from suite.adapters.foreign import check_settings, name_targets, tame
 from suite.adapters.handle import ATTRIBUTE, Attachment, Handle, Member, adapter_layers, handle_of
 from suite.adapters.ranks import resize, trimmed
 from suite.adapters.registry import method_info, method_name
@@ -164,6 +164,8 @@ def load(
     for config, part in zip(configs, parts, strict=True):
         tame(config, model, str(part / CONFIG))
     states = [read_weights(part) for part in parts]
+    for config, state in zip(configs, states, strict=True):
+        name_targets(config, state, model)
     planned = [(method_name(config.peft_type), config) for config in configs]
     labels = [None if entry["folder"] == "." else entry["folder"] for entry in manifest["adapters"]]
     previous = list(handle_of(model).active) if getattr(model, ATTRIBUTE, None) else []

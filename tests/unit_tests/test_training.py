@@ -75,6 +75,40 @@ def test_an_adapter_is_trained_saved_loaded_and_merged_with_the_same_logits(base
         torch.testing.assert_close(writer.model(ids).logits, adapted, rtol=1e-4, atol=1e-4)
 
 
+LAYERS = {
+    ("starcoder2", "lora"): ({"q_proj", "v_proj"}, None),
+    ("starcoder2", "ia3"): ({"q_proj", "v_proj", "c_proj"}, {"c_proj"}),
+    ("codegen", "ia3"): ({"qkv_proj", "fc_out"}, {"fc_out"}),
+    ("gpt_bigcode", "ia3"): ({"attn.c_attn", "mlp.c_proj"}, {"mlp.c_proj"}),
+    ("qwen2", "ia3"): ({"q_proj", "v_proj", "down_proj"}, {"down_proj"}),
+}
+
+
+@pytest.mark.parametrize(("family", "method"), LAYERS)
+def test_an_adapter_that_does_not_say_its_layers_has_those_of_its_tensors(bases, tmp_path, family, method):
+    """As the study stored its adapters: the library's defaults are of its time, and some families have none."""
+    model = UnitTestRecipe(str(bases[family]), adapter={"preset": method}).build().eval()
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name or "ia3_l" in name:
+                parameter.normal_()
+    adapters.save(model, tmp_path / "adapter")
+    (tmp_path / "adapter" / "suite.json").unlink(missing_ok=True)
+    file = tmp_path / "adapter" / "adapter_config.json"
+    said = json.loads(file.read_text())
+    silent = dict.fromkeys(set(said) & {"target_modules", "feedforward_modules"})
+    file.write_text(json.dumps({**said, **silent}))
+    ids = torch.tensor([tokenizer()("def f(x):\n    return 1\n")["input_ids"]])
+    loaded = TestWriter.from_pretrained(str(tmp_path / "adapter"), base=str(bases[family])).model
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(ids).logits, model(ids).logits)
+    adapters.save(loaded, tmp_path / "again")
+    config = json.loads((tmp_path / "again" / "adapter_config.json").read_text())
+    named, inputs = LAYERS[family, method]
+    assert set(config["target_modules"]) == named and set(config.get("feedforward_modules") or ()) == (inputs or set())
+
+
 def test_the_loss_is_on_the_test_alone_and_pairs_that_are_too_long_are_counted(bases, pairs, tmp_path, capsys):
     """Acceptance 8: none on the source, none on virtual tokens; the end token is an option."""
     long = {"source": "x = 1\n" * 100, "target": "y\n"}
