@@ -107,6 +107,13 @@ class Coverage:
         missed = (self.missed_branches | other.missed_branches) - branches
         return Coverage(executed, missing, branches, missed)
 
+    def gain(self, before: Coverage) -> float:
+        """Percent of all lines and branches that ran here and not before."""
+        every = self.executed | self.missing | before.executed | before.missing
+        branches = self.branches | self.missed_branches | before.branches | before.missed_branches
+        new = len(self.executed - before.executed) + len(self.branches - before.branches)
+        return 100 * _share(new, len(every) + len(branches) - new, 0.0)
+
     @property
     def line_share(self) -> float:
         """Lines that ran, of all; 0 where nothing was measured."""
@@ -231,6 +238,8 @@ class WriterQuery:
             where Maven keeps it.
         mutants: try the kept tests on at most this many small changes of the functions; of Java on all that PIT makes.
         keep_redundant: keep tests that run no line or branch that others before them have not.
+        min_coverage_gain: percent of the functions' lines and branches that a test must run and none before has; 0 is
+            any line or branch.
         keep_trivial: keep tests whose assertions cannot fail.
         keep_failing: write tests that fail too, marked as a possible bug or a wrong expectation: expected to fail
             beside the others (xfail), or in a file of their own (separate).
@@ -264,6 +273,7 @@ class WriterQuery:
     classpath: tuple[Path, ...] = ()
     mutants: int = 0
     keep_redundant: bool = False
+    min_coverage_gain: float = 0.0
     keep_trivial: bool = False
     keep_failing: Literal["none", "xfail", "separate"] = "none"
     snapshot: bool = False
@@ -276,6 +286,8 @@ class WriterQuery:
                 raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: give {least} or more")
         if self.qkv_blocks is not None and self.qkv_blocks < 1:
             raise InputError(f"--qkv-blocks {self.qkv_blocks}: give 1 or more")
+        if self.min_coverage_gain > 100:
+            raise InputError(f"--min-coverage-gain {self.min_coverage_gain}: give a percentage, at most 100")
         if not 0 < self.top_p <= 1:
             raise InputError(f"--top-p {self.top_p}: give more than 0, at most 1")
         if self.framework not in get_args(Framework):
@@ -290,7 +302,7 @@ class WriterQuery:
 
 _LEAST: Mapping[str, float] = {
     **dict.fromkeys(("samples", "max_tests", "rounds", "max_new_tokens", "batch_size", "repeat", "workers"), 1),
-    **dict.fromkeys(("temperature", "mutants"), 0),
+    **dict.fromkeys(("temperature", "mutants", "min_coverage_gain"), 0),
     "timeout": 0.1,
     "memory": 64,
 }

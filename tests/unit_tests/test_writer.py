@@ -134,6 +134,17 @@ def test_tests_that_fail_are_kept_apart_where_that_is_asked_for(project, tmp_pat
     assert done.returncode == 0 and "1 passed, 1 xfailed" in done.stdout
 
 
+@isolated
+def test_a_test_must_add_as_much_as_is_asked_for(project):
+    script = {"clamp": ["):\n    assert clamp(5, 0, 3) == 3\n", "):\n    assert clamp(-1, 0, 3) == 0\n"]}
+    options = {"project": project, "function": ("clamp",), "samples": 2, **QUICK}
+    [written] = Scripted(script).predict(project / "pkg/mod.py", min_coverage_gain=25, **options)
+    # Of six lines and four branches the first test runs four and two, the second one line and one branch more.
+    assert [one.reason for one in written.judged.verdicts] == ["", "covers nothing new"]
+    assert [one.new_lines + one.new_branches for one in written.judged.verdicts] == [6, 2]
+    assert written.judged.verdicts[1].detail == "it adds 20 % of the lines and branches, 25 % are asked for"
+
+
 def test_without_a_run_it_is_said_loudly_that_nothing_was_verified(project, tmp_path):
     script = {"clamp": ["):\n    assert clamp(5, 0, 3) == 4\n", "):\n    assert (\n"], "count": []}
     [written] = Scripted(script).predict(project / "pkg/mod.py", project=project, samples=2, no_run=True, out=tmp_path)
@@ -227,6 +238,10 @@ def test_without_a_project_the_nearest_folder_that_looks_like_one_is_it(project,
         ({"temperature": -0.5}, "--temperature -0.5: give 0 or more"),
         ({"top_p": 0.0}, "--top-p 0.0: give more than 0"),
         ({"memory": 1}, "--memory 1: give 64 or more"),
+        ({"min_coverage_gain": -1}, "--min-coverage-gain -1: give 0 or more"),
+        ({"min_coverage_gain": 101}, "--min-coverage-gain 101: give a percentage, at most 100"),
+        ({"framework": "nose"}, "--framework nose: choose one of auto, pytest, unittest, junit4, junit5"),
+        ({"qkv_blocks": 0}, "--qkv-blocks 0: give 1 or more"),
         ({"keep_failing": "all"}, "--keep-failing all: choose none, xfail or separate"),
     ],
 )

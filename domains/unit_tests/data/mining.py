@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from domains.unit_tests.data.java_classes import JavaClass, JavaMethod, classes
+from domains.unit_tests.data.mined import Split, masked
 from suite.errors import InputError
 from suite.files import write_text
 
@@ -135,20 +136,33 @@ def _focal_key(path: str, parity: bool) -> str | None:
 
 
 def mine_command(
-    project: Path, out: Path, language: Literal["java", "python"] = "java", parity: bool = False
+    project: Path,
+    out: Path,
+    language: Literal["java", "python"] = "java",
+    parity: bool = False,
+    held_out: float = 0.0,
+    by: Literal["file", "time"] = "file",
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Mine a project for pairs of a test and what it is for: records of Methods2Test, or sources and targets of Python.
 
     Args:
         project: its folder.
-        out: file of JSON lines to be written, one pair each; tests whose bodies are the same are written once.
+        out: file of JSON lines to be written, one pair each; tests whose bodies are the same are written once, and what
+            looks like a secret is masked.
         language: of the project.
         parity: of Java, by the rules of the published script, also where they pass pairs over.
+        held_out: share of the test files whose pairs go to a file of their own, OUT.held_out.jsonl, for validation.
+        by: which files those are: drawn by the seed, or the ones that git says were changed last.
+        seed: of the draw.
     """
+    if not 0 <= held_out < 1:
+        raise InputError(f"--held-out {held_out}: give a share from 0 to less than 1")
+    split = Split(project, held_out, by, seed)
     if language == "python":
         if parity:
             raise InputError("--parity is of Java: there is no published script for Python")
-        return _mine_python(project, out)
+        return _mine_python(project, out, split)
     mined = mine(dict(read_project(project)), parity)
     if not mined.pairs:
         raise InputError(
@@ -158,17 +172,18 @@ def mine_command(
     repository = {"repo_id": project.resolve().name, "url": ""}
     records: dict[str, Mapping[str, Any]] = {}
     for pair in mined.pairs:
-        records.setdefault(" ".join(pair.test.body.partition("{")[2].split()), pair.to_dict(repository))
+        record = masked(pair.to_dict(repository))
+        records.setdefault(" ".join(pair.test.body.partition("{")[2].split()), record)
     counts = {
         "test_classes": mined.test_classes,
         "mapped_classes": mined.mapped_classes,
         "test_cases": mined.test_cases,
         "mapped_cases": mined.mapped_cases,
     }
-    return _write(out, list(records.values()), counts)
+    return _write(out, list(records.values()), counts, split)
 
 
-def _mine_python(project: Path, out: Path) -> dict[str, Any]:
+def _mine_python(project: Path, out: Path, split: Split) -> dict[str, Any]:
     from domains.unit_tests.data.python_mining import mine_python
     from domains.unit_tests.data.python_mining import read_project as read_python
 
@@ -187,11 +202,14 @@ def _mine_python(project: Path, out: Path) -> dict[str, Any]:
         "mapped_cases": len(mined.pairs),
         "not_python": mined.not_python,
     }
-    return _write(out, list(records.values()), counts)
+    return _write(out, list(records.values()), counts, split)
 
 
-def _write(out: Path, records: Sequence[Mapping[str, Any]], counts: Mapping[str, int]) -> dict[str, Any]:
-    write_text(out, "".join(f"{json.dumps(record, ensure_ascii=False)}\n" for record in records))
-    counted = {**counts, "written": len(records)}
+def _write(out: Path, records: Sequence[Mapping[str, Any]], counts: Mapping[str, int], split: Split) -> dict[str, Any]:
+    kept, held = split.parts(records)
+    files = {out: kept, **({out.with_suffix(".held_out.jsonl"): held} if split.share else {})}
+    for path, rows in files.items():
+        write_text(path, "".join(f"{json.dumps(record, ensure_ascii=False)}\n" for record in rows))
+    counted = {**counts, "written": len(kept), **({"held_out": len(held)} if split.share else {})}
     told = "\n".join(f"{name.replace('_', ' '):<15} {count}" for name, count in counted.items())
-    return {**counted, "out": out, "message": f"{told}\nresults  {out}"}
+    return {**counted, "out": out, "message": "\n".join([told, *(f"results  {path}" for path in files)])}

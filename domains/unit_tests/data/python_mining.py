@@ -7,13 +7,13 @@ that from the project; otherwise for the only function of the project that it ca
 from __future__ import annotations
 
 import ast
-import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from domains.unit_tests.data.focal import module_name
+from domains.unit_tests.data.mined import masked
 from domains.unit_tests.data.python_sources import python_context
 from domains.unit_tests.types import Focal
 from suite.errors import InputError
@@ -22,7 +22,6 @@ MOST_BYTES = 2**20
 """Of a source file; larger ones are made by programs."""
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef
-_SECRET = re.compile(r"((?:key|token|secret|password|passwd)\w*\s*[=:]\s*)(['\"])[^'\"]{8,}\2", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -154,8 +153,4 @@ def _pair(path: str, text: str, test: Definition, focal: Focal, file: str) -> Py
     code = textwrap.dedent("".join(lines[test.lineno - 1 : test.end_lineno]))
     context = replace(python_context(focal, file), name=test.name, test_path=path)
     target = code.partition(f"def {test.name}")[2].rstrip() + "\n"
-    return PythonPair(f"{path}::{test.name}", _masked(context.source()), _masked(target))
-
-
-def _masked(text: str) -> str:
-    return _SECRET.sub(r"\1\2***\2", text)
+    return PythonPair(f"{path}::{test.name}", masked(context.source()), masked(target))

@@ -178,7 +178,8 @@ class JavaJudge:
             after = covered.joined(self._own(build.coverage)) if build.coverage is not None else covered
         lines, branches = after.executed - covered.executed, after.branches - covered.branches
         verdict = replace(verdict, new_lines=len(lines), new_branches=len(branches))
-        if lines or branches or self.query.keep_redundant:
+        enough = (lines or branches) and after.gain(covered) >= self.query.min_coverage_gain
+        if enough or self.query.keep_redundant:
             return verdict, after
         return replace(verdict, reason="covers nothing new"), covered
 

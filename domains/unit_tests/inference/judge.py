@@ -42,6 +42,7 @@ class Rules:
         repeat: runs of each test; a different outcome in any of them makes it flaky.
         keep_redundant: keep tests that run no line or branch that others before them have not.
         keep_trivial: keep tests whose assertions cannot fail.
+        min_gain: percent of the functions' lines and branches that a test must run that others before it have not.
         cases: tests must be methods of `unittest.TestCase` that need no pytest.
         plugins: of pytest that the tests need, as `-p` takes them; none is loaded otherwise.
         workers: sandboxes at once.
@@ -57,6 +58,7 @@ class Rules:
     limits: Limits = field(default_factory=Limits)
     unsafe: bool = False
     cases: bool = False
+    min_gain: float = 0.0
 
 
 class Judge:
@@ -271,8 +273,12 @@ class Judge:
         own = self._focal(verdict.coverage)
         lines, branches = own.executed - covered.executed, own.branches - covered.branches
         verdict = replace(verdict, new_lines=len(lines), new_branches=len(branches))
-        if lines or branches or self.rules.keep_redundant:
+        gain = own.gain(covered)
+        if ((lines or branches) and gain >= self.rules.min_gain) or self.rules.keep_redundant:
             return verdict
+        if lines or branches:
+            told = f"it adds {gain:.2g} % of the lines and branches, {self.rules.min_gain:g} % are asked for"
+            verdict = replace(verdict, detail=told)
         return replace(verdict, reason=_REDUNDANT)
 
     def _together(self, verdicts: list[Verdict]) -> list[Verdict]:

@@ -69,6 +69,7 @@ class Session:
             limits,
             query.unsafe,
             query.framework == "unittest",
+            query.min_coverage_gain,
         )
 
     def file(self, path: Path) -> WrittenTests:
