@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,6 +13,7 @@ import pytest
 
 from domains.unit_tests.data.java_files import read_java
 from domains.unit_tests.data.readers import java_reports
+from domains.unit_tests.inference import java_runner
 from domains.unit_tests.inference.maven import Maven
 from domains.unit_tests.inference.maven_project import find_maven
 from domains.unit_tests.inference.sandbox import probe
@@ -202,6 +204,33 @@ def test_a_module_is_built_from_its_outermost_pom(project, tmp_path, monkeypatch
     assert "lies outside of the project" in find_maven(
         read_java(source, source.parent), WriterQuery(project=source.parent)
     )
+
+
+def test_of_mavens_home_what_it_starts_with_is_shown_and_its_settings_are_not(tmp_path, monkeypatch):
+    for part in ("bin", "boot", "lib", "conf/logging"):
+        (tmp_path / "maven" / part).mkdir(parents=True)
+    (tmp_path / "maven" / "conf" / "settings.xml").write_text("<password>secret</password>")
+    program = tmp_path / "maven" / "bin" / "mvn"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+    shown = [path.relative_to(tmp_path / "maven").as_posix() for path in java_runner.homes("mvn")]
+    assert shown == ["bin", "boot", "lib", "conf/logging"]
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "maven")
+    assert list(java_runner.homes("mvn")) == [program]
+
+
+@isolated
+def test_neither_the_home_folder_nor_mavens_settings_are_seen_by_tests(project, tmp_path, monkeypatch):
+    installed(tmp_path, monkeypatch)
+    monkeypatch.setenv("API_TOKEN", "secret")
+    file = read_java(project / "src" / "main" / "java" / "shop" / "Counter.java", project)
+    maven = find_maven(file, WriterQuery(project=project))
+    look = "import os, glob; print(dict(os.environ), glob.glob('/etc/maven/*'), glob.glob('/root/**', recursive=True))"
+    said = maven._sandbox.run([sys.executable, "-c", look]).stdout.decode()
+    assert "API_TOKEN" not in said and "settings.xml" not in said and ".ssh" not in said
+    tried = "open('/project/x', 'w')", f"open({str(maven.repository / 'x')!r}, 'w')"
+    assert all(maven._sandbox.run([sys.executable, "-c", code]).code != 0 for code in tried)
 
 
 REAL_POM = stand_in_maven.POM.replace(

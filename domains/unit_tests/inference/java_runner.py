@@ -105,11 +105,20 @@ def program(name: str) -> str:
 
 
 def homes(*names: str) -> Iterator[Path]:
-    """Folders of Maven and of the JDK, to be shown; of a program that lies in no such home itself alone."""
+    """Folders of Maven and of the JDK, to be shown; of a program that lies in no such home itself alone.
+
+    Of Maven's what it starts with: its settings, which may hold passwords, lie beside that.
+    """
     for name in names:
         path = Path(program(name))
         home = path.parent.parent
-        yield home if (home / _MARKS[name]).is_dir() and home != Path.home() else path
+        if not (home / _MARKS[name]).is_dir() or home == Path.home():
+            yield path
+        elif name == "mvn":
+            yield from (home / part for part in _MAVEN if (home / part).exists())
+        else:
+            yield home
 
 
+_MAVEN = ("bin", "boot", "lib", "conf/logging")
 _MARKS = {"mvn": "boot", "javac": "jmods", "java": "lib"}

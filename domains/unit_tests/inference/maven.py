@@ -177,7 +177,7 @@ class Maven:
             placed["pom.xml"] = f"{module}pom.xml"
         inner = self.module.removeprefix(self.root).strip("/")
         at = [
-            *("-o", "-B", "-Dstyle.color=never", "-s", "{home}/settings.xml"),
+            *("-o", "-B", "-Dstyle.color=never", "-s", "{home}/settings.xml", "-gs", "{home}/settings.xml"),
             *(f"-Dmaven.repo.local={self.repository}", "-f", f"{{home}}/work/{self.root}/pom.xml".replace("//", "/")),
             *(["-pl", inner, "-am"] if inner else []),
         ]
@@ -203,8 +203,9 @@ class Maven:
 
     @cached_property
     def _sandbox(self) -> Sandbox:
-        # Debian keeps settings of both, without which neither starts, beside those of the system.
-        settings = [path for pattern in ("java*", "maven*") for path in sorted(Path("/etc").glob(pattern))]
+        # Debian keeps what neither starts without beside the settings of the system.
+        patterns = ("java*", "maven/m2.conf", "maven/logging")
+        settings = [path for pattern in patterns for path in sorted(Path("/etc").glob(pattern))]
         shown = (_WORKER.parent, *homes("mvn", "java", "javac"), self.repository, *settings)
         options = f"-Xmx{self.memory}m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Duser.home=/tmp"
         environment = {"JDK_JAVA_OPTIONS": options, "JAVA_HOME": str(Path(program("javac")).parent.parent)}
