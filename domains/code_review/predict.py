@@ -222,6 +222,7 @@ def predict(
     most_changed: int = MOST_CHANGED,
     lenient: bool = False,
     since: str = "",
+    context: int | None = None,
     commit: str = "",
     base_commit: str = "",
     post: bool = False,
@@ -230,8 +231,8 @@ def predict(
     """Review diffs by a model and its adapters: comments at their lines and patches that apply, in any format.
 
     Args:
-        inputs: files of diffs, saved answers of GitHub's, folders, git work trees, pull requests (owner/name#12 or
-            the page's address; GITHUB_TOKEN is used where it is set), or - for standard input.
+        inputs: files of diffs, saved answers of GitHub's, CodeReviewer's .jsonl files, folders, git work trees, pull
+            requests (owner/name#12 or the page's address, read with GITHUB_TOKEN where it is set), or - for stdin.
         adapter: reference of a folder with an adapter for each task, or of one task's.
         base: reference of the base; the one that the adapter names where it is left out.
         necessity: reference of the adapter that says which hunks need a review; alone with --comment and --refinement
@@ -263,6 +264,7 @@ def predict(
         most_changed: pass over files with more added and removed lines.
         lenient: count hunks anew whose headers announce other lines than they have.
         since: look only at hunks in which something changed after this commit, of a work tree or a pull request.
+        context: unchanged lines of a work tree around each change; as many as git shows by default.
         commit: the revision that the new files are of, for GitHub and GitLab; a work tree tells its own.
         base_commit: the one that the old files are of, for GitLab; a range of a work tree tells its own.
         post: put the review on its pull request, by the token in GITHUB_TOKEN; what is sent is shown first.
@@ -290,6 +292,7 @@ def review(
     most_changed: int = MOST_CHANGED,
     lenient: bool = False,
     since: str = "",
+    context: int | None = None,
     commit: str = "",
     base_commit: str = "",
     post: bool = False,
@@ -298,8 +301,8 @@ def review(
     """Review diffs by fixed rules, without a model: findings at their lines, in any format.
 
     Args:
-        inputs: files of diffs, saved answers of GitHub's, folders, git work trees, pull requests (owner/name#12 or
-            the page's address; GITHUB_TOKEN is used where it is set), or - for standard input.
+        inputs: files of diffs, saved answers of GitHub's, CodeReviewer's .jsonl files, folders, git work trees, pull
+            requests (owner/name#12 or the page's address, read with GITHUB_TOKEN where it is set), or - for stdin.
         out: folder for JSON, SARIF, a patch of the suggestions and an HTML page; without it the findings are printed.
         format: what is printed: text, json, sarif, github (the body of a review), gitlab (discussions), rdjson,
             markdown, html or patch.
@@ -309,6 +312,7 @@ def review(
         most_changed: pass over files with more added and removed lines.
         lenient: count hunks anew whose headers announce other lines than they have.
         since: look only at hunks in which something changed after this commit, of a work tree or a pull request.
+        context: unchanged lines of a work tree around each change; as many as git shows by default.
         commit: the revision that the new files are of, for GitHub and GitLab; a work tree tells its own.
         base_commit: the one that the old files are of, for GitLab; a range of a work tree tells its own.
         post: put the review on its pull request, by the token in GITHUB_TOKEN; what is sent is shown first.

@@ -278,6 +278,7 @@ class ReviewQuery:
         most_changed: pass over files with more added and removed lines.
         lenient: count hunks anew whose headers announce other lines than they have.
         since: look only at hunks in which something changed after this commit, of a work tree or a pull request.
+        context: unchanged lines of a work tree around each change; as many as git shows by default.
         commit: the revision that the new files are of, for GitHub; a repository tells its own.
         base_commit: the one that the old files are of, for GitLab; a range of a repository tells its own.
         threshold: a chance of at least this calls for a review; what the adapter states where it is left out, or 0.5.
@@ -301,6 +302,7 @@ class ReviewQuery:
     most_changed: int = MOST_CHANGED
     lenient: bool = False
     since: str = ""
+    context: int | None = None
     commit: str = ""
     base_commit: str = ""
     threshold: float | None = None
@@ -321,8 +323,10 @@ class ReviewQuery:
         normalise(self, least=least)
         if not self.repetition_penalty > 0:
             raise InputError(f"repetition_penalty is {self.repetition_penalty}; give more than 0, 1 for none")
-        if self.max_comments is not None and self.max_comments < 0:
-            raise InputError(f"max_comments is {self.max_comments}; give 0 or more")
+        for name in ("max_comments", "context"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise InputError(f"{name} is {value}; give 0 or more")
         for name in ("threshold", "top_p", "min_confidence"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:

@@ -1,4 +1,4 @@
-"""The verb `mine`: a data set from one's own history, without any network."""
+"""The verb `mine`: a data set from one's own history."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from domains.code_review.data.filters import masked, reason_against
 from domains.code_review.data.sources import examples
 from suite.cli.main import main
 from tests.code_review import changes
+from tests.code_review.server import Answer, hub
 
 
 def comment(number: int, path: str, body: str, commit: str = "", line: int = 2, **more) -> dict:
@@ -159,3 +160,90 @@ def test_answers_that_are_none_are_named(tmp_path, capsys, content, said):
 def test_a_folder_that_is_no_repository_is_refused(tmp_path, capsys):
     assert main(["code_review", "mine", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert "no git work tree" in capsys.readouterr().err
+
+
+@pytest.fixture
+def server(monkeypatch):
+    with hub() as own:
+        monkeypatch.setenv("GITHUB_API_URL", own.address)
+        monkeypatch.setenv("GITHUB_TOKEN", "ghp_something")
+        yield own
+
+
+LIST = "GET /repos/o/r/pulls?state=closed&sort=updated&direction=desc&per_page=100"
+
+
+def said_by(server, first: str) -> None:
+    """Three comments on two pages, and four closed pull requests, of which two were merged."""
+    page = "GET /repos/o/r/pulls/comments?sort=created&direction=asc&page={}&per_page=100"
+    comments = [comment(n, f"src/m{n % 10}.py", f"Please rename this variable, {n}.", first) for n in range(101)]
+    link = {"Link": f'<{server.address}{page.format(2).removeprefix("GET ")}>; rel="next"'}
+    server.says(page.format(1), Answer(comments[:100], headers=link))
+    server.says(page.format(2), comments[100:])
+    pulls = [
+        {"number": n, "updated_at": f"2024-0{8 - n}-02T00:00:00Z", "merged_at": f"2024-0{8 - n}-01T00:00:00Z"}
+        for n in range(1, 5)
+    ]
+    pulls[1]["merged_at"] = None
+    server.says(LIST, pulls)
+    for n in (1, 3, 4):
+        patch = f"@@ -{n} +{n} @@\n-old {n}\n+new {n}"
+        server.says(f"GET /repos/o/r/pulls/{n}/files?per_page=100", [{"filename": f"q{n}.py", "patch": patch}])
+
+
+def fetched(history, tmp_path, *more: str) -> int:
+    words = ["--repo", "o/r", "--responses", str(tmp_path / "fetched"), "--out", str(tmp_path / "out")]
+    return main(["code_review", "mine", str(history[0]), *words, *more])
+
+
+def test_a_repository_is_recorded_once_and_mined(history, tmp_path, capsys, server):
+    said_by(server, changes.git(history[0], "rev-parse", "HEAD~1").stdout.decode().strip())
+    assert fetched(history, tmp_path, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert sum(told["counts"]["comment"].values()) == 101
+    negative = [row for row in rows(tmp_path / "out", "cls-*.jsonl") if not row["y"]]
+    assert {row["path"] for row in negative} == {"q1.py", "q3.py", "q4.py"}
+    before = len(server.asked)
+    assert fetched(history, tmp_path) == 0
+    again = [one.path for one in server.asked[before:]]
+    assert len(again) == 2 and "page=2" in again[0], "a page that is not full, and the list of pull requests"
+
+
+def test_a_recording_that_was_cut_off_goes_on(history, tmp_path, capsys, server):
+    said_by(server, "")
+    good = server.answers["GET /repos/o/r/pulls/3/files?per_page=100"]
+    limit = Answer({"message": "limit"}, 403, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "99999999999"})
+    server.says("GET /repos/o/r/pulls/3/files?per_page=100", limit)
+    assert fetched(history, tmp_path) == 2
+    err = capsys.readouterr().err
+    assert "takes no more requests" in err and "goes on where it was" in err and "Traceback" not in err
+    server.says("GET /repos/o/r/pulls/3/files?per_page=100", *good)
+    assert fetched(history, tmp_path) == 0
+    assert sum(one.path.startswith("/repos/o/r/pulls/1/files") for one in server.asked) == 1
+    assert fetched(history, tmp_path, "--since", "2024-05-01") == 2
+    assert "take another folder" in capsys.readouterr().err
+
+
+def test_what_is_older_than_a_date_is_left_out(history, tmp_path, capsys):
+    tree, saved = history
+    words = ["code_review", "mine", str(tree), "--out", str(tmp_path / "out"), "--json", "--since", "2024-01-06"]
+    assert main([*words, "--responses", str(saved)]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["left_out"]["before --since"] == 5 and sum(told["counts"]["comment"].values()) == 6
+    assert main([*words[:-1], "no date"]) == 2
+    assert "is no date" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--repo", "o/r"), "name it by --responses"),
+        (("--repo", "o", "--responses", "x"), "write owner/name"),
+        (("--repo", "o/r", "--responses", "x"), "environment variable GITHUB_TOKEN"),
+    ],
+)
+def test_recording_says_what_it_needs(history, tmp_path, capsys, monkeypatch, words, said):
+    monkeypatch.delenv("GITHUB_TOKEN", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert main(["code_review", "mine", str(history[0]), "--out", "out", *words]) == 2
+    assert said in capsys.readouterr().err and not (tmp_path / "x").exists()

@@ -14,7 +14,7 @@ import pytest
 from domains.code_review import RuleReviewer, parse_diff
 from domains.code_review.output import formats
 from suite.cli.main import main
-from tests.code_review import changes
+from tests.code_review import changes, small
 
 OLD = b"import os\n\n\ndef f(x):\n    return x\n"
 NEW = (
@@ -176,3 +176,53 @@ def test_a_deletion_is_told_at_the_line_that_is_left():
     [file] = parse_diff("--- a/f\n+++ b/f\n@@ -4,2 +4,4 @@\n a\n+b\n+c\n d\n").files
     place = anchor(file.hunks[0])
     assert (place.side, place.line, place.start_line) == ("RIGHT", 6, 5)
+
+
+CASES = (
+    {
+        "id": 7,
+        "patch": "@@ -1,9 +1,9 @@ def f():\n a = 1\n+breakpoint()\n",
+        "y": 1,
+        "msg": "",
+        "oldf": "a = 1\n",
+        "lang": "py",
+    },
+    {
+        "ids": ["x", 2],
+        "hunk": "@@ -3,1 +3,1 @@\n-b\n+console.log(b)",
+        "old": "",
+        "new": "",
+        "comment": "",
+        "lang": "js",
+    },
+    {"patch": "@@ -1 +1 @@\n-c\n+c == None", "path": "src/c d.py"},
+)
+
+
+def test_hunks_of_a_released_file_are_reviewed_each_under_its_own_name(tmp_path):
+    file = small.records(tmp_path / "msg-test.jsonl", list(CASES))
+    [result] = RuleReviewer().review(file)
+    assert [(one.path, one.line) for one in result.findings] == [
+        ("1-7.py", 2),
+        ("2-x_2.js", 3),
+        ("src/c d.py", 1),
+    ]
+    assert result.name == "msg-test"
+
+
+@pytest.mark.parametrize(
+    ("row", "said"), [({"id": 1}, "the key 'hunk' is missing"), ({"patch": "+a"}, "begins with no header")]
+)
+def test_a_released_line_without_a_hunk_is_named(tmp_path, row, said):
+    file = small.records(tmp_path / "x.jsonl", [CASES[0], row])
+    [result] = RuleReviewer().review(file)
+    assert said in result.error and result.error.startswith("2: ")
+
+
+def test_the_lines_around_a_change_are_as_many_as_are_asked_for(tree):
+    sizes = []
+    for context in (0, 3, 9):
+        [result] = RuleReviewer().review(tree, range="HEAD~1..HEAD", context=context, paths=("moved.py",))
+        [hunk] = next(file for file in result.diff if file.path == "moved.py").hunks
+        sizes.append(len(hunk.lines))
+    assert sizes == [1, 4, 10]

@@ -33,3 +33,9 @@ _BY_SUFFIX = {
 def language_of(path: str) -> str:
     """The language of a file; empty where its name does not tell."""
     return _BY_SUFFIX.get(PurePosixPath(path).suffix.lower(), "")
+
+
+def ending_of(language: str) -> str:
+    """How names of a language's files end, for release and our own names of it; empty where it is not known."""
+    known = {name: suffix for suffix, name in reversed(_BY_SUFFIX.items())}
+    return known.get(language, f".{language}" if f".{language}" in _BY_SUFFIX else "")

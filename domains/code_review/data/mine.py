@@ -1,4 +1,4 @@
-"""The verb `mine`: a data set from one's own history, in the form of CodeReviewer's files, without any network."""
+"""The verb `mine`: a data set from one's own history, in the form of CodeReviewer's files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from domains.code_review.data.languages import language_of
 from domains.code_review.data.readers.crer import FOLDERS
 from domains.code_review.data.readers.diff import parse_diff
 from domains.code_review.data.readers.recorded import ChangedFile, ReviewComment, read_recorded
-from domains.code_review.data.readers.work_tree import git, is_work_tree
+from domains.code_review.data.readers.work_tree import git, is_work_tree, moment
 from domains.code_review.data.selection import passed_over
 from domains.code_review.model.wording import Task
 from domains.code_review.types import Hunk
@@ -48,8 +48,10 @@ def mine(
     source: Path,
     *,
     responses: Path | None = None,
+    repo: str | None = None,
     out: Path,
     since: str | None = None,
+    most_pulls: int = 500,
     dry_run: bool = False,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -61,17 +63,31 @@ def mine(
     Args:
         source: a git work tree.
         responses: folder of saved answers of GitHub's (/repos/OWNER/NAME/pulls/comments and /pulls/N/files).
+        repo: owner/name on GitHub, of which --responses is filled first, by the token in GITHUB_TOKEN; what is there
+            already is not fetched again.
         out: folder for Diff_Quality_Estimation, Comment_Generation and Code_Refinement.
-        since: look at commits from this date on, as git takes it.
+        since: look at commits, comments and pull requests from this date on, as git takes it.
+        most_pulls: with --repo, fetch the files of this many merged pull requests, the latest first.
         dry_run: write nothing, only say how many cases there are and what is left out.
         seed: of the draw of hunks without comments.
     """
     if not source.is_dir() or not is_work_tree(source):
         raise InputError(f"{source}: is no git work tree; give the top folder of a clone")
+    begin = moment(source, since) if since else ""
+    if repo is not None:
+        if responses is None:
+            raise InputError("--repo fetches into a folder; name it by --responses")
+        from domains.code_review.data.recording import record
+
+        record(repo, responses, begin, most_pulls)
     left_out: Counter[str] = Counter()
     found = list(read_recorded(responses)) if responses is not None else []
+    recent = [one for one in found if not one.when or one.when >= begin]
+    if len(recent) < len(found):
+        left_out["before --since"] = len(found) - len(recent)
+    found = recent
     comments = list(_worth_learning([one for one in found if isinstance(one, ReviewComment)], left_out))
-    plain = [one for one in found if isinstance(one, ChangedFile)] or list(_committed(source, since))
+    plain = [one for one in found if isinstance(one, ChangedFile)] or list(_committed(source, begin))
     mined = [
         *_said(comments),
         *_answered(source, comments, left_out),
@@ -181,7 +197,7 @@ def _next_change(source: Path, one: ReviewComment) -> Hunk | None:
     return None
 
 
-def _committed(source: Path, since: str | None) -> Iterator[ChangedFile]:
+def _committed(source: Path, since: str) -> Iterator[ChangedFile]:
     """The files of commits that are no merges, the newest first."""
     words = ["log", "--no-merges", "--format=%H %cI", f"--max-count={MOST_COMMITS}"]
     words += [f"--since={since}"] if since else []

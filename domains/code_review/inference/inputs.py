@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from domains.code_review.data.pull_requests import PulledFiles, named_pull_request, read_pull_request
+from domains.code_review.data.readers.crer import diff_of_cases
 from domains.code_review.data.readers.pull_request import diff_of_answer, is_saved_answer
 from domains.code_review.data.readers.work_tree import (
     NewFiles,
@@ -24,6 +25,8 @@ from suite.errors import InputError
 from suite.prediction.inputs import STDIN, exists, expanded, slug, source_name
 
 SUFFIXES = (".diff", ".patch")
+CASES = ".jsonl"
+"""CodeReviewer's files, and those of the same form."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +72,16 @@ def read(source: Any, query: ReviewQuery) -> Given:
         return Given(source, stated)
     if source != STDIN and Path(source).is_dir():
         folder = Path(source)
-        raw, commit = diff_of(folder, query.range)
+        raw, commit = diff_of(folder, query.range, query.context)
         newer = diff_since(folder, query.since, commit) if query.since else None
         return Given(raw, revisions_of(folder, query.range, commit).over(stated), NewFiles(folder, commit), newer)
-    for option, value in (("range", query.range), ("since", query.since)):
-        if value:
+    for option, value in (("range", query.range), ("since", query.since or None), ("context", query.context)):
+        if value is not None:
             raise InputError(f"{source_name(source)}: is no git work tree; --{option} is for one")
     if source == STDIN:
         return Given(_diff_in(sys.stdin.buffer.read()), stated, _here())
+    if Path(source).suffix == CASES:
+        return Given(diff_of_cases(Path(source)), stated)
     try:
         return Given(_diff_in(Path(source).read_bytes()), stated, _here())
     except OSError as error:
@@ -104,7 +109,7 @@ def stem_of(source: Any) -> str:
         return slug(str(named_pull_request(source)).replace("/", "-").replace("#", "-"))
     path = Path(source)
     name = path.resolve().name
-    return name.removesuffix(path.suffix) if path.suffix in (*SUFFIXES, ".json") else name
+    return name.removesuffix(path.suffix) if path.suffix in (*SUFFIXES, CASES, ".json") else name
 
 
 def _pulled(source: str, query: ReviewQuery) -> Given:
@@ -113,8 +118,9 @@ def _pulled(source: str, query: ReviewQuery) -> Given:
 
     pull = named_pull_request(source)
     assert pull is not None
-    if query.range is not None:
-        raise InputError(f"{pull}: --range is for a git work tree; a pull request is read from its base to its head")
+    for option, value in (("range", query.range), ("context", query.context)):
+        if value is not None:
+            raise InputError(f"{pull}: --{option} is for a git work tree; a pull request is read as GitHub shows it")
     github = GitHub()
     found = read_pull_request(github, pull, query.since)
     revisions = Revisions(found.base, found.base, found.head)

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from domains.code_review.data.examples import Example, hunk_of, unmarked
-from domains.code_review.data.readers.records import Skipping, each_line, json_object, text_field
+from domains.code_review.data.languages import ending_of
+from domains.code_review.data.readers.paths import quoted
+from domains.code_review.data.readers.records import Skipping, each_line, json_object, read_lines, text_field
 from domains.code_review.model.wording import Task
 from suite.errors import InputError
+from suite.prediction.inputs import slug
 
 FOLDERS: dict[Task, tuple[str, str]] = {
     "necessity": ("Diff_Quality_Estimation", "cls"),
@@ -89,3 +92,28 @@ def _id(record: dict[str, Any], where: str) -> str:
 def _language(record: dict[str, Any]) -> str:
     found = record.get("lang")
     return found if isinstance(found, str) else ""
+
+
+def diff_of_cases(path: Path) -> bytes:
+    """The hunks of a file of cases as one diff, each as a file that is called after its case.
+
+    Their headers are counted anew: in one of the published files the counts are wrong.
+
+    Raises:
+        InputError: a line is no JSON object, or holds no hunk; names file, line and key.
+    """
+    return "".join(
+        _shown(json_object(line, where), where, number) for number, (where, line) in enumerate(read_lines(path), 1)
+    ).encode("utf-8", "surrogateescape")
+
+
+def _shown(record: dict[str, Any], where: str, number: int) -> str:
+    hunk = hunk_of(text_field(record, "patch" if "patch" in record else "hunk", where))
+    if hunk is None or not hunk.lines:
+        raise InputError(f"{where}: its hunk begins with no header, '@@ -1,2 +1,2 @@'")
+    named = record.get("path")
+    name = (
+        named if isinstance(named, str) else f"{number}-{slug(_id(record, str(number)))}{ending_of(_language(record))}"
+    )
+    old, new = quoted(f"a/{name}"), quoted(f"b/{name}")
+    return f"diff --git {old} {new}\n--- {old}\n+++ {new}\n{hunk.render()}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from domains.code_review.types import leaves_tree
@@ -22,11 +23,12 @@ def is_work_tree(folder: Path) -> bool:
     return (folder / ".git").exists()
 
 
-def diff_of(folder: Path, commits: str | None = None) -> tuple[bytes, str]:
+def diff_of(folder: Path, commits: str | None = None, context: int | None = None) -> tuple[bytes, str]:
     """The diff of a work tree and the revision of its new files; that is empty where they are not committed.
 
     Args:
         commits: a range as `git diff` takes it; None: everything that is not committed.
+        context: unchanged lines around a change; None: as many as git shows.
 
     Raises:
         InputError: git is not there, or says that the range is none.
@@ -34,7 +36,8 @@ def diff_of(folder: Path, commits: str | None = None) -> tuple[bytes, str]:
     wanted = commits or "HEAD"
     if wanted.startswith("-"):
         raise InputError(f"{wanted!r} is no range of commits; write e.g. main...HEAD")
-    raw = git(folder, *_DIFF, wanted, "--")
+    lines = () if context is None else (f"--unified={context}",)
+    raw = git(folder, *_DIFF, *lines, wanted, "--")
     head = ""
     if commits is not None and ".." in commits:
         last = commits.rpartition("..")[2].lstrip(".") or "HEAD"
@@ -85,6 +88,23 @@ def diff_since(folder: Path, commit: str, head: str = "") -> bytes:
     """
     start = _commit(folder, commit)
     return diff_of(folder, f"{start}..{head}" if head else start)[0]
+
+
+def moment(folder: Path, date: str) -> str:
+    """The beginning of a day, as ISO time, of a date as git takes it: `2024-05-01`, `2 weeks ago`.
+
+    Raises:
+        InputError: it is no date.
+    """
+    try:
+        day = datetime.fromisoformat(date)
+    except ValueError:
+        told = git(folder, "rev-parse", f"--since={date}").decode().strip().removeprefix("--max-age=")
+        # What git does not understand it takes for now.
+        if not told.isdecimal() or not (any(map(str.isdigit, date)) or "yesterday" in date):
+            raise InputError(f"{date!r} is no date; write e.g. 2024-05-01 or '2 weeks ago'") from None
+        day = datetime.fromtimestamp(int(told), UTC)
+    return day.strftime("%Y-%m-%dT00:00:00Z")
 
 
 def _commit(folder: Path, name: str) -> str:
