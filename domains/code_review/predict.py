@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from domains.code_review.data import selection
@@ -139,7 +140,7 @@ class CodeReviewer(LoadedReviewer):
             options: fields of `ReviewQuery`.
         """
         query = ReviewQuery(**options)
-        return _reviewed(inputs, query, lambda files, given: self._findings(files, given, query))
+        return _reviewed(inputs, query, lambda files, given: self._findings(files, given, query), self._named())
 
     def review(self, files: Diff | Iterable[FilePatch], **options: Any) -> list[Finding]:
         """The findings of parsed files, sorted by file and line."""
@@ -180,10 +181,14 @@ class CodeReviewer(LoadedReviewer):
         if not any(hunk.changed for file in files for hunk in file.hunks):
             return [], {}
         threshold = self.threshold if query.threshold is None else query.threshold
-        # A path of this machine means nothing elsewhere.
-        engine = "adapter" if self.adapter.startswith((".", "/", "~")) else self.adapter
-        reviewing = Reviewing(self.session(query), query, threshold, engine=engine)
+        reviewing = Reviewing(self.session(query), query, threshold, engine=self._named()["adapter"])
         return reviewing.findings(files, given.files), dict(reviewing.dropped)
+
+    def _named(self) -> dict[str, Any]:
+        """What reviews, for readers elsewhere, to whom a path of this machine means nothing."""
+        known = {"base": self.base, "adapter": self.adapter}
+        named = {what: what if name.startswith((".", "/", "~")) else name for what, name in known.items()}
+        return {**named, "templates": {task: template.name for task, template in self.bundle.templates.items()}}
 
     def _need(self, task: Task) -> None:
         if task not in self.bundle.parts:
@@ -340,7 +345,9 @@ def _check_inputs(inputs: list[str], post: bool) -> GitHub | None:
     return check_postable()
 
 
-def _reviewed(inputs: Any, query: ReviewQuery, findings: Found) -> Iterator[ReviewResult]:
+def _reviewed(
+    inputs: Any, query: ReviewQuery, findings: Found, reviewer: Mapping[str, Any] = MappingProxyType({})
+) -> Iterator[ReviewResult]:
     def one(source: Any) -> ReviewResult:
         given = read(source, query)
         diff = parse_diff(given.raw, query.lenient)
@@ -361,6 +368,7 @@ def _reviewed(inputs: Any, query: ReviewQuery, findings: Found) -> Iterator[Revi
             base=given.revisions.base,
             start=given.revisions.start,
             pull=given.pull,
+            reviewer=reviewer,
         )
 
     def failed(source: Any, why: str) -> ReviewResult:

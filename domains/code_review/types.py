@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from suite.errors import InputError
 from suite.prediction.options import normalise
@@ -348,6 +348,7 @@ class Review:
         name: how its files are named.
         base, start: the revisions that the old files are of, and of the branch that the change is to go into.
         pull: the pull request that was read.
+        reviewer: what found it: base, adapter, and the prompts' name by task; empty for rules.
     """
 
     source: str
@@ -362,6 +363,7 @@ class Review:
     base: str = ""
     start: str = ""
     pull: PullRequest | None = None
+    reviewer: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def hunks(self) -> int:

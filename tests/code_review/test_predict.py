@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from domains.code_review import CodeReviewer, ReviewQuery, parse_diff
+from domains.code_review import CodeReviewer, ReviewQuery, RuleReviewer, parse_diff
 from domains.code_review.data.examples import hunk_of
 from domains.code_review.inference import session as sessions
 from domains.code_review.inference.session import Session, Written
@@ -269,3 +269,18 @@ def test_parsed_files_can_be_asked_about(tree, said):
     assert (file.path, hunk.new_start, chance) == ("shop/prices.py", 1, 0.9)
     assert [finding.line for finding in own.review(files)] == [2]
     assert own.refine("x = 1", "Use 2.") == MENDED
+
+
+def test_a_result_names_what_reviewed_and_no_path_of_this_machine(tree, said):
+    own = reviewer()
+    [result] = own.predict(tree)
+    told = result.to_dict()["reviewer"]
+    assert told["templates"] == dict.fromkeys(("necessity", "comment", "refinement"), "llama-reviewer-v1")
+    assert str(small.home()) not in json.dumps(result.to_dict())
+    assert next(RuleReviewer().review(tree)).to_dict()["reviewer"] == {}
+
+
+def test_everything_is_reviewed_against_the_empty_tree(tree, said):
+    empty = changes.git(tree, "hash-object", "-t", "tree", "--stdin", given=b"").stdout.decode().strip()
+    [result] = reviewer().predict(tree, range=empty)
+    assert [file.status for file in result.diff] == ["added"] and len(result.findings) == 1

@@ -47,6 +47,7 @@ def record(result: Review) -> dict[str, Any]:
         "passed_over": clean(dict(result.passed_over)),
         "dropped": dict(result.dropped),
         "commit": result.commit,
+        "reviewer": dict(result.reviewer),
         "notices": clean(list(result.notices)),
     }
 
