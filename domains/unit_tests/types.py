@@ -66,6 +66,8 @@ class Candidate:
         focal: name of the function that it was written for; empty where nobody says it.
         imports: lines that it needs, where it was written for a file that is still to be made.
         snapshot: whether its expected values are those that the code gave.
+        finish_reason: of the answer that it is out of: `stop`, or `length` where that was cut at the most tokens; empty
+            where no model wrote it. logprob: mean of that answer's tokens' (nats).
     """
 
     name: str
@@ -74,6 +76,8 @@ class Candidate:
     focal: str = ""
     imports: tuple[str, ...] = ()
     snapshot: bool = False
+    finish_reason: Literal["", "stop", "length"] = ""
+    logprob: float | None = None
 
 
 @dataclass(frozen=True)

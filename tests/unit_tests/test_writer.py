@@ -166,6 +166,7 @@ def test_the_report_tells_each_functions_funnel(project, tmp_path):
     assert (clamp["generated"], clamp["parsed"], clamp["ran"], clamp["kept"]) == (2, 2, 1, 1)
     assert clamp["dropped"] == [{"reason": "no assertion", "count": 1}]
     assert (count["generated"], count["parsed"], count["kept"]) == (1, 0, 0) and count["uncovered_lines"]
+    assert [(row["finish_reason"], row["logprob"]) for row in record["tests"]] == [("stop", 0.0)] * 3
     assert record["base"] == "none" and record["seed"] == 0 and written.judged.mutants is not None
     elements = json.loads((tmp_path / "test_mod.mutation.json").read_text())
     assert {one["status"] for one in elements["files"]["pkg/mod.py"]["mutants"]} <= {"Killed", "Survived", "NoCoverage"}

@@ -54,7 +54,9 @@ def write_java(
     tests: list[Verdict] = []
     for (name, context), some in zip(asked, drawn, strict=True):
         for answer in some:
-            tests.append(_test(file, name, context, answer.text, {one.candidate.name for one in tests}))
+            made = _test(file, name, context, answer.text, {one.candidate.name for one in tests})
+            told = replace(made.candidate, finish_reason=answer.finish_reason, logprob=answer.logprob)
+            tests.append(replace(made, candidate=told))
     runner = "asked by --no-run" if query.no_run else chosen(file, query)
     if isinstance(runner, str):
         missing = dict.fromkeys(("outcomes", "coverage", "mutation score"), runner)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from domains.unit_tests.model import encoding
 from domains.unit_tests.model.manifest import Manifest
@@ -54,6 +54,10 @@ class Answer:
     text: str
     complete: bool
     logprob: float = 0.0
+
+    @property
+    def finish_reason(self) -> Literal["stop", "length"]:
+        return "stop" if self.complete else "length"
 
 
 class LoadedWriter:

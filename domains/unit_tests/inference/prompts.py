@@ -83,8 +83,10 @@ class Cutter:
         found = functions_in(text)
         if not found:
             name = self.free(f"test_{asked.focal.name.replace('.', '_')}")
-            return [Candidate(name, text, text, asked.focal.name)]
-        return [self._candidate(test, asked.focal) for test in found[:tests]]
+            made = [Candidate(name, text, text, asked.focal.name)]
+        else:
+            made = [self._candidate(test, asked.focal) for test in found[:tests]]
+        return [replace(one, finish_reason=answer.finish_reason, logprob=answer.logprob) for one in made]
 
     def _candidate(self, test: Definition, focal: Focal) -> Candidate:
         mended = repaired(test, self.module, self.names)

@@ -12,7 +12,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import suite
-from domains.unit_tests.types import Coverage, Judged, Verdict
+from domains.unit_tests.types import Candidate, Coverage, Judged, Verdict
 
 SCHEMA_VERSION = 2
 
@@ -67,6 +67,7 @@ def record(judged: Judged, about: Mapping[str, Any] | None = None) -> dict[str, 
                 "detail": verdict.detail,
                 "focal": verdict.candidate.focal or None,
                 **({"snapshot": True} if verdict.candidate.snapshot else {}),
+                **_answered(verdict.candidate),
                 "code": verdict.candidate.code,
                 "seconds": round(verdict.seconds, 3),
                 "runs": list(verdict.runs),
@@ -78,6 +79,13 @@ def record(judged: Judged, about: Mapping[str, Any] | None = None) -> dict[str, 
         ],
         "warnings": list(judged.notices),
     }
+
+
+def _answered(test: Candidate) -> dict[str, Any]:
+    """How the model's answer ended, and how likely it was to it; nothing of tests that no model wrote."""
+    if not test.finish_reason:
+        return {}
+    return {"finish_reason": test.finish_reason, "logprob": None if test.logprob is None else round(test.logprob, 4)}
 
 
 def by_function(judged: Judged) -> Iterator[dict[str, Any]]:
