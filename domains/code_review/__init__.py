@@ -5,6 +5,17 @@ from __future__ import annotations
 from suite.domain import Domain, Task, on_use
 
 
+def _of_commits(name: str) -> Task:
+    kind = {"defects": "Defect", "message": "Message"}[name]
+    return Task(
+        recipe=f"domains.code_review.recipe.changes:{kind}Recipe",
+        data="domains.code_review.data.change_datamodule:ChangeData",
+        predictor=f"domains.code_review.inference.changes:{kind}Predictor",
+        query="domains.code_review.types:ChangeQuery",
+        result="domains.code_review.output.change_result:ChangeResult",
+    )
+
+
 def _task(name: str) -> Task:
     return Task(
         recipe=f"domains.code_review.recipe.review:{name.capitalize()}Recipe",
@@ -19,7 +30,8 @@ DOMAIN = Domain(
     name="code_review",
     title="diffs to comments at their lines, with patches that apply (LLaMA-Reviewer)",
     extra="code_review",
-    tasks={name: _task(name) for name in ("necessity", "comment", "refinement")},
+    tasks={name: _task(name) for name in ("necessity", "comment", "refinement")}
+    | {name: _of_commits(name) for name in ("defects", "message")},
     verbs={
         "predict": "domains.code_review.predict:predict",
         "evaluate": "domains.code_review.evaluation.evaluate:evaluate",
@@ -35,6 +47,11 @@ _PUBLIC = {
     "NecessityRecipe": "recipe.review",
     "CommentRecipe": "recipe.review",
     "RefinementRecipe": "recipe.review",
+    "DefectPredictor": "inference.changes",
+    "MessagePredictor": "inference.changes",
+    "DefectRecipe": "recipe.changes",
+    "MessageRecipe": "recipe.changes",
+    "ChangeData": "data.change_datamodule",
     "CodeReviewerT5": "model.encoder_decoder",
     "CodeReviewData": "data.datamodule",
     "ReviewQuery": "types",

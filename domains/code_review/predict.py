@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from domains.code_review.data import selection
 from domains.code_review.data.readers.diff import parse_diff
-from domains.code_review.inference import rules
+from domains.code_review.inference import changes, rules
 from domains.code_review.inference.findings import THRESHOLD, Reviewing, merged
 from domains.code_review.inference.inputs import Given, is_pull_request, name_of, read, sources, stem_of
 from domains.code_review.inference.loaded import DOMAIN, LoadedReviewer
@@ -235,6 +235,8 @@ def predict(
 ) -> dict[str, Any]:
     """Review diffs by a model and its adapters: comments at their lines and patches that apply, in any format.
 
+    An adapter for commits says of each how likely it brings in a defect, or writes its message.
+
     Args:
         inputs: files of diffs, saved answers of GitHub's, CodeReviewer's .jsonl files, folders, git work trees, pull
             requests (owner/name#12 or the page's address, read with GITHUB_TOKEN where it is set), or - for stdin.
@@ -279,6 +281,14 @@ def predict(
     parts = {"necessity": necessity, "comment": comment, "refinement": refinement}
     alone = adapter == "tiny" and any(parts.values())
     github = _check_inputs(inputs, post)
+    if not alone and (task := changes.task_of(adapter)) is not None:
+        if any(parts.values()) or post or format not in ("text", "json"):
+            raise InputError(
+                f"{adapter} is for {task} of commits: it reviews nothing, and prints text or, with --json, data"
+            )
+        options = {name: given[name] for name in ("range", "batch_size", "max_new_tokens", "num_beams")}
+        options |= {} if threshold is None else {"threshold": threshold}
+        return changes.say(task, inputs, adapter, base, device, dtype, out, **options)
     reviewer = CodeReviewer.from_pretrained(
         None if alone else adapter, base, device, dtype, template=template, strict_base=strict_base, **parts
     )

@@ -375,6 +375,29 @@ class Review:
         return f"{counted(len(self.findings), 'finding')} in {counted(self.hunks, 'hunk')}"
 
 
+@dataclass(frozen=True)
+class ChangeQuery:
+    """What commits may be asked for.
+
+    Attributes:
+        range: of a work tree, as `git log` takes it, e.g. `main..HEAD`; the last commit where it is left out.
+        batch_size: commits side by side.
+        threshold: a chance of at least this is a defect.
+        max_new_tokens: longest message. num_beams: of the search for it; 1 takes the likeliest token.
+    """
+
+    range: str | None = None
+    batch_size: int = 16
+    threshold: float = 0.5
+    max_new_tokens: int = 128
+    num_beams: int = 10
+
+    def __post_init__(self) -> None:
+        normalise(self, least={"batch_size": 1, "max_new_tokens": 1, "num_beams": 1})
+        if not 0 <= self.threshold <= 1:
+            raise InputError(f"threshold is {self.threshold}; give a number from 0 to 1")
+
+
 def counted(number: int, what: str) -> str:
     """A number with its word: `1 hunk`, `2 hunks`."""
     return f"{number} {what}{'s' * (number != 1)}"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from domains.code_review.model.change_manifest import CHANGE_TASKS
 from domains.code_review.model.wording import TASKS
 from suite import hub, training
 from suite.hub import paths
+from tests.code_review import small_changes
 from tests.domains.contract import Case, Subject
 
 DIFF = """\
@@ -47,6 +49,25 @@ SMOKE = (
     *("--trainer.max_steps", "20", "--trainer.val_every", "20"),
 )
 SHORT = ("--threshold", "0", "--max-new-tokens", "8")
+
+
+def of_commits(task: str) -> Case:
+    """A task of commits, on a base that has learnt nothing: the suite ships none for it."""
+    config, base = {"defects": ("telly_k6", "roberta"), "message": ("cmg_lora_plbart", "plbart")}[task]
+    place = str(small_changes.home() / base)
+    smoke = (
+        *("--base", place, "--data.train", "world:train:4", "--data.val", "world:val:2", "--data.batch_size", "2"),
+        *(
+            "--data.max_length",
+            "64",
+            "--recipe.adapter",
+            "{preset: telly-k1}" if task == "defects" else "{preset: cmg-lora}",
+        ),
+    )
+    adapter = str(small_changes.adapter(task))
+    return Case(f"code_review/{config}.yaml", smoke, adapter, ("--base", place, "--max-new-tokens", "4"))
+
+
 SUBJECT = Subject(
     domain="code_review",
     good=good,
@@ -64,5 +85,6 @@ SUBJECT = Subject(
         )
         for task in TASKS
         if task != "necessity"
-    ),
+    )
+    + tuple(map(of_commits, CHANGE_TASKS)),
 )

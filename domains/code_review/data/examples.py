@@ -44,14 +44,12 @@ class Pair:
         target: what the decoder writes; empty where a class is asked for.
         label: the class; None where a text is asked for.
         truncated: something of the source was cut.
-        features: numbers beside the source.
     """
 
     source: list[int]
     target: list[int]
     label: int | None = None
     truncated: bool = False
-    features: tuple[float, ...] = ()
 
 
 def hunk_of(patch: str) -> Hunk | None:

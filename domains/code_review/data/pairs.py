@@ -16,13 +16,17 @@ from suite.generation.chat import IGNORED
 
 
 class PairSamples(Dataset):
-    """Samples in compact arrays."""
+    """Samples in compact arrays.
+
+    Attributes:
+        truncated: how many were cut. features: numbers beside each source; empty where there are none.
+    """
 
     def __init__(self) -> None:
         self._sources: list[array[int]] = []
         self._targets: list[array[int]] = []
         self._labels: list[int | None] = []
-        self._features: list[tuple[float, ...]] = []
+        self.features: list[tuple[float, ...]] = []
         self.truncated = 0
 
     def add(self, pair: Pair) -> None:
@@ -30,7 +34,6 @@ class PairSamples(Dataset):
         self._sources.append(array("i", pair.source))
         self._targets.append(array("i", pair.target))
         self._labels.append(pair.label)
-        self._features.append(pair.features)
         self.truncated += pair.truncated
 
     def __len__(self) -> int:
@@ -43,8 +46,8 @@ class PairSamples(Dataset):
             sample["labels"] = torch.tensor(self._targets[index], dtype=torch.long)
         else:
             sample["needed"] = torch.tensor(self._labels[index])
-        if self._features[index]:
-            sample["features"] = torch.tensor(self._features[index])
+        if self.features:
+            sample["features"] = torch.tensor(self.features[index])
         return sample
 
     @property

@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from domains.code_review.data.examples import Example
 from domains.code_review.data.readers.records import json_object, read_lines, text_field
 from domains.code_review.data.sources import examples
+from domains.code_review.evaluation.changes import evaluate_changes
 from domains.code_review.evaluation.scoring import Answered, Judged, answered, judged
 from domains.code_review.model.wording import Task
-from domains.code_review.types import ReviewQuery
+from domains.code_review.types import ChangeQuery, ReviewQuery
 from suite.errors import InputError
 from suite.scores import Drawn, Scores
 from suite.tables import records_csv
@@ -26,7 +27,7 @@ DECODED = "greedy words"
 def evaluate(
     data: str = "world:test:200",
     *,
-    task: Task = "necessity",
+    task: Literal["necessity", "comment", "refinement", "defects", "message"] = "necessity",
     adapter: str = "tiny",
     base: str | None = None,
     frozen: bool = False,
@@ -49,7 +50,7 @@ def evaluate(
     Args:
         data: a file or folder of CodeReviewer's, a file of Tufano's, a part of one (`msg-test.jsonl[:100]`), or
             `world:test[:COUNT]`; with --predictions of lines, the file with the right answers, one a line.
-        task: necessity, comment or refinement.
+        task: necessity, comment or refinement of reviews; defects or message of commits.
         adapter: reference of the adapter: of the task's own, or of a folder with one for each task.
         base: reference of its base; the one that the adapter names by default.
         frozen: ask the base without its adapters, with the same prompts.
@@ -72,6 +73,14 @@ def evaluate(
         InputError: data, adapter or options are wrong, or the answers do not go with the data.
     """
     started = time.perf_counter()
+    if task == "defects" or task == "message":
+        if frozen or decode or predictions is not None or nearest is not None:
+            raise InputError(f"--frozen, --decode, --predictions and --nearest are of reviews; the task is {task}")
+        query = ChangeQuery(
+            batch_size=batch_size, threshold=0.5 if threshold is None else threshold, max_new_tokens=max_new_tokens
+        )
+        given: dict[str, Any] = {"limit": limit, "skip_bad": skip_bad, "device": device, "dtype": dtype}
+        return evaluate_changes(task, data, adapter, base, query, resamples=resamples, seed=seed, **given).answer(out)
     about: dict[str, Any] = {"task": task, "data": data}
     if predictions is not None and _of_lines(predictions):
         answers = _lines(predictions, Path(data), task)[:limit]
@@ -97,9 +106,9 @@ def evaluate(
         reviewer = CodeReviewer.for_task(task, adapter, base, device, dtype)
         about |= {"adapter": adapter, "base": reviewer.base, "frozen": frozen}
         cut = reviewer.threshold if threshold is None else threshold
-        query = ReviewQuery(max_new_tokens=max_new_tokens, batch_size=batch_size, cache=False)
+        asked = ReviewQuery(max_new_tokens=max_new_tokens, batch_size=batch_size, cache=False)
         with adapters.disabled(reviewer.model) if frozen else nullcontext():
-            answers = answered(reviewer.session(query, bare=frozen), cases, decode)
+            answers = answered(reviewer.session(asked, bare=frozen), cases, decode)
     if decode:
         about["decided by"] = DECODED
     return _scores(judged(task, answers, cut, resamples), task, about, started).answer(out)

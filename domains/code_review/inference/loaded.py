@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from domains.code_review.inference.answers import Answers, adapter_identity, base_identity
+from domains.code_review.model import marks
 from domains.code_review.model.bundle import Bundle
 from domains.code_review.types import ReviewQuery
 from suite import hub
@@ -57,7 +58,10 @@ class LoadedReviewer:
     @cached_property
     def tokenizer(self) -> Any:
         """Of the base."""
-        return load_tokenizer(hub.resolve(self.base, DOMAIN, kind="base"))
+        tokenizer = load_tokenizer(hub.resolve(self.base, DOMAIN, kind="base"))
+        if any(template.marks for template in self.bundle.templates.values()):
+            tokenizer.add_tokens(marks.missing(tokenizer), special_tokens=True)
+        return tokenizer
 
     @cached_property
     def model(self) -> nn.Module:
@@ -71,8 +75,7 @@ class LoadedReviewer:
 
         device, dtype = self.device
         quantize: Any = "nf4" if self._dtype == "nf4" else None
-        # Of an encoder-decoder the tokenizer has got tokens that its files lack.
-        model, self.tokenizer = load_base(self.base, dtype=dtype, device=device, quantize=quantize)
+        model, _ = load_base(self.base, dtype=dtype, device=device, quantize=quantize)
         with adapters.strict_bases() if self._strict else nullcontext():
             for task, part in self.bundle.parts.items():
                 model = adapters.load(model, part, name=task)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import T5Config, T5ForConditionalGeneration
 from transformers import initialization as init
 
+from domains.code_review.model import marks
 from suite.errors import InputError
 from suite.hub.pretrained import own_words
 
@@ -75,8 +76,7 @@ def add_tokens(model: Any, tokenizer: Any, tokens: tuple[str, ...]) -> None:
 
     Nothing random: the rows are no part of an adapter, and must be the same whenever the base is loaded.
     """
-    known = tokenizer.get_vocab()
-    new = [token for token in tokens if token not in known]
+    new = marks.missing(tokenizer, tokens)
     if not new:
         return
     pieces = [tokenizer.encode(token, add_special_tokens=False) for token in new]

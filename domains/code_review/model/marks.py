@@ -46,6 +46,12 @@ def lines_of(text: str) -> str:
     return "\n".join(row.strip() for row in (rows[1:] if not rows[0].strip() else rows))
 
 
+def missing(tokenizer: Any, tokens: Sequence[str] = ALL) -> list[str]:
+    """Those that a vocabulary lacks, in their order."""
+    known = tokenizer.get_vocab()
+    return [token for token in tokens if token not in known]
+
+
 def ids(tokenizer: Any, text: str, most: int) -> list[int]:
     """Token ids of marked text between the tokens that begin and end it, cut from the right to `most` in all."""
     known = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=False)
