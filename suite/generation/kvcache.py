@@ -31,6 +31,7 @@ class GrowingLayer(DynamicLayer):
         self.dtype, self.device = key_states.dtype, key_states.device
         self.keys, self.values = key_states, value_states
         self._rooms: list[Tensor] = []
+        self._own: tuple[Tensor, Tensor] = (self.keys, self.values)
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
@@ -52,12 +53,12 @@ class GrowingLayer(DynamicLayer):
                 self._rooms.append(room)
         for room, (_, new) in zip(self._rooms, parts, strict=True):
             room[:, :, held:total] = new
-        self.keys, self.values = (room[:, :, :total] for room in self._rooms)
-        return self.keys, self.values
+        keys, values = (room[:, :, :total] for room in self._rooms)
+        self.keys, self.values = self._own = keys, values
+        return keys, values
 
     def _holds_its_own(self) -> bool:
-        pairs = zip((self.keys, self.values), self._rooms, strict=True)
-        return all(held.data_ptr() == room.data_ptr() and held.shape[0] == room.shape[0] for held, room in pairs)
+        return self.keys is self._own[0] and self.values is self._own[1]
 
 
 class Rows:
