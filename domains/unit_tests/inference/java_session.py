@@ -91,7 +91,7 @@ def _unjudged(
 ) -> WrittenTests:
     """Tests of which nothing but the outcome is known, if that is."""
     kept = [one for one in tests if one.kept]
-    shown = [f"{file.path}: {len(kept)} of {len(tests)} tests kept; {note}"]
+    shown = [f"{len(kept)} of {len(tests)} tests kept; {note}"]
     shown += [f"  {one.candidate.name}: {one.reason}" for one in tests if one.reason]
     return WrittenTests(
         str(file.path),

@@ -178,7 +178,7 @@ class Session:
             focal_source=text,
             name=f"test_{path.stem}",
             about=self.about,
-            message=f"{path}: {len(parsing)} tests written. {UNVERIFIED}",
+            message=f"{len(parsing)} tests written. {UNVERIFIED}",
             unverified=len(parsing),
         )
 
