@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from domains.tracking.data import world
+from domains.tracking.model.heads import reference_points
 from domains.tracking.tiny import pretraining
 from domains.tracking.tiny.pretraining import GRID, SMALL_GRID, Answers, Pairs
 from suite.training.plain import Schedule
@@ -39,6 +42,44 @@ def test_patches_that_match_look_more_alike_than_others(pool: Pairs) -> None:
     own = torch.arange(SMALL_GRID**2).expand_as(back)
     near = ((rows - own // SMALL_GRID).abs() <= 2) & ((columns - own % SMALL_GRID).abs() <= 2)
     assert near[there & (back >= 0)].float().mean() > 0.95
+
+
+def test_the_box_of_a_view_holds_the_patches_that_show_the_same_and_few_others(pool: Pairs) -> None:
+    low, high = pool.boxes.split(2, -1)  # (pairs, 2) each
+    assert (low >= 0).all() and (high <= 1).all() and (low < high).all()
+    places = reference_points(GRID).flatten(0, 1)  # (patches, 2)
+    inside = ((places > low[:, None]) & (places < high[:, None])).all(-1)  # (pairs, patches)
+    matched = pool.to_small >= 0
+    assert inside[matched].all()
+    # It reaches as far as they do: a turned square fills at least half of its box, but for what lies beyond the scene.
+    first = torch.where(matched[..., None], places, 1).amin(1)  # (pairs, 2)
+    whole = matched.sum(1) > 0.5 * inside.sum(1)
+    assert whole.sum() >= 4 and ((first - low)[whole] < 2.5 / GRID).all()
+
+
+def test_where_views_end_is_learnt_by_the_second_schedule_alone(
+    pool: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, float, Path | None]] = []
+
+    def noted(_: Pairs, vit: object, schedule: Schedule, file: Path | None = None, *, bounded: float = 0.0) -> object:
+        asked.append((schedule.steps, bounded, file))
+        return vit
+
+    monkeypatch.setattr(pretraining, "pretrain", noted)
+    schedules, file = (Schedule(steps=1, batch=2), Schedule(steps=2, batch=2)), tmp_path / "base.safetensors"
+    pretraining.pretrained(pool, schedules, file)
+    later = tmp_path / "base_bounds.safetensors"
+    assert asked == [(1, 0, file), (2, pretraining.BOUNDED, later)]
+    later.touch()  # stopped in the second one, the first is not done again
+    pretraining.pretrained(pool, schedules, file)
+    assert asked[2:] == [(2, pretraining.BOUNDED, later)]
+
+
+def test_a_weight_for_where_views_end_changes_what_is_learnt(pool: Pairs) -> None:
+    schedule = Schedule(steps=2, batch=2, lr=1e-3, warmup=0)
+    without, given = (pretraining.pretrain(pool, pretraining.new(), schedule, bounded=each) for each in (0.0, 3.0))
+    assert not torch.equal(without.layernorm.weight, given.layernorm.weight)
 
 
 def test_squares_of_patches_are_hidden_as_many_in_each_picture() -> None:

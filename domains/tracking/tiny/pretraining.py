@@ -2,10 +2,10 @@
 
 Two views of one still scene, moved, turned, scaled and coloured apart, go through the transformer as one sequence, as
 crops do in a tracker. Patches of one view are to be those of the other that show the same (dense contrastive learning:
-VADeR, Pinheiro et al., arXiv 2011.05499), and hidden patches of the larger view are to be predicted, for which the
-other may be looked at (CroCo, Weinzaepfel et al., arXiv 2210.10716). Where things are is known from how the views were
-cut, around figures of kinds that no sequence has. Nothing moves, nothing is followed, and no figure's box or outline is
-learnt.
+VADeR, Pinheiro et al., arXiv 2011.05499), those of the larger view are to say how far what the other shows reaches
+(UP-DETR, Dai et al., arXiv 2011.09094), and hidden ones are to be predicted, for which the other may be looked at
+(CroCo, Weinzaepfel et al., arXiv 2210.10716). Where things are is known from how the views were cut, around figures of
+kinds that no sequence has. Nothing moves, nothing is followed, and no figure's box or outline is learnt.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,10 +25,14 @@ from transformers import Dinov2Config, Dinov2Model
 
 from domains.tracking.data import world
 from domains.tracking.data.crops import normalised
+from domains.tracking.model.heads import reference_points
+from domains.tracking.model.losses import overlaps
 from suite.training.kept import Progress
 from suite.training.plain import Schedule, train
 
 SCHEDULE = Schedule(steps=1600, batch=40, lr=2e-3, warmup=100, decay=0.02, betas=(0.9, 0.98))
+BOUNDS = Schedule(steps=800, batch=40, lr=1e-3, warmup=50, decay=0.02, betas=(0.9, 0.98), seed=1)
+"""Matches and hidden patches first; then also where views end, which patches can say once they know their match."""
 SCENES, PAIRS = 800, 6
 """Scenes, and pairs of views cut out of each."""
 SIDE, SMALL_SIDE, PATCH, WIDTH, DEPTH, HEADS = 140, 70, 14, 64, 4, 2
@@ -40,8 +44,8 @@ SMALL = 0.1
 POOLED = 7
 """Pixels of a side of a patch, as it is to be predicted."""
 TEMPERATURE = 0.1
-PREDICTED = 5.0
-"""Weight of the prediction of pixels against that of matches."""
+PREDICTED, BOUNDED = 5.0, 3.0
+"""Weights of the prediction of pixels, and in `BOUNDS` of where a view ends, against that of matches."""
 
 
 class Pairs(NamedTuple):
@@ -51,6 +55,7 @@ class Pairs(NamedTuple):
     large: Tensor  # (pairs, 3, SIDE, SIDE), uint8
     to_large: Tensor  # (pairs, SMALL_GRID²), patches of the large view, -1 where there is none
     to_small: Tensor  # (pairs, GRID²), patches of the small view, -1 where there is none
+    boxes: Tensor  # (pairs, 4), of what the small view shows, x1, y1, x2, y2 in parts of the large view
 
     def take(self, chosen: Tensor) -> Pairs:
         """Some of them."""
@@ -86,15 +91,22 @@ class View(NamedTuple):
         inside = ((cells >= 0) & (cells < count)).all(1) & ((places >= 0) & (places < size)).all(1)
         return np.where(inside, cells[:, 1] * count + cells[:, 0], -1)
 
+    def box_in(self, other: View) -> NDArray[np.float64]:
+        """The box of the other view that what this one shows reaches to, clipped: (4,), in parts of its side."""
+        corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * self.side @ self.turn.T + self.shift  # (4, 2)
+        there = (corners - other.shift) @ np.linalg.inv(other.turn).T / other.side
+        return np.concatenate([there.min(0), there.max(0)]).clip(0, 1)
+
 
 def pairs(scenes: int = SCENES) -> Pairs:
     """All pairs of views of the first `scenes` scenes."""
     found = [pair for number in range(scenes) for pair in views(number)]
-    small, large, to_large, to_small = (torch.from_numpy(np.stack(each)) for each in zip(*found, strict=True))
-    return Pairs(_channels_first(small), _channels_first(large), to_large, to_small)
+    small, large, *places = (torch.from_numpy(np.stack(each)) for each in zip(*found, strict=True))
+    to_large, to_small, boxes = places
+    return Pairs(_channels_first(small), _channels_first(large), to_large, to_small, boxes.float())
 
 
-def views(number: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]]:
+def views(number: int) -> Iterator[tuple[NDArray[Any], ...]]:
     """Pairs of one still scene, as `Pairs` holds them."""
     scene, rng = world.still_scene(number), np.random.default_rng([1, number])
     picture = Image.fromarray(scene.picture(0))
@@ -111,6 +123,7 @@ def views(number: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8], N
             large.picture(picture, rng),
             small.matches(large, size),
             large.matches(small, size),
+            small.box_in(large),
         )
 
 
@@ -159,15 +172,17 @@ class Losses(NamedTuple):
 
     matched: Tensor
     predicted: Tensor
+    bounded: Tensor
 
 
 class Answers(nn.Module):
-    """The transformer with what answers and is thrown away: a layer that predicts patches, a score of no match."""
+    """The transformer with what answers and is thrown away: layers for patches and for boxes, a score of no match."""
 
     def __init__(self, vit: Dinov2Model) -> None:
         super().__init__()
         self.vit = vit
         self.predict = nn.Linear(vit.config.hidden_size, 3 * POOLED * POOLED)
+        self.sides = nn.Linear(vit.config.hidden_size, 4)
         self.nowhere = nn.Parameter(torch.tensor(3.0))
 
     def tokens(self, small: Tensor, large: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
@@ -183,7 +198,8 @@ class Answers(nn.Module):
         return out[:, GRID**2 :], out[:, : GRID**2]
 
     def losses(self, pairs: Pairs, hidden: Tensor) -> Losses:
-        """Cross-entropy of matches both ways, and the mean difference of what is predicted of hidden patches.
+        """Cross-entropy of matches both ways, the mean difference of what is predicted of hidden patches, and how badly
+        the boxes that patches of the large view give of the small one overlap with the true ones.
 
         Args:
             hidden: (batch, GRID²), bool, patches of the large view.
@@ -199,7 +215,16 @@ class Answers(nn.Module):
         nowhere = self.nowhere.expand(len(large), GRID**2, 1)
         back = torch.cat([alike.mT, nowhere], -1)  # (batch, GRID², SMALL_GRID² + 1)
         target = torch.where(pairs.to_small < 0, SMALL_GRID**2, pairs.to_small)
-        return Losses(there + _weighed(back, target, _patches(large, PATCH)), predicted)
+        matched = there + _weighed(back, target, _patches(large, PATCH))
+        return Losses(matched, predicted, self._bounded(of_large, pairs))
+
+    def _bounded(self, of_large: Tensor, pairs: Pairs) -> Tensor:
+        """Mean of 1 - generalised IoU over the patches (batch, GRID², width) that are in both views."""
+        places = reference_points(GRID).flatten(0, 1)  # (GRID², 2)
+        left_top, right_bottom = self.sides(of_large).sigmoid().split(2, -1)
+        found = torch.cat([places - left_top, places + right_bottom], -1)  # (batch, GRID², 4)
+        generalised = overlaps(found, pairs.boxes[:, None].expand_as(found))[1]  # (batch, GRID²)
+        return (1 - generalised)[pairs.to_small >= 0].mean()
 
 
 def _patches(pictures: Tensor, side: int) -> Tensor:
@@ -223,23 +248,46 @@ def hidden_patches(batch: int, rng: torch.Generator) -> Tensor:
 
 
 def pretrain(
-    pool: Pairs, vit: Dinov2Model, schedule: Schedule = SCHEDULE, progress_file: Path | None = None
+    pool: Pairs,
+    vit: Dinov2Model,
+    schedule: Schedule = SCHEDULE,
+    progress_file: Path | None = None,
+    *,
+    bounded: float = 0.0,
 ) -> Dinov2Model:
-    """Train the transformer, which comes back in evaluation mode.
+    """Train the transformer by one schedule, with answering layers of its own; it comes back in evaluation mode.
 
     Args:
         progress_file: where it is kept how far the training is, so that it goes on after a stop.
+        bounded: weight of where the small view ends.
     """
     rng = torch.Generator().manual_seed(schedule.seed)
     model = Answers(vit)
 
     def loss() -> Tensor:
         chosen = torch.randint(len(pool.small), (schedule.batch,), generator=rng)
-        matched, predicted = model.losses(pool.take(chosen), hidden_patches(schedule.batch, rng))
-        return matched + PREDICTED * predicted
+        losses = model.losses(pool.take(chosen), hidden_patches(schedule.batch, rng))
+        loss = losses.matched + PREDICTED * losses.predicted
+        return loss + bounded * losses.bounded if bounded else loss
 
     model.train()
     progress = Progress(progress_file, rng, f"{schedule} {len(pool.small)}")
     train("base", model, loss, schedule, progress=progress)
     progress.finish()
     return vit.eval()
+
+
+def pretrained(
+    pool: Pairs, schedules: tuple[Schedule, Schedule] = (SCHEDULE, BOUNDS), progress_file: Path | None = None
+) -> Dinov2Model:
+    """The transformer by both schedules.
+
+    Args:
+        progress_file: as for `pretrain`; the second one's is beside it.
+    """
+    first, second = schedules
+    beside = None if progress_file is None else progress_file.with_stem(f"{progress_file.stem}_bounds")
+    vit = new(first.seed)
+    if beside is None or not beside.is_file():  # which holds all that the first one taught
+        pretrain(pool, vit, first, progress_file)
+    return pretrain(pool, vit, second, beside, bounded=BOUNDED)

@@ -21,7 +21,7 @@ TEST = "world:test:24"
 
 def write_base(
     folder: Path,
-    schedule: Schedule = pretraining.SCHEDULE,
+    schedules: tuple[Schedule, Schedule] = (pretraining.SCHEDULE, pretraining.BOUNDS),
     scenes: int = pretraining.SCENES,
     progress_file: Path | None = None,
 ) -> None:
@@ -30,22 +30,23 @@ def write_base(
     Args:
         progress_file: where it is kept how far the training is, so that it goes on after a stop.
     """
-    pool = pretraining.pairs(scenes)
-    vit = pretraining.pretrain(pool, pretraining.new(schedule.seed), schedule, progress_file)
-    embedded.write_base(folder, vit.save_pretrained, base_card(schedule, scenes))
+    vit = pretraining.pretrained(pretraining.pairs(scenes), schedules, progress_file)
+    embedded.write_base(folder, vit.save_pretrained, base_card(schedules, scenes))
 
 
-def base_card(schedule: Schedule, scenes: int) -> str:
+def base_card(schedules: tuple[Schedule, Schedule], scenes: int) -> str:
     """The README of the base."""
+    first, second = schedules
     text = f"""\
 A small `Dinov2Model`: pictures of {pretraining.SIDE} pixels in patches of {pretraining.PATCH} through
 {pretraining.DEPTH} blocks of width {pretraining.WIDTH}. Pre-trained without labels on pairs of views of {scenes:,} made
-still scenes: patches of one view are to be those of the other that show the same, and hidden patches are to be
-predicted. Nothing moves in the scenes, and their kinds of figures are in no sequence.
+still scenes: patches of one view are to be those of the other that show the same, hidden patches are to be predicted,
+and later patches are also to say how far the other view reaches. Nothing moves in the scenes, and their kinds of
+figures are in no sequence.
 
 - Data: made at run time by `domains/tracking/data/world.py`.
-- Training: {schedule.steps:,} steps of {schedule.batch} pairs, AdamW, cosine, {pretraining.HIDDEN:.0%} of a view's
-  patches hidden; one CPU core, fp32, no GPU.
+- Training: {first.steps:,} and {second.steps:,} steps of {first.batch} pairs, AdamW, a cosine each,
+  {pretraining.HIDDEN:.0%} of a view's patches hidden; one CPU core, fp32, no GPU.
 - Rebuild: `python -m domains.tracking.tiny --part base`
 """
     return embedded.card("The tiny DINOv2 of tracking", text, {"library_name": "transformers"})
