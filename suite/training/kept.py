@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -27,7 +28,7 @@ class Progress:
         self.about = hashlib.sha256(about.encode()).hexdigest()
         self.step = 0
 
-    def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def restore(self, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:
         """Take up what was kept of the same training; of another one nothing is taken."""
         if self.file is None or not self.file.is_file():
             return
@@ -37,22 +38,24 @@ class Progress:
             return
         state = weights.read(self.file)
         model.load_state_dict(_part(state, "model."))
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in _part(state, "optimizer.").items():
-            number, _, key = name.partition(".")
-            moments.setdefault(int(number), {})[key] = tensor
-        optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+        for place, optimizer in enumerate(optimizers):
+            moments: dict[int, dict[str, Tensor]] = {}
+            for name, tensor in _part(state, f"optimizer{place}.").items():
+                number, _, key = name.partition(".")
+                moments.setdefault(int(number), {})[key] = tensor
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
         self.generator.set_state(state["generator"])
         self.step = int(told["step"])
 
-    def advance(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def advance(self, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:
         """One step is done."""
         self.step += 1
         if self.file is None or self.step % self.every:
             return
         state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-        for number, moments in optimizer.state_dict()["state"].items():
-            state |= {f"optimizer.{number}.{key}": tensor for key, tensor in moments.items()}
+        for place, optimizer in enumerate(optimizers):
+            for number, moments in optimizer.state_dict()["state"].items():
+                state |= {f"optimizer{place}.{number}.{key}": tensor for key, tensor in moments.items()}
         state["generator"] = self.generator.get_state()
         weights.write(state, self.file, {"step": str(self.step), "about": self.about})
 

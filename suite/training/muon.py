@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -47,15 +47,20 @@ def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
 
 
 def optimizers_of(
-    model: nn.Module, lr: float, embedding_lr: float
+    model: nn.Module, lr: float, embedding_lr: float, tables: Iterable[nn.Parameter] | None = None
 ) -> tuple[list[torch.optim.Optimizer], list[nn.Parameter]]:
-    """Muon for the matrices of a language model of transformers, AdamW for its embeddings and norms.
+    """Muon for the matrices of a language model, AdamW for its embeddings and norms.
+
+    Args:
+        tables: embeddings and heads; those that a language model of transformers names where left out.
 
     Returns:
         The two optimizers, and the parameters of the second.
     """
     lm: Any = model
-    embeddings = {id(lm.get_input_embeddings().weight), id(lm.get_output_embeddings().weight)}
+    if tables is None:
+        tables = (lm.get_input_embeddings().weight, lm.get_output_embeddings().weight)
+    embeddings = {id(table) for table in tables}
     matrices = [p for p in model.parameters() if p.ndim == 2 and id(p) not in embeddings]
     others = [p for p in model.parameters() if p.ndim != 2 or id(p) in embeddings]
     adamw = torch.optim.AdamW(others, lr=embedding_lr, betas=(0.9, 0.95), weight_decay=0.0)

@@ -52,18 +52,21 @@ def train(
     schedule: Schedule,
     after: Callable[[], None] = lambda: None,
     progress: Progress | None = None,
+    optimizers: Sequence[torch.optim.Optimizer] | None = None,
 ) -> None:
-    """AdamW over the schedule on what of `model` is to be trained; a line to standard error every hundred steps.
+    """Steps over the schedule on what of `model` is to be trained; a line to standard error every hundred of them.
 
     Args:
         loss: of the next batch, which it draws itself.
         after: called after every step.
         progress: where it stands, if it is to go on after a stop.
+        optimizers: each at the peak rates of its groups; AdamW as the schedule says where left out.
     """
     trained = [p for p in model.parameters() if p.requires_grad]
-    matrices, others = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": schedule.decay}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=schedule.lr, betas=schedule.betas)
+    if optimizers is None:
+        matrices, others = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
+        groups = [{"params": matrices, "weight_decay": schedule.decay}, {"params": others, "weight_decay": 0.0}]
+        optimizers = [torch.optim.AdamW(groups, lr=schedule.lr, betas=schedule.betas)]
 
     def told(step: int, value: float, seconds: float) -> None:
         print(f"{name} {step}/{schedule.steps}  {value:.5f}  {seconds:.0f} s", file=sys.stderr, flush=True)
@@ -71,13 +74,13 @@ def train(
     def done() -> None:
         after()
         if progress is not None:
-            progress.advance(model, optimizer)
+            progress.advance(model, optimizers)
 
     if progress is not None:
-        progress.restore(model, optimizer)
+        progress.restore(model, optimizers)
     minimise(
         loss,
-        [optimizer],
+        optimizers,
         schedule.rate,
         schedule.steps,
         clipped=trained,

@@ -9,6 +9,7 @@ from suite import hub
 from suite.hub import paths
 from suite.training import embedded
 from suite.training.kept import Progress
+from suite.training.muon import optimizers_of
 from suite.training.plain import Schedule, minimise, train
 
 
@@ -37,13 +38,15 @@ def test_training_lowers_the_loss_of_what_is_to_be_trained(capsys):
     assert capsys.readouterr().err.startswith("toy 100/100  ")
 
 
-def test_stopped_and_called_again_it_ends_with_the_same_bits(tmp_path, capsys):
+@pytest.mark.parametrize("muon", [False, True])
+def test_stopped_and_called_again_it_ends_with_the_same_bits(tmp_path, capsys, muon):
     class Stopped(Exception):
         pass
 
     def run(kept, stop=None, lr=0.05):
         torch.manual_seed(0)
         model, rng = torch.nn.Linear(3, 1), torch.Generator().manual_seed(1)
+        optimizers = optimizers_of(model, lr, lr, tables=())[0] if muon else None
         progress, schedule = Progress(kept, rng, f"lr {lr}", every=4), Schedule(20, 8, lr=lr, warmup=5)
 
         def loss():
@@ -52,7 +55,7 @@ def test_stopped_and_called_again_it_ends_with_the_same_bits(tmp_path, capsys):
             x = torch.randn(8, 3, generator=rng)
             return (model(x).squeeze(1) - x.sum(1)).square().mean()
 
-        train("toy", model, loss, schedule, progress=progress)
+        train("toy", model, loss, schedule, progress=progress, optimizers=optimizers)
         progress.finish()
         return model.weight
 
