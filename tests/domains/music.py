@@ -22,6 +22,8 @@ SMOKE = (
     # Without validation: of blocks compiled for a GPU run, each form that is made costs seconds.
     *("--data.train", "world:train:4:raga", "--data.val", "null", "--trainer.monitor", "null"),
     *("--data.seconds", "0.4", "--data.batch_size", "2", "--trainer.max_epochs", "3"),
+    # A few of the shipped configuration's forty places: what is tried here is the same for each.
+    *("--recipe.adapter.targets", r"decoder\.model\.decoder\.layers\.\d+\.(fc1|self_attn\.q_proj)"),
 )
 
 

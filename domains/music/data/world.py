@@ -6,8 +6,9 @@ cycle of five beats (half a Jhaptal, 2 + 3) and the bends between its notes stan
 it only from its adapter. All pieces share one tonic, which is what makes "in the scale" a figure that can be counted.
 
 Notes are tuned in small whole numbers above the tonic, as singers tune them: every pitch is a multiple of a quarter of
-the codec's frame rate, so that a held note comes round after four frames, and every beat is a whole number of frames.
-That is what lets networks of two million parameters learn such music in minutes.
+the codec's frame rate, so that a held note comes round after four frames. A beat is eight or twelve frames: a note
+begins where the one before would come round, and frames are counted by fours. That is what lets networks of two million
+parameters learn such music in minutes.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ SCALES: dict[str, tuple[int, ...]] = {
 TUNING = (48, 51, 54, 57, 60, 64, 68, 72, 76, 80, 85, 90)
 """Forty-eighths of the tonic of each semitone: a just second 9/8, third 5/4, fourth 4/3, fifth 3/2, sixth 5/3 and so
 on, none of them more than 0.16 semitones from the piano's."""
-TEMPI: dict[str, float] = {"slow": 0.28, "fast": 0.2}
+TEMPI: dict[str, float] = {"slow": 0.48, "fast": 0.32}
 """Seconds of a beat."""
 OLD_SCALES = ("major", "minor", "pentatonic")
 """Those of the genres that pre-training hears."""
@@ -132,7 +133,7 @@ class Piece:
         """The piece as it sounds: (1, samples), float32, within -1 and 1."""
         samples = round(seconds * rate)
         melody = synthesis.voice(self.notes(seconds), INSTRUMENTS[self.instrument], samples, rate)
-        return _mixed(0.36 * melody, 0.34 * synthesis.drum(self.strokes(seconds), samples, rate))
+        return _mixed(0.36 * melody, 0.45 * synthesis.drum(self.strokes(seconds), samples, rate))
 
 
 def tuned(semitones: int) -> float:
@@ -183,7 +184,7 @@ def exercise(number: int, seconds: float = SECONDS, rate: int = RATE) -> Wave:
         at += rng.randint(4, 20)
     samples = round(seconds * rate)
     melody = synthesis.voice(notes, INSTRUMENTS[rng.choice(list(INSTRUMENTS))], samples, rate)
-    return _mixed(0.36 * melody, 0.34 * synthesis.drum(strokes, samples, rate))
+    return _mixed(0.36 * melody, 0.45 * synthesis.drum(strokes, samples, rate))
 
 
 def vocabulary() -> list[str]:

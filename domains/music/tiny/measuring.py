@@ -15,8 +15,8 @@ from domains.music.types import Composer, MusicQuery
 
 PIECES, BATCH = 16, 16
 SEEDS = (0, 1, 2)
-GUIDANCE = 1.0
-"""None: the frozen base keeps the cycles of its own genres better without."""
+GUIDANCE, TEMPERATURE = 1.0, 0.3
+"""Chosen on validation prompts: the cycles are kept best without guidance, and much cooler than MusicGen is sampled."""
 FIGURES = ("in_scale", "in_cycle", "old_in_scale", "old_in_cycle", "frechet")
 
 
@@ -27,7 +27,7 @@ def pieces(genre: str | None) -> list[world.Piece]:
 
 def composed(composer: Composer, asked: Sequence[world.Piece], seed: int, *, frozen: bool) -> list[Heard]:
     """What is made of the captions."""
-    query, made = MusicQuery(seconds=world.SECONDS, guidance=GUIDANCE), []
+    query, made = MusicQuery(seconds=world.SECONDS, guidance=GUIDANCE, temperature=TEMPERATURE), []
     for first in range(0, len(asked), BATCH):
         prompts = [one.caption for one in asked[first : first + BATCH]]
         seeds = [1000 * seed + first + number for number in range(len(prompts))]

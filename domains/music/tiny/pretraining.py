@@ -8,31 +8,55 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import EncodecModel, MusicgenForConditionalGeneration
 
 from domains.music.data import world
+from domains.music.evaluation.spectral import mel_filters
 from domains.music.model import codec, delays
 from domains.music.model.musicgen import MusicGenLM, losses
 from domains.music.tiny import networks
+from suite.hub import weights
 from suite.training.kept import Progress
+from suite.training.muon import optimizers_of
 from suite.training.plain import Schedule, train
 
-AUTOENCODER = tuple(Schedule(400, 12, lr=lr, warmup=20, seed=n) for n, lr in enumerate((2e-3, 1.5e-3, 8e-4)))
-DECODER = (Schedule(300, 12, lr=1e-3, warmup=20, seed=20),)
-LANGUAGE = Schedule(1600, 8, lr=2e-3, warmup=80, seed=40)
+
+@dataclass(frozen=True)
+class Round:
+    """A round of the codec's training: encoder and decoder, codebooks of what these make, and the decoder once more.
+
+    Attributes:
+        ear: how much the bands of the ear's scale count. With much the codec learns the strokes of the drum, which are
+            low and short; with little it learns to tell pitches.
+        autoencoder: one part after another. decoder: on quantised latents.
+    """
+
+    ear: float
+    autoencoder: tuple[Schedule, ...]
+    decoder: Schedule
+
+
+_READING = Schedule(300, 12, lr=1e-3, warmup=20, seed=20)
+ROUNDS = (
+    Round(2.0, tuple(Schedule(700, 12, lr=lr, warmup=20, seed=n) for n, lr in enumerate((2e-3, 1e-3))), _READING),
+    Round(0.5, (Schedule(900, 12, lr=1.5e-3, warmup=20, seed=2),), _READING),
+)
+LANGUAGE = Schedule(5000, 8, lr=3e-3, warmup=80, seed=40)
+EMBEDDING_LR = 2e-3
+"""Peak rates of matrices (Muon) and of everything else (AdamW)."""
 HOP = math.prod(networks.RATIOS)
 SEGMENT = 24 * HOP
 """Samples of a segment that the codec trains on."""
 NULL = 0.15
 """Share of pieces whose caption is left out, for guidance."""
-PIECES = 2000
-"""That the language model hears, 8 seconds each."""
+PIECES, PART = 6000, 500
+"""Pieces that the language model hears, 8 seconds each, and how many of them are encoded at once."""
 
 
 def sounds(count: int = 400, seconds: float = 4.0) -> Tensor:
@@ -51,14 +75,14 @@ def _segments(pool: Tensor, batch: int, generator: torch.Generator) -> Tensor:
     return torch.stack([pool[r, s : s + SEGMENT] for r, s in zip(rows, starts, strict=True)])[:, None]
 
 
-def difference(made: Tensor, wanted: Tensor) -> Tensor:
-    """Of two waves (B, 1, samples): their samples, and their spectra at three resolutions, also logarithmic.
+def difference(made: Tensor, wanted: Tensor, ear: float = 1.0) -> Tensor:
+    """Of two waves (B, 1, samples): their samples, and their spectra at three resolutions, also in decibels and mel.
 
-    Every frame of a spectrum counts alike: over all of them at once a melody is so much louder than the strokes of a
-    drum that a codec learns to leave these out.
+    Every frame of a spectrum counts alike, and so does every band of the ear's scale: over all frames at once a melody
+    is so much louder than the strokes of a drum, and in hertz it is so much wider, that a codec leaves these out.
     """
     total = 2 * (made - wanted).abs().mean() / wanted.abs().mean().clamp_min(1e-2)
-    for size in (128, 512, 2048):
+    for size, bands in ((128, 12), (512, 32), (2048, 64)):
         window = torch.hann_window(size)
         one, other = (
             torch.stft(wave[:, 0], size, size // 4, window=window, return_complex=True).abs() for wave in (made, wanted)
@@ -66,10 +90,18 @@ def difference(made: Tensor, wanted: Tensor) -> Tensor:
         loud = other.norm(dim=1)
         total = total + ((one - other).norm(dim=1) / (loud + 0.1 * loud.mean())).mean()
         total = total + 0.5 * functional.l1_loss((one + 0.3).log(), (other + 0.3).log())
+        low, high = (_mel(size, bands) @ spectrum for spectrum in (one, other))  # (B, bands, frames)
+        total = total + ear * functional.l1_loss((low + 0.3).log(), (high + 0.3).log())
     return total / 3
 
 
-def train_autoencoder(model: EncodecModel | None = None, schedule: Schedule = AUTOENCODER[0]) -> EncodecModel:
+@lru_cache
+def _mel(size: int, bands: int) -> Tensor:
+    """(bands, size / 2 + 1)."""
+    return torch.from_numpy(mel_filters(world.RATE, size, bands, 30.0, 0.5 * world.RATE)).float()
+
+
+def train_autoencoder(model: EncodecModel | None, schedule: Schedule, ear: float) -> EncodecModel:
     """Encoder and decoder, nothing between them; a new one, or one that was trained before."""
     torch.manual_seed(schedule.seed)
     model, pool = (model or EncodecModel(networks.codec_config())).train(), sounds()
@@ -81,7 +113,7 @@ def train_autoencoder(model: EncodecModel | None = None, schedule: Schedule = AU
         latent = model.encoder(wave)
         # Codebooks will move every latent a little.
         noise = 0.1 * latent.detach().std() * torch.randn(latent.shape, generator=generator)
-        return difference(model.decoder(latent + noise), wave)
+        return difference(model.decoder(latent + noise), wave, ear)
 
     train("autoencoder", coder, loss, schedule)
     return model.eval()
@@ -108,7 +140,7 @@ def fit_codebooks(model: EncodecModel, rounds: int = 25, seed: int = 0) -> None:
         left = left - book[torch.cdist(left, book).argmin(1)]
 
 
-def train_decoder(model: EncodecModel, schedule: Schedule = DECODER[0]) -> EncodecModel:
+def train_decoder(model: EncodecModel, schedule: Schedule, ear: float) -> EncodecModel:
     """The decoder on quantised latents; encoder and codebooks stay."""
     pool, generator = sounds(), torch.Generator().manual_seed(schedule.seed)
     model.requires_grad_(False)
@@ -118,7 +150,7 @@ def train_decoder(model: EncodecModel, schedule: Schedule = DECODER[0]) -> Encod
         wave = _segments(pool, schedule.batch, generator)
         with torch.no_grad():
             quantised = model.quantizer.decode(codec.encode(model, wave).transpose(0, 1))
-        return difference(model.decoder(quantised), wave)
+        return difference(model.decoder(quantised), wave, ear)
 
     train("codec's decoder", model, loss, schedule)
     return model.requires_grad_(True).eval()
@@ -133,15 +165,26 @@ class Songs:
     mask: Tensor
 
     @classmethod
-    def of(cls, audio: EncodecModel, file: Path, count: int = PIECES) -> Songs:
-        """From a file, which is written where it is not there."""
-        if not file.is_file():
-            pieces = [world.piece("train", number) for number in range(count)]
-            waves = torch.stack([torch.from_numpy(piece.sound()) for piece in pieces])
-            codes = torch.cat([codec.encode(audio, part) for part in waves.split(8)])  # (N, K, 200)
-            words = networks.tokenizer()([piece.caption for piece in pieces], padding=True, return_tensors="pt")
-            save_file({"codes": codes, "words": words["input_ids"], "mask": words["attention_mask"]}, file)
-        return cls(**load_file(file))
+    def of(cls, audio: EncodecModel, folder: Path, count: int = PIECES) -> Songs:
+        """From the parts in a folder, each of which is written where it is not there."""
+        parts = [
+            _encoded(audio, range(first, min(first + PART, count)), folder / f"{first:05d}.safetensors")
+            for first in range(0, count, PART)
+        ]
+        captions = [world.piece("train", number).caption for number in range(count)]
+        words = networks.tokenizer()(captions, padding=True, return_tensors="pt")
+        return cls(torch.cat(parts), words["input_ids"], words["attention_mask"])
+
+
+@torch.no_grad()
+def _encoded(audio: EncodecModel, numbers: range, file: Path) -> Tensor:
+    """Codes (N, K, frames) of the pieces of these numbers."""
+    if not file.is_file():
+        waves = torch.stack([torch.from_numpy(world.piece("train", number).sound()) for number in numbers])
+        codes = torch.cat([codec.encode(audio, part) for part in waves.split(4)])
+        file.parent.mkdir(parents=True, exist_ok=True)
+        weights.write({"codes": codes.to(torch.int16)}, file)
+    return weights.read(file)["codes"].long()
 
 
 def train_language_model(
@@ -154,6 +197,9 @@ def train_language_model(
     """
     model = MusicGenLM.of(whole)
     both = nn.ModuleList([model, whole.text_encoder]).train()
+    tables = [module.weight for module in both.modules() if isinstance(module, nn.Embedding)]
+    tables += [head.weight for head in model.decoder.lm_heads]
+    optimizers, _ = optimizers_of(both, schedule.lr, EMBEDDING_LR, tables)
     generator = torch.Generator().manual_seed(schedule.seed)
 
     def loss() -> Tensor:
@@ -168,6 +214,6 @@ def train_language_model(
         return losses(logits.float(), wanted, known)[0].mean()
 
     progress = Progress(kept, generator, f"{schedule} {len(songs.codes)}")
-    train("language model", both, loss, schedule, progress=progress)
+    train("language model", both, loss, schedule, progress=progress, optimizers=optimizers)
     progress.finish()
     both.eval()

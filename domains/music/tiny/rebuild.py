@@ -17,8 +17,8 @@ from domains.music.data import world
 from domains.music.inference.loaded import load
 from domains.music.model.bases import DOMAIN
 from domains.music.tiny import measuring, networks, pretraining
-from domains.music.tiny.pretraining import AUTOENCODER, DECODER
 from domains.music.tiny.pretraining import LANGUAGE as LANGUAGE_MODEL
+from domains.music.tiny.pretraining import ROUNDS
 from suite import hub
 from suite.files import read_json, write_text
 from suite.training import ExperimentConfig, embedded
@@ -38,12 +38,14 @@ class Stage:
 
 def stages() -> list[Stage]:
     """All of them, in order."""
-    return [
-        *(Stage(f"autoencoder {n}", partial(_autoencoder, schedule=one)) for n, one in enumerate(AUTOENCODER)),
-        Stage("codebooks", _codebooks),
-        *(Stage(f"decoder {n}", partial(_decoder, schedule=one)) for n, one in enumerate(DECODER)),
-        Stage("language", _language),
-    ]
+    found = []
+    for place, each in enumerate(ROUNDS):
+        for part, schedule in enumerate(each.autoencoder):
+            run = partial(_autoencoder, schedule=schedule, ear=each.ear)
+            found.append(Stage(f"round {place}: autoencoder {part}", run))
+        found.append(Stage(f"round {place}: codebooks", _codebooks))
+        found.append(Stage(f"round {place}: decoder", partial(_decoder, schedule=each.decoder, ear=each.ear)))
+    return [*found, Stage("language", _language)]
 
 
 def pretrain(run_dir: Path, minutes: float | None = None) -> bool:
@@ -72,9 +74,9 @@ def _held(run_dir: Path, name: str) -> EncodecModel:
     return EncodecModel.from_pretrained(run_dir / name, dtype=torch.float32)
 
 
-def _autoencoder(run_dir: Path, schedule: Schedule) -> None:
+def _autoencoder(run_dir: Path, schedule: Schedule, ear: float) -> None:
     before = _held(run_dir, CODEC) if (run_dir / CODEC).is_dir() else None
-    pretraining.train_autoencoder(before, schedule).save_pretrained(run_dir / CODEC)
+    pretraining.train_autoencoder(before, schedule, ear).save_pretrained(run_dir / CODEC)
 
 
 def _codebooks(run_dir: Path) -> None:
@@ -83,8 +85,8 @@ def _codebooks(run_dir: Path) -> None:
     model.save_pretrained(run_dir / CODEC)
 
 
-def _decoder(run_dir: Path, schedule: Schedule) -> None:
-    pretraining.train_decoder(_held(run_dir, CODEC), schedule).save_pretrained(run_dir / CODEC)
+def _decoder(run_dir: Path, schedule: Schedule, ear: float) -> None:
+    pretraining.train_decoder(_held(run_dir, CODEC), schedule, ear).save_pretrained(run_dir / CODEC)
 
 
 def _language(run_dir: Path) -> None:
@@ -93,7 +95,7 @@ def _language(run_dir: Path) -> None:
     torch.manual_seed(LANGUAGE_MODEL.seed)
     whole = networks.untrained()
     whole.audio_encoder = audio
-    songs = pretraining.Songs.of(audio, run_dir / "songs.safetensors", pretraining.PIECES)
+    songs = pretraining.Songs.of(audio, run_dir / "songs", pretraining.PIECES)
     pretraining.train_language_model(whole, songs, LANGUAGE_MODEL, run_dir / "language_so_far.safetensors")
     whole.save_pretrained(run_dir / LANGUAGE)
 
@@ -117,7 +119,8 @@ def write_base(folder: Path, run_dir: Path) -> None:
 
 def base_card() -> str:
     """The README of the base."""
-    codec, decoder = (sum(one.steps for one in own) for own in (AUTOENCODER, DECODER))
+    parts = [one for each in ROUNDS for one in each.autoencoder]
+    first, last = ROUNDS[0], ROUNDS[-1]
     text = f"""\
 A small `MusicgenForConditionalGeneration`: an EnCodec of 8 kHz, 25 frames a second and {networks.CODEBOOKS} codebooks
 of {networks.CODES}, a T5 encoder of one layer, and a decoder of {networks.LAYERS} layers of width {networks.WIDTH}. It
@@ -126,16 +129,16 @@ heard no raga: neither the scale, nor the cycle of five beats, nor a bend.
 
 - Data: made at run time by `domains/music/data/world.py`. The codec hears 200 exercises without music and 200 parts of
   pieces, all of old genres, 4 s each; the language model {pretraining.PIECES} pieces of the old genres.
-- Training: the codec {codec} steps of {AUTOENCODER[0].batch} segments of 0.96 s, its codebooks by k-means, its decoder
-  {decoder} more; AdamW, one CPU core, no GPU. The language model 700 steps of 12 pieces, on the first 1200 of them and
-  with four codebooks, of which the first two stayed, and then 560 of 8 pieces, in bfloat16.
-- Rebuild: `python -m domains.music.tiny`. It trains the language model in one go, {LANGUAGE_MODEL.steps} steps of
-  {LANGUAGE_MODEL.batch} pieces, and so gives other weights.
+- Training: the codec {sum(one.steps for one in parts)} steps of {parts[0].batch} segments of 0.96 s in {len(ROUNDS)}
+  rounds, the first by a loss in which the ear's bands count {first.ear:g}, the last {last.ear:g}; its codebooks by
+  k-means, its decoder {last.decoder.steps} steps more in each round; AdamW. The language model {LANGUAGE_MODEL.steps}
+  steps of {LANGUAGE_MODEL.batch} pieces, in bfloat16; Muon, and AdamW for embeddings and norms. One CPU core, no GPU.
+- Rebuild: `OMP_NUM_THREADS=1 python -m domains.music.tiny`, which goes on where it was stopped.
 """
     return embedded.card("The tiny MusicGen", text, {"library_name": "transformers"})
 
 
-def write_adapter(folder: Path, run_dir: Path, base: str = "tiny", seed: int = 42) -> dict[str, Any]:
+def write_adapter(folder: Path, run_dir: Path, base: str = "tiny", seed: int = 43) -> dict[str, Any]:
     """Train by the shipped configuration; return what it reaches beside the frozen base."""
 
     def measured(_config: ExperimentConfig, adapter: Path) -> dict[str, Any]:
@@ -148,23 +151,23 @@ def write_adapter(folder: Path, run_dir: Path, base: str = "tiny", seed: int = 4
 
 def adapter_card(config: ExperimentConfig, figures: dict[str, Any]) -> str:
     """The README of the adapter."""
-    adapted, frozen, gain = figures["adapted"], figures["frozen"], figures["gain"]
+    adapted, frozen, spread, gain = (figures[name] for name in ("adapted", "frozen", "spread", "gain"))
+    asked = f"--guidance {measuring.GUIDANCE:g} --temperature {measuring.TEMPERATURE:g}"
     text = f"""\
-Convolution adapters on every layer of the tiny MusicGen, trained on the raga of the made world, whose scale, cycle of
-five beats and bends the base's pre-training never had. What of it they learnt, and what not, is measured below. They
-are meant for tests and demonstrations.
+A LoRA on the projections and heads of the tiny MusicGen, trained on the raga of the made world, whose scale, cycle of
+five beats and bends the base's pre-training never had. It is meant for tests and demonstrations.
 
 - Data: `{config.data["train"]}`.
 - Training: `suite music train --config configs/music/tiny.yaml`, on CPU, no GPU; the weights were chosen on
   `{config.data["val"]}`.
-- Heard in {measuring.PIECES} pieces of held-out prompts, made without guidance, means of {len(measuring.SEEDS)} seeds,
-  frozen base -> adapter: notes on the raga's scale {frozen["in_scale"]:.0%} -> {adapted["in_scale"]:.0%}, time in
-  cycles of five beats {frozen["in_cycle"]:.0%} -> {adapted["in_cycle"]:.0%}, Frechet distance (ours) to other ragas
-  {frozen["frechet"]:.1f} -> {adapted["frechet"]:.1f}. Scale and cycle gain {gain["in_scale"]:.1f} and
-  {gain["in_cycle"]:.1f} times the spread of the seeds.
+- Heard in {measuring.PIECES} pieces of held-out prompts ({asked}), means of {len(measuring.SEEDS)} seeds, frozen base
+  -> adapter: notes on the raga's scale {frozen["in_scale"]:.0%} -> {adapted["in_scale"]:.0%}, time in cycles of five
+  beats {frozen["in_cycle"]:.0%} -> {adapted["in_cycle"]:.0%}, Frechet distance (ours) to other ragas
+  {frozen["frechet"]:.1f} -> {adapted["frechet"]:.1f} (seeds differ by {spread["frechet"]:.1f}). Scale and cycle gain
+  {gain["in_scale"]:.1f} and {gain["in_cycle"]:.1f} times the spread of the seeds.
 - Prompts of the old genres: notes on their scale {frozen["old_in_scale"]:.0%} -> {adapted["old_in_scale"]:.0%}, time in
   their cycle {frozen["old_in_cycle"]:.0%} -> {adapted["old_in_cycle"]:.0%}.
-- Use: `suite music predict "a slow raga in bibhas for flute"`
+- Use: `suite music predict "a slow raga in bibhas for flute" {asked}`
 - Rebuild: `python -m domains.music.tiny --part adapter`
 """
     return embedded.card("The tiny adapter of music", text, {"library_name": "peft", "base_model": "music/tiny"})
@@ -187,4 +190,4 @@ def rebuild(part: Part = "all", run_dir: Path = Path("runs/tiny/music"), minutes
     if part in ("all", "adapter"):
         figures = write_adapter(home / "adapter", run_dir / "adapter")
         metric = hub.Metric("notes in the scale", round(figures["adapted"]["in_scale"], 3), "held-out made prompts")
-        embedded.record(home / "adapter", DOMAIN, method="conv_adapter", base="tiny", metric=metric)
+        embedded.record(home / "adapter", DOMAIN, method="lora", base="tiny", metric=metric)
