@@ -30,6 +30,19 @@ BOUND = 1.05
 STUDIES = {
     "deepfake": ("Forged or real faces, 1760 frames", "--epochs 2 --seeds 0,1"),
     "point_cloud": ("Eight new categories of shapes, 800 clouds", "--epochs 4 --seeds 0,1"),
+    "relation_extraction": ("Six new relations in documents, three adapters in turn", "--steps 150 --seeds 0,1"),
+    "code_review": ("Changes that need a review, among 3008 hunks", "--steps 188 --seeds 0,1 --metric val/auroc"),
+    "unit_tests": ("Tests of functions, 480 of them", "--steps 60 --seeds 0,1"),
+    "text_video_retrieval": ("Sentences to made clips, 1536 pairs", "--epochs 1 --seeds 0,1"),
+    "personalized_diffusion": ("A robot from five pictures", "--steps 400 --seeds 0,1"),
+}
+MEANINGS = {
+    "accuracy": "accuracy",
+    "F1": "F1 of triples",
+    "dino": "likeness to the subject (DINO)",
+    "val/auroc": "AUROC",
+    "val/recall": "recall of the clip, %",
+    "val/loss": "loss on held-out data",
 }
 COLUMNS = ("method", "trainable", "time", "memory", "merged", "beside")
 
@@ -91,30 +104,41 @@ def studies() -> str:
     """A table a domain, the best method first."""
     parts = []
     for domain, (title, budget) in STUDIES.items():
-        found = json.loads((RESULTS / f"compare_{domain}.json").read_text(encoding="utf-8"))
-        rows = sorted(found["rows"], key=lambda row: -row["metrics"]["accuracy"])
+        found = study_of(domain)
+        metric, lower = found["metric"], found["lower"]
+        rows = sorted(found["rows"], key=lambda row: row["metrics"][metric], reverse=not lower)
         command = f"suite compare {' '.join(row['method'] for row in found['rows'])} --domain {domain} {budget}"
         lines = [
             f"**{title}** (`{command}`)",
             "",
-            "| method | accuracy | numbers | keeps MiB | seconds |",
+            f"| method | {MEANINGS[metric]} | numbers | keeps MiB | seconds |",
             "|---" * 5 + "|",
         ]
         for row in rows:
-            accuracy = f"{row['metrics']['accuracy']:.3f} ± {row['spread']['accuracy']:.3f}"
+            reached = f"{row['metrics'][metric]:.3f} ± {row['spread'][metric]:.3f}"
             kept = row["metrics"]["kept_bytes"] / 2**20
             lines.append(
-                f"| `{row['method']}` | {accuracy} | {row['parameters']:,} | {kept:.1f} | {row['cpu_seconds']:.0f} |"
+                f"| `{row['method']}` | {reached} | {row['parameters']:,} | {kept:.1f} | {row['cpu_seconds']:.0f} |"
             )
-        shares = [share for one, others in found["agreement"].items() for other, share in others.items() if one < other]
-        lines += [
-            "",
-            f"Two of them predict the same in {min(shares):.0%} to {max(shares):.0%} of the cases; the mean of all "
-            f"their probabilities reaches {found['ensemble']:.3f}, {found['gain']:+.3f} over the best of them in each "
-            "seed.",
-        ]
+        if found["agreement"]:
+            lines += ["", _agreement(found)]
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
+
+
+def _agreement(found: dict[str, Any]) -> str:
+    shares = [share for one, others in found["agreement"].items() for other, share in others.items() if one < other]
+    return (
+        f"Two of them predict the same in {min(shares):.0%} to {max(shares):.0%} of the cases; the mean of all "
+        f"their probabilities reaches {found['ensemble']:.3f}, {found['gain']:+.3f} over the best of them in each "
+        "seed."
+    )
+
+
+def study_of(domain: str) -> dict[str, Any]:
+    """What `suite compare` wrote of a domain."""
+    found: dict[str, Any] = json.loads((RESULTS / f"compare_{domain}.json").read_text(encoding="utf-8"))
+    return {"metric": "accuracy", "lower": False} | found
 
 
 def _ratio(rows: list[dict[str, Any]], host: str) -> float:
@@ -125,14 +149,15 @@ def _ratio(rows: list[dict[str, Any]], host: str) -> float:
 def picture() -> None:
     """Parameters against time, and against the quality that `suite compare` found, a panel each."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     from suite.media import plots
 
-    studies = {path.stem.removeprefix("compare_"): path for path in sorted(RESULTS.glob("compare_*.json"))}
-    rows_of_panels = 1 + -(-len(studies) // 2)
-    figure = Figure(figsize=(12.8, 6.2 * rows_of_panels), layout="constrained")
-    axes = figure.subplots(rows_of_panels, 2, squeeze=False).ravel()
-    for place in axes[2 + len(studies) :]:
+    rows = -(-len(STUDIES) // 3)
+    figure = Figure(figsize=(12.8, 6.2 + 3.8 * rows), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=(6.2, 3.8 * rows))
+    axes, panels = top.subplots(1, 2), bottom.subplots(rows, 3, squeeze=False).ravel()
+    for place in panels[len(STUDIES) :]:
         place.remove()
     for place, host in zip(axes, ("llama", "vit"), strict=False):
         own = [row for row in figures()["rows"] if row["host"] == host]
@@ -152,24 +177,27 @@ def picture() -> None:
         place.margins(x=0.15)
         place.legend()
         _named(place, [(row["method"], row["trainable"], max(row["time"], 1.0)) for row in own])
-    for place, (name, path) in zip(axes[2:], studies.items(), strict=False):
-        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
-        for row in rows:
-            spread = row["spread"].get("accuracy", 0.0)
-            place.errorbar(row["parameters"], row["metrics"]["accuracy"], spread, fmt="o", capsize=3)
-        numbers = [row["parameters"] for row in rows]
+    for place, domain in zip(panels, STUDIES, strict=False):
+        found = study_of(domain)
+        reached, metric = found["rows"], found["metric"]
+        for row in reached:
+            place.errorbar(row["parameters"], row["metrics"][metric], row["spread"][metric], fmt="o", capsize=3)
+        numbers = [row["parameters"] for row in reached]
         if max(numbers) > 5 * min(numbers):
             place.set_xscale("log")
             place.minorticks_off()
+        else:
+            place.xaxis.set_major_locator(MaxNLocator(4))
         place.margins(x=0.15)
-        place.set(xlabel="numbers in the adapter", ylabel="accuracy", title=name.replace("_", " "))
-        _named(place, [(row["method"], row["parameters"], row["metrics"]["accuracy"]) for row in rows])
+        better = ", lower is better" if found["lower"] else ""
+        place.set(xlabel="numbers in the adapter", ylabel=MEANINGS[metric] + better, title=domain.replace("_", " "))
+        _named(place, [(row["method"], row["parameters"], row["metrics"][metric]) for row in reached])
     plots.save(figure, PICTURE)
 
 
 def _named(place: Axes, points: Sequence[tuple[str, float, float]]) -> None:
     """Write names beside points, on the first side where they cover no name that is there already."""
-    figure: Any = place.figure
+    figure: Any = place.get_figure(root=True)
     figure.draw_without_rendering()
     taken: list[Any] = []
     for name, x, y in points:
