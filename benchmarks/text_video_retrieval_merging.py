@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -50,7 +49,6 @@ class Outcome:
     back: tuple[float, ...]
     total: tuple[float, ...]
     order: tuple[float, ...]
-    cpu_seconds: float
 
     @property
     def key(self) -> int:
@@ -79,7 +77,6 @@ def outcome(model: str, members: Sequence[Member]) -> Outcome:
         tuple(round(one["video_to_text"]["R@1"], 2) for one in scored),
         tuple(round(way["R-Sum"], 2) for way in ways),
         tuple(round(one["order_of_events"], 2) for one in scored),
-        0.0 if frozen else round(statistics.mean(member.cpu_seconds for member in members), 1),
     )
 
 
