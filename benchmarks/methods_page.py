@@ -35,6 +35,7 @@ STUDIES = {
     "unit_tests": ("Tests of functions, 480 of them", "--steps 60 --seeds 0,1"),
     "text_video_retrieval": ("Sentences to made clips, 1536 pairs", "--epochs 1 --seeds 0,1"),
     "tracking": ("Figures to follow, 800 samples", "--steps 100 --seeds 0,1"),
+    "music": ("Ragas and some of the old genres", "--steps 60 --seeds 0,1"),
     "personalized_diffusion": ("A robot from five pictures", "--steps 400 --seeds 0,1"),
 }
 MEANINGS = {
