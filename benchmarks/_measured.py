@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
 import statistics
@@ -111,6 +112,14 @@ def keep(name: str, repeats: int, seconds: Mapping[str, Sequence[float]], **figu
         **figures,
     }
     (RESULTS / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def takes_runs(parser: argparse.ArgumentParser) -> None:
+    """The options of benchmarks that train over seeds and keep their outcomes."""
+    parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
+    parser.add_argument("--runs", type=Path, help="folder for the runs; finished ones there are not trained again")
+    parser.add_argument("--train-only", action="store_true", help="leave the scoring to a later call")
+    parser.add_argument("--save", action="store_true", help="keep the figures in benchmarks/results")
 
 
 class Outcome(Protocol):

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks._measured import keep_outcome, kept_outcomes
+from benchmarks._measured import keep_outcome, kept_outcomes, takes_runs
 from domains.deepfake.tiny.rebuild import measure
 from suite import training
 from suite.hub import paths
@@ -112,11 +112,8 @@ def table(outcomes: Sequence[Outcome]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clips", type=int, nargs="+", default=[FEW], choices=[FEW, MANY])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
+    takes_runs(parser)
     parser.add_argument("--methods", nargs="+", default=["clip-ln", "linear", "full"], choices=METHODS)
-    parser.add_argument("--runs", type=Path, help="folder for the runs; finished ones there are not trained again")
-    parser.add_argument("--train-only", action="store_true", help="leave the scoring to a later call")
-    parser.add_argument("--save", action="store_true", help="keep the figures in benchmarks/results")
     given = parser.parse_args()
     outcomes = []
     with nullcontext(given.runs) if given.runs else tempfile.TemporaryDirectory() as folder:

@@ -19,7 +19,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from benchmarks._measured import keep_outcome, kept_outcomes
+from benchmarks._measured import keep_outcome, kept_outcomes, takes_runs
 from domains.text_video_retrieval.inference.loaded import Encoder
 from domains.text_video_retrieval.tiny.rebuild import TEST, measure
 from suite import training
@@ -95,10 +95,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
-    parser.add_argument("--runs", type=Path, help="folder for the runs; finished ones there are not trained again")
-    parser.add_argument("--train-only", action="store_true", help="leave the scoring to a later call")
-    parser.add_argument("--save", action="store_true", help="keep the figures in benchmarks/results")
+    takes_runs(parser)
     given = parser.parse_args()
     outcomes: list[Outcome] = []
     with nullcontext(given.runs) if given.runs else tempfile.TemporaryDirectory() as folder:

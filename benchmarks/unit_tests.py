@@ -32,7 +32,8 @@ from domains.unit_tests.data.focal import discover
 from domains.unit_tests.inference.candidates import split
 from domains.unit_tests.inference.judge import Judge, Rules
 from suite.code.codebleu import codebleu
-from suite.generation.engine import Backend, Engine, Request, Sampling
+from suite.generation.engine import Backend, Engine, Request
+from suite.generation.sampling import Sampling
 
 MODULE = "def add(a, b):\n    if a is None:\n        return b\n    return a + b\n"
 RUNS, WORKERS = 3, 2

@@ -24,13 +24,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import (
-    InfNanRemoveLogitsProcessor,
-    LogitsProcessorList,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
+from transformers import LogitsProcessorList
 
 from suite.errors import InputError
 from suite.generation.attention import quick_single_tokens
@@ -38,6 +32,7 @@ from suite.generation.constraints import Constraint, State, advance
 from suite.generation.counters import Counters
 from suite.generation.kvcache import Rows, join, left_pad, opened
 from suite.generation.prefix import PromptGroup, share_prefixes
+from suite.generation.sampling import Sampling
 from suite.generation.vocabulary import Vocabulary
 
 Backend = Literal["sequential", "batched", "prefix"]
@@ -84,24 +79,6 @@ class Event:
     index: int
     token: int | None
     answer: Completion | None = None
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How tokens are drawn; without it the likeliest is taken."""
-
-    temperature: float = 1.0
-    top_k: int | None = None
-    top_p: float | None = None
-
-    def warpers(self) -> LogitsProcessorList:
-        """The changes of the logits, in the order in which transformers applies them."""
-        chosen = [InfNanRemoveLogitsProcessor(), TemperatureLogitsWarper(self.temperature)]
-        if self.top_k is not None:
-            chosen.append(TopKLogitsWarper(self.top_k))
-        if self.top_p is not None:
-            chosen.append(TopPLogitsWarper(self.top_p))
-        return LogitsProcessorList(chosen)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from suite import adapters
 from suite.errors import InputError
 from suite.generation.attention import attention
 from suite.generation.constraints import AnswerLines, OneOf
-from suite.generation.engine import Engine, Request, Sampling
+from suite.generation.engine import Engine, Request
 from suite.generation.kvcache import GrowingLayer
+from suite.generation.sampling import Sampling
 from suite.generation.vocabulary import Vocabulary
 from tests.generation.small_model import PASSAGE, SCHEMA, llama, tokenizer
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
-import lightning as L
 import numpy as np
 from torch.utils.data import DataLoader
 
@@ -15,13 +13,11 @@ from domains.code_review.data.change_sources import commits
 from domains.code_review.data.commits import FEATURES, Commit, scaled
 from domains.code_review.data.examples import Pair
 from domains.code_review.data.pairs import PairCollate, PairSamples
+from domains.code_review.data.splits import SplitData
 from domains.code_review.model.change_encoding import MESSAGE, change_text, defect_ids, whole_ids
 from domains.code_review.model.change_manifest import ChangeTask
 from suite.errors import InputError
 from suite.training import loader
-
-Asked = tuple[Any, ChangeTask, bool]
-"""Tokenizer and task of the recipe that trains on the samples, and whether it reads the experts' features."""
 
 
 def encode(
@@ -41,8 +37,8 @@ def encode(
     return Pair(ids, whole_ids(tokenizer, commit.message, most_answer)[0], None, cut)
 
 
-class ChangeData(L.LightningDataModule):
-    """Commits of one task.
+class ChangeData(SplitData):
+    """Commits of one task; the recipe is asked for tokenizer, task, and whether it reads the experts' features.
 
     Args:
         train: what to train on (see `change_sources`): a file, a folder, a slice, `world:train`; several are joined.
@@ -72,37 +68,21 @@ class ChangeData(L.LightningDataModule):
         skip_bad: int = 0,
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(train, val)
         if standardise not in ("train", "split"):
             raise InputError(f"data.standardise is {standardise!r}; choose train or split")
-        self.sources = {"train": _listed(train), "val": _listed(val)}
         self.batch_size, self.max_length = batch_size, max_length
         self.max_message, self.max_answer = max_message, max_answer
         self.standardise, self.skip_bad, self.seed = standardise, skip_bad, seed
-        self.encoded: dict[str, PairSamples] = {}
         self.mean: tuple[float, ...] = ()
         self.deviation: tuple[float, ...] = ()
         self.layout = ""
-        self._padding = 0
-        self._asked: Callable[[], Asked] | None = None
 
-    def bind(self, asked: Callable[[], Asked]) -> None:
-        """Take the recipe's tokenizer and task; they are asked for when samples are encoded."""
-        self._asked = asked
-
-    def setup(self, stage: str | None = None) -> None:
-        assert self._asked is not None, "no recipe is bound to the data"
-        # Also to validate alone: the features are scaled by the commits that were trained on.
+    def _splits(self, stage: str | None) -> tuple[str, ...]:
+        """Also to validate alone the commits to train on, where the features are scaled by them."""
+        assert self._asked is not None
         scaled_by_training = self._asked()[2] and self.standardise == "train"
-        for split in ("val",) if stage == "validate" and not scaled_by_training else ("train", "val"):
-            if self.sources[split] and split not in self.encoded:
-                self.encoded[split] = self._encode(split)
-
-    def train_dataloader(self) -> DataLoader:
-        return self._loader("train", shuffle=True)
-
-    def val_dataloader(self) -> DataLoader | list[DataLoader]:
-        return self._loader("val", shuffle=False) if self.sources["val"] else []
+        return ("train", "val") if scaled_by_training else super()._splits(stage)
 
     def _encode(self, split: str) -> PairSamples:
         assert self._asked is not None
@@ -159,7 +139,3 @@ def statistics(features: list[tuple[float, ...]]) -> tuple[tuple[float, ...], tu
     table = np.asarray(features, dtype=float)  # (commits, features)
     deviation = table.std(axis=0)
     return tuple(table.mean(axis=0).tolist()), tuple(np.where(deviation > 0, deviation, 1.0).tolist())
-
-
-def _listed(source: str | list[str] | None) -> list[str]:
-    return [] if source is None else [source] if isinstance(source, str) else list(source)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
-import lightning as L
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -16,14 +15,12 @@ from domains.code_review.data.encoding import Cut, encoded, encoded_pair
 from domains.code_review.data.examples import Example
 from domains.code_review.data.pairs import PairCollate, PairSamples
 from domains.code_review.data.sources import examples
+from domains.code_review.data.splits import SplitData
 from domains.code_review.model.wording import Task, Template
 from suite.errors import InputError
 from suite.generation.samples import EncodedSamples
 from suite.generation.samples import collate as padded
 from suite.training import loader
-
-Asked = tuple[Any, Template, Task]
-"""Tokenizer, template and task of the recipe that trains on the samples."""
 
 
 class CaseSamples(EncodedSamples):
@@ -54,8 +51,8 @@ def collate(samples: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {**padded(samples), **{name: torch.stack([sample[name] for sample in samples]) for name in own}}
 
 
-class CodeReviewData(L.LightningDataModule):
-    """Samples of one task, worded by the recipe that trains on them.
+class CodeReviewData(SplitData):
+    """Samples of one task, worded by the recipe that trains on them: it is asked for tokenizer, template and task.
 
     Args:
         train: what to train on (see `sources`): a file, a folder, a slice, `world:train`; several are joined.
@@ -85,39 +82,18 @@ class CodeReviewData(L.LightningDataModule):
         skip_bad: int = 0,
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(train, val)
         if cut not in ("hunk_end", "right"):
             raise InputError(f"data.cut is {cut!r}; choose hunk_end or right")
-        self.sources = {"train": _listed(train), "val": _listed(val)}
         self.batch_size, self.max_tokens, self.max_length = batch_size, max_tokens, max_length
         self.max_answer = max_answer
         self.cut, self.mask_prompt, self.skip_bad, self.seed = cut, mask_prompt, skip_bad, seed
-        self.encoded: dict[str, CaseSamples | PairSamples] = {}
-        self._padding = 0
-        self._asked: Callable[[], Asked] | None = None
-
-    def bind(self, asked: Callable[[], Asked]) -> None:
-        """Take the recipe's tokenizer, template and task; they are asked for when samples are encoded."""
-        self._asked = asked
 
     def cases(self, split: str, task: Task) -> Iterator[Example]:
         """The cases of a split before encoding."""
         return chain.from_iterable(
             examples(source, task, split, self.seed, self.skip_bad) for source in self.sources[split]
         )
-
-    def setup(self, stage: str | None = None) -> None:
-        """Encode with the wording of the recipe that trains on the samples."""
-        assert self._asked is not None, "no recipe is bound to the data"
-        for split in ("val",) if stage == "validate" else ("train", "val"):
-            if self.sources[split] and split not in self.encoded:
-                self.encoded[split] = self._encode(split)
-
-    def train_dataloader(self) -> DataLoader:
-        return self._loader("train", shuffle=True)
-
-    def val_dataloader(self) -> DataLoader | list[DataLoader]:
-        return self._loader("val", shuffle=False) if self.sources["val"] else []
 
     def _encode(self, split: str) -> CaseSamples | PairSamples:
         assert self._asked is not None
@@ -162,7 +138,3 @@ class CodeReviewData(L.LightningDataModule):
         fill = PairCollate(self._padding) if isinstance(samples, PairSamples) else collate
         bounds: dict[str, Any] = {"lengths": lengths, "max_tokens": self.max_tokens, "collate_fn": fill}
         return loader(samples, self.batch_size, shuffle=shuffle, **bounds)
-
-
-def _listed(source: str | list[str] | None) -> list[str]:
-    return [] if source is None else [source] if isinstance(source, str) else list(source)

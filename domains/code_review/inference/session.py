@@ -16,8 +16,9 @@ from domains.code_review.model.encoding import code_prompt, hunk_prompt, prompt_
 from domains.code_review.model.wording import Task, Template
 from domains.code_review.types import Hunk
 from suite import adapters
-from suite.generation.engine import Completion, Engine, Frame, Request, Sampling
+from suite.generation.engine import Completion, Engine, Frame, Request
 from suite.generation.kvcache import left_pad
+from suite.generation.sampling import Sampling
 from suite.generation.vocabulary import Vocabulary
 
 LONGEST = 2048

@@ -14,7 +14,8 @@ from domains.relation_extraction.model.protocol import SAMPLING, Layout
 from domains.relation_extraction.model.protocol import Protocol as PromptProtocol
 from suite.generation.constraints import Constraint
 from suite.generation.counters import Counters
-from suite.generation.engine import Completion, Engine, Request, Sampling
+from suite.generation.engine import Completion, Engine, Request
+from suite.generation.sampling import Sampling
 from suite.generation.vocabulary import Vocabulary
 
 Decoding = Literal["greedy", "official"]

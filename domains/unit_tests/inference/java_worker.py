@@ -21,7 +21,7 @@ MOST_BYTES = 8 * 2**20
 def main() -> None:
     job = json.loads(sys.argv[1])
     home = Path(os.environ["TMPDIR"])
-    work = home / "work"
+    work = home / "copy"
     found = {"code": 0, "said": "", "reports": {}, "copied": True}
     try:
         shutil.copytree(job["project"], work, symlinks=True, ignore=left_behind)

@@ -190,7 +190,8 @@ class LoadedWriter:
             ends: of each source, whether an answer is over.
             attempt: number of the round; every one draws anew.
         """
-        from suite.generation.engine import Request, Sampling
+        from suite.generation.engine import Request
+        from suite.generation.sampling import Sampling
 
         requests = []
         for source, over in zip(sources, ends, strict=True):

@@ -178,7 +178,7 @@ class Maven:
         inner = self.module.removeprefix(self.root).strip("/")
         at = [
             *("-o", "-B", "-Dstyle.color=never", "-s", "{home}/settings.xml", "-gs", "{home}/settings.xml"),
-            *(f"-Dmaven.repo.local={self.repository}", "-f", f"{{home}}/work/{self.root}/pom.xml".replace("//", "/")),
+            *(f"-Dmaven.repo.local={self.repository}", "-f", f"{{home}}/copy/{self.root}/pom.xml".replace("//", "/")),
             *(["-pl", inner, "-am"] if inner else []),
         ]
         word = secrets.token_hex(16)
