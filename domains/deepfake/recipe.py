@@ -209,10 +209,8 @@ class DeepfakeRecipe(AdapterModule):
         return {"a face": f"{self.model.macs() / 1e9:.1f} GMACs"}
 
     def next_steps(self, run: Path) -> list[str]:
-        base = f" --base {self.base}" if self.base.startswith((".", "/", "~")) else ""
-        adapter = run / "adapter"
-        where = adapter if adapter.is_absolute() else f"./{adapter}"
-        return [f"suite deepfake predict FILE --adapter {where}{base} --out out/"]
+        where = self.adapter_and_base_of(run)
+        return [f"suite deepfake predict FILE --adapter {where} --out out/"]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         configured: Any = super().configure_optimizers()

@@ -314,11 +314,9 @@ class DreamBoothRecipe(AdapterModule):
         write_text(folder / "README.md", adapter_card(stated, parameters=parameters, photos=photos))
 
     def next_steps(self, run: Path) -> list[str]:
-        base = f" --base {self.base}" if self.base.startswith((".", "/", "~")) else ""
-        adapter = run / "adapter"
-        where = adapter if adapter.is_absolute() else f"./{adapter}"
+        where = self.adapter_and_base_of(run)
         said = self.trigger.prompt if self.trigger else "a photo of the subject"
-        return [f'suite personalized_diffusion predict "{said}" --adapter {where}{base} --out out/']
+        return [f'suite personalized_diffusion predict "{said}" --adapter {where} --out out/']
 
 
 def _dtype_of(module: nn.Module) -> torch.dtype:

@@ -117,11 +117,9 @@ class _PointCloudRecipe(AdapterModule):
         return self.stated().to_dict()
 
     def next_steps(self, run: Path) -> list[str]:
-        base = f" --base {self.base}" if self.base.startswith((".", "/", "~")) else ""
-        adapter = run / "adapter"
-        where = adapter if adapter.is_absolute() else f"./{adapter}"
+        where = self.adapter_and_base_of(run)
         task = "" if self.task == "classification" else f" --task {self.task}"
-        return [f"suite point_cloud predict FILE{task} --adapter {where}{base} --out out/"]
+        return [f"suite point_cloud predict FILE{task} --adapter {where} --out out/"]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         configured: Any = super().configure_optimizers()

@@ -139,10 +139,8 @@ class RelationExtractionRecipe(AdapterModule):
         return Stages(stages, owner=self)
 
     def next_steps(self, run: Path) -> list[str]:
-        base = f" --base {self.base}" if self.base.startswith((".", "/", "~")) else ""
-        adapter = run / "adapter"
-        where = adapter if adapter.is_absolute() else f"./{adapter}"
-        return [f"suite relation_extraction predict FILE --adapter {where}{base} --out triples/"]
+        where = self.adapter_and_base_of(run)
+        return [f"suite relation_extraction predict FILE --adapter {where} --out triples/"]
 
 
 class _Step(RelationExtractionRecipe):

@@ -178,8 +178,7 @@ class TempMeRecipe(AdapterModule):
         }
 
     def next_steps(self, run: Path) -> list[str]:
-        adapter = run / "adapter"
-        where = adapter if adapter.is_absolute() else f"./{adapter}"
+        where = self.adapter_of(run)
         return [f"suite text_video_retrieval index FOLDER --adapter {where}", 'suite text_video_retrieval search "..."']
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -162,10 +162,8 @@ class TrackingRecipe(AdapterModule):
         return {f"LoRA of rank {rank} on the same layers": lora_parameters(model, rank)}
 
     def next_steps(self, run: Path) -> list[str]:
-        base = f" --base {self.base}" if self.base.startswith((".", "/", "~")) else ""
-        adapter = run / "adapter"
-        where = adapter if adapter.is_absolute() else f"./{adapter}"
-        return [f"suite tracking predict VIDEO --box x,y,w,h --adapter {where}{base} --out out/"]
+        where = self.adapter_and_base_of(run)
+        return [f"suite tracking predict VIDEO --box x,y,w,h --adapter {where} --out out/"]
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """As published: what is called an embedding does not decay, however many dimensions it has."""

@@ -111,7 +111,5 @@ class UnitTestRecipe(AdapterModule):
         return Manifest(self.append_end, self.begin, self._block_size, self.qkv_blocks).to_dict()
 
     def next_steps(self, run: Path) -> list[str]:
-        base = f" --base {self.base}" if self.base.startswith((".", "/", "~")) else ""
-        adapter = run / "adapter"
-        where = adapter if adapter.is_absolute() else f"./{adapter}"
-        return [f"suite unit_tests predict FILE.py --adapter {where}{base} --out tests/"]
+        where = self.adapter_and_base_of(run)
+        return [f"suite unit_tests predict FILE.py --adapter {where} --out tests/"]

@@ -129,6 +129,17 @@ class AdapterModule(L.LightningModule):
         """Commands to suggest once `run` is finished."""
         return []
 
+    @staticmethod
+    def adapter_of(run: Path) -> str:
+        """The adapter of a run as commands take it: a path, never a name of the hub's."""
+        adapter = run / "adapter"
+        return str(adapter) if adapter.is_absolute() else f"./{adapter}"
+
+    def adapter_and_base_of(self, run: Path) -> str:
+        """The same with `--base` behind it where the base is a folder, which the adapter cannot name for others."""
+        base = f" --base {self.base}" if self.base.startswith((".", "/", "~")) else ""
+        return f"{self.adapter_of(run)}{base}"
+
     def comparisons(self) -> dict[str, int]:
         """What the number of trained parameters is held against by `suite <domain> count`: name to parameters."""
         return {}

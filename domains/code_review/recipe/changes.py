@@ -71,10 +71,8 @@ class _ChangeRecipe(AdapterModule):
         )
 
     def next_steps(self, run: Path) -> list[str]:
-        base = f" --base {self.base}" if self.base.startswith((".", "/", "~")) else ""
-        adapter = run / "adapter"
-        where = adapter if adapter.is_absolute() else f"./{adapter}"
-        return [f"suite code_review predict . --range HEAD~5..HEAD --adapter {where}{base}"]
+        where = self.adapter_and_base_of(run)
+        return [f"suite code_review predict . --range HEAD~5..HEAD --adapter {where}"]
 
 
 class DefectRecipe(_ChangeRecipe):

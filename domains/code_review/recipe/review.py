@@ -126,10 +126,8 @@ class _ReviewRecipe(AdapterModule):
         return Manifest(self.task, self.template).to_dict()
 
     def next_steps(self, run: Path) -> list[str]:
-        base = f" --base {self.base}" if self.base.startswith((".", "/", "~")) else ""
-        adapter = run / "adapter"
-        where = adapter if adapter.is_absolute() else f"./{adapter}"
-        return [f"git diff | suite code_review predict - --{self.task} {where}{base}"]
+        where = self.adapter_and_base_of(run)
+        return [f"git diff | suite code_review predict - --{self.task} {where}"]
 
     def _part(self, folder: Path) -> Path:
         """The task's own adapter, where a folder holds one for each task."""

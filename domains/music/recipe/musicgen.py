@@ -161,8 +161,6 @@ class MusicGenRecipe(CardedRecipe):
         return {"base": f"{total - trainable:,} parameters"}
 
     def next_steps(self, run: Path) -> list[str]:
-        base = f" --base {self.base}" if self.base.startswith((".", "/", "~")) else ""
-        adapter = run / "adapter"
-        where = adapter if adapter.is_absolute() else f"./{adapter}"
+        where = self.adapter_and_base_of(run)
         prompt = self.data.get("caption") or "a slow raga for flute"
-        return [f"suite music predict {prompt!r} --adapter {where}{base} --out out/"]
+        return [f"suite music predict {prompt!r} --adapter {where} --out out/"]
