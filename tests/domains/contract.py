@@ -352,7 +352,7 @@ def _outcomes(said: Said) -> list[dict[str, Any]]:
     return [without_adapter(result) for result in said.data["results"]]
 
 
-def _wait_for(condition: Callable[[], bool], child: subprocess.Popen[bytes], seconds: float = 120) -> None:
+def _wait_for(condition: Callable[[], bool], child: subprocess.Popen[bytes], seconds: float = 600) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert child.poll() is None, f"training ended with code {child.returncode} before it saved anything"

@@ -24,7 +24,7 @@ def impatient(monkeypatch):
     monkeypatch.setattr("urllib3.util.Retry.sleep", lambda *given: None)
 
 
-def answers_of(reply, asks=ASKS, timeout=(1.0, 5.0), **options):
+def answers_of(reply, asks=ASKS, timeout=(60.0, 60.0), **options):
     def whole(path, body):
         return (200, models("m")) if path == "/v1/models" else reply(path, body)
 

@@ -13,22 +13,23 @@ from suite.prediction.ahead import ahead, parts_ahead
 
 def test_no_more_is_made_than_may_wait_and_the_thread_ends_with_its_reader() -> None:
     made: list[int] = []
+    maker: list[threading.Thread] = []
     third = threading.Event()
 
     def items() -> Iterator[int]:
+        maker.append(threading.current_thread())
         for number in range(100):
             made.append(number)
             if number == 3:
                 third.set()
             yield number
 
-    before = threading.active_count()
     stream = ahead(items(), 2)
     assert next(stream) == 0
-    assert third.wait(5)  # the one that was taken, two that wait, one in the hand
+    assert third.wait(60)  # the one that was taken, two that wait, one in the hand
     stream.close()
     assert len(made) == 4
-    assert threading.active_count() == before
+    assert len(maker) == 1 and not maker[0].is_alive()
 
 
 def test_an_error_comes_after_the_items_before_it() -> None:

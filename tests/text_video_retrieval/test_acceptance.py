@@ -146,9 +146,9 @@ def test_08_costs_are_348_and_1216_and_merging_is_faster() -> None:
     with torch.inference_mode():
         for _ in range(7):
             for place, each in enumerate((plain, merging)):
-                started = time.perf_counter()
+                started = time.process_time()
                 each.encode_frames(frames)
-                spent[place].append(time.perf_counter() - started)
+                spent[place].append(time.process_time() - started)
     assert min(spent[0]) / min(spent[1]) > 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import socket
@@ -249,20 +250,22 @@ def _feed(end: int, content: bytes) -> None:
 
 
 def test_the_newest_frame_is_taken_of_a_source_that_is_faster() -> None:
-    gate = threading.Event()
+    caught_up, gate = threading.Event(), threading.Event()
 
     def each() -> Iterator[FootageFrame]:
         for index in range(50):
             yield FootageFrame(index, index / 25, footage.picture(0))
-        gate.wait(5)
+        caught_up.set()
+        gate.wait(60)
         yield FootageFrame(50, 2.0, footage.picture(0))
 
     fast = Footage("stream", "stream", (96, 64), 25.0, each, live=True)
     shots = fast.shots(newest=True)
     first = next(shots)
-    threading.Timer(0.2, gate.set).start()
+    assert caught_up.wait(60)
+    gate.set()
     rest = list(shots)
-    assert rest[-1].index == 50 and len(rest) < 50
+    assert rest[-1].index == 50 and len(rest) <= 2
     assert first.skipped + sum(shot.skipped for shot in rest) + len(rest) + 1 == 51
 
 
@@ -294,17 +297,16 @@ def test_frames_are_seen_live_by_a_browser() -> None:
         seen: list[bytes] = []
 
         def look() -> None:
-            with urllib.request.urlopen(page.address, timeout=10) as answer:
+            with urllib.request.urlopen(page.address, timeout=60) as answer:
                 seen.append(answer.read(400))
 
         browser = threading.Thread(target=look)
         browser.start()
-        for frame in range(200):
+        for frame in itertools.count():
             page.show(footage.picture(frame % FRAMES))
             browser.join(0.02)
             if not browser.is_alive():
                 break
-        browser.join(5)
         with pytest.raises(InputError, match="port cannot be had"):
             LivePage(int(page.address.rsplit(":", 1)[1].strip("/")))
     assert seen and b"image/jpeg" in seen[0]
