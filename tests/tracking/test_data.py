@@ -15,6 +15,7 @@ from domains.tracking.data.augment import augmented
 from domains.tracking.data.datamodule import TrackingData
 from domains.tracking.data.pictures import frame_files, read_picture
 from domains.tracking.data.readers.boxes import polygon_box, read_boxes
+from domains.tracking.data.readers.coco import read_coco
 from domains.tracking.data.readers.first_boxes import read_first_boxes
 from domains.tracking.data.sampling import FrameSampling, SequenceOrder
 from domains.tracking.data.sources import open_set
@@ -136,6 +137,31 @@ def test_coco_of_pictures_and_of_videos(tmp_path: Path) -> None:
     layouts.write(tmp_path / "images" / "train2017" / "videos.json", json.dumps(videos))
     [video] = open_set(str(tmp_path / "images" / "train2017" / "videos.json")).sequences
     assert video.name == "a-b" and video.tracks["4"].present.tolist() == [True, False]
+    for outside in ("../../secret.jpg", "/etc/secret.jpg"):
+        videos["images"][0]["file_name"] = outside  # type: ignore[index]
+        layouts.write(tmp_path / "images" / "train2017" / "videos.json", json.dumps(videos))
+        with pytest.raises(InputError, match="names the picture"):
+            open_set(str(tmp_path / "images" / "train2017" / "videos.json"))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"annotations": ["a box"]}, "annotations is no list"),
+        ({"images": None}, "images is no list"),
+        ({"categories": None}, "categories is no list"),
+        ({"images": [], "videos": [7]}, "videos is no list"),
+        ({"annotations": [{"image_id": 1, "bbox": [10**400, 1, 5, 5]}]}, "not laid out as COCO"),
+        ({"annotations": [{"image_id": 1, "bbox": [1, 5, 5]}]}, "not laid out as COCO"),
+        ({"annotations": [{"image_id": 1}]}, "lacks 'bbox'"),
+    ],
+)
+def test_files_that_are_not_laid_out_as_coco(content: dict[str, object], words: str, tmp_path: Path) -> None:
+    whole = {"images": [{"id": 1, "file_name": "1.jpg"}], "annotations": []}
+    layouts.write(tmp_path / "a.json", json.dumps({**whole, **content}))
+    with pytest.raises(InputError, match=words) as error:
+        read_coco(tmp_path / "a.json")
+    assert "\n" not in str(error.value)
 
 
 def test_folders_are_listed_once_and_again_when_they_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,9 +258,10 @@ def test_folders_whose_order_is_unknown(names: list[str], words: str, tmp_path: 
         frame_files(tmp_path)
 
 
-def test_a_sequence_name_leads_out_of_no_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["../../etc", "/etc", "..", "a/b", "..\\etc"])
+def test_a_sequence_name_leads_out_of_no_folder(name: str, tmp_path: Path) -> None:
     layouts.got10k(tmp_path)
-    layouts.write(tmp_path / "train" / "list.txt", "../../etc\n")
+    layouts.write(tmp_path / "train" / "list.txt", f"{name}\n")
     with pytest.raises(InputError, match="no name of a sequence"):
         open_set(f"{tmp_path}:train")
 
@@ -256,12 +283,23 @@ def test_pictures_of_any_kind_become_red_green_and_blue(tmp_path: Path) -> None:
     turned = Image.Exif()
     turned[0x0112] = 6
     red.save(tmp_path / "turned.jpg", exif=turned)
+    turned[0x0112] = 8
+    red.save(tmp_path / "other.jpg", exif=turned)
+    red.convert("CMYK").save(tmp_path / "cmyk.tif")
+    red.convert("LA").save(tmp_path / "grey_and_opaque.png")
+    red.quantize(4).save(tmp_path / "palette.png", transparency=3)
+    Image.fromarray(np.full((4, 6), 30000, np.uint16)).save(tmp_path / "deep.tif")
     assert read_picture(tmp_path / "a.png")[0, 0].tolist() == [200, 10, 20]
     assert abs(read_picture(tmp_path / "cmyk.jpg")[0, 0].astype(int) - [200, 10, 20]).max() < 12
     assert read_picture(tmp_path / "rgba.png")[0, 0].tolist() == [200, 10, 20]
     assert read_picture(tmp_path / "grey.png").shape == (4, 6, 3)
     assert read_picture(tmp_path / "deep.png")[0, 0].tolist() == [117, 117, 117]
     assert read_picture(tmp_path / "turned.jpg").shape == (6, 4, 3)
+    assert read_picture(tmp_path / "other.jpg").shape == (6, 4, 3)
+    assert abs(read_picture(tmp_path / "cmyk.tif")[0, 0].astype(int) - [200, 10, 20]).max() < 12
+    assert read_picture(tmp_path / "grey_and_opaque.png").shape == (4, 6, 3)
+    assert read_picture(tmp_path / "palette.png")[0, 0].tolist() == [200, 10, 20]
+    assert read_picture(tmp_path / "deep.tif")[0, 0].tolist() == [117, 117, 117]
 
 
 def test_first_boxes_of_every_form(tmp_path: Path) -> None:

@@ -113,12 +113,20 @@ def test_what_is_wrong_with_a_file_is_said_in_one_line(tmp_path: Path) -> None:
     refused({k: v for k, v in state.items() if k != "query_embed"}, "1 missing keys: query_embed")
     refused({k: v for k, v in state.items() if k != "blocks.1.mlp.fc2.tmoe.routed_experts.3"}, "missing keys")
     refused({**state, "blocks.0.attn.qkv.q.linear.weight": torch.zeros(2)}, "1 unknown keys")
+    refused({**state, "head.conv.weight": torch.zeros(3)}, "1 unknown keys: head.conv.weight")
     refused({**state, "query_embed": torch.full((1, 64), torch.nan)}, "query_embed holds NaN")
+    refused({**state, "query_embed": torch.full((1, 64), torch.inf)}, "query_embed holds NaN or infinite")
     refused({**state, "query_embed": torch.zeros(1, 32)}, r"query_embed is \(1, 32\) and here \(1, 64\)")
+    one = "blocks.1.mlp.fc2.tmoe"
+    refused({**state, f"{one}.routed_experts.0": torch.zeros(64, 2)}, r"is \(64, 2\) and here \(64, 4\)")
+    refused({**state, f"{one}.expert_route.weight": torch.zeros(5, 256)}, r"is \(5, 256\) and here \(4, 256\)")
+    refused({**state, f"{one}.routed_experts.4": torch.zeros(64, 4)}, "unknown keys: .*routed_experts.4")
     refused({"head.x": torch.zeros(1)}, "holds no TMoE of SPMTrack and no LoRA of LoRAT")
     torch.save(state, tmp_path / "pickled.bin")
-    with pytest.raises(InputError, match="is no safetensors file"):
-        official.convert(tmp_path / "pickled.bin", tmp_path / "out", **SIZES)
+    torch.save({"model": state}, tmp_path / "pickled.pth")
+    for name in ("pickled.bin", "pickled.pth"):
+        with pytest.raises(InputError, match="is no safetensors file"):
+            official.convert(tmp_path / name, tmp_path / "out", **SIZES)
     official.convert(tmp_path / "pickled.bin", tmp_path / "out", pickle=True, **SIZES)
     (tmp_path / "torn.bin").write_bytes(write(tmp_path / "file.bin", state).read_bytes()[:200])
     with pytest.raises(InputError, match="no whole safetensors file"):

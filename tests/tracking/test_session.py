@@ -241,10 +241,11 @@ def test_what_happens_to_a_lost_object_is_the_users_choice(model: SpmTrack, fram
     np.testing.assert_array_equal(*(boxes_of(session, frames[1:5]) for session in paths))
 
 
+@pytest.mark.parametrize("score", [math.nan, math.inf])
 def test_an_answer_that_is_no_number_loses_the_object_and_says_so_once(
-    model: SpmTrack, frames: list[crops.Pixels]
+    score: float, model: SpmTrack, frames: list[crops.Pixels]
 ) -> None:
-    broken = _scoring(model, math.nan)
+    broken = _scoring(model, score)
     session = TrackingSession(broken)
     session.add("one", frames[0], BOXES["one"])
     with pytest.warns(UserWarning, match="was no number") as caught:

@@ -191,10 +191,12 @@ class TrackingSession:
         step = self.model.search(templates, searches, states)
         decoded = decode(step.scores, step.boxes, self.tracker.search_size, self.tracker.window_penalty)
         boxes, scores = (each.cpu().double().numpy() for each in (decoded.boxes, decoded.scores))
-        sound = torch.isfinite(step.state.float()).flatten(1).all(1).cpu().numpy()
+        # Of an infinite logit the sigmoid would make a certain answer.
+        answers = torch.cat([step.state.float().flatten(1), step.scores.float().flatten(1)], 1)
+        sound = torch.isfinite(answers).all(1).cpu().numpy()  # (K,)
         for row, (followed, (crop, geometry)) in enumerate(zip(objects, cut, strict=True)):
             followed.number += 1
-            if sound[row] and np.isfinite(boxes[row]).all() and np.isfinite(scores[row]):
+            if sound[row] and np.isfinite(boxes[row]).all():
                 followed.state = step.state[row].clone()
                 result = self._taken(followed, frame, mean, geometry.back(boxes[row]), float(scores[row]))
             else:

@@ -30,6 +30,9 @@ def read(path: Path, split: str) -> SequenceSet:
     videos = read_coco(path)
     if not videos:
         raise InputError(f"{path}: holds no box that could be followed")
+    for file in (file for video in videos for file in video.files):
+        if Path(file).is_absolute() or ".." in Path(file).parts:
+            raise InputError(f"{path}: names the picture {file!r}; give names below the folder of pictures")
     home = _home(path, videos[0].files[0])
     sequences = [
         AnnotatedSequence(video.name, PictureFrames([home / name for name in video.files]), video.tracks, fps=video.fps)
@@ -40,8 +43,6 @@ def read(path: Path, split: str) -> SequenceSet:
 
 def _home(path: Path, file: str) -> Path:
     """The folder that the file's names start from."""
-    if Path(file).is_absolute() or ".." in Path(file).parts:
-        raise InputError(f"{path}: names the picture {file!r}; give names below the folder of pictures")
     year = path.stem.removeprefix("instances_")
     for root in (path.parent, path.parent.parent):
         for name in _FOLDERS:

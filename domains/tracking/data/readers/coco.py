@@ -39,12 +39,12 @@ def read_coco(path: Path) -> list[CocoVideo]:
     Raises:
         InputError: it cannot be read, or is not laid out so.
     """
-    content = _loaded(path)
-    kinds = {one["id"]: str(one.get("name", "")) for one in content.get("categories", []) if "id" in one}
+    content: dict[str, Any] = {"categories": [], **_loaded(path)}
     try:
-        images = {image["id"]: image for image in content["images"]}
+        kinds = {one["id"]: str(one.get("name", "")) for one in entries(content, "categories", path) if "id" in one}
+        images = {image["id"]: image for image in entries(content, "images", path)}
         boxes: dict[Any, list[dict[str, Any]]] = defaultdict(list)
-        for annotation in content["annotations"]:
+        for annotation in entries(content, "annotations", path):
             if not annotation.get("iscrowd"):
                 boxes[annotation["image_id"]].append(annotation)
         if "videos" not in content:
@@ -52,14 +52,27 @@ def read_coco(path: Path) -> list[CocoVideo]:
         frames: dict[Any, list[dict[str, Any]]] = defaultdict(list)
         for image in images.values():
             frames[image["video_id"]].append(image)
-        videos = [_of_video(video, frames[video["id"]], boxes, kinds, path) for video in content["videos"]]
+        videos = [_of_video(one, frames[one["id"]], boxes, kinds, path) for one in entries(content, "videos", path)]
     except KeyError as error:
         raise InputError(
             f"{path}: an entry lacks {error}; COCO has images, annotations and, for videos, videos"
         ) from None
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: is not laid out as COCO's JSON ({one_line(error)})") from error
     return [video for video in videos if video.files and video.tracks]
+
+
+def entries(content: Mapping[str, Any], name: str, path: Path) -> list[dict[str, Any]]:
+    """The entries that COCO's JSON has under a name.
+
+    Raises:
+        InputError: they are no list of objects.
+        KeyError: there is no such name.
+    """
+    found = content[name]
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise InputError(f"{path}: {name} is no list of objects, as COCO's JSON has it")
+    return found
 
 
 def _loaded(path: Path) -> dict[str, Any]:

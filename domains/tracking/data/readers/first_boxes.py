@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from domains.tracking.data.readers.boxes import lines_of, numbers, polygon_box
+from domains.tracking.data.readers.coco import entries
 from domains.tracking.types import Box
 from suite.errors import InputError, one_line
 from suite.files import read_text
@@ -57,7 +58,10 @@ def checked_box(box: Sequence[float], where: str) -> Box:
     """
     if len(box) != 4:
         raise InputError(f"{where}: a box of {len(box)} numbers; give four, x,y,w,h")
-    x, y, width, height = (float(number) for number in box)
+    try:
+        x, y, width, height = (float(number) for number in box)
+    except OverflowError:
+        raise InputError(f"{where}: a number of the box is too large; give four in pixels, x,y,w,h") from None
     if not all(map(math.isfinite, (x, y, width, height))):
         raise InputError(f"{where}: the box {shown(box)} is not finite; give four numbers, x,y,w,h")
     if width <= 0 or height <= 0:
@@ -104,11 +108,16 @@ def _of_lines(path: Path, start_frame: int) -> list[Start]:
         elif len(found) == 8:
             starts.append(Start(str(len(starts) + 1), checked_box(polygon_box(found), where), start_frame))
         elif len(found) in (6, 7, 9, 10):
-            name, (x, y, width, height) = f"{found[1]:g}", found[2:6]
+            (frame, own), (x, y, width, height) = found[:2], found[2:6]
+            if not math.isfinite(frame) or frame < 1:
+                raise InputError(f"{where}: frame {frame:g}; write frame,id,left,top,width,height, which count from 1")
+            if not math.isfinite(own):
+                raise InputError(f"{where}: object {own:g}; write frame,id,left,top,width,height")
+            name = f"{own:g}"
             # MOT's lines are all frames of a ground truth: an object begins with its first.
             if name not in begun:
                 begun.add(name)
-                starts.append(Start(name, checked_box((x - 1, y - 1, width, height), where), int(found[0]) - 1))
+                starts.append(Start(name, checked_box((x - 1, y - 1, width, height), where), int(frame) - 1))
         else:
             raise InputError(f"{where}: {len(found)} numbers; write x,y,w,h for each object, or MOT's lines")
     return starts
@@ -133,26 +142,33 @@ def _of_json(path: Path, start_frame: int) -> list[Start]:
     starts = []
     for place, one in enumerate(named, 1):
         where = f"{path}: entry {place}"
-        frame = one.get("frame", start_frame)
-        if not isinstance(frame, int) or isinstance(frame, bool) or frame < 0:
-            raise InputError(f"{where}: frame is {frame!r}; give a whole number from 0")
+        frame = _frame(one.get("frame", start_frame), where)
         starts.append(Start(str(one.get("name", place)), _listed_box(one.get("box"), where), frame))
     return starts
 
 
 def _of_coco(path: Path, content: Mapping[str, Any]) -> list[Start]:
     """The first box of each track, or every box where there are no tracks."""
-    order = {image.get("id"): image.get("frame_id", place) for place, image in enumerate(content.get("images", []))}
+    order = {
+        str(image.get("id")): _frame(image.get("frame_id", place), f"{path}: image {place + 1}")
+        for place, image in enumerate(entries({"images": [], **content}, "images", path))
+    }
     starts: dict[str, Start] = {}
-    for place, one in enumerate(content["annotations"], 1):
+    for place, one in enumerate(entries(content, "annotations", path), 1):
         name = str(one.get("track_id", one.get("instance_id", one.get("id", place))))
-        frame = order.get(one.get("image_id"), 0)
+        frame = order.get(str(one.get("image_id")), 0)
         if name not in starts or frame < starts[name].frame:
             starts[name] = Start(name, _listed_box(one.get("bbox"), f"{path}: annotation {place}"), frame)
     return list(starts.values())
 
 
+def _frame(frame: Any, where: str) -> int:
+    if not isinstance(frame, int) or isinstance(frame, bool) or frame < 0:
+        raise InputError(f"{where}: frame is {frame!r}; give a whole number from 0")
+    return frame
+
+
 def _listed_box(box: Any, where: str) -> Box:
-    if not isinstance(box, list) or not all(isinstance(one, int | float) for one in box):
+    if not isinstance(box, list) or not all(isinstance(one, int | float) and not isinstance(one, bool) for one in box):
         raise InputError(f"{where}: {box!r} is no box; write [x, y, w, h]")
     return checked_box(box, where)
