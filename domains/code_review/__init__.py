@@ -10,7 +10,7 @@ def _of_commits(name: str) -> Task:
     return Task(
         recipe=f"domains.code_review.recipe.changes:{kind}Recipe",
         data="domains.code_review.data.change_datamodule:ChangeData",
-        predictor=f"domains.code_review.inference.changes:{kind}Predictor",
+        predictor=f"domains.code_review.predict.commits:{kind}Predictor",
         query="domains.code_review.types:ChangeQuery",
         result="domains.code_review.output.change_result:ChangeResult",
     )
@@ -20,7 +20,7 @@ def _task(name: str) -> Task:
     return Task(
         recipe=f"domains.code_review.recipe.review:{name.capitalize()}Recipe",
         data="domains.code_review.data.datamodule:CodeReviewData",
-        predictor="domains.code_review.predict:CodeReviewer",
+        predictor="domains.code_review.predict.reviewers:CodeReviewer",
         query="domains.code_review.types:ReviewQuery",
         result="domains.code_review.output.result:ReviewResult",
     )
@@ -33,22 +33,22 @@ DOMAIN = Domain(
     tasks={name: _task(name) for name in ("necessity", "comment", "refinement")}
     | {name: _of_commits(name) for name in ("defects", "message")},
     verbs={
-        "predict": "domains.code_review.predict:predict",
+        "predict": "domains.code_review.predict.predict:predict",
         "evaluate": "domains.code_review.evaluation.evaluate:evaluate",
         "mine": "domains.code_review.data.mine:mine",
-        "review": "domains.code_review.predict:review",
+        "review": "domains.code_review.predict.review:review",
         "demo": "domains.code_review.demo:demo",
     },
 )
 
 _PUBLIC = {
-    "CodeReviewer": "predict",
-    "RuleReviewer": "predict",
+    "CodeReviewer": "predict.reviewers",
+    "RuleReviewer": "predict.reviewers",
     "NecessityRecipe": "recipe.review",
     "CommentRecipe": "recipe.review",
     "RefinementRecipe": "recipe.review",
-    "DefectPredictor": "inference.changes",
-    "MessagePredictor": "inference.changes",
+    "DefectPredictor": "predict.commits",
+    "MessagePredictor": "predict.commits",
     "DefectRecipe": "recipe.changes",
     "MessageRecipe": "recipe.changes",
     "ChangeData": "data.change_datamodule",

@@ -18,7 +18,7 @@ def demo(out: Path = Path("out/demo/code_review")) -> dict[str, Any]:
     """
     from domains.code_review.data.world import changes
     from domains.code_review.output import pictures
-    from domains.code_review.predict import CodeReviewer
+    from domains.code_review.predict.reviewers import CodeReviewer
     from suite.code.faults import fault_named
     from suite.files import write_text
 

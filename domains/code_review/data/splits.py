@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import lightning as L
 from torch.utils.data import DataLoader
 
 
-class SplitData(L.LightningDataModule):
+class SplitData(L.LightningDataModule, ABC):
     """Cases to train on and to validate on.
 
     Args:
@@ -47,11 +48,13 @@ class SplitData(L.LightningDataModule):
         """Those that a stage reads, in order."""
         return ("val",) if stage == "validate" else ("train", "val")
 
+    @abstractmethod
     def _encode(self, split: str) -> Any:
-        raise NotImplementedError
+        """The samples of a split, for a data loader."""
 
+    @abstractmethod
     def _loader(self, split: str, shuffle: bool) -> DataLoader:
-        raise NotImplementedError
+        """Batches of a split's samples."""
 
 
 def _listed(source: str | list[str] | None) -> list[str]:

@@ -14,8 +14,8 @@ from domains.code_review import metrics
 from domains.code_review.data.change_sources import commits
 from domains.code_review.data.commits import Commit
 from domains.code_review.evaluation import message_scores
-from domains.code_review.inference.changes import DefectPredictor, MessagePredictor
 from domains.code_review.model.change_manifest import ChangeTask
+from domains.code_review.predict.commits import DefectPredictor, MessagePredictor
 from domains.code_review.types import ChangeQuery
 from suite.errors import InputError
 from suite.scores import Scores

@@ -100,7 +100,7 @@ def evaluate(
         known = Nearest(list(examples(nearest, task, "train", seed, skip_bad)))
         answers = [Answered(case, text) for case, text in zip(cases, known.comments(cases), strict=True)]
     else:
-        from domains.code_review.predict import CodeReviewer
+        from domains.code_review.predict.reviewers import CodeReviewer
         from suite import adapters
 
         reviewer = CodeReviewer.for_task(task, adapter, base, device, dtype)

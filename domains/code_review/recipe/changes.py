@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -39,10 +40,10 @@ class _ChangeRecipe(AdapterModule):
     def prepare(self) -> None:
         _ = self.backbone
 
-    @cached_property
+    @property
+    @abstractmethod
     def backbone(self) -> tuple[nn.Module, Any]:
-        """The base and its tokenizer."""
-        raise NotImplementedError
+        """The base and its tokenizer; loaded when first asked for."""
 
     @property
     def reads_features(self) -> bool:

@@ -13,7 +13,7 @@ from domains.code_review.data import world
 from domains.code_review.data.readers.diff import parse_diff
 from domains.code_review.evaluation.scoring import answered
 from domains.code_review.inference.suggestions import applies
-from domains.code_review.predict import CodeReviewer
+from domains.code_review.predict.reviewers import CodeReviewer
 from domains.code_review.tiny.behaviour import passes
 from domains.code_review.types import ReviewQuery
 from suite import adapters

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from domains.code_review.model.manifest import Manifest
 from domains.code_review.model.wording import TASKS, Task
-from domains.code_review.predict import CodeReviewer
+from domains.code_review.predict.reviewers import CodeReviewer
 from domains.code_review.tiny import measure
 from suite import hub, training
 from suite.files import atomic_folder, write_text

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Self
 
 from domains.code_review.data.commits import Commit, grouped, scaled
-from domains.code_review.data.readers.commits import read_commits
-from domains.code_review.data.readers.mails import commits_in, commits_of
-from domains.code_review.data.readers.records import Skipping
-from domains.code_review.inference.inputs import SUFFIXES, name_of, stem_of
+from domains.code_review.inference.commit_inputs import read, sources, stem_of
+from domains.code_review.inference.inputs import name_of
 from domains.code_review.inference.loaded import DOMAIN
 from domains.code_review.model.change_manifest import CHANGE_TASKS, ChangeManifest, ChangeTask
 from domains.code_review.output.change_result import ChangeResult, Told
@@ -21,16 +18,12 @@ from suite import hub
 from suite.devices import choose_device, choose_dtype
 from suite.errors import InputError
 from suite.manifest import read_manifest
-from suite.prediction.folder import ResultFolder
-from suite.prediction.inputs import STDIN, expanded, several
+from suite.prediction.inputs import several
 from suite.prediction.loading import Chosen, choose
 from suite.prediction.loop import each, reason
 
-LISTS = (".jsonl", ".pkl")
-"""Files of many commits in a data set's form."""
 
-
-class _ChangePredictor:
+class _ChangePredictor(ABC):
     """A base with the adapter of one task, loaded on first use."""
 
     task: ChangeTask
@@ -70,7 +63,7 @@ class _ChangePredictor:
 
         def one(source: Any) -> ChangeResult:
             return ChangeResult(
-                name_of(source), told=tuple(self.told(list(read(source, query)), query)), name=_stem(source)
+                name_of(source), told=tuple(self.told(list(read(source, query)), query)), name=stem_of(source)
             )
 
         def failed(source: Any, why: str) -> ChangeResult:
@@ -78,14 +71,14 @@ class _ChangePredictor:
 
         return each(sources(several(inputs, bytes)), one, failed)
 
+    @abstractmethod
     def told(self, commits: Sequence[Commit], query: ChangeQuery) -> list[Told]:
         """What is said of each commit."""
-        raise NotImplementedError
 
-    @cached_property
+    @property
+    @abstractmethod
     def loaded(self) -> tuple[Any, Any]:
-        """The model with its adapter, and the tokenizer."""
-        raise NotImplementedError
+        """The model with its adapter, and the tokenizer; loaded when first asked for."""
 
     def _batches(self, commits: Sequence[Commit], size: int) -> Iterator[tuple[Sequence[Commit], dict[str, Any]]]:
         import torch
@@ -205,75 +198,12 @@ class MessagePredictor(_ChangePredictor):
         )
 
 
-def sources(given: Any) -> Iterator[Any]:
-    """Every input by itself; a folder that is no git work tree becomes its files."""
-    for one in given:
-        if isinstance(one, bytes) or one == STDIN or Path(one).suffix in LISTS or (Path(one) / ".git").exists():
-            yield one
-        else:
-            yield from expanded([one], (*SUFFIXES, *LISTS))
-
-
-def _stem(source: Any) -> str:
-    path = None if isinstance(source, bytes) else Path(source)
-    return path.stem if path is not None and path.suffix in LISTS else stem_of(source)
-
-
-def read(source: Any, query: ChangeQuery) -> Iterable[Commit]:
-    """The commits of a source.
-
-    Raises:
-        InputError: it cannot be read, or is asked for a range that it has not.
-    """
-    if isinstance(source, bytes):
-        return commits_of(source, "commit")
-    if source == STDIN:
-        return commits_of(sys.stdin.buffer.read(), "commit")
-    path = Path(source)
-    if path.is_dir():
-        return commits_in(path, query.range)
-    if query.range is not None:
-        raise InputError(f"{path}: is no git work tree; --range is for one")
-    if path.suffix in LISTS:
-        return read_commits(path, Skipping())
-    try:
-        return commits_of(path.read_bytes(), path.stem)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-
-
 def task_of(adapter: str) -> ChangeTask | None:
     """Which task of commits an adapter is for; None where it is for none."""
     stated = read_manifest(hub.resolve(adapter, DOMAIN, kind="adapter"))["domain"].get("task")
     return stated if stated in CHANGE_TASKS else None
 
 
-def say(
-    task: ChangeTask,
-    inputs: list[str],
-    adapter: str,
-    base: str | None,
-    device: str,
-    dtype: str,
-    out: Path | None,
-    **options: Any,
-) -> dict[str, Any]:
-    """What the command answers: results as they come, and what became of them all.
-
-    Args:
-        options: fields of `ChangeQuery`.
-    """
-    kind = DefectPredictor if task == "defects" else MessagePredictor
-    predictor = kind.from_pretrained(adapter, base, device, dtype)
-    folder = ResultFolder(out).beside(inputs)
-    records, lines, failed = [], [], 0
-    for result in folder.keep(predictor.predict(inputs, **options)):
-        records.append(result.to_dict())
-        if result.error is None:
-            lines.append(str(result))
-        else:
-            failed += 1
-            print(f"error: {result.source}: {result.error}", file=sys.stderr)
-    lines += [] if out is None else [f"results  {out}"]
-    told = {"results": records, "done": len(records) - failed, "failed": failed, "out": out, "said": True}
-    return told | {"exit_code": 2 if failed else 0, "message": "\n".join(lines)}
+def predictor(task: ChangeTask) -> type[DefectPredictor | MessagePredictor]:
+    """What predicts for a task of commits."""
+    return DefectPredictor if task == "defects" else MessagePredictor

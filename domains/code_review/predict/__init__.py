@@ -1,0 +1,1 @@
+"""Predictors of reviews and of commits, and the verbs that ask them."""

@@ -1,0 +1,114 @@
+"""What the verbs answer: results printed, written and posted as they come, and what became of them all."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from domains.code_review.inference.inputs import is_pull_request
+from domains.code_review.output.change_result import ChangeResult
+from domains.code_review.output.formats import WRITERS
+from domains.code_review.output.plain import clean
+from domains.code_review.output.result import ReviewResult
+from domains.code_review.types import ReviewQuery, counted
+from suite.errors import InputError
+from suite.prediction.folder import ResultFolder
+from suite.prediction.loop import reason
+
+if TYPE_CHECKING:
+    from domains.code_review.data.github import GitHub
+
+Format = Literal["text", "json", "sarif", "github", "gitlab", "rdjson", "markdown", "html", "patch"]
+QUERY = {one.name for one in fields(ReviewQuery)}
+"""Options that are a review's own, not the command's."""
+
+
+def checked(inputs: list[str], post: bool) -> GitHub | None:
+    """Where reviews are posted to; None where they are not.
+
+    Raises:
+        InputError: there is no input, or one that is posted to is no pull request.
+    """
+    if not inputs:
+        raise InputError("no input; name diffs, folders, work trees or pull requests, or - for standard input")
+    if not post:
+        return None
+    if other := next((one for one in inputs if not is_pull_request(one)), None):
+        raise InputError(f"{other}: --post is for pull requests; give one as owner/name#12")
+    from domains.code_review.output.posting import check_postable
+
+    return check_postable()
+
+
+def tell(
+    inputs: list[str],
+    results: Iterable[ReviewResult],
+    out: Path | None,
+    format: Format,
+    fail_on: str,
+    github: GitHub | None,
+) -> dict[str, Any]:
+    """Print, write and post results as they come, and say what became of them all."""
+    folder = ResultFolder(out).beside(inputs)
+    records: list[dict[str, Any]] = []
+    failed = found = 0
+    for result in folder.keep(results):
+        try:
+            if result.error is not None:
+                raise InputError(result.error)
+            written = WRITERS[format](result) if format != "text" else f"{result}\n"
+            if out is None or format != "text":
+                _print(written)
+            posted = {} if github is None else {"posted": _posted(result, github)}
+        except InputError as error:
+            failed += 1
+            why = reason(error, result.source)
+            print(f"error: {result.source}: {why}", file=sys.stderr)
+            records.append({"source": result.source, "error": why})
+            continue
+        found += len(result.findings)
+        files = {} if out is None else {"files": [str(file) for file in folder.files]}
+        records.append({"source": result.source, "error": None, **result.to_dict(), **files, **posted})
+    code = 2 if failed else (3 if fail_on == "any" and found else 0)
+    done = len(records) - failed
+    told = {"results": records, "done": done, "failed": failed, "found": found, "out": out}
+    told |= {"exit_code": code, "said": True}
+    return told | ({} if out is None else {"message": f"{counted(found, 'finding')}\nresults  {out}"})
+
+
+def tell_of_commits(inputs: list[str], results: Iterable[ChangeResult], out: Path | None) -> dict[str, Any]:
+    """The same of commits: they are printed at the end."""
+    folder = ResultFolder(out).beside(inputs)
+    records, lines, failed = [], [], 0
+    for result in folder.keep(results):
+        records.append(result.to_dict())
+        if result.error is None:
+            lines.append(str(result))
+        else:
+            failed += 1
+            print(f"error: {result.source}: {result.error}", file=sys.stderr)
+    lines += [] if out is None else [f"results  {out}"]
+    told = {"results": records, "done": len(records) - failed, "failed": failed, "out": out, "said": True}
+    return told | {"exit_code": 2 if failed else 0, "message": "\n".join(lines)}
+
+
+def _posted(result: ReviewResult, github: GitHub) -> str:
+    """Post a review, and say so."""
+    from domains.code_review.output.posting import post
+
+    said = post(result, github)
+    print(said, file=sys.stderr)
+    return said
+
+
+def _print(text: str) -> None:
+    """Write text as it is: formats of other programs get nothing before or behind them."""
+    buffer = getattr(sys.stdout, "buffer", None)  # a stream in memory has none
+    if buffer is None:
+        sys.stdout.write(clean(text))
+    else:
+        buffer.write(text.encode("utf-8", "surrogateescape"))
+    sys.stdout.flush()
