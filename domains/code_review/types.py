@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
+from urllib.parse import quote
 
 from suite.errors import InputError
 from suite.prediction.options import normalise
@@ -184,7 +185,9 @@ class Diff:
 
 @dataclass(frozen=True)
 class PullRequest:
-    """A pull request by its name. owner, name: of the repository."""
+    """A pull request of GitHub's by its name. owner, name: of the repository."""
+
+    KIND: ClassVar[str] = "pull request"
 
     owner: str
     name: str
@@ -202,6 +205,42 @@ class PullRequest:
     def path(self) -> str:
         """Its own place there."""
         return f"{self.repository}/pulls/{self.number}"
+
+
+@dataclass(frozen=True)
+class MergeRequest:
+    """A merge request of GitLab's by its name.
+
+    Attributes:
+        project: with its groups. address: of the interface of the host that has it.
+    """
+
+    KIND: ClassVar[str] = "merge request"
+
+    project: str
+    number: int
+    address: str
+
+    def __str__(self) -> str:
+        return f"{self.project}!{self.number}"
+
+    @property
+    def repository(self) -> str:
+        """The project's place in GitLab's interface."""
+        return f"/projects/{quote(self.project, safe='')}"
+
+    @property
+    def path(self) -> str:
+        """Its own place there."""
+        return f"{self.repository}/merge_requests/{self.number}"
+
+    @property
+    def page(self) -> str:
+        """The address of its page, for people."""
+        return f"{self.address.removesuffix('/api/v4')}/{self.project}/-/merge_requests/{self.number}"
+
+
+ChangeRequest = PullRequest | MergeRequest
 
 
 @dataclass(frozen=True)
@@ -277,7 +316,7 @@ class ReviewQuery:
         max_comments: keep at most this many findings of a diff, those likeliest to need a review first.
         most_changed: pass over files with more added and removed lines.
         lenient: count hunks anew whose headers announce other lines than they have.
-        since: look only at hunks in which something changed after this commit, of a work tree or a pull request.
+        since: look only at hunks in which something changed after this commit, of a work tree or a request.
         context: unchanged lines of a work tree around each change; as many as git shows by default.
         commit: the revision that the new files are of, for GitHub; a repository tells its own.
         base_commit: the one that the old files are of, for GitLab; a range of a repository tells its own.
@@ -347,7 +386,7 @@ class Review:
         notices: what the user should know, one line each.
         name: how its files are named.
         base, start: the revisions that the old files are of, and of the branch that the change is to go into.
-        pull: the pull request that was read.
+        request: the pull or merge request that was read.
         reviewer: what found it: base, adapter, and the prompts' name by task; empty for rules.
     """
 
@@ -362,7 +401,7 @@ class Review:
     name: str = "review"
     base: str = ""
     start: str = ""
-    pull: PullRequest | None = None
+    request: ChangeRequest | None = None
     reviewer: Mapping[str, Any] = field(default_factory=dict)
 
     @property

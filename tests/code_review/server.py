@@ -1,4 +1,4 @@
-"""A server on this machine that answers as GitHub does, and remembers what it was asked."""
+"""A server on this machine that answers as GitHub or GitLab does, and remembers what it was asked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 from typing import Any
 
-HEAD, BASE = "a" * 40, "b" * 40
+from suite.cli.main import main
+
+HEAD, BASE, START = "a" * 40, "b" * 40, "c" * 40
+SECRET = "ghp_thisIsNoRealTokenButLooksLikeOne1234"
+DIFF = (
+    b"diff --git a/a.py b/a.py\n--- a/a.py\n+++ b/a.py\n@@ -1,3 +1,4 @@\n x = 1\n+breakpoint()\n y = 2\n z = 3\n"
+    b"@@ -20,3 +21,4 @@ def f():\n a = 1\n+eval(a)\n b = 2\n c = 3\n"
+)
+MERGE = "/api/v4/projects/g%2Fs%2Fp/merge_requests/7"
 
 
 @dataclass
@@ -64,6 +72,28 @@ class Hub:
         self.says("GET /repos/o/r/pulls/7 diff", diff)
         self.says("GET /repos/o/r/pulls/7/comments?per_page=100", [])
         self.says("POST /repos/o/r/pulls/7/reviews", {"id": 1, "html_url": "https://github.com/o/r/pull/7#review-1"})
+
+    def merge_request(self, *files: dict[str, Any]) -> None:
+        """Have merge request 7 of g/s/p."""
+        version = {"id": 3, "base_commit_sha": BASE, "start_commit_sha": START, "head_commit_sha": HEAD}
+        self.says(f"GET {MERGE}/versions?per_page=100", [version, {**version, "id": 2, "head_commit_sha": "d" * 40}])
+        self.says(f"GET {MERGE}/versions/3", {**version, "diffs": list(files)})
+        self.says(f"GET {MERGE}/discussions?per_page=100", [])
+        self.says(f"POST {MERGE}/discussions", Answer({"id": "6a9c", "notes": [{"id": 1}]}, 201))
+
+
+def asked(capsys: Any, *words: str) -> tuple[int, str, str]:
+    """What `review` answers; the token never stands in it."""
+    code = main(["code_review", "review", *words])
+    said = capsys.readouterr()
+    assert SECRET not in said.out + said.err
+    return code, said.out, said.err
+
+
+def only_line(err: str) -> str:
+    [line] = err.strip().split("\n")
+    assert "Traceback" not in line
+    return line
 
 
 @contextmanager

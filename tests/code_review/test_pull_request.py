@@ -7,19 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from domains.code_review.data import github as client
-from domains.code_review.data.github import GitHub
-from domains.code_review.data.pull_requests import named_pull_request
-from suite.cli.main import main
+from domains.code_review.data.hosts import client
+from domains.code_review.data.hosts.files import RequestedFiles
+from domains.code_review.data.hosts.github import GitHub
+from domains.code_review.data.hosts.naming import named_pull_request
 from suite.errors import InputError
 from tests.code_review import changes
-from tests.code_review.server import BASE, HEAD, Answer, Hub, hub
+from tests.code_review.server import BASE, DIFF, HEAD, SECRET, Answer, Hub, asked, hub, only_line
 
-SECRET = "ghp_thisIsNoRealTokenButLooksLikeOne1234"
-DIFF = (
-    b"diff --git a/a.py b/a.py\n--- a/a.py\n+++ b/a.py\n@@ -1,3 +1,4 @@\n x = 1\n+breakpoint()\n y = 2\n z = 3\n"
-    b"@@ -20,3 +21,4 @@ def f():\n a = 1\n+eval(a)\n b = 2\n c = 3\n"
-)
 PULL = "/repos/o/r/pulls/7"
 
 
@@ -41,19 +36,6 @@ def waits(monkeypatch) -> list[float]:
     found: list[float] = []
     monkeypatch.setattr(client, "sleep", found.append)
     return found
-
-
-def asked(capsys, *words: str) -> tuple[int, str, str]:
-    code = main(["code_review", "review", *words])
-    said = capsys.readouterr()
-    assert SECRET not in said.out + said.err
-    return code, said.out, said.err
-
-
-def only_line(err: str) -> str:
-    [line] = err.strip().split("\n")
-    assert "Traceback" not in line
-    return line
 
 
 @pytest.mark.parametrize("word", ["o/r#7", "https://github.com/o/r/pull/7", "https://github.com/o/r/pull/7/files#x"])
@@ -279,11 +261,9 @@ def test_one_bad_pull_request_leaves_the_others_done(server, capsys, tmp_path):
 
 
 def test_suggestions_for_a_pull_request_are_tried_on_its_files_at_the_head(server):
-    from domains.code_review.data.pull_requests import PulledFiles
-
     server.says(f"GET /repos/o/r/contents/a%20b/%C3%BC.py?ref={HEAD} json", b"x = 1\n")
     pull = named_pull_request("o/r#7")
-    files = PulledFiles(GitHub(), pull, HEAD)
+    files = RequestedFiles(GitHub(), pull, HEAD)
     assert files.read("a b/ü.py") == b"x = 1\n" == files.read("a b/ü.py")
     assert files.read("../x") is None and files.read("gone.py") is None
     assert len(server.asked) == 2, "each file once, and none outside of the tree"

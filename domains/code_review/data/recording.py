@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from domains.code_review.data.github import PAGE, TOKEN, GitHub, Refused
+from domains.code_review.data.hosts.client import PAGE, Refused
+from domains.code_review.data.hosts.github import GitHub
 from suite.errors import InputError
 from suite.files import write_text
 
@@ -36,7 +37,7 @@ def record(repository: str, folder: Path, since: str = "", most_pulls: int = 500
     github = GitHub()
     if not github.has_token:
         raise InputError(
-            f"--repo needs a token in the environment variable {TOKEN}, or recorded answers without --repo"
+            f"--repo needs a token in the environment variable {github.TOKEN}, or recorded answers without --repo"
         )
     _check_same(folder, {"repository": repository, "since": since})
     try:

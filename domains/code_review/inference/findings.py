@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from domains.code_review.data.hosts.files import RequestedFiles
 from domains.code_review.data.parts import parts
-from domains.code_review.data.pull_requests import PulledFiles
 from domains.code_review.data.readers.work_tree import NewFiles
 from domains.code_review.inference.anchors import anchor, at, finding, fingerprint, over
 from domains.code_review.inference.suggestions import check, fits_in, suggestion
@@ -24,7 +24,7 @@ THRESHOLD = 0.5
 """Of a decision whose adapter states none."""
 
 
-Files = NewFiles | PulledFiles
+Files = NewFiles | RequestedFiles
 
 
 @dataclass(frozen=True)

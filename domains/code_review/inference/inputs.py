@@ -1,15 +1,19 @@
-"""What users hand in, read as diffs: files, folders, git work trees, standard input, pull requests, saved answers."""
+"""What users hand in, read as diffs: files, folders, git work trees, standard input, requests, saved answers."""
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from domains.code_review.data.pull_requests import PulledFiles, named_pull_request, read_pull_request
+from domains.code_review.data.hosts.files import RequestedFiles
+from domains.code_review.data.hosts.naming import is_request, named_request
+from domains.code_review.data.hosts.opening import client_of
 from domains.code_review.data.readers.crer import diff_of_cases
+from domains.code_review.data.readers.merge_request import diff_of_saved, is_saved_changes
 from domains.code_review.data.readers.pull_request import diff_of_answer, is_saved_answer
 from domains.code_review.data.readers.work_tree import (
     NewFiles,
@@ -20,9 +24,9 @@ from domains.code_review.data.readers.work_tree import (
     revisions_of,
     top_of,
 )
-from domains.code_review.types import PullRequest, ReviewQuery
+from domains.code_review.types import ChangeRequest, ReviewQuery
 from suite.errors import InputError
-from suite.prediction.inputs import STDIN, exists, expanded, slug, source_name
+from suite.prediction.inputs import STDIN, expanded, slug, source_name
 
 SUFFIXES = (".diff", ".patch")
 CASES = ".jsonl"
@@ -38,20 +42,22 @@ class Given:
         revisions: that it lies between, as far as anything tells.
         files: where its new files may be read; None where they are not at hand.
         newer: the part of it that came after `ReviewQuery.since`; None: all of it is looked at.
-        pull: the pull request that it is of.
+        request: the pull or merge request that it is of.
+        unseen: files whose diff is not shown, each with the reason.
     """
 
     raw: bytes
     revisions: Revisions = field(default_factory=Revisions)
-    files: NewFiles | PulledFiles | None = None
+    files: NewFiles | RequestedFiles | None = None
     newer: bytes | None = None
-    pull: PullRequest | None = None
+    request: ChangeRequest | None = None
+    unseen: Mapping[str, str] = field(default_factory=dict)
 
 
 def sources(given: Any) -> Iterator[Any]:
     """Every input by itself; a folder that is no git work tree becomes its diffs."""
     for one in given:
-        if isinstance(one, bytes) or one == STDIN or is_pull_request(one):
+        if isinstance(one, bytes) or one == STDIN or is_request(one):
             yield one
         elif Path(one).is_dir() and is_work_tree(Path(one)):
             yield Path(one)
@@ -66,8 +72,8 @@ def read(source: Any, query: ReviewQuery) -> Given:
         InputError: it cannot be read, or is asked for a range that it has not.
     """
     stated = Revisions(query.base_commit, query.base_commit, query.commit)
-    if is_pull_request(source):
-        return _pulled(source, query)
+    if is_request(source):
+        return _requested(source, query)
     if isinstance(source, bytes):
         return Given(source, stated)
     if source != STDIN and Path(source).is_dir():
@@ -79,21 +85,13 @@ def read(source: Any, query: ReviewQuery) -> Given:
         if value is not None:
             raise InputError(f"{source_name(source)}: is no git work tree; --{option} is for one")
     if source == STDIN:
-        return Given(_diff_in(sys.stdin.buffer.read()), stated, _here())
+        return _saved(sys.stdin.buffer.read(), stated)
     if Path(source).suffix == CASES:
         return Given(diff_of_cases(Path(source)), stated)
     try:
-        return Given(_diff_in(Path(source).read_bytes()), stated, _here())
+        return _saved(Path(source).read_bytes(), stated)
     except OSError as error:
         raise InputError(f"{source}: {error.strerror}") from error
-
-
-def is_pull_request(word: Any) -> bool:
-    """Whether a word names a pull request, and no file of this machine."""
-    try:
-        return named_pull_request(word) is not None and not exists(word)
-    except InputError:
-        return True
 
 
 def name_of(source: Any) -> str:
@@ -105,31 +103,37 @@ def stem_of(source: Any) -> str:
     """How the files of its result are named."""
     if isinstance(source, bytes) or source == STDIN:
         return "review"
-    if is_pull_request(source):
-        return slug(str(named_pull_request(source)).replace("/", "-").replace("#", "-"))
+    if is_request(source):
+        return slug(re.sub("[/#!]", "-", str(named_request(source))))
     path = Path(source)
     name = path.resolve().name
     return name.removesuffix(path.suffix) if path.suffix in (*SUFFIXES, CASES, ".json") else name
 
 
-def _pulled(source: str, query: ReviewQuery) -> Given:
-    """A pull request's diff, over the network."""
-    from domains.code_review.data.github import GitHub
-
-    pull = named_pull_request(source)
-    assert pull is not None
+def _requested(source: str, query: ReviewQuery) -> Given:
+    """A pull or merge request's diff, over the network."""
+    request = named_request(source)
+    assert request is not None
     for option, value in (("range", query.range), ("context", query.context)):
         if value is not None:
-            raise InputError(f"{pull}: --{option} is for a git work tree; a pull request is read as GitHub shows it")
-    github = GitHub()
-    found = read_pull_request(github, pull, query.since)
-    revisions = Revisions(found.base, found.base, found.head)
-    return Given(found.raw, revisions, PulledFiles(github, pull, found.head), found.newer, pull)
+            raise InputError(
+                f"{request}: --{option} is for a git work tree; a {request.KIND} is read as its host shows it"
+            )
+    client = client_of(request)
+    found = client.read(request, query.since)
+    revisions = Revisions(found.base, found.start, found.head)
+    files = RequestedFiles(client, request, found.head)
+    return Given(found.raw, revisions, files, found.newer, request, found.unseen)
 
 
-def _diff_in(raw: bytes) -> bytes:
-    """The diff itself, or that of a saved answer of GitHub's about the files of a pull request."""
-    return diff_of_answer(raw) if is_saved_answer(raw) else raw
+def _saved(raw: bytes, stated: Revisions) -> Given:
+    """A diff, or that of an answer of GitHub's or GitLab's about the files of a request."""
+    if is_saved_answer(raw):
+        raw = diff_of_answer(raw)
+    elif is_saved_changes(raw):
+        raw, unseen = diff_of_saved(raw)
+        return Given(raw, stated, _here(), unseen=unseen)
+    return Given(raw, stated, _here())
 
 
 def _here() -> NewFiles | None:

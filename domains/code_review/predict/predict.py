@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from domains.code_review.predict import commits
 from domains.code_review.predict.reviewers import CodeReviewer
-from domains.code_review.predict.telling import QUERY, Format, checked, tell, tell_of_commits
+from domains.code_review.predict.telling import QUERY, Format, check, tell, tell_of_commits
 from domains.code_review.types import MOST_CHANGED
 from suite.errors import InputError
 
@@ -55,8 +55,9 @@ def predict(
     An adapter for commits says of each how likely it brings in a defect, or writes its message.
 
     Args:
-        inputs: files of diffs, saved answers of GitHub's, CodeReviewer's .jsonl files, folders, git work trees, pull
-            requests (owner/name#12 or the page's address, read with GITHUB_TOKEN where it is set), or - for stdin.
+        inputs: files of diffs, saved answers of GitHub's or GitLab's, CodeReviewer's .jsonl files, folders, git work
+            trees, pull requests (owner/name#12 or the page's address, read with GITHUB_TOKEN where it is set), merge
+            requests ('group/project!12' or the page's address, with GITLAB_TOKEN), or - for stdin.
         adapter: reference of a folder with an adapter for each task, or of one task's.
         base: reference of the base; the one that the adapter names where it is left out.
         necessity: reference of the adapter that says which hunks need a review; alone with --comment and --refinement
@@ -87,17 +88,18 @@ def predict(
         max_comments: keep at most this many findings of a diff.
         most_changed: pass over files with more added and removed lines.
         lenient: count hunks anew whose headers announce other lines than they have.
-        since: look only at hunks in which something changed after this commit, of a work tree or a pull request.
+        since: look only at hunks in which something changed after this commit, of a work tree or a request.
         context: unchanged lines of a work tree around each change; as many as git shows by default.
         commit: the revision that the new files are of, for GitHub and GitLab; a work tree tells its own.
         base_commit: the one that the old files are of, for GitLab; a range of a work tree tells its own.
-        post: put the review on its pull request, by the token in GITHUB_TOKEN; what is sent is shown first.
+        post: put the review on its pull or merge request, by the token in GITHUB_TOKEN or GITLAB_TOKEN; what is sent
+            is shown first.
         fail_on: any: exit with 3 where anything is found.
     """
     given = {name: value for name, value in locals().items() if name in QUERY}
     parts = {"necessity": necessity, "comment": comment, "refinement": refinement}
     alone = adapter == "tiny" and any(parts.values())
-    github = checked(inputs, post)
+    check(inputs, post)
     if not alone and (task := commits.task_of(adapter)) is not None:
         if any(parts.values()) or post or format not in ("text", "json"):
             raise InputError(
@@ -111,4 +113,4 @@ def predict(
         None if alone else adapter, base, device, dtype, template=template, strict_base=strict_base, **parts
     )
     results = reviewer.predict(inputs, **given | {"paths": tuple(paths or ())})
-    return tell(inputs, results, out, format, fail_on, github)
+    return tell(inputs, results, out, format, fail_on, post)

@@ -38,8 +38,8 @@ class RuleReviewer:
 
         Args:
             inputs: a diff's path, a folder (its .diff and .patch files, or, of a git work tree, its changes), `-` for
-                standard input, a pull request (`owner/name#12` or its page's address), a diff's bytes, or several of
-                these.
+                standard input, a pull or merge request (`owner/name#12`, `group/project!12`, or its page's address), a
+                diff's bytes, or several of these.
             options: fields of `ReviewQuery`.
         """
         return _reviewed(inputs, ReviewQuery(**options), self._findings)
@@ -193,7 +193,7 @@ def _reviewed(
         diff = parse_diff(given.raw, query.lenient)
         if given.newer is not None:
             diff = selection.changed_since(diff, parse_diff(given.newer, query.lenient))
-        left_out = selection.passed_over(diff, query.paths, query.most_changed)
+        left_out = dict(given.unseen) | selection.passed_over(diff, query.paths, query.most_changed)
         found, dropped = findings(list(selection.kept(diff, left_out)), given)
         kept, more = merged(found, query.max_comments)
         return ReviewResult(
@@ -207,7 +207,7 @@ def _reviewed(
             name=stem_of(source),
             base=given.revisions.base,
             start=given.revisions.start,
-            pull=given.pull,
+            request=given.request,
             reviewer=reviewer,
         )
 

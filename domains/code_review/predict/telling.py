@@ -6,9 +6,9 @@ import sys
 from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from domains.code_review.inference.inputs import is_pull_request
+from domains.code_review.data.hosts.naming import is_request, named_request
 from domains.code_review.output.change_result import ChangeResult
 from domains.code_review.output.formats import WRITERS
 from domains.code_review.output.plain import clean
@@ -18,29 +18,30 @@ from suite.errors import InputError
 from suite.prediction.folder import ResultFolder
 from suite.prediction.loop import reason
 
-if TYPE_CHECKING:
-    from domains.code_review.data.github import GitHub
-
 Format = Literal["text", "json", "sarif", "github", "gitlab", "rdjson", "markdown", "html", "patch"]
 QUERY = {one.name for one in fields(ReviewQuery)}
 """Options that are a review's own, not the command's."""
 
 
-def checked(inputs: list[str], post: bool) -> GitHub | None:
-    """Where reviews are posted to; None where they are not.
+def check(inputs: list[str], post: bool) -> None:
+    """Refuse what is wrong before anything is read.
 
     Raises:
-        InputError: there is no input, or one that is posted to is no pull request.
+        InputError: there is no input, or one that is to be posted to is no request, or there is no token for it.
     """
     if not inputs:
-        raise InputError("no input; name diffs, folders, work trees or pull requests, or - for standard input")
+        raise InputError("no input; name diffs, folders, work trees, pull or merge requests, or - for standard input")
     if not post:
-        return None
-    if other := next((one for one in inputs if not is_pull_request(one)), None):
-        raise InputError(f"{other}: --post is for pull requests; give one as owner/name#12")
+        return
     from domains.code_review.output.posting import check_postable
 
-    return check_postable()
+    for one in inputs:
+        request = named_request(one) if is_request(one) else None
+        if request is None:
+            raise InputError(
+                f"{one}: --post is for pull requests and merge requests; give owner/name#12, or a page's address"
+            )
+        check_postable(request)
 
 
 def tell(
@@ -49,7 +50,7 @@ def tell(
     out: Path | None,
     format: Format,
     fail_on: str,
-    github: GitHub | None,
+    post: bool,
 ) -> dict[str, Any]:
     """Print, write and post results as they come, and say what became of them all."""
     folder = ResultFolder(out).beside(inputs)
@@ -62,7 +63,7 @@ def tell(
             written = WRITERS[format](result) if format != "text" else f"{result}\n"
             if out is None or format != "text":
                 _print(written)
-            posted = {} if github is None else {"posted": _posted(result, github)}
+            posted = {"posted": _posted(result)} if post else {}
         except InputError as error:
             failed += 1
             why = reason(error, result.source)
@@ -95,11 +96,11 @@ def tell_of_commits(inputs: list[str], results: Iterable[ChangeResult], out: Pat
     return told | {"exit_code": 2 if failed else 0, "message": "\n".join(lines)}
 
 
-def _posted(result: ReviewResult, github: GitHub) -> str:
+def _posted(result: ReviewResult) -> str:
     """Post a review, and say so."""
     from domains.code_review.output.posting import post
 
-    said = post(result, github)
+    said = post(result)
     print(said, file=sys.stderr)
     return said
 

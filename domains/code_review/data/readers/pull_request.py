@@ -62,12 +62,13 @@ def _file(one: dict[str, Any], where: str) -> str:
         if status not in ("renamed", "unchanged", "changed"):
             lines.append(f"Binary files {quoted(f'a/{old}')} and {quoted(f'b/{name}')} differ")
         return "\n".join([*lines, ""])
-    lines.append("--- /dev/null" if status == "added" else f"--- {quoted(f'a/{old}')}{_tab(old)}")
-    lines.append("+++ /dev/null" if status == "removed" else f"+++ {quoted(f'b/{name}')}{_tab(name)}")
+    lines.append("--- /dev/null" if status == "added" else f"--- {quoted(f'a/{old}')}{tab_behind(old)}")
+    lines.append("+++ /dev/null" if status == "removed" else f"+++ {quoted(f'b/{name}')}{tab_behind(name)}")
     return "\n".join([*lines, patch.rstrip("\n"), ""])
 
 
-def _tab(name: str) -> str:
+def tab_behind(name: str) -> str:
+    """What git puts behind a name with blanks."""
     return "\t" if " " in name else ""
 
 
