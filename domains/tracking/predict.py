@@ -92,10 +92,7 @@ class VideoTracker:
         if folder.path is not None:
             if resume is None and not overwrite:
                 check_begun(folder.path)
-            try:
-                folder.path.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise InputError(f"{folder.path}: cannot be written ({error.strerror}); give another folder") from error
+            folder.create()
             sweep(folder.path)
         names = Names()
         with ExitStack() as stack:

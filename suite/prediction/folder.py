@@ -42,7 +42,7 @@ class ResultFolder:
         out: where the files go; None: nothing is written.
 
     Raises:
-        InputError: `out` is a file.
+        InputError: `out` is a file, or lies below one.
 
     Attributes:
         files: of the result that was added last. summary: of all results, once it is finished.
@@ -50,8 +50,10 @@ class ResultFolder:
 
     def __init__(self, out: str | Path | None = None) -> None:
         self.path = None if out is None else Path(out)
-        if self.path is not None and (self.path.exists() and not self.path.is_dir()):
-            raise InputError(f"{self.path}: is a file; give a folder for the results")
+        if self.path is not None:
+            for folder in (self.path, *self.path.parents):
+                if folder.exists() and not folder.is_dir():
+                    raise InputError(f"{folder}: is a file; give a folder for the results")
         self.files: list[Path] = []
         self.summary: list[Path] = []
         self._summaries: list[Summary] = []
@@ -74,6 +76,18 @@ class ResultFolder:
         """Say these of all results, too."""
         self._summaries += summaries
         return self
+
+    def create(self) -> None:
+        """Make the folder, where there is one to make.
+
+        Raises:
+            InputError: the system refuses it.
+        """
+        if self.path is not None:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise InputError(f"{self.path}: cannot be written ({error.strerror}); give another folder") from error
 
     def add(self, result: Result) -> list[Path]:
         """Write one result; one that failed has no files of its own."""
@@ -110,8 +124,13 @@ class ResultFolder:
         """Yield the results, each one written before it is seen, and finish after the last.
 
         One that cannot be written has that as its error, and the next one goes on.
+
+        Raises:
+            InputError: there is no folder to write to.
         """
         for result in results:
+            if result.error is None:
+                self.create()
             try:
                 self.add(result)
             except InputError as error:

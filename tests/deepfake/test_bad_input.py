@@ -107,7 +107,11 @@ def test_no_face_is_an_answer(size: int, home: Path, tmp_path: Path, capsys: pyt
     ("lines", "words"),
     [
         (["fake/a/0.png"], "it must contain 'real'"),
+        (["nothing/a/0.png"], "it must contain 'real'"),
         (["real/a/0.png", "real/b/7.png"], "1 of 2 frames are not there: real/b/7.png"),
+        ([f"real/b/{number}.png" for number in range(8)], "8 of 8 frames are not there: real/b/0.png, real/b/1.png"),
+        (["real/a/0.png", f"real/{'b' * 300}/0.png"], "1 of 2 frames are not there"),
+        (["\xff\xfe\x00\x01"], "frames are not there"),
         (["../up/real/a/0.png"], "leads out of the list's folder"),
         (["/etc/../etc/hostname"], "leads out of the list's folder"),
     ],
@@ -115,13 +119,37 @@ def test_no_face_is_an_answer(size: int, home: Path, tmp_path: Path, capsys: pyt
 def test_lists_that_are_wrong(
     command: str, lines: list[str], words: str, home: Path, tmp_path: Path, said: Callable[..., list[str]]
 ) -> None:
-    for name in ("fake/a", "real/a"):
+    for name in ("fake/a", "real/a", "nothing/a"):
         (tmp_path / name).mkdir(parents=True)
         shutil.copy(home / "face.png", tmp_path / name / "0.png")
-    (tmp_path / "list.txt").write_text("\n".join(lines))
+    (tmp_path / "list.txt").write_text("\n".join(lines), encoding="latin-1")
     options = ["--adapter", home / "adapter", "--base", home / "base"]
     [line] = said(command, tmp_path / "list.txt", *options)
-    assert (words in line and str(tmp_path / "list.txt") in line) or "real" in line
+    assert words in line and str(tmp_path / "list.txt") in line
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metadata.json", '{"a.mp4": 5}'),
+        ("metadata.json", '{"a.mp4": {"is_fake": "yes"}}'),
+        ("metadata.json", "[1]"),
+        ("labels.csv", "name,label\na.mp4,1\n"),
+        ("labels.csv", "label,filename\n1\n"),
+    ],
+)
+def test_labels_of_dfdc_that_are_none(
+    name: str, content: str, home: Path, tmp_path: Path, said: Callable[..., list[str]]
+) -> None:
+    (tmp_path / name).write_text(content)
+    [line] = said("evaluate", tmp_path, "--adapter", home / "adapter", "--base", home / "base")
+    assert str(tmp_path / name) in line
+
+
+@pytest.mark.parametrize("below", ["face.png", "face.png/below", "face.png/far/below"])
+def test_results_below_a_file_are_refused(below: str, home: Path, said: Callable[..., list[str]]) -> None:
+    [line] = said(*predict(home, home / "face.png"), "--out", home / below)
+    assert f"{home / 'face.png'} is a file" in line or f"{home / 'face.png'}: is a file" in line
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,22 @@ class Made:
         return [write_text(Path(folder) / f"{self.source}.txt", self.source)]
 
 
+@pytest.mark.parametrize("below", ["file", "file/out", "file/far/out"])
+def test_a_folder_below_a_file_is_refused_before_anything_is_predicted(below: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="is a file; give a folder for the results"):
+        ResultFolder(tmp_path / below)
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no folder that even root cannot write to is known")
+def test_a_folder_that_cannot_be_written_ends_the_prediction_in_one_line() -> None:
+    folder = ResultFolder("/proc/results").summarise(Table("all", whole_record))
+    results = folder.keep([Made("wrong", "no such file"), Made("a"), Made("b")])
+    assert next(results).error == "no such file"
+    with pytest.raises(InputError, match=r"/proc/results: cannot be written .*; give another folder"):
+        next(results)
+
+
 def test_a_string_is_text_where_no_file_is_called_so(tmp_path):
     (tmp_path / "my file.txt").write_text("x")
     assert inputs.is_text("Ann met Bob.") and inputs.is_text("long " * 9000) and inputs.is_text("one\n")

@@ -19,6 +19,7 @@ from domains.text_video_retrieval.inference.finding import find
 from domains.text_video_retrieval.inference.indexing import found, open_or_create, update
 from domains.text_video_retrieval.inference.loaded import Encoder
 from domains.text_video_retrieval.inference.store import FRAMES, VECTORS, Store
+from domains.text_video_retrieval.inference.upkeep import exported, imported
 from domains.text_video_retrieval.model import bases
 from domains.text_video_retrieval.model.schedule import Schedule
 from domains.text_video_retrieval.output import page
@@ -100,6 +101,34 @@ def test_a_store_whose_files_are_cut_is_refused_with_what_to_do(store: Store, na
         Store.open(store.folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "damaged", "said"),
+    [
+        ("vectors.npy", lambda content: content[:-4], "is no export that can be read"),
+        ("frames.npy", lambda content: b"words", "is no export that can be read"),
+        ("segments.csv", lambda content: content.replace(b"path", b"file"), "is no export that can be read"),
+        ("segments.csv", lambda content: content.replace(b"[", b"("), "is no export that can be read"),
+        (
+            "segments.csv",
+            lambda content: content[: content.rindex(b"\n", 0, -1) + 1],
+            "5 frames and 4 segments; export anew$",
+        ),
+        ("vectors.npy", None, "lacks vectors.npy"),
+    ],
+)
+def test_an_export_that_is_damaged_makes_no_store(store: Store, tmp_path: Path, name: str, damaged, said: str) -> None:  # noqa: F811
+    exported(store, tmp_path / "export")
+    file = tmp_path / "export" / name
+    content = file.read_bytes()
+    file.unlink()
+    if damaged is not None:
+        file.write_bytes(damaged(content))
+    with pytest.raises(InputError, match=said) as error:
+        imported(tmp_path / "export", tmp_path / "again")
+    assert str(tmp_path / "export") in str(error.value) and "\n" not in str(error.value)
+    assert not (tmp_path / "again").exists()
+
+
 @pytest.mark.parametrize("value", [np.nan, 3.0])
 def test_a_store_with_a_vector_that_is_none_is_refused_when_it_is_opened(store: Store, value: float) -> None:  # noqa: F811
     with (store.folder / VECTORS).open("r+b") as file:
@@ -128,6 +157,12 @@ def test_videos_of_one_name_and_sentences_of_none_are_counted_and_named(tmp_path
     assert pairs.notices == (
         "own: 2 videos are missing (b, c); 1 pairs are left",
         f"{tmp_path}: 1 names appear twice, e.g. a; the first counts",
+    )
+    clips.still(tmp_path / "third" / "a.mp4")
+    many = made_set("own", [Pair(name, "x") for name in ("a", *"bcdef")], Files.below(tmp_path))
+    assert many.notices == (
+        "own: 5 videos are missing (b, c, d ...); 1 pairs are left",
+        f"{tmp_path}: 2 names appear twice, e.g. a; the first counts",
     )
 
 

@@ -210,6 +210,76 @@ def test_sentences_beside_their_videos(tmp_path: Path) -> None:
         open_pairs(str(tmp_path / "packed"))
 
 
+RUN_9K = {"MSRVTT_train.9k.csv": "video_id\nvideo0\n"}
+IDS = {"train_ids.json": '["v_one"]', "val_1.json": "{}"}
+LISTED = {"train_list.txt": "clip_a\n"}
+MSRVTT, DIDEMO = "MSRVTT_data.json", "train_data.json"
+
+
+def _told(**told: object) -> str:
+    return json.dumps({"v_one": {"duration": 5, "sentences": ["a"], **told}})
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({MSRVTT: "{}", "MSRVTT_train.9k.csv": "id\nvideo0\n"}, "line 1 lacks the column video_id; it has id"),
+        ({MSRVTT: "{}", "MSRVTT_train.9k.csv": "\xff\xfe\x00\x01"}, "lacks the column video_id"),
+        ({MSRVTT: "{}", "MSRVTT_train.9k.csv": "video_id\n" + "x" * 200_000}, "is no table"),
+        ({MSRVTT: "[" * 100_000, **RUN_9K}, "is no JSON"),
+        ({MSRVTT: '{"a": 1' + "0" * 5000 + "}", **RUN_9K}, "is no JSON"),
+        ({MSRVTT: '{"sentences": [{"caption": "c", "video_id": ["video0"]}]}', **RUN_9K}, "another way"),
+        ({MSRVTT: '{"sentences": [{"caption": null, "video_id": "video0"}]}', **RUN_9K}, "another way"),
+        ({"train.json": "{}", "train_ids.json": '"v_one"', "val_1.json": "{}"}, "another way"),
+        ({"train.json": "{}", "train_ids.json": '{"v_one": 1}', "val_1.json": "{}"}, "another way"),
+        ({"train.json": _told(duration="long"), **IDS}, "another way"),
+        ({"train.json": _told(duration=float("nan")), **IDS}, "another way"),
+        ({"train.json": _told(duration=-1), **IDS}, "another way"),
+        ({"train.json": _told(sentences=[5]), **IDS}, "another way"),
+        ({"train.json": _told(sentences="a man"), **IDS}, "another way"),
+        ({DIDEMO: '[{"description": null, "video": "clip_a"}]', **LISTED}, "another way"),
+        ({DIDEMO: '[{"description": "a", "video": ["clip_a"]}]', **LISTED}, "another way"),
+        ({"raw-captions.json": '{"clip_a": "sentence"}', **LISTED}, "another way"),
+        ({"raw-captions.json": '{"clip_a": [1]}', **LISTED}, "another way"),
+        ({"raw-captions.json": '{"clip_a": ["a"]}'}, "train_list.txt: No such file .*; get the annotations anew$"),
+        ({"LSMDC16_challenge_1000_publictect.csv": ""}, "training.csv: No such file .*; get the annotations anew$"),
+    ],
+)
+def test_annotations_of_another_layout_are_one_line(files: dict[str, str], message: str, tmp_path: Path) -> None:
+    (tmp_path / "Videos").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="latin-1")
+    with pytest.raises(InputError, match=message) as error:
+        open_pairs(f"{tmp_path}:train")
+    assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("times", ["nan,5", "0,inf", "3,1", "-3,1", "2,2"])
+def test_times_of_a_table_that_are_no_part_of_a_video(times: str, tmp_path: Path, videos: Path) -> None:
+    (tmp_path / "captions.csv").write_text(f"video,caption,start,end\nvideo0,one,{times}\n")
+    with pytest.raises(InputError, match=r"captions\.csv: line 2: start and end are seconds"):
+        open_pairs(str(tmp_path / "captions.csv"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+def test_tables_and_annotations_are_read_as_any_editor_saves_them(encoding: str, tmp_path: Path, videos: Path) -> None:
+    (tmp_path / "captions.csv").write_text("video,caption\nvideo0,café\n", encoding=encoding)
+    assert open_pairs(str(tmp_path / "captions.csv")).pairs[0].caption == "café"
+    told = json.dumps({"sentences": [{"caption": "café", "video_id": "video0"}]}, ensure_ascii=False)
+    (tmp_path / MSRVTT).write_text(told, encoding=encoding)
+    (tmp_path / "MSRVTT_train.9k.csv").write_text("video_id\nvideo0\n", encoding=encoding)
+    (tmp_path / "captions.csv").unlink()
+    assert open_pairs(f"{tmp_path}:train").pairs[0].caption == "café"
+
+
+@pytest.mark.parametrize("content", [pickle.dumps([1]), pickle.dumps({"a": 5}), pickle.dumps({"a": ["x"]})[:9], b""])
+def test_pickles_of_something_else_write_nothing(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "raw-captions.pkl").write_bytes(content)
+    with pytest.raises(InputError, match="no pickle of captions"):
+        convert_msvd(tmp_path / "raw-captions.pkl")
+    assert [path.name for path in tmp_path.iterdir()] == ["raw-captions.pkl"]
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [("world:tests", "e.g. world:train:400"), ("world:train:x", "e.g. world:train:400"), ("absent", "no such file")],

@@ -140,7 +140,8 @@ def of_paths(paths: Iterable[str], title: str = "", groups: Mapping[str, Sequenc
         source = source_of(path)
         frames.append(LabelledFrame(path, label_of(source), source, video_ids(path)[1]))
     if frames and all(frame.label == FAKE for frame in frames):
-        raise InputError("no real source found; label is taken from the folder name: it must contain 'real'")
+        where = f"{title}: " if title else ""
+        raise InputError(f"{where}no real source found; label is taken from the folder name: it must contain 'real'")
     kept = {name: tuple(own) for name, own in (groups or {}).items()}
     return FrameSet(tuple(frames), open_picture, kept, title=title)
 

@@ -43,8 +43,8 @@ def paths_in(file: Path) -> list[Path]:
         InputError: it cannot be read, is empty, or paths are missing; names the first ones.
     """
     try:
-        lines = [line.strip() for line in read_text(file).splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
+        lines = [line.strip() for line in read_text(file, encoding=None).splitlines()]
+    except OSError as error:
         raise InputError(f"{file}: {first_line(error)}; give a text file with one path a line") from error
     paths = [file.parent / Path(line).expanduser() for line in lines if line and not line.startswith("#")]
     if not paths:

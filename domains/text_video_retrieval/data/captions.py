@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from domains.text_video_retrieval.data.world import Clip
-from suite.errors import InputError
+from suite.errors import InputError, one_line
 from suite.files import read_text
 from suite.media.video import SUFFIXES
 
@@ -142,23 +142,22 @@ def rows(path: Path, columns: Sequence[str], *, delimiter: str = ",", header: bo
     Raises:
         InputError: the file cannot be read or lacks a column; it is named with its line.
     """
-    text = read_text(path)
     reader = csv.DictReader(
-        io.StringIO(text), None if header else list(columns), delimiter=delimiter,
+        io.StringIO(_text(path)), None if header else list(columns), delimiter=delimiter,
         quoting=csv.QUOTE_MINIMAL if header else csv.QUOTE_NONE,
     )  # fmt: skip
-    known = reader.fieldnames or []
+    try:
+        known, table = reader.fieldnames or [], [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise InputError(f"{path}: is no table ({error}); columns {', '.join(columns)} are needed") from None
     if lacking := [column for column in columns if column not in known]:
         raise InputError(
             f"{path}: line 1 lacks the column {', '.join(lacking)}; it has {', '.join(known) or 'nothing'}, and "
             f"{', '.join(columns)} are needed"
         )
-    found = []
-    for row in reader:
-        if any(row[column] is None for column in columns):
-            raise InputError(f"{path}: line {reader.line_num} has fewer columns than {', '.join(columns)}")
-        found.append(row)
-    return found
+    if short := next((line for line, row in table if any(row[column] is None for column in columns)), None):
+        raise InputError(f"{path}: line {short} has fewer columns than {', '.join(columns)}")
+    return [row for _, row in table]
 
 
 def annotation(path: Path, expected: str, check: Callable[[Any], bool]) -> Any:
@@ -170,10 +169,13 @@ def annotation(path: Path, expected: str, check: Callable[[Any], bool]) -> Any:
     Raises:
         InputError: it is no JSON, or laid out in another way.
     """
+    text = _text(path)
     try:
-        content = json.loads(read_text(path))
+        content = json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: line {error.lineno} is no JSON ({error.msg}); expected {expected}") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: is no JSON ({one_line(error)}); expected {expected}") from None
     try:
         fits = check(content)
     except (KeyError, TypeError, IndexError, AttributeError, StopIteration):
@@ -184,5 +186,21 @@ def annotation(path: Path, expected: str, check: Callable[[Any], bool]) -> Any:
 
 
 def listed(path: Path) -> list[str]:
-    """The lines of a list of ids."""
-    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    """The lines of a list of ids.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    return [line.strip() for line in _text(path).splitlines() if line.strip()]
+
+
+def words(content: Any) -> bool:
+    """Whether it is a list of strings."""
+    return isinstance(content, list) and all(isinstance(one, str) for one in content)
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_text(path, encoding=None)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}; get the annotations anew") from error

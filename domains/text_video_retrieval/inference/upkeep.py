@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from domains.text_video_retrieval.inference.indexing import STORE
-from suite.errors import InputError
+from suite.errors import InputError, one_line
 
 if TYPE_CHECKING:
-    from domains.text_video_retrieval.inference.store import Store
+    from domains.text_video_retrieval.inference.store import Segment, Store, VideoRow
 
 
 def store(
@@ -173,50 +173,53 @@ def imported(source: Path, folder: Path) -> str:
     """Make an index of an export.
 
     Raises:
-        InputError: files are missing, or of different lengths.
+        InputError: files are missing, damaged, or of different lengths.
     """
+    from domains.text_video_retrieval.inference.store import Store
+    from suite.files import read_json
+
+    for name in ("vectors.npy", "frames.npy", "segments.csv", "store.json"):
+        if not (source / name).is_file():
+            raise InputError(f"{source}: lacks {name}; give a folder that export wrote")
+    try:
+        videos = _exported_videos(source)
+    except InputError:
+        raise
+    except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
+        raise InputError(f"{source}: is no export that can be read ({one_line(error)}); export anew") from error
+    about = read_json(source / "store.json")
+    store = Store.create(folder, {key: value for key, value in about.items() if key not in _MADE})
+    try:
+        for video, segments in videos:
+            store.put(video, segments)
+    finally:
+        store.close()
+    return f"{sum(len(segments) for _, segments in videos)} segments of {len(videos)} videos imported"
+
+
+def _exported_videos(source: Path) -> list[tuple[VideoRow, list[Segment]]]:
+    """The videos of an export with their segments, in the order of its table."""
     import csv
     import json
 
     import numpy as np
 
-    from domains.text_video_retrieval.inference.store import Segment, Store, VideoRow
-    from suite.files import read_json, read_text
+    from domains.text_video_retrieval.inference.store import Segment, VideoRow
+    from suite.files import read_text
 
-    for name in ("vectors.npy", "frames.npy", "segments.csv", "store.json"):
-        if not (source / name).is_file():
-            raise InputError(f"{source}: lacks {name}; give a folder that export wrote")
     vectors, frames = (np.load(source / f"{name}.npy", allow_pickle=False) for name in ("vectors", "frames"))
     rows = list(csv.DictReader(read_text(source / "segments.csv").splitlines()))
     if not len(vectors) == len(frames) == len(rows):
         raise InputError(
             f"{source}: {len(vectors)} vectors, {len(frames)} frames and {len(rows)} segments; export anew"
         )
-    about = read_json(source / "store.json")
-    store = Store.create(folder, {key: value for key, value in about.items() if key not in _MADE})
-    try:
-        own: dict[str, list[int]] = {}
-        for place, row in enumerate(rows):
-            own.setdefault(row["path"], []).append(place)
-        for path, places in own.items():
-            first = rows[places[0]]
-            known: dict[str, Any] = {name: _TYPES.get(name, str)(first[name]) for name in _KEPT}
-            video = VideoRow(path, **known)
-            segments = [
-                Segment(
-                    float(rows[place]["start"]),
-                    float(rows[place]["end"]),
-                    vectors[place],
-                    frames[place],
-                    tuple(json.loads(rows[place]["times"])),
-                    int(rows[place]["best"]),
-                )
-                for place in places
-            ]
-            store.put(video, segments)
-    finally:
-        store.close()
-    return f"{len(rows)} segments of {len(own)} videos imported"
+    own: dict[str, tuple[VideoRow, list[Segment]]] = {}
+    for row, vector, frame in zip(rows, vectors, frames, strict=True):
+        known: dict[str, Any] = {name: _TYPES.get(name, str)(row[name]) for name in _KEPT}
+        _, segments = own.setdefault(row["path"], (VideoRow(row["path"], **known), []))
+        times = tuple(json.loads(row["times"]))
+        segments.append(Segment(float(row["start"]), float(row["end"]), vector, frame, times, int(row["best"])))
+    return list(own.values())
 
 
 _TYPES = {"size": int, "mtime_ns": int, "duration": float, "fps": float, "width": int, "height": int}

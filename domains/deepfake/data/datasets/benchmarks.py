@@ -106,13 +106,15 @@ def dfdc(root: Path, split: str, compression: str) -> list[Video]:
     folder = root / split if (root / split).is_dir() else root
     if (folder / "labels.csv").is_file():
         rows = list(csv.DictReader(io.StringIO(_text(folder / "labels.csv"))))
-        if rows and not {"filename", "label"} <= set(rows[0]):
-            raise InputError(f"{folder / 'labels.csv'}: needs the columns filename and label")
+        if not all(row.get("filename") and row.get("label") for row in rows):
+            raise InputError(f"{folder / 'labels.csv'}: needs the columns filename and label in every line")
         labels = {row["filename"]: int(row["label"] not in ("0", "REAL")) for row in rows}
     else:
         known = _json(folder / "metadata.json")
-        if not isinstance(known, dict):
-            raise InputError(f"{folder / 'metadata.json'}: no object of videos; get it anew")
+        if not isinstance(known, dict) or not all(
+            isinstance(entry, dict) and entry.get("is_fake", 0) in (0, 1) for entry in known.values()
+        ):
+            raise InputError(f"{folder / 'metadata.json'}: no object of videos with is_fake or label; get it anew")
         # The test set's says is_fake, the training parts' say label.
         labels = {n: int(entry.get("is_fake", entry.get("label") == "FAKE")) for n, entry in known.items()}
     return [

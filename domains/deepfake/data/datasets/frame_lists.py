@@ -9,6 +9,7 @@ from pathlib import Path
 from domains.deepfake.data.frame_set import FrameSet, limited, of_paths
 from suite.errors import InputError, first_line
 from suite.files import read_text
+from suite.prediction.inputs import exists
 
 _SHOWN = 3
 
@@ -39,7 +40,7 @@ def read(lists: Sequence[Path] | Mapping[str, Sequence[Path]], limit: int | None
 
 def _frames(file: Path) -> list[str]:
     try:
-        lines = [line.strip() for line in read_text(file).splitlines()]
+        lines = [line.strip() for line in read_text(file, encoding=None).splitlines()]
     except OSError as error:
         raise InputError(f"{file}: {first_line(error)}; give a text file with one frame a line") from error
     home = file.parent
@@ -49,7 +50,7 @@ def _frames(file: Path) -> list[str]:
             paths.append(line)
         elif _leaves(line):
             raise InputError(f"{file}: the path {line} leads out of the list's folder; write it without '..'")
-        elif (home / line).exists():
+        elif exists(home / line):
             paths.append(f"{home.as_posix()}/{line}")
         else:
             missing.append(line)

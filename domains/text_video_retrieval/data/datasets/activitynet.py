@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from domains.text_video_retrieval.data.captions import Files, Pair, PairSet, Split, annotation, made_set
+from domains.text_video_retrieval.data.captions import Files, Pair, PairSet, Split, annotation, made_set, words
 
 LAYOUT = '{"<video id>": {"duration", "timestamps", "sentences"}}'
 
@@ -25,11 +25,11 @@ def read(folder: Path, videos: Path, split: Split) -> PairSet:
     train = split == "train"
     ids = annotation(
         folder / ("train_ids.json" if train else "val_ids.json"), '["<video id>", ...]',
-        lambda content: all(isinstance(one, str) for one in content),
+        words,
     )  # fmt: skip
     told = annotation(
         folder / ("train.json" if train else "val_1.json"), LAYOUT,
-        lambda content: all("sentences" in one and "duration" in one for one in content.values()),
+        lambda content: all(words(one["sentences"]) and 0 < one["duration"] < math.inf for one in content.values()),
     )  # fmt: skip
     return made_set(f"ActivityNet {split}", paragraphs(ids, told), Files.below(videos), words=64, frames=64)
 

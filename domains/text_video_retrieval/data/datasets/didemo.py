@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from domains.text_video_retrieval.data.captions import Files, Pair, PairSet, Split, annotation, listed, made_set
+from domains.text_video_retrieval.data.captions import Files, Pair, PairSet, Split, annotation, listed, made_set, words
 
 LENGTH = 31.0
 """Seconds of a video that count."""
@@ -24,7 +24,7 @@ def read(folder: Path, videos: Path, split: Split) -> PairSet:
     """
     told = annotation(
         folder / f"{split}_data.json", '[{"description", "times", "video"}]',
-        lambda content: all("description" in one and "video" in one for one in content),
+        lambda content: all(words([one["description"], one["video"]]) for one in content),
     )  # fmt: skip
     return made_set(
         f"DiDeMo {split}",

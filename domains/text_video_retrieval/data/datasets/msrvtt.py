@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from domains.text_video_retrieval.data.captions import Files, Pair, PairSet, Split, annotation, made_set, rows
+from domains.text_video_retrieval.data.captions import Files, Pair, PairSet, Split, annotation, made_set, rows, words
 from suite.errors import InputError
 
 TEST = "MSRVTT_JSFUSION_test.csv"
@@ -37,7 +37,7 @@ def training(folder: Path) -> Iterator[Pair]:
     data = annotation(
         folder / DATA,
         layout,
-        lambda content: all("caption" in one and "video_id" in one for one in content["sentences"]),
+        lambda content: all(words([one["caption"], one["video_id"]]) for one in content["sentences"]),
     )
     for one in data["sentences"]:
         if one["video_id"] in listed:

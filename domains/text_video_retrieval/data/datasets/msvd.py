@@ -11,7 +11,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-from domains.text_video_retrieval.data.captions import Files, Pair, PairSet, Split, annotation, listed, made_set
+from domains.text_video_retrieval.data.captions import Files, Pair, PairSet, Split, annotation, listed, made_set, words
 from suite.errors import InputError
 from suite.files import write_text
 
@@ -34,7 +34,9 @@ def read(folder: Path, videos: Path, split: Split) -> PairSet:
             f"suite text_video_retrieval convert-msvd {folder / PICKLE}"
         )
     captions = annotation(
-        folder / CONVERTED, '{"<video id>": ["<sentence>", ...]}', lambda content: all(map(len, content.values()))
+        folder / CONVERTED,
+        '{"<video id>": ["<sentence>", ...]}',
+        lambda content: all(several and words(several) for several in content.values()),
     )
     ids = listed(folder / f"{split}_list.txt")
     pairs = (Pair(one, sentence) for one in ids for sentence in captions.get(one, ()))

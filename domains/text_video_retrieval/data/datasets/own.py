@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 
 from domains.text_video_retrieval.data.captions import Files, Pair, PairSet, Split, made_set, rows
@@ -21,7 +22,7 @@ def read(path: Path, videos: Path, split: Split, *, named: bool = True) -> PairS
             to train, one to validate, one to test, each always in the same part.
 
     Raises:
-        InputError: the table lacks a column, or a time is no number.
+        InputError: the table lacks a column, or times are no part of a video.
     """
     table = path / "captions.csv" if path.is_dir() else path
     found = rows(table, ["video", "caption"], delimiter="\t" if table.suffix.lower() == ".tsv" else ",")
@@ -33,7 +34,9 @@ def read(path: Path, videos: Path, split: Split, *, named: bool = True) -> PairS
         try:
             start, end = (float(row[key]) if row.get(key) else None for key in ("start", "end"))
         except ValueError:
-            raise InputError(f"{table}: line {number}: start and end are seconds, e.g. 12.5") from None
+            start = end = math.nan
+        if not 0 <= (start or 0) < (math.inf if end is None else end) or end == math.inf:
+            raise InputError(f"{table}: line {number}: start and end are seconds, 0 or more and the end the later")
         pairs.append(Pair(row["video"], row["caption"], start, end))
     if not pairs:
         raise InputError(f"{table}: has no pair of the split {split}")
