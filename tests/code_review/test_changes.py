@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import pickle
+import shutil
 import subprocess
 from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import PLBartForConditionalGeneration, RobertaModel
 
 from domains.code_review import ChangeData, DefectPredictor, DefectRecipe, MessagePredictor, MessageRecipe
 from domains.code_review.data.change_datamodule import encode, statistics
@@ -402,6 +404,23 @@ def test_an_adapter_of_commits_reviews_nothing(capsys, tmp_path):
     assert "is for defects of commits: it reviews nothing" in capsys.readouterr().err
     assert main(["code_review", "evaluate", "world:test:2", "--task", "message", *given]) == 2
     assert "this adapter is for defects, not for message" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("task", ["defects", "message"])
+def test_a_strict_base_of_commits_is_the_one_that_was_trained_on(capsys, tmp_path, task):
+    kind, name = (RobertaModel, "roberta") if task == "defects" else (PLBartForConditionalGeneration, "plbart")
+    other = tmp_path / "other"
+    shutil.copytree(small_changes.home() / name, other)
+    model = kind.from_pretrained(other)
+    for value in model.parameters():
+        value.data.mul_(1.25)
+    model.save_pretrained(other)
+    (tmp_path / "a.diff").write_text("--- a/a\n+++ b/a\n@@ -1 +1 @@\n-a\n+b\n")
+    words = ["code_review", "predict", str(tmp_path / "a.diff"), "--adapter", str(small_changes.adapter(task))]
+    words += ["--max-new-tokens", "2", "--strict-base", "--base"]
+    assert main([*words, str(small_changes.home() / name)]) == 0
+    assert main([*words, str(other)]) == 2
+    assert "other weights of the same shapes, and the check is strict" in capsys.readouterr().err
 
 
 def test_the_presets_are_the_published_ones():

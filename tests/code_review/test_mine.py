@@ -109,6 +109,17 @@ def test_a_dry_run_writes_nothing(history, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["counts"]["comment"]["train"] > 0
 
 
+def test_training_comes_next_only_where_there_is_something_to_train_on(history, tmp_path, capsys):
+    mined(history, tmp_path / "out")
+    capsys.readouterr()
+    tree, saved = history
+    assert main(["code_review", "mine", str(tree), "--responses", str(saved), "--out", str(tmp_path / "out")]) == 0
+    assert "next     suite code_review train" in capsys.readouterr().out
+    assert main(["code_review", "mine", str(tree), "--out", str(tmp_path / "alone")]) == 0
+    out = capsys.readouterr().out
+    assert "next" not in out and "too little to train on: no task has cases for training and for validation" in out
+
+
 def test_a_repository_alone_gives_hunks_that_drew_no_comment(history, tmp_path, capsys):
     tree, _ = history
     assert main(["code_review", "mine", str(tree), "--out", str(tmp_path / "out")]) == 0

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -278,6 +279,22 @@ def test_a_result_names_what_reviewed_and_no_path_of_this_machine(tree, said):
     assert told["templates"] == dict.fromkeys(("necessity", "comment", "refinement"), "llama-reviewer-v1")
     assert str(small.home()) not in json.dumps(result.to_dict())
     assert next(RuleReviewer().review(tree)).to_dict()["reviewer"] == {}
+
+
+def test_only_what_json_cannot_hold_is_marked_as_altered(tree, said):
+    [result] = reviewer().predict(tree)
+    [finding] = result.to_dict()["findings"]
+    assert finding["suggestion"]["lines"] and "altered" not in finding
+    result = replace(result, findings=(replace(result.findings[0], comment="caf\udce9"),))
+    [finding] = result.to_dict()["findings"]
+    assert finding["altered"] is True and "caf\ufffd" in finding["comment"]
+
+
+def test_the_embedded_adapters_say_how_little_they_know(tree, said, capsys):
+    assert main(["code_review", "predict", "."]) == 0
+    assert "notice: the embedded adapters know small made functions alone" in capsys.readouterr().err
+    assert main(["code_review", "predict", ".", *small.words()]) == 0
+    assert "embedded" not in capsys.readouterr().err
 
 
 def test_everything_is_reviewed_against_the_empty_tree(tree, said):

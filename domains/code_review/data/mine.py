@@ -105,7 +105,9 @@ def mine(
     lines += [f"left out: {number} {reason}" for reason, number in left_out.most_common()]
     if responses is None:
         lines.append("no --responses: without comments there are only hunks that needed none")
-    if written:
+    if not any(row["train"] and row["valid"] for row in counts.values()):
+        lines.append("too little to train on: no task has cases for training and for validation")
+    elif written:
         lines.append(f"next     suite code_review train --config CONFIG --data.train {out} --data.val {out}")
     return {"counts": counts, "left_out": dict(left_out), "files": written, "message": "\n".join(lines)}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from domains.code_review.data.hosts.files import RequestedFiles
-from domains.code_review.data.hosts.naming import is_request, named_request
+from domains.code_review.data.hosts.naming import is_address, is_request, named_request, without_password
 from domains.code_review.data.hosts.opening import client_of
 from domains.code_review.data.readers.crer import diff_of_cases
 from domains.code_review.data.readers.merge_request import diff_of_saved, is_saved_changes
@@ -23,14 +23,17 @@ from domains.code_review.data.readers.work_tree import (
     is_work_tree,
     revisions_of,
     top_of,
+    untracked,
 )
-from domains.code_review.types import ChangeRequest, ReviewQuery
+from domains.code_review.types import ChangeRequest, ReviewQuery, counted, printable
 from suite.errors import InputError
-from suite.prediction.inputs import STDIN, expanded, slug, source_name
+from suite.prediction.inputs import STDIN, exists, expanded, slug, source_name
 
 SUFFIXES = (".diff", ".patch")
 CASES = ".jsonl"
 """CodeReviewer's files, and those of the same form."""
+MOST_NAMES = 5
+"""Of files that are told of in one line."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Given:
         newer: the part of it that came after `ReviewQuery.since`; None: all of it is looked at.
         request: the pull or merge request that it is of.
         unseen: files whose diff is not shown, each with the reason.
+        notices: what the user should know, one line each.
     """
 
     raw: bytes
@@ -52,12 +56,13 @@ class Given:
     newer: bytes | None = None
     request: ChangeRequest | None = None
     unseen: Mapping[str, str] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
 
 
 def sources(given: Any) -> Iterator[Any]:
     """Every input by itself; a folder that is no git work tree becomes its diffs."""
     for one in given:
-        if isinstance(one, bytes) or one == STDIN or is_request(one):
+        if isinstance(one, bytes) or one == STDIN or is_request(one) or (is_address(one) and not exists(one)):
             yield one
         elif Path(one).is_dir() and is_work_tree(Path(one)):
             yield Path(one)
@@ -76,11 +81,15 @@ def read(source: Any, query: ReviewQuery) -> Given:
         return _requested(source, query)
     if isinstance(source, bytes):
         return Given(source, stated)
+    if source != STDIN and not exists(source):
+        if is_address(source):
+            raise InputError(
+                "is no page of a pull or merge request; give e.g. https://github.com/OWNER/NAME/pull/12 or "
+                "https://gitlab.com/GROUP/PROJECT/-/merge_requests/12"
+            )
+        raise InputError(f"{source}: no such file or folder; check the path")
     if source != STDIN and Path(source).is_dir():
-        folder = Path(source)
-        raw, commit = diff_of(folder, query.range, query.context)
-        newer = diff_since(folder, query.since, commit) if query.since else None
-        return Given(raw, revisions_of(folder, query.range, commit).over(stated), NewFiles(folder, commit), newer)
+        return _changes(Path(source), query, stated)
     for option, value in (("range", query.range), ("since", query.since or None), ("context", query.context)):
         if value is not None:
             raise InputError(f"{source_name(source)}: is no git work tree; --{option} is for one")
@@ -96,7 +105,7 @@ def read(source: Any, query: ReviewQuery) -> Given:
 
 def name_of(source: Any) -> str:
     """How a source is called in results and errors."""
-    return "diff" if isinstance(source, bytes) else source_name(source)
+    return "diff" if isinstance(source, bytes) else without_password(source_name(source))
 
 
 def stem_of(source: Any) -> str:
@@ -108,6 +117,28 @@ def stem_of(source: Any) -> str:
     path = Path(source)
     name = path.resolve().name
     return name.removesuffix(path.suffix) if path.suffix in (*SUFFIXES, CASES, ".json") else name
+
+
+def _changes(folder: Path, query: ReviewQuery, stated: Revisions) -> Given:
+    """What a folder of a work tree has that is not committed, or a range of its commits."""
+    try:
+        top = top_of(folder)
+    except InputError as error:
+        if is_work_tree(folder):  # git says what is wrong with it
+            raise
+        raise InputError(
+            f"{folder}: holds no file that ends in {', '.join(SUFFIXES)}, and is in no git work tree; check the path"
+        ) from error
+    raw, commit = diff_of(folder, query.range, query.context)
+    newer = diff_since(folder, query.since, commit) if query.since else None
+    revisions = revisions_of(folder, query.range, commit).over(stated)
+    unknown = untracked(folder) if query.range is None else []
+    notices: tuple[str, ...] = ()
+    if unknown:
+        names = ", ".join(map(printable, unknown[:MOST_NAMES])) + (", ..." if len(unknown) > MOST_NAMES else "")
+        files = f"{counted(len(unknown), 'file')} {'is' if len(unknown) == 1 else 'are'}"
+        notices = (f"{files} not tracked by git and not looked at: {names}; `git add -N` shows them",)
+    return Given(raw, revisions, NewFiles(top, commit), newer, notices=notices)
 
 
 def _requested(source: str, query: ReviewQuery) -> Given:
@@ -138,5 +169,7 @@ def _saved(raw: bytes, stated: Revisions) -> Given:
 
 def _here() -> NewFiles | None:
     """The work tree that the command runs in: a diff is mostly of it. Its files are used only where they fit."""
-    top = top_of(Path())
-    return None if top is None else NewFiles(top)
+    try:
+        return NewFiles(top_of(Path()))
+    except InputError:
+        return None

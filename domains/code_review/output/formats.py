@@ -13,7 +13,7 @@ from domains.code_review.data.readers.diff import parse_diff
 from domains.code_review.output import page
 from domains.code_review.output.github import review
 from domains.code_review.output.gitlab import discussions
-from domains.code_review.output.plain import clean, controlled, markdown
+from domains.code_review.output.plain import altered, clean, controlled, markdown
 from domains.code_review.output.sarif import log
 from domains.code_review.types import Review
 
@@ -36,10 +36,7 @@ def record(result: Review) -> dict[str, Any]:
     findings = []
     for finding in result.findings:
         data = asdict(finding)
-        plain = {name: clean(value) for name, value in data.items()}
-        if plain != {name: list(value) if isinstance(value, tuple) else value for name, value in data.items()}:
-            plain["altered"] = True
-        findings.append(plain)
+        findings.append(clean(data) | ({"altered": True} if altered(data) else {}))
     return {
         "findings": findings,
         "files": len(result.diff.files),

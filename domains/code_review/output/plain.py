@@ -21,9 +21,13 @@ def clean(value: Any) -> Any:
     return value
 
 
-def altered(text: str) -> bool:
-    """Whether `clean` has to change a text."""
-    return clean(text) != text
+def altered(value: Any) -> bool:
+    """Whether `clean` has to change a text, or one in it at any depth."""
+    if isinstance(value, dict):
+        return any(map(altered, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(altered, value))
+    return isinstance(value, str) and clean(value) != value
 
 
 def controlled(text: str) -> str:

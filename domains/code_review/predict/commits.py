@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from domains.code_review.data.commits import Commit, grouped, scaled
 from domains.code_review.inference.commit_inputs import read, sources, stem_of
@@ -22,21 +22,30 @@ from suite.prediction.inputs import several
 from suite.prediction.loading import Chosen, choose
 from suite.prediction.loop import each, reason
 
+if TYPE_CHECKING:
+    from torch import nn
+
 
 class _ChangePredictor(ABC):
     """A base with the adapter of one task, loaded on first use."""
 
     task: ChangeTask
 
-    def __init__(self, chosen: Chosen, device: str = "auto", dtype: str = "auto") -> None:
-        self.chosen = chosen
+    def __init__(self, chosen: Chosen, device: str = "auto", dtype: str = "auto", *, strict_base: bool = False) -> None:
+        self.chosen, self.strict_base = chosen, strict_base
         self.manifest = ChangeManifest.from_dict(chosen.settings, self.task, str(chosen.folder))
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
 
     @classmethod
     def from_pretrained(
-        cls, adapter: str = "tiny", base: str | None = None, device: str = "auto", dtype: str = "auto"
+        cls,
+        adapter: str = "tiny",
+        base: str | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        *,
+        strict_base: bool = False,
     ) -> Self:
         """Find adapter and base; nothing big is loaded yet.
 
@@ -45,11 +54,12 @@ class _ChangePredictor(ABC):
             base: reference of its base; the one that the adapter names by default.
             device: auto, cpu, cuda or cuda:N.
             dtype: auto, float32, bfloat16 or float16.
+            strict_base: refuse a base with other weights than the adapter was trained on.
 
         Raises:
             InputError: adapter or base does not exist, or it is for another task.
         """
-        return cls(choose(adapter, base, DOMAIN), device, dtype)
+        return cls(choose(adapter, base, DOMAIN), device, dtype, strict_base=strict_base)
 
     def predict(self, inputs: Any, **options: Any) -> Iterator[ChangeResult]:
         """Yield one result an input, in order; a bad input is one with its error.
@@ -80,6 +90,12 @@ class _ChangePredictor(ABC):
     def loaded(self) -> tuple[Any, Any]:
         """The model with its adapter, and the tokenizer; loaded when first asked for."""
 
+    def _adapted(self, base: nn.Module) -> nn.Module:
+        from suite import adapters
+
+        model = adapters.load(base, self.chosen.folder, strict_base=self.strict_base or None)
+        return model.to(self.device).eval()
+
     def _batches(self, commits: Sequence[Commit], size: int) -> Iterator[tuple[Sequence[Commit], dict[str, Any]]]:
         import torch
 
@@ -107,11 +123,10 @@ class DefectPredictor(_ChangePredictor):
     @cached_property
     def loaded(self) -> tuple[Any, Any]:
         from domains.code_review.model.change_bases import load_encoder, with_head
-        from suite import adapters
 
         encoder, tokenizer = load_encoder(self.chosen.base, self.dtype)
         head: Any = self.manifest.head
-        return adapters.load(with_head(encoder, head), self.chosen.folder).to(self.device).eval(), tokenizer
+        return self._adapted(with_head(encoder, head)), tokenizer
 
     def chances(self, commits: Sequence[Commit], batch_size: int = 16) -> list[float]:
         """The chance of a defect of each commit.
@@ -158,10 +173,9 @@ class MessagePredictor(_ChangePredictor):
     @cached_property
     def loaded(self) -> tuple[Any, Any]:
         from domains.code_review.model.change_bases import load_describer
-        from suite import adapters
 
         model, tokenizer = load_describer(self.chosen.base, self.dtype)
-        return adapters.load(model, self.chosen.folder).to(self.device).eval(), tokenizer
+        return self._adapted(model), tokenizer
 
     def messages(self, commits: Sequence[Commit], query: ChangeQuery) -> list[str]:
         """A message for each commit.

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from domains.code_review.inference.loaded import DOMAIN
 from domains.code_review.predict import commits
 from domains.code_review.predict.reviewers import CodeReviewer
 from domains.code_review.predict.telling import QUERY, Format, check, tell, tell_of_commits
 from domains.code_review.types import MOST_CHANGED
 from suite.errors import InputError
 
+EMBEDDED = ("tiny", f"{DOMAIN}/tiny")
+
 
 def predict(
-    inputs: list[str],
+    inputs: Sequence[str] = (),
     *,
     adapter: str = "tiny",
     base: str | None = None,
@@ -107,10 +112,17 @@ def predict(
             )
         options = {name: given[name] for name in ("range", "batch_size", "max_new_tokens", "num_beams")}
         options |= {} if threshold is None else {"threshold": threshold}
-        predictor = commits.predictor(task).from_pretrained(adapter, base, device, dtype)
+        predictor = commits.predictor(task).from_pretrained(adapter, base, device, dtype, strict_base=strict_base)
         return tell_of_commits(inputs, predictor.predict(inputs, **options), out)
     reviewer = CodeReviewer.from_pretrained(
         None if alone else adapter, base, device, dtype, template=template, strict_base=strict_base, **parts
     )
     results = reviewer.predict(inputs, **given | {"paths": tuple(paths or ())})
-    return tell(inputs, results, out, format, fail_on, post)
+    told = tell(inputs, results, out, format, fail_on, post)
+    if adapter in EMBEDDED and not alone and told["found"]:
+        print(
+            "notice: the embedded adapters know small made functions alone, and guess of all other code; give your own "
+            "by --adapter, or try `suite code_review review`",
+            file=sys.stderr,
+        )
+    return told

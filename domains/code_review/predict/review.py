@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from domains.code_review.types import MOST_CHANGED
 
 
 def review(
-    inputs: list[str],
+    inputs: Sequence[str] = (),
     *,
     out: Path | None = None,
     format: Format = "text",

@@ -203,7 +203,7 @@ def _reviewed(
             passed_over=left_out,
             dropped=dropped | more,
             commit=given.revisions.head,
-            notices=diff.notices,
+            notices=(*given.notices, *diff.notices),
             name=stem_of(source),
             base=given.revisions.base,
             start=given.revisions.start,

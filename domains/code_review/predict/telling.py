@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
 from domains.code_review.data.hosts.naming import is_request, named_request
+from domains.code_review.inference.inputs import name_of
 from domains.code_review.output.change_result import ChangeResult
 from domains.code_review.output.formats import WRITERS
 from domains.code_review.output.plain import clean
@@ -23,7 +24,7 @@ QUERY = {one.name for one in fields(ReviewQuery)}
 """Options that are a review's own, not the command's."""
 
 
-def check(inputs: list[str], post: bool) -> None:
+def check(inputs: Sequence[str], post: bool) -> None:
     """Refuse what is wrong before anything is read.
 
     Raises:
@@ -39,13 +40,13 @@ def check(inputs: list[str], post: bool) -> None:
         request = named_request(one) if is_request(one) else None
         if request is None:
             raise InputError(
-                f"{one}: --post is for pull requests and merge requests; give owner/name#12, or a page's address"
+                f"{name_of(one)}: --post is for pull requests and merge requests; give owner/name#12, or an address"
             )
         check_postable(request)
 
 
 def tell(
-    inputs: list[str],
+    inputs: Sequence[str],
     results: Iterable[ReviewResult],
     out: Path | None,
     format: Format,
@@ -63,6 +64,8 @@ def tell(
             written = WRITERS[format](result) if format != "text" else f"{result}\n"
             if out is None or format != "text":
                 _print(written)
+            if format == "patch" and not written:
+                print(f"notice: {result.source}: no finding has a suggestion; the patch is empty", file=sys.stderr)
             posted = {"posted": _posted(result)} if post else {}
         except InputError as error:
             failed += 1
@@ -80,7 +83,7 @@ def tell(
     return told | ({} if out is None else {"message": f"{counted(found, 'finding')}\nresults  {out}"})
 
 
-def tell_of_commits(inputs: list[str], results: Iterable[ChangeResult], out: Path | None) -> dict[str, Any]:
+def tell_of_commits(inputs: Sequence[str], results: Iterable[ChangeResult], out: Path | None) -> dict[str, Any]:
     """The same of commits: they are printed at the end."""
     folder = ResultFolder(out).beside(inputs)
     records, lines, failed = [], [], 0

@@ -15,6 +15,9 @@ GITHUB, GITLAB = "https://api.github.com", "https://gitlab.com/api/v4"
 """The public interfaces."""
 _V4 = "/api/v4"
 
+_ADDRESS = re.compile("https?://", re.IGNORECASE)
+_PASSWORD = re.compile(r"^(https?://)[^/?#]*@", re.IGNORECASE)
+
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?/[A-Za-z0-9._-]+"
 _SHORT_PULL = re.compile(rf"({_NAME})#(\d{{1,9}})")
 _PULL_PAGE = re.compile(rf"https://[^/\s?#]+/({_NAME})/pull/(\d{{1,9}})(?:[/?#]\S*)?")
@@ -30,8 +33,10 @@ def named_request(word: Any) -> ChangeRequest | None:
     """The pull or merge request that a word names; None where it is something else.
 
     Raises:
-        InputError: it is of a host that nobody is asked about.
+        InputError: it is of a host that nobody is asked about, or holds a password.
     """
+    if is_address(word) and without_password(word) != word:
+        raise InputError("take name and password out of the address; a token is read from the environment")
     return named_pull_request(word) or named_merge_request(word)
 
 
@@ -41,6 +46,16 @@ def is_request(word: Any) -> bool:
         return named_request(word) is not None and not exists(word)
     except InputError:
         return True
+
+
+def is_address(word: Any) -> bool:
+    """Whether a word is the address of a page."""
+    return isinstance(word, str) and _ADDRESS.match(word) is not None
+
+
+def without_password(word: str) -> str:
+    """An address as it may be shown; any other word as it is."""
+    return _PASSWORD.sub(r"\1", word)
 
 
 def named_pull_request(word: Any) -> PullRequest | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,17 +28,25 @@ def diff_of(folder: Path, commits: str | None = None, context: int | None = None
     """The diff of a work tree and the revision of its new files; that is empty where they are not committed.
 
     Args:
+        folder: of a work tree, or below one: then only what is in the folder.
         commits: a range as `git diff` takes it; None: everything that is not committed.
         context: unchanged lines around a change; None: as many as git shows.
 
     Raises:
         InputError: git is not there, or says that the range is none.
     """
-    wanted = commits or "HEAD"
-    if wanted.startswith("-"):
-        raise InputError(f"{wanted!r} is no range of commits; write e.g. main...HEAD")
+    if commits is not None and commits.startswith("-"):
+        raise InputError(f"{commits!r} is no range of commits; write e.g. main...HEAD")
     lines = () if context is None else (f"--unified={context}",)
-    raw = git(folder, *_DIFF, *lines, wanted, "--")
+    wanted = _last_commit(folder) if commits is None else commits
+    try:
+        raw = git(folder, *_DIFF, *lines, wanted, "--", ".")
+    except InputError as error:
+        if commits is None:
+            raise
+        raise InputError(
+            f"{folder}: git knows no {commits}; give --range as `git diff` takes it, e.g. main...HEAD"
+        ) from error
     head = ""
     if commits is not None and ".." in commits:
         last = commits.rpartition("..")[2].lstrip(".") or "HEAD"
@@ -86,7 +95,12 @@ def diff_since(folder: Path, commit: str, head: str = "") -> bytes:
     Raises:
         InputError: there is no such commit.
     """
-    start = _commit(folder, commit)
+    try:
+        start = _commit(folder, commit)
+    except InputError as error:
+        if commit.startswith("-"):
+            raise
+        raise InputError(f"{folder}: git knows no commit {commit}; give --since e.g. HEAD~1") from error
     return diff_of(folder, f"{start}..{head}" if head else start)[0]
 
 
@@ -107,6 +121,20 @@ def moment(folder: Path, date: str) -> str:
     return day.strftime("%Y-%m-%dT00:00:00Z")
 
 
+def untracked(folder: Path) -> list[str]:
+    """Files below a folder that no diff shows: git was not told of them, nor to ignore them."""
+    listed = git(folder, "ls-files", "--others", "--exclude-standard", "--full-name", "-z")
+    return sorted(name for name in listed.decode("utf-8", "surrogateescape").split("\0") if name)
+
+
+def _last_commit(folder: Path) -> str:
+    """The last commit; the empty tree where there is none yet."""
+    try:
+        return _commit(folder, "HEAD")
+    except InputError:
+        return git(folder, "hash-object", "-t", "tree", os.devnull).decode().strip()
+
+
 def _commit(folder: Path, name: str) -> str:
     """The sha of a revision."""
     if name.startswith("-"):
@@ -114,12 +142,13 @@ def _commit(folder: Path, name: str) -> str:
     return git(folder, "rev-parse", "--verify", f"{name}^{{commit}}").decode().strip()
 
 
-def top_of(folder: Path) -> Path | None:
-    """The top of the work tree that a folder is in; None where it is in none, or git is not there."""
-    try:
-        return Path(git(folder, "rev-parse", "--show-toplevel").decode("utf-8", "surrogateescape").rstrip("\n"))
-    except InputError:
-        return None
+def top_of(folder: Path) -> Path:
+    """The top of the work tree that a folder is in.
+
+    Raises:
+        InputError: it is in none, or git is not there.
+    """
+    return Path(git(folder, "rev-parse", "--show-toplevel").decode("utf-8", "surrogateescape").rstrip("\n"))
 
 
 @dataclass(frozen=True)
