@@ -36,7 +36,7 @@ _PUBLIC = {
     "judge_file": "predict",
     "JudgedResult": "output.result",
     "Rules": "inference.judge",
-    "Limits": "inference.sandbox",
+    "Limits": "inference.runs",
     "Sandbox": "inference.sandbox",
     "discover": "data.focal",
     "Focal": "types",

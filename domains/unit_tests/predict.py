@@ -17,7 +17,8 @@ from domains.unit_tests.inference.candidates import pruned, split
 from domains.unit_tests.inference.judge import Judge, Rules
 from domains.unit_tests.inference.loaded import DOMAIN, LoadedWriter
 from domains.unit_tests.inference.mutants import mutants as small_changes
-from domains.unit_tests.inference.sandbox import MEGABYTE, Limits, probe
+from domains.unit_tests.inference.runs import MEGABYTE, Limits
+from domains.unit_tests.inference.sandbox import probe
 from domains.unit_tests.inference.session import Session
 from domains.unit_tests.output.result import JudgedResult, WrittenTests
 from domains.unit_tests.types import WriterQuery

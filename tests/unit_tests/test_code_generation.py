@@ -15,7 +15,8 @@ from domains.unit_tests.data.sources import TextPair, read_pairs
 from domains.unit_tests.evaluation import completion, funnel, texts
 from domains.unit_tests.evaluation.evaluate import evaluate
 from domains.unit_tests.inference.loaded import Answer
-from domains.unit_tests.inference.sandbox import Limits, probe
+from domains.unit_tests.inference.runs import Limits
+from domains.unit_tests.inference.sandbox import probe
 from suite import training
 from suite.cli.main import main
 from suite.errors import InputError

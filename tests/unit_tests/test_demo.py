@@ -9,7 +9,8 @@ import pytest
 
 from domains.unit_tests.demo import demo
 from domains.unit_tests.inference import sandbox
-from domains.unit_tests.inference.sandbox import Isolation, probe
+from domains.unit_tests.inference.runs import Isolation
+from domains.unit_tests.inference.sandbox import probe
 
 
 @pytest.mark.skipif(not probe().namespaces, reason="this machine offers no namespaces")

@@ -16,7 +16,8 @@ from domains.unit_tests.data.sources import made_pairs, read_pairs
 from domains.unit_tests.evaluation import completion, funnel, texts
 from domains.unit_tests.evaluation.evaluate import evaluate
 from domains.unit_tests.inference.loaded import Answer, Ends
-from domains.unit_tests.inference.sandbox import Limits, probe
+from domains.unit_tests.inference.runs import Limits
+from domains.unit_tests.inference.sandbox import probe
 from suite.errors import InputError
 from tests.real_data import real_data
 from tests.unit_tests.scripted import Scripted

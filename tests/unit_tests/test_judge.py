@@ -16,7 +16,8 @@ import pytest
 from domains.unit_tests import discover
 from domains.unit_tests.inference.candidates import assertion, pruned, split
 from domains.unit_tests.inference.judge import Judge, Rules
-from domains.unit_tests.inference.sandbox import Limits, probe
+from domains.unit_tests.inference.runs import Limits
+from domains.unit_tests.inference.sandbox import probe
 from suite.cli.main import main
 from suite.errors import InputError
 from tests.unit_tests import hostile

@@ -14,7 +14,8 @@ from domains.unit_tests import discover
 from domains.unit_tests.inference.candidates import split
 from domains.unit_tests.inference.judge import Judge, Rules
 from domains.unit_tests.inference.mutants import mutants
-from domains.unit_tests.inference.sandbox import Limits, probe
+from domains.unit_tests.inference.runs import Limits
+from domains.unit_tests.inference.sandbox import probe
 from suite.cli.main import main
 from tests.unit_tests.scripted import Scripted
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from domains.unit_tests.inference import sandbox
-from domains.unit_tests.inference.sandbox import Isolation, Limits, Sandbox, probe
+from domains.unit_tests.inference.runs import Isolation, Limits
+from domains.unit_tests.inference.sandbox import Sandbox, probe
 from suite.cli.main import main
 from suite.errors import InputError
 
@@ -133,6 +134,24 @@ def test_without_namespaces_nothing_runs_unless_it_is_allowed(box, monkeypatch):
 def test_files_for_the_sandbox_lie_in_it(box):
     with pytest.raises(InputError, match="lie below /tmp"):
         box.run([sys.executable], {"/etc/passwd": "x"})
+
+
+@isolated
+def test_files_may_be_longer_than_a_word_of_a_command_line(box):
+    """Which is at most 128 KiB on Linux; a judged file of tests with its helpers is soon longer."""
+    text = "# word\n" * 100_000
+    path = "/tmp/tests/test_long.py"
+    ended = box.run([sys.executable, "-I", "-S", "-c", f"print(len(open({path!r}).read()))"], {path: text})
+    assert ended.stdout.strip() == b"700000"
+
+
+@isolated
+def test_a_sandbox_that_cannot_be_made_is_no_fault_of_what_should_run_in_it(box, monkeypatch):
+    monkeypatch.setattr(sandbox, "_system", lambda: [("/no/such/folder", "/no/such/folder", False)])
+    with pytest.raises(InputError, match=r"the sandbox cannot be made: .*/no/such/folder: No such file"):
+        box.run([sys.executable, "-c", "print(1)"])
+    monkeypatch.undo()
+    assert box.run([sys.executable, "-c", "raise SystemExit(125)"]).code == 1
 
 
 def test_doctor_says_what_is_enforced(capsys, monkeypatch):

@@ -16,7 +16,8 @@ from domains.unit_tests.data.problems import FENCE, is_problem
 from domains.unit_tests.data.readers.humaneval_x import Problem, read
 from domains.unit_tests.inference.braces import closed_at
 from domains.unit_tests.inference.java_runner import ADDRESSES, homes, program
-from domains.unit_tests.inference.sandbox import Ended, Limits, Sandbox
+from domains.unit_tests.inference.runs import Ended, Limits
+from domains.unit_tests.inference.sandbox import Sandbox
 from domains.unit_tests.metrics import pass_at_k
 from domains.unit_tests.predict import TestWriter
 from domains.unit_tests.types import WriterQuery

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from domains.unit_tests.inference.sandbox import MEGABYTE, Limits
+from domains.unit_tests.inference.runs import MEGABYTE, Limits
 from domains.unit_tests.types import WriterQuery
 from suite.errors import InputError
 from suite.scores import Scores

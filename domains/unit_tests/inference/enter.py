@@ -1,5 +1,6 @@
 """Runs inside new namespaces, before any untrusted code: makes a root of its own, drops all rights, and becomes the
-program. Started by `sandbox.py` as `python -I -S enter.py`, with its orders as JSON in the first argument.
+program. Started by `sandbox.py` as `python -I -S enter.py`, with the path of its orders, which are JSON; they hold the
+tests, too, and a word of a command line may not be long.
 
 Standard library alone, and nothing of the suite: it runs where that cannot be seen.
 """
@@ -117,7 +118,8 @@ def drop_rights(user: int | None) -> None:
 
 
 def main() -> None:
-    orders = json.loads(sys.argv[1])
+    with open(sys.argv[1], encoding="utf-8") as file:
+        orders = json.load(file)
     try:
         build_root(orders)
         os.chdir(orders["cwd"])
@@ -134,7 +136,9 @@ def main() -> None:
         ended, status = os.wait()
         if ended == child:
             code = os.waitstatus_to_exitcode(status)
-            os._exit(code if code >= 0 else 128 - code)
+            code = code if code >= 0 else 128 - code
+            # The program's own code says nothing of the sandbox.
+            os._exit(code if code != orders["broken"] else 1)
 
 
 if __name__ == "__main__":

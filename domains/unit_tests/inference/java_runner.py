@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from domains.unit_tests.data.java_files import JavaFile
-from domains.unit_tests.inference.sandbox import MEGABYTE, Limits, Sandbox
+from domains.unit_tests.inference.runs import MEGABYTE, Limits
+from domains.unit_tests.inference.sandbox import Sandbox
 from domains.unit_tests.types import Coverage, WriterQuery
 
 ADDRESSES = 8192 * MEGABYTE

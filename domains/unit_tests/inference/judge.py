@@ -17,7 +17,8 @@ from domains.unit_tests.inference import snapshot
 from domains.unit_tests.inference.candidates import assertion, fingerprint, parsed
 from domains.unit_tests.inference.mutants import Mutant
 from domains.unit_tests.inference.outcomes import coverage_of, outcome_of, own_lines, special
-from domains.unit_tests.inference.sandbox import Ended, Limits, Sandbox, probe
+from domains.unit_tests.inference.runs import Ended, Limits
+from domains.unit_tests.inference.sandbox import Sandbox, probe
 from domains.unit_tests.inference.unittest_style import pytest_needed
 from domains.unit_tests.output.test_file import users_part
 from domains.unit_tests.types import Candidate, Coverage, Focal, Judged, MutantFate, Reason, Verdict

@@ -19,7 +19,8 @@ from xml.etree import ElementTree
 from domains.unit_tests.data.java_files import JavaFile
 from domains.unit_tests.data.readers import java_reports
 from domains.unit_tests.inference.java_runner import Ran, homes, program
-from domains.unit_tests.inference.sandbox import Limits, Sandbox
+from domains.unit_tests.inference.runs import Limits
+from domains.unit_tests.inference.sandbox import Sandbox
 from domains.unit_tests.output.java_file import composed
 from domains.unit_tests.types import Coverage, MutantFate
 from suite.errors import InputError

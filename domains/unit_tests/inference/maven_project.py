@@ -10,7 +10,7 @@ from pathlib import Path
 from domains.unit_tests.data.java_files import JavaFile
 from domains.unit_tests.inference.java_runner import ADDRESSES
 from domains.unit_tests.inference.maven import Maven
-from domains.unit_tests.inference.sandbox import MEGABYTE, Limits
+from domains.unit_tests.inference.runs import MEGABYTE, Limits
 from domains.unit_tests.types import WriterQuery
 
 _LEAST_SECONDS = 120.0

@@ -6,7 +6,7 @@ import ast
 import textwrap
 from typing import Any
 
-from domains.unit_tests.inference.sandbox import Ended
+from domains.unit_tests.inference.runs import Ended
 from domains.unit_tests.types import Coverage, Focal, Reason
 
 

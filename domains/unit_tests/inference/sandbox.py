@@ -12,24 +12,17 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import selectors
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
+from domains.unit_tests.inference.runs import BROKEN, Ended, Isolation, Limits, rlimits, watched
 from suite.errors import InputError
 
-MEGABYTE = 2**20
-BROKEN = 125
-"""Exit code where the sandbox itself could not be made."""
 FIRST_USER = 1_000_000_000
 USERS = 1_000_000_000
 """Ids from here on, and so many of them, are no user's."""
@@ -38,76 +31,6 @@ _SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/opt")
 _CONFIGURATION = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/localtime")
 _ENVIRONMENT = ("LANG", "LC_ALL", "TZ")
 _PASSWORDS = "root:x:0:0::/tmp:/bin/sh\n"
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a run may use.
-
-    Attributes:
-        seconds: by the clock; after that everything that it started is killed.
-        processor: seconds of processor time of one process.
-        memory: bytes of address space of one process.
-        file: bytes of a file. disk: bytes of all files, which lie in memory.
-        processes: that are alive at once. files: that are open in one process.
-        output: bytes of each of the two streams; more ends the run.
-    """
-
-    seconds: float = 20.0
-    processor: int = 20
-    memory: int = 1024 * MEGABYTE
-    file: int = 16 * MEGABYTE
-    disk: int = 64 * MEGABYTE
-    processes: int = 64
-    files: int = 256
-    output: int = MEGABYTE
-
-
-@dataclass(frozen=True)
-class Isolation:
-    """What is held off on this machine.
-
-    Attributes:
-        namespaces: processes, files and network are its own.
-        network: no network is there. memory: address space is limited. processes: their number is.
-        reason: why the namespaces are not there; empty where they are.
-    """
-
-    namespaces: bool
-    network: bool
-    memory: bool
-    processes: bool
-    reason: str = ""
-
-    def rows(self) -> dict[str, str]:
-        """What `doctor` shows."""
-        states = {True: "enforced", False: "not enforced"}
-        shown = {
-            "files": states[self.namespaces],
-            "process tree": states[self.namespaces],
-            "network": states[self.network],
-            "memory": states[self.memory],
-            "number of processes": states[self.processes],
-        }
-        return shown | ({"why not": self.reason} if self.reason else {})
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a run ended.
-
-    Attributes:
-        code: exit code; negative: the signal that ended it.
-        reason: empty, `timeout`, or `output` where it printed more than it may.
-        stdout, stderr: as far as they were kept.
-        seconds: by the clock.
-    """
-
-    code: int
-    stdout: bytes
-    stderr: bytes
-    seconds: float
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -125,7 +48,7 @@ class Sandbox:
     """
 
     project: Path
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     shown: tuple[Path, ...] = ()
     unsafe: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -139,7 +62,8 @@ class Sandbox:
             limits: other than the sandbox's own.
 
         Raises:
-            InputError: the machine offers no namespaces, and `unsafe` is not set; or a file lies outside of `/tmp`.
+            InputError: the machine offers no namespaces, and `unsafe` is not set; or a file lies outside of `/tmp`, or
+                the place cannot be made this time.
         """
         limits = limits or self.limits
         for path in files or {}:
@@ -147,7 +71,10 @@ class Sandbox:
                 raise InputError(f"{path}: files for the sandbox lie below /tmp")
         isolation = probe()
         if isolation.namespaces:
-            return self._isolated(argv, files or {}, limits)
+            ended = self._isolated(argv, files or {}, limits)
+            if ended.code == BROKEN and not ended.reason:
+                raise InputError(f"the sandbox cannot be made: {ended.last_line}")
+            return ended
         if not self.unsafe:
             raise InputError(
                 f"this machine cannot isolate generated code ({isolation.reason}); `suite unit_tests doctor` says what "
@@ -168,12 +95,14 @@ class Sandbox:
                 # another one in every run, since all processes of a user count.
                 "user": FIRST_USER + secrets.randbelow(USERS) if os.geteuid() == 0 else None,
                 "cwd": "/project",
-                "limits": _rlimits(limits, own_users=True),
+                "limits": rlimits(limits, own_users=True),
                 "argv": list(argv),
                 "env": self._environ("/tmp"),
                 "broken": BROKEN,
             }
-            return _watched([*_unshare(), *_python(), str(_entry()), json.dumps(orders)], limits, cwd="/", env={})
+            given = Path(root, "orders.json")
+            given.write_text(json.dumps(orders), encoding="utf-8")
+            return watched([*_unshare(), *_python(), str(_entry()), str(given)], limits, cwd="/", env={})
 
     def _own(self) -> list[tuple[str, str, bool]]:
         paths = [Path(sys.prefix), Path(sys.base_prefix), *self.shown]
@@ -204,9 +133,9 @@ class Sandbox:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_text(text, encoding="utf-8")
             words = [word.replace("/tmp/", f"{folder}/") if word in files else word for word in words]
-            numbers = _rlimits(limits, own_users=False)
+            numbers = rlimits(limits, own_users=False)
             prepare = f"{_LIMITED}\nrun({numbers!r})"
-            return _watched([*_python(), "-c", prepare, *words], limits, cwd=str(copy), env=self._environ(folder))
+            return watched([*_python(), "-c", prepare, *words], limits, cwd=str(copy), env=self._environ(folder))
 
 
 _LIMITED = """
@@ -216,58 +145,6 @@ def run(limits):
         resource.setrlimit(getattr(resource, "RLIMIT_" + name), (value, value))
     os.execv(sys.argv[1], sys.argv[1:])
 """.strip()
-
-
-def _watched(argv: Sequence[str], limits: Limits, cwd: str, env: Mapping[str, str]) -> Ended:
-    """Run, read both streams up to their limits, and kill the whole group when the time is over."""
-    started = time.monotonic()
-    process = subprocess.Popen(
-        argv,
-        cwd=cwd,
-        env=dict(env),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    assert process.stdout is not None and process.stderr is not None
-    taken: dict[int, bytearray] = {process.stdout.fileno(): bytearray(), process.stderr.fileno(): bytearray()}
-    reason = ""
-    with selectors.DefaultSelector() as waiting:
-        for stream in (process.stdout, process.stderr):
-            os.set_blocking(stream.fileno(), False)
-            waiting.register(stream, selectors.EVENT_READ)
-        while waiting.get_map() and not reason:
-            left = limits.seconds - (time.monotonic() - started)
-            if left <= 0:
-                reason = "timeout"
-                break
-            for key, _ in waiting.select(timeout=left):
-                piece = os.read(key.fd, 65536)
-                if not piece:
-                    waiting.unregister(key.fileobj)
-                    continue
-                kept = taken[key.fd]
-                kept += piece[: limits.output - len(kept)]
-                if len(kept) >= limits.output:
-                    reason = "output"
-    if not reason:
-        try:
-            process.wait(timeout=max(0.1, limits.seconds - (time.monotonic() - started)))
-        except subprocess.TimeoutExpired:
-            reason = "timeout"
-    _kill(process)
-    out, err = bytes(taken[process.stdout.fileno()]), bytes(taken[process.stderr.fileno()])
-    process.stdout.close()
-    process.stderr.close()
-    return Ended(process.returncode, out, err, time.monotonic() - started, reason)
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the group; with a process namespace everything in it ends with its first process."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def _unshare() -> list[str]:
@@ -284,18 +161,6 @@ def _python() -> list[str]:
 @cache
 def _entry() -> Path:
     return Path(__file__).with_name("enter.py")
-
-
-def _rlimits(limits: Limits, own_users: bool) -> dict[str, int]:
-    found = {
-        "CPU": limits.processor,
-        "AS": limits.memory,
-        "FSIZE": limits.file,
-        "NOFILE": limits.files,
-        "CORE": 0,
-    }
-    # Of a user that others' processes run under, too, this would count those.
-    return found | ({"NPROC": limits.processes} if own_users else {})
 
 
 def _system() -> list[tuple[str, str, bool]]:
@@ -322,8 +187,7 @@ def probe() -> Isolation:
         except OSError as error:
             return replace(nothing, reason=str(error))
     if ended.code != 0 or ended.reason:
-        said = ended.stderr.decode("utf-8", "replace").strip().splitlines()
-        return replace(nothing, reason=said[-1] if said else f"exit code {ended.code}, {ended.reason}")
+        return replace(nothing, reason=ended.last_line or f"exit code {ended.code}, {ended.reason}")
     told = json.loads(ended.stdout)
     return Isolation(True, not told["network"], told["memory"], told["processes"])
 

@@ -20,7 +20,7 @@ from domains.unit_tests.inference.judge import Judge, Rules
 from domains.unit_tests.inference.loaded import Answer, Ends
 from domains.unit_tests.inference.mutants import mutants
 from domains.unit_tests.inference.prompts import Asked, Cutter, asked, told
-from domains.unit_tests.inference.sandbox import MEGABYTE, Limits
+from domains.unit_tests.inference.runs import MEGABYTE, Limits
 from domains.unit_tests.inference.unittest_style import pytest_needed
 from domains.unit_tests.output import test_file
 from domains.unit_tests.output.result import WrittenTests
