@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from domains.unit_tests.data import focal as source_files
 from domains.unit_tests.inference.candidates import pruned, split
+from domains.unit_tests.inference.container import container_of, examined
 from domains.unit_tests.inference.judge import Judge, Rules
 from domains.unit_tests.inference.loaded import DOMAIN, LoadedWriter
 from domains.unit_tests.inference.mutants import mutants as small_changes
@@ -21,7 +22,7 @@ from domains.unit_tests.inference.runs import MEGABYTE, Limits
 from domains.unit_tests.inference.sandbox import probe
 from domains.unit_tests.inference.session import Session
 from domains.unit_tests.output.result import JudgedResult, WrittenTests
-from domains.unit_tests.types import WriterQuery
+from domains.unit_tests.types import RunnerName, WriterQuery, check_runner
 from suite.errors import InputError
 from suite.prediction.folder import ResultFolder
 from suite.prediction.inputs import several
@@ -150,6 +151,8 @@ def judge(
     seed: int = 0,
     keep_redundant: bool = False,
     keep_trivial: bool = False,
+    runner: RunnerName = "namespaces",
+    image: str | None = None,
     unsafe: bool = False,
 ) -> dict[str, Any]:
     """Judge tests for a Python module in a sandbox: which of them run, assert, hold every time, and add coverage.
@@ -170,12 +173,25 @@ def judge(
         seed: draws the mutants, where there are more.
         keep_redundant: keep tests that run no line or branch that others before them have not.
         keep_trivial: keep tests whose assertions cannot fail.
+        runner: what the tests are kept in: namespaces of this machine, or containers of docker or podman.
+        image: of the containers: one that is on this machine, with Python 3.9 or newer, pytest, coverage and all that
+            the project needs.
         unsafe: run the tests with limits alone where the machine cannot isolate them.
     """
+    check_runner(runner, image, unsafe)
     if repeat < 1 or timeout <= 0 or memory < 64 or workers < 1 or mutants < 0:
         raise InputError("repeat and workers are 1 or more, timeout above 0 s, memory 64 MB or more, mutants 0 or more")
     limits = Limits(seconds=timeout, processor=max(1, round(timeout)), memory=memory * MEGABYTE)
-    rules = Rules(repeat, keep_redundant, keep_trivial, tuple(plugins or ()), workers, limits, unsafe)
+    rules = Rules(
+        repeat,
+        keep_redundant,
+        keep_trivial,
+        tuple(plugins or ()),
+        workers,
+        limits,
+        unsafe,
+        container=container_of(runner, image),
+    )
     folder = ResultFolder(out)
     result = judge_file(module, tests, project, tuple(function or ()), tuple(existing or ()), rules, mutants, seed)
     files = folder.add(result)
@@ -188,10 +204,19 @@ def judge(
     return {**result.to_dict(), "files": files, "message": "\n".join(lines), "exit_code": 0 if judged.kept else 3}
 
 
-def doctor() -> dict[str, Any]:
-    """Say what this machine holds off from generated tests; exit with 2 where it cannot isolate them."""
-    isolation = probe()
+def doctor(*, runner: RunnerName = "namespaces", image: str | None = None) -> dict[str, Any]:
+    """Say what this machine holds off from generated tests; exit with 2 where it cannot isolate them.
+
+    Args:
+        runner: what the tests are kept in: namespaces of this machine, or containers of docker or podman.
+        image: of the containers; what it has that tests need is said, too.
+    """
+    check_runner(runner, image, unsafe=False)
+    container = container_of(runner, image)
+    isolation = probe() if container is None else examined(container).isolation
     rows = isolation.rows()
+    if container is not None:
+        rows["image"] = examined(container).told()
     width = max(map(len, rows))
     lines = [f"{name:<{width}}  {state}" for name, state in rows.items()]
     if not isolation.namespaces:

@@ -34,6 +34,9 @@ Reason = Literal[
 
 Framework = Literal["auto", "pytest", "unittest", "junit4", "junit5"]
 
+RunnerName = Literal["namespaces", "docker", "podman"]
+"""What keeps generated tests apart from the machine."""
+
 REASONS: tuple[Reason, ...] = Reason.__args__  # type: ignore[attr-defined]
 
 
@@ -250,6 +253,9 @@ class WriterQuery:
         snapshot: write tests that fail for an expected value once more with the value that the code gives, labelled so;
             they hold on to what the code does, right or wrong.
         no_run: run nothing; the tests are then not verified at all.
+        runner: what the tests are kept in: namespaces of this machine, or containers of docker or podman.
+        image: of the containers: one that is on this machine, with Python 3.9 or newer, pytest, coverage and all that
+            the project needs; for Java with a JDK, and Maven or Gradle.
         unsafe: run the tests with limits alone where the machine cannot isolate them.
     """
 
@@ -282,6 +288,8 @@ class WriterQuery:
     keep_failing: Literal["none", "xfail", "separate"] = "none"
     snapshot: bool = False
     no_run: bool = False
+    runner: RunnerName = "namespaces"
+    image: str | None = None
     unsafe: bool = False
 
     def __post_init__(self) -> None:
@@ -302,6 +310,25 @@ class WriterQuery:
             )
         if self.keep_failing not in ("none", "xfail", "separate"):
             raise InputError(f"--keep-failing {self.keep_failing}: choose none, xfail or separate")
+        check_runner(self.runner, self.image, self.unsafe)
+
+
+def check_runner(runner: RunnerName, image: str | None, unsafe: bool) -> None:
+    """Whether options that say where tests are run go together.
+
+    Raises:
+        InputError: they do not.
+    """
+    if runner not in get_args(RunnerName):
+        raise InputError(f"--runner {runner}: choose one of {', '.join(get_args(RunnerName))}")
+    if runner == "namespaces" and image is not None:
+        raise InputError(f"--image {image}: is for containers; add --runner docker or --runner podman")
+    if runner != "namespaces" and not image:
+        raise InputError(
+            f"--runner {runner}: name an image with --image, that has pytest, coverage and what the project needs"
+        )
+    if runner != "namespaces" and unsafe:
+        raise InputError(f"--runner {runner} with --unsafe: containers are isolated, or nothing is run; leave one out")
 
 
 _LEAST: Mapping[str, float] = {

@@ -13,13 +13,13 @@ import pytest
 
 from domains.unit_tests.data.java_files import read_java
 from domains.unit_tests.data.readers import java_reports
-from domains.unit_tests.inference import java_runner
+from domains.unit_tests.inference import java_tools
 from domains.unit_tests.inference.maven import Maven
 from domains.unit_tests.inference.maven_project import find_maven
 from domains.unit_tests.inference.sandbox import probe
 from domains.unit_tests.types import WriterQuery
 from suite.errors import InputError
-from tests.unit_tests import stand_in_maven
+from tests.unit_tests import stand_in_builds
 from tests.unit_tests.scripted import Scripted
 
 isolated = pytest.mark.skipif(not probe().namespaces, reason="this machine offers no namespaces")
@@ -75,8 +75,8 @@ def project(tmp_path: Path) -> Path:
     folder = tmp_path / "project"
     source = folder / "src" / "main" / "java" / "shop" / "Counter.java"
     source.parent.mkdir(parents=True)
-    source.write_text(stand_in_maven.COUNTER)
-    (folder / "pom.xml").write_text(stand_in_maven.POM)
+    source.write_text(stand_in_builds.COUNTER)
+    (folder / "pom.xml").write_text(stand_in_builds.POM)
     folder.chmod(0o755)
     return folder
 
@@ -84,7 +84,7 @@ def project(tmp_path: Path) -> Path:
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *archives: str) -> None:
     folder = tmp_path / "tools"
     folder.mkdir()
-    for name, value in stand_in_maven.install(folder, archives).items():
+    for name, value in stand_in_builds.install(folder, archives).items():
         monkeypatch.setenv(name, value)
 
 
@@ -153,7 +153,9 @@ def test_what_cannot_be_measured_of_java_is_named_and_no_zero(project, tmp_path,
 @isolated
 def test_a_project_that_maven_cannot_build_offline_is_only_parsed(project, tmp_path, monkeypatch):
     installed(tmp_path, monkeypatch)
-    (project / "pom.xml").write_text(stand_in_maven.POM.replace("<modelVersion>", "<!-- unbuildable --><modelVersion>"))
+    (project / "pom.xml").write_text(
+        stand_in_builds.POM.replace("<modelVersion>", "<!-- unbuildable --><modelVersion>")
+    )
     found = written(project, tmp_path / "out", function=("add",))
     record = found.to_dict()
     assert found.exit_code == 0 and record["executed"] is False and record["verified"] is False
@@ -197,7 +199,7 @@ def test_a_module_is_built_from_its_outermost_pom(project, tmp_path, monkeypatch
     installed(tmp_path, monkeypatch)
     inner = project / "inner"
     shutil.copytree(project / "src", inner / "src")
-    (inner / "pom.xml").write_text(stand_in_maven.POM)
+    (inner / "pom.xml").write_text(stand_in_builds.POM)
     source = inner / "src" / "main" / "java" / "shop" / "Counter.java"
     found = find_maven(read_java(source, project), WriterQuery(project=project))
     assert isinstance(found, Maven) and (found.root, found.module) == ("", "inner")
@@ -214,10 +216,10 @@ def test_of_mavens_home_what_it_starts_with_is_shown_and_its_settings_are_not(tm
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent))
-    shown = [path.relative_to(tmp_path / "maven").as_posix() for path in java_runner.homes("mvn")]
+    shown = [path.relative_to(tmp_path / "maven").as_posix() for path in java_tools.homes("mvn")]
     assert shown == ["bin", "boot", "lib", "conf/logging"]
     monkeypatch.setattr(Path, "home", lambda: tmp_path / "maven")
-    assert list(java_runner.homes("mvn")) == [program]
+    assert list(java_tools.homes("mvn")) == [program]
 
 
 @isolated
@@ -234,7 +236,7 @@ def test_neither_the_home_folder_nor_mavens_settings_are_seen_by_tests(project, 
     assert all(maven._sandbox.run([sys.executable, "-c", code]).code != 0 for code in tried)
 
 
-REAL_POM = stand_in_maven.POM.replace(
+REAL_POM = stand_in_builds.POM.replace(
     "  </dependencies>",
     """    <dependency>
       <groupId>org.junit.jupiter</groupId><artifactId>junit-jupiter</artifactId><version>5.11.4</version>

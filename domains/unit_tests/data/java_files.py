@@ -18,6 +18,7 @@ JUnit = Literal[4, 5]
 WRITTEN_BY = "by peft-suite"
 """Stands in the first line of every test class that is written."""
 _BUILDS = ("pom.xml", "build.gradle", "build.gradle.kts")
+_JUNIT5 = ("junit-jupiter", "junit.jupiter", "useJUnitPlatform", "useJUnitJupiter")
 _INDENT = re.compile(r"^([ \t]+)\S", re.MULTILINE)
 
 
@@ -125,12 +126,15 @@ def read_java(path: Path, project: Path, select: Sequence[str] = (), out: Path |
 
 
 def junit_of(path: Path) -> JUnit:
-    """The version of JUnit in the build file that is nearest above a file; 4 where none says it."""
+    """The version of JUnit in the nearest build file above a file that names one; 4 where none does."""
     for folder in path.resolve().parents:
         for name in _BUILDS:
             if (folder / name).is_file():
                 text = (folder / name).read_text(encoding="utf-8", errors="replace")
-                return 5 if "junit-jupiter" in text or "useJUnitPlatform" in text else 4
+                if any(mark in text for mark in _JUNIT5):
+                    return 5
+                if "junit" in text.lower():
+                    return 4
     return 4
 
 

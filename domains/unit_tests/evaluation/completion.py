@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,7 +13,9 @@ from typing import Any
 from domains.unit_tests.data.problems import FENCE, is_problem
 from domains.unit_tests.data.readers.humaneval_x import Problem, read
 from domains.unit_tests.inference.braces import closed_at
-from domains.unit_tests.inference.java_runner import ADDRESSES, homes, program
+from domains.unit_tests.inference.container import container_of
+from domains.unit_tests.inference.java_runner import ADDRESSES
+from domains.unit_tests.inference.java_tools import JavaTools
 from domains.unit_tests.inference.runs import Ended, Limits
 from domains.unit_tests.inference.sandbox import Sandbox
 from domains.unit_tests.metrics import pass_at_k
@@ -41,22 +41,21 @@ def figures(
     problems = list(islice(read(path), most))
     if not problems:
         raise InputError(f"{path}: holds no problem")
-    if missing := [name for name in ("java", "javac") if _in_java(problems) and shutil.which(name) is None]:
-        raise InputError(
-            f"{path}: completions in Java are compiled and run, and there is no {' and no '.join(missing)}"
-        )
+    container = container_of(query.runner, query.image)
+    tools = JavaTools(container)
+    if _in_java(problems) and (missing := tools.missing("java", "javac")):
+        said = " and no ".join(missing)
+        raise InputError(f"{path}: completions in Java are compiled and run, and there is no {said} {tools.where}")
     room = writer.room - query.max_new_tokens
     kept = [one for one in problems if writer.length(one.prompt) <= room]
     ends = [_end_of(one) for one in kept]
     answers = writer.answers([one.prompt for one in kept], query, ends)
     runs = [(problem, answer.text) for problem, drawn in zip(kept, answers, strict=True) for answer in drawn]
-    sandbox = Sandbox(Path(__file__).parent, limits, unsafe=query.unsafe)
+    sandbox = Sandbox(Path(__file__).parent, limits, unsafe=query.unsafe, container=container)
     if _in_java(problems):
-        # Debian keeps a JDK's settings, without which nothing starts, beside those of the system.
-        shown = (*homes("java", "javac"), *sorted(Path("/etc").glob("java*")))
         seconds = max(limits.seconds, _JAVA_SECONDS)
         wide = replace(limits, memory=ADDRESSES, seconds=seconds, processor=round(seconds))
-        sandbox = replace(sandbox, limits=wide, shown=shown)
+        sandbox = replace(sandbox, limits=wide, shown=tuple(tools.shown("java", "javac")))
     with ThreadPoolExecutor(query.workers) as pool:
         right = list(pool.map(lambda run: passes(sandbox, *run), runs))
     counts = [sum(right[start : start + query.samples]) for start in range(0, len(right), query.samples)]
@@ -77,13 +76,14 @@ def passes(sandbox: Sandbox, problem: Problem, completion: str) -> bool:
     if problem.language == "java":
         return _passes_in_java(sandbox, problem, completion)
     text = f"{problem.program(completion)}\nprint({_DONE!r})\n"
-    return _finished(sandbox.run([sys.executable, "-B", "-s", "/tmp/program.py"], {"/tmp/program.py": text}))
+    return _finished(sandbox.run([sandbox.python, "-B", "-s", "/tmp/program.py"], {"/tmp/program.py": text}))
 
 
 def _passes_in_java(sandbox: Sandbox, problem: Problem, completion: str) -> bool:
     """The benchmark's `Main` throws where the function is wrong; a class of ours says that it came to its end."""
     text = problem.program(completion[: closed_at(completion, _OPEN)])
     judge = f"public class Judge {{ public static void main(String[] a) throws Exception {{ {_JUDGE} }} }}\n"
+    program = JavaTools(sandbox.container).program
     steps = (
         f"cd $TMPDIR && mkdir out && {program('javac')} -J-Xmx512m -nowarn -d out Main.java Judge.java && "
         f"exec {program('java')} -Xmx512m -XX:+UseSerialGC -cp out Judge"

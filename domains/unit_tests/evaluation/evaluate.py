@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from domains.unit_tests.inference.runs import MEGABYTE, Limits
-from domains.unit_tests.types import WriterQuery
+from domains.unit_tests.types import RunnerName, WriterQuery
 from suite.errors import InputError
 from suite.scores import Scores
 from suite.tables import aligned
@@ -52,6 +52,8 @@ def evaluate(
     workers: int = 2,
     mutants: int = 0,
     seed: int = 0,
+    runner: RunnerName = "namespaces",
+    image: str | None = None,
     unsafe: bool = False,
     out: Path | None = None,
 ) -> dict[str, Any]:
@@ -86,6 +88,9 @@ def evaluate(
         workers: sandboxes at once.
         mutants: small changes of each module that its kept tests are tried on.
         seed: of the made world, the sampling and the mutants.
+        runner: what the tests are kept in: namespaces of this machine, or containers of docker or podman.
+        image: of the containers: one that is on this machine, with Python 3.9 or newer, pytest and coverage; for Java
+            with a JDK.
         unsafe: run the tests with limits alone where the machine cannot isolate them.
         out: folder for metrics.json and report.html.
     """
@@ -93,7 +98,7 @@ def evaluate(
     query: dict[str, Any] = {
         **{"samples": samples, "max_tests": max_tests, "rounds": rounds, "temperature": temperature, "seed": seed},
         **{"max_new_tokens": max_new_tokens, "batch_size": batch_size, "repeat": repeat, "timeout": timeout},
-        **{"workers": workers, "mutants": mutants, "unsafe": unsafe},
+        **{"workers": workers, "mutants": mutants, "runner": runner, "image": image, "unsafe": unsafe},
     }
     asked = WriterQuery(**query)
     if shots and shots_from is None:

@@ -1,6 +1,6 @@
-"""Runs inside new namespaces, before any untrusted code: makes a root of its own, drops all rights, and becomes the
+"""Runs inside new namespaces, before any untrusted code: makes a root of its own, drops all rights, and starts the
 program. Started by `sandbox.py` as `python -I -S enter.py`, with the path of its orders, which are JSON; they hold the
-tests, too, and a word of a command line may not be long.
+tests, too, and a word of a command line may not be long. In a container only the limits are left to be set.
 
 Standard library alone, and nothing of the suite: it runs where that cannot be seen.
 """
@@ -8,9 +8,12 @@ Standard library alone, and nothing of the suite: it runs where that cannot be s
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import os
 import resource
+import socket
+import struct
 import sys
 from contextlib import suppress
 
@@ -23,6 +26,7 @@ ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV = 1, 2, 4
 PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_SECUREBITS, PR_SET_NO_NEW_PRIVS = 1, 24, 28, 38
 # No capabilities for whoever is root, now and after any execve; and that cannot be changed again.
 SECURE = 0b1111 | 0b110000 | 0b11000000
+SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 DEVICES = ("null", "zero", "full", "random", "urandom")
 
 
@@ -94,6 +98,13 @@ def build_root(orders: dict) -> None:
     os.rmdir("/old")
 
 
+def raise_loopback() -> None:
+    """Switch the loopback device of the new network on, which has no other."""
+    request = struct.pack("16sH14x", b"lo", IFF_UP)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        fcntl.ioctl(control, SIOCSIFFLAGS, request)
+
+
 def limit(limits: dict) -> None:
     for name, value in limits.items():
         kind = getattr(resource, f"RLIMIT_{name}")
@@ -120,18 +131,25 @@ def drop_rights(user: int | None) -> None:
 def main() -> None:
     with open(sys.argv[1], encoding="utf-8") as file:
         orders = json.load(file)
+    env = orders["env"]
     try:
-        build_root(orders)
+        if orders["root"] is not None:
+            if orders["loopback"]:
+                raise_loopback()
+            build_root(orders)
+        else:  # a container has all that, and variables of its image; of proxies nobody needs to know
+            env = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")} | env
         os.chdir(orders["cwd"])
         limit(orders["limits"])
-        drop_rights(orders["user"])
+        if orders["root"] is not None:
+            drop_rights(orders["user"])
     except OSError as error:
         print(f"sandbox: {error}", file=sys.stderr)
         sys.exit(orders["broken"])
     # The first process of a namespace takes no signals; the program is its child, and ends with it.
     child = os.fork()
     if child == 0:
-        os.execve(orders["argv"][0], orders["argv"], orders["env"])
+        os.execvpe(orders["argv"][0], orders["argv"], env)
     while True:
         ended, status = os.wait()
         if ended == child:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -13,10 +13,10 @@ from typing import Any
 from domains.unit_tests.data.java_files import JavaFile
 from domains.unit_tests.data.readers import java_reports
 from domains.unit_tests.inference import java_runner
+from domains.unit_tests.inference.builds import Build, BuildTool
+from domains.unit_tests.inference.gradle_project import BUILDS, find_gradle
 from domains.unit_tests.inference.java_runner import Ran, Runner
-from domains.unit_tests.inference.maven import Build, Maven
-from domains.unit_tests.inference.maven_project import find_maven
-from domains.unit_tests.inference.sandbox import probe
+from domains.unit_tests.inference.maven_project import POM, find_maven
 from domains.unit_tests.output.java_file import composed
 from domains.unit_tests.types import Candidate, Coverage, Judged, Verdict, WriterQuery
 from suite.errors import InputError
@@ -43,17 +43,33 @@ class JavaJudged:
     methods: tuple[dict[str, Any], ...] = ()
 
 
-def chosen(file: JavaFile, query: WriterQuery) -> Maven | Runner | str:
-    """What runs the tests of a file: its project's Maven, a JDK with JUnit 4; or why nothing does."""
-    maven = find_maven(file, query)
-    if isinstance(maven, Maven):
-        maven = maven.tried(file)
-    if isinstance(maven, Maven):
-        return maven
+def chosen(file: JavaFile, query: WriterQuery) -> BuildTool | Runner | str:
+    """What runs the tests of a file: its project's Maven or Gradle, a JDK with JUnit 4; or why nothing does.
+
+    Of two build files the nearer one is asked first.
+    """
+    finders: list[tuple[Finder, tuple[str, ...]]] = [(find_maven, (POM,)), (find_gradle, BUILDS)]
+    why = []
+    for find, _ in sorted(finders, key=lambda one: -_depth(file.path, one[1])):
+        tool = find(file, query)
+        if isinstance(tool, BuildTool):
+            tool = tool.tried(file)
+        if isinstance(tool, BuildTool):
+            return tool
+        why += [tool] if tool else []
     runner = java_runner.find(file, query)
-    if isinstance(runner, Runner) or maven == "the project has no pom.xml":
+    if isinstance(runner, Runner) or not why:
         return runner
-    return f"{maven}; without Maven: {runner}"
+    return f"{'; '.join(why)}; without it: {runner}"
+
+
+Finder = Callable[[JavaFile, WriterQuery], BuildTool | str]
+
+
+def _depth(path: Path, names: Sequence[str]) -> int:
+    """How deep the nearest file of a name lies."""
+    folders = (one for one in path.resolve().parents if any((one / name).is_file() for name in names))
+    return len(next(folders, Path()).parts)
 
 
 def worded(verdict: Verdict) -> Verdict:
@@ -90,10 +106,10 @@ class JavaJudge:
         project: that the file lies in.
     """
 
-    def __init__(self, runner: Maven | Runner, file: JavaFile, query: WriterQuery, project: Path) -> None:
+    def __init__(self, runner: BuildTool | Runner, file: JavaFile, query: WriterQuery, project: Path) -> None:
         self.runner, self.file, self.query = runner, file, query
         self.focal = file.functions(project)
-        self.measured = isinstance(runner, Maven) and not runner.coverage_missing
+        self.measured = isinstance(runner, BuildTool) and not runner.coverage_missing
         self.existing = [path.stem for path in query.existing if path.suffix == ".java"]
 
     def judge(self, verdicts: Sequence[Verdict]) -> JavaJudged:
@@ -110,7 +126,7 @@ class JavaJudge:
         if not self.measured:
             return JavaJudged(tuple(found), None, missing)
         after = before if whole.coverage is None else before.joined(self._own(whole.coverage))
-        isolation = probe()
+        isolation = self.runner.isolation
         judged = Judged(self.focal[0].path, self.focal, tuple(found), before, after, isolation.rows())
         if self.query.mutants and judged.kept:
             judged, missing = self._mutated(judged, missing)
@@ -121,7 +137,9 @@ class JavaJudge:
 
     def _missing(self) -> dict[str, str]:
         if isinstance(self.runner, Runner):
-            why = "the tests are run by JUnit alone; JaCoCo and PIT are run where Maven builds the project"
+            why = (
+                "the tests are run by JUnit alone; JaCoCo is run where Maven or Gradle builds the project, PIT by Maven"
+            )
             return {"coverage": why, "mutation score": why}
         mutants = self.runner.mutants_missing(self.file.junit)
         found = {"coverage": self.runner.coverage_missing, "mutation score": mutants}
@@ -129,7 +147,7 @@ class JavaJudge:
 
     def _mutated(self, judged: Judged, missing: dict[str, str]) -> tuple[Judged, dict[str, str]]:
         """The same with what the kept tests make of PIT's mutants of the methods."""
-        if "mutation score" in missing or not isinstance(self.runner, Maven):
+        if "mutation score" in missing or not isinstance(self.runner, BuildTool):
             return judged, missing
         try:
             fates = self.runner.mutate(self.file, self._source(judged.kept))
@@ -140,7 +158,7 @@ class JavaJudge:
 
     def _before(self) -> Coverage:
         """What the user's own tests run of the methods."""
-        if not self.existing or not isinstance(self.runner, Maven) or not self.measured:
+        if not self.existing or not isinstance(self.runner, BuildTool) or not self.measured:
             return Coverage()
         build = self.runner.build(self.file, "", existing=self.existing)
         return self._own(build.coverage) if build.coverage is not None else Coverage()
@@ -173,7 +191,7 @@ class JavaJudge:
             return replace(verdict, reason="focal code not executed"), covered
         after = covered.joined(own)
         # JaCoCo counts a line's branches: whether two tests took the same ones is seen where both are run together.
-        if after == covered and kept and _open(own, covered) and isinstance(self.runner, Maven):
+        if after == covered and kept and _open(own, covered) and isinstance(self.runner, BuildTool):
             build = self.runner.build(self.file, self._source([*kept, verdict]), existing=self.existing)
             after = covered.joined(self._own(build.coverage)) if build.coverage is not None else covered
         lines, branches = after.executed - covered.executed, after.branches - covered.branches

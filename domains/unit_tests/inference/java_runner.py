@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from domains.unit_tests.data.java_files import JavaFile
-from domains.unit_tests.inference.runs import MEGABYTE, Limits
+from domains.unit_tests.inference.container import container_of
+from domains.unit_tests.inference.java_tools import JavaTools
+from domains.unit_tests.inference.runs import MEGABYTE, Isolation, Limits
 from domains.unit_tests.inference.sandbox import Sandbox
 from domains.unit_tests.types import Coverage, WriterQuery
 
@@ -39,6 +41,7 @@ class Runner:
     Attributes:
         archives: JUnit 4 and whatever else the project needs.
         memory: megabytes of the heap.
+        tools: where the JDK is.
     """
 
     project: Path
@@ -46,6 +49,12 @@ class Runner:
     limits: Limits
     memory: int
     unsafe: bool = False
+    tools: JavaTools = field(default_factory=JavaTools)
+
+    @property
+    def isolation(self) -> Isolation:
+        """What is held off from the tests."""
+        return self._sandbox.isolation
 
     def run(self, file: JavaFile, source: str, name: str) -> Ran:
         """Compile a test class with the file that it is for and run it.
@@ -59,16 +68,14 @@ class Runner:
         qualified = f"{file.package}.{file.test_class}" if file.package else file.test_class
         heap = f"-Xmx{self.memory}m"
         # One shell for both steps: what is compiled lies in the sandbox's own memory, which ends with it.
+        program = self.tools.program
         steps = (
             f"mkdir /tmp/out && {program('javac')} -J{heap} -nowarn -d /tmp/out -cp {path} -sourcepath /project/{root} "
             f"/project/{inside} /tmp/test/{file.test_class}.java || exit 97; "
             f"exec {program('java')} {heap} -XX:+UseSerialGC -cp {path} org.junit.runner.JUnitCore {qualified}"
         )
-        # Debian keeps a JDK's settings, without which nothing starts, beside those of the system.
-        shown = (*self.archives, *homes("java", "javac"), *sorted(Path("/etc").glob("java*")))
-        sandbox = Sandbox(self.project.resolve(), self.limits, shown=shown, unsafe=self.unsafe)
         files = {f"/tmp/test/{file.test_class}.java": source}
-        ended = sandbox.run(["/bin/sh", "-c", steps], files)
+        ended = self._sandbox.run(["/bin/sh", "-c", steps], files)
         said = (ended.stdout + ended.stderr).decode("utf-8", "replace").strip()[-2000:]
         if ended.reason:
             return Ran(ended.reason, said, None, ended.seconds)
@@ -76,12 +83,18 @@ class Runner:
             return Ran("does not compile", said, None, ended.seconds)
         return Ran("passed" if ended.code == 0 and "OK (" in said else "failed", said, None, ended.seconds)
 
+    @cached_property
+    def _sandbox(self) -> Sandbox:
+        shown = (*self.archives, *self.tools.shown("java", "javac"))
+        container = self.tools.container
+        return Sandbox(self.project.resolve(), self.limits, shown=shown, unsafe=self.unsafe, container=container)
+
 
 def find(file: JavaFile, query: WriterQuery) -> Runner | str:
     """What runs the tests of a file, or why nothing can."""
-    missing = [name for name in ("java", "javac") if shutil.which(name) is None]
-    if missing:
-        return f"no JDK on this machine: {' and '.join(missing)} not found"
+    tools = JavaTools(container_of(query.runner, query.image))
+    if missing := tools.missing("java", "javac"):
+        return f"no JDK {tools.where}: {' and '.join(missing)} not found"
     if file.junit == 5:
         return "the project builds with JUnit 5, whose launcher belongs to its build tool"
     archives = tuple(path.resolve() for path in query.classpath) or _from_maven()
@@ -91,35 +104,10 @@ def find(file: JavaFile, query: WriterQuery) -> Runner | str:
     limits = Limits(
         seconds=seconds, processor=round(seconds), memory=ADDRESSES, file=64 * MEGABYTE, disk=128 * MEGABYTE
     )
-    return Runner(query.project or file.path.parent, archives, limits, min(query.memory, 512), query.unsafe)
+    return Runner(query.project or file.path.parent, archives, limits, min(query.memory, 512), query.unsafe, tools)
 
 
 def _from_maven() -> tuple[Path, ...]:
     folder = _REPOSITORY.expanduser()
     found: list[Sequence[Path]] = [sorted(folder.glob(pattern)) for pattern in _ARCHIVES]
     return tuple(paths[-1] for paths in found if paths) if all(found) else ()
-
-
-def program(name: str) -> str:
-    """The path of a program, links followed."""
-    return str(Path(shutil.which(name) or name).resolve())
-
-
-def homes(*names: str) -> Iterator[Path]:
-    """Folders of Maven and of the JDK, to be shown; of a program that lies in no such home itself alone.
-
-    Of Maven's what it starts with: its settings, which may hold passwords, lie beside that.
-    """
-    for name in names:
-        path = Path(program(name))
-        home = path.parent.parent
-        if not (home / _MARKS[name]).is_dir() or home == Path.home():
-            yield path
-        elif name == "mvn":
-            yield from (home / part for part in _MAVEN if (home / part).exists())
-        else:
-            yield home
-
-
-_MAVEN = ("bin", "boot", "lib", "conf/logging")
-_MARKS = {"mvn": "boot", "javac": "jmods", "java": "lib"}

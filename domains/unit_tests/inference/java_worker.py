@@ -1,4 +1,4 @@
-"""Runs a Maven build inside the sandbox and prints its reports as one line of JSON behind a word that it was given.
+"""Runs a build of Maven or Gradle inside the sandbox and prints its reports: a line of JSON behind a word it was given.
 
 Started as a program, of the standard library alone: nothing of the suite can be seen there. The project is read-only,
 and is copied first; what was built before is left behind.
@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 LEFT_BEHIND = {".git", "node_modules", ".idea", ".gradle"}
+BUILT = {"pom.xml": "target", **dict.fromkeys(("build.gradle", "build.gradle.kts"), "build")}
 MOST_SAID = 8000
 MOST_BYTES = 8 * 2**20
 
@@ -40,8 +41,9 @@ def main() -> None:
 
 
 def left_behind(folder: str, names: list[str]) -> set[str]:
-    """What is not copied; a `target` is what Maven builds where a pom.xml stands beside it, and a package elsewhere."""
-    return LEFT_BEHIND & set(names) | ({"target"} if "pom.xml" in names else set())
+    """What is not copied; `target` and `build` are what was built where a build file stands beside, else packages."""
+    built = {BUILT[name] for name in names if name in BUILT}
+    return (LEFT_BEHIND | built) & set(names)
 
 
 def reports(work: Path, patterns: list[str]) -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,10 +14,11 @@ from typing import Any, Literal
 from domains.unit_tests.data.focal import parse, relative
 from domains.unit_tests.inference import snapshot
 from domains.unit_tests.inference.candidates import assertion, fingerprint, parsed
+from domains.unit_tests.inference.container import PYTHON, Container, examined
 from domains.unit_tests.inference.mutants import Mutant
 from domains.unit_tests.inference.outcomes import coverage_of, outcome_of, own_lines, special
 from domains.unit_tests.inference.runs import Ended, Limits
-from domains.unit_tests.inference.sandbox import Sandbox, probe
+from domains.unit_tests.inference.sandbox import Sandbox
 from domains.unit_tests.inference.unittest_style import pytest_needed
 from domains.unit_tests.output.test_file import users_part
 from domains.unit_tests.types import Candidate, Coverage, Focal, Judged, MutantFate, Reason, Verdict
@@ -49,6 +49,7 @@ class Rules:
         workers: sandboxes at once.
         limits: of one run.
         unsafe: run without namespaces where the machine has none.
+        container: run in such ones, by the Python of their image.
     """
 
     repeat: int = 3
@@ -60,6 +61,7 @@ class Rules:
     unsafe: bool = False
     cases: bool = False
     min_gain: float = 0.0
+    container: Container | None = None
 
 
 class Judge:
@@ -71,7 +73,7 @@ class Judge:
         existing: the user's own test files for it, whose coverage counts as there already.
 
     Raises:
-        InputError: there is nothing to test.
+        InputError: there is nothing to test, or containers cannot run tests.
     """
 
     def __init__(
@@ -81,7 +83,11 @@ class Judge:
             raise InputError("nothing to test: the file has no public function; name private ones with --function")
         self.project, self.focal, self.rules = project.resolve(), tuple(focal), rules
         self.existing, self.cut = _existing_tests(existing, self.project)
-        self.sandbox = Sandbox(self.project, rules.limits, shown=(_WORKER.parent,), unsafe=rules.unsafe)
+        if rules.container is not None:
+            _check_image(rules.container)
+        self.sandbox = Sandbox(
+            self.project, rules.limits, shown=(_WORKER.parent,), unsafe=rules.unsafe, container=rules.container
+        )
         self.path = f"/project/{focal[0].path}"
 
     def judge(
@@ -108,7 +114,7 @@ class Judge:
                 verdicts.append(verdict)
                 if told is not None:
                     told(verdict)
-        isolation = probe()
+        isolation = self.sandbox.isolation
         notices = () if isolation.network else ("network isolation not enforced",)
         path, found = self.focal[0].path, tuple(self._together(verdicts))
         return self.remeasured(Judged(path, self.focal, found, before, before, isolation.rows(), notices))
@@ -184,7 +190,7 @@ class Judge:
     def why_not_imported(self) -> str:
         """Why the focal module cannot be imported in the sandbox; empty where it can."""
         code = f"import sys; sys.path[:0] = {self._path()!r}; import {self.focal[0].module}; print('imported')"
-        ended = self.sandbox.run([sys.executable, "-B", "-s", "-c", code])
+        ended = self.sandbox.run([self.sandbox.python, "-B", "-s", "-c", code])
         if ended.code == 0 and not ended.reason and ended.stdout.rstrip().endswith(b"imported"):
             return ""
         said = ended.stderr.decode("utf-8", "replace").strip()
@@ -332,12 +338,21 @@ class Judge:
             "first": first,
         }
         sandbox = replace(self.sandbox, environment={**_PLAIN, "PYTHONHASHSEED": str(number * 7919 + 1)})
-        ended = sandbox.run([sys.executable, "-B", "-s", str(_WORKER), json.dumps(job)], files)
+        ended = sandbox.run([sandbox.python, "-B", "-s", str(_WORKER), json.dumps(job)], files)
         for line in reversed(ended.stdout.decode("utf-8", "replace").splitlines()):
             if line.startswith(word):
                 report: dict[str, Any] = json.loads(line[len(word) :])
                 return report, ended
         return None, ended
+
+
+def _check_image(container: Container) -> None:
+    """Refuse an image that cannot run tests."""
+    if missing := sorted({"pytest", "coverage"} - examined(container).modules):
+        raise InputError(
+            f"--image {container.image}: its {PYTHON} has no {' and no '.join(missing)}; build one from it with "
+            f"`RUN pip install {' '.join(missing)}`"
+        )
 
 
 def _existing_tests(paths: Sequence[Path], project: Path) -> tuple[list[str], dict[str, str]]:

@@ -4,7 +4,8 @@ Namespaces of its own (users, mounts, processes, network, IPC, host name) throug
 memory that shows system folders and the project read-only, no capabilities, limits of processor time, memory, files and
 processes, a short list of environment variables, and the end of the whole process tree when its time is over. What a
 machine does not offer is said by `probe`, and without a process tree and a network of its own nothing is run unless the
-caller allows it. bubblewrap would do the same; it is on few machines, and `unshare` on nearly all.
+caller allows it. bubblewrap would do the same; it is on few machines, and `unshare` on nearly all. Instead of all this
+the same programs run in containers of docker or podman where that is asked for (see `container.py`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
+from domains.unit_tests.inference.container import PYTHON, Container, examined
 from domains.unit_tests.inference.runs import BROKEN, Ended, Isolation, Limits, rlimits, watched
 from suite.errors import InputError
 
@@ -45,6 +47,9 @@ class Sandbox:
         limits: what a run may use.
         shown: more files and folders of the host that are shown, read-only, at their own paths.
         unsafe: run without namespaces where the machine has none.
+        environment: variables beside the few that every program gets.
+        container: run in such ones, instead of in namespaces made here.
+        loopback: programs in it can talk with each other over the loopback device; it leads nowhere else.
     """
 
     project: Path
@@ -52,6 +57,22 @@ class Sandbox:
     shown: tuple[Path, ...] = ()
     unsafe: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
+    container: Container | None = None
+    loopback: bool = False
+
+    @property
+    def python(self) -> str:
+        """The Python that runs in it, as the first word of `argv`."""
+        return sys.executable if self.container is None else PYTHON
+
+    @property
+    def isolation(self) -> Isolation:
+        """What is held off from the programs.
+
+        Raises:
+            InputError: containers cannot be run.
+        """
+        return probe() if self.container is None else examined(self.container).isolation
 
     def run(self, argv: Sequence[str], files: Mapping[str, str] | None = None, limits: Limits | None = None) -> Ended:
         """Run a program until it ends or its time is over.
@@ -69,6 +90,12 @@ class Sandbox:
         for path in files or {}:
             if not path.startswith("/tmp/") or ".." in Path(path).parts:
                 raise InputError(f"{path}: files for the sandbox lie below /tmp")
+        if self.container is not None:
+            shown = {path.resolve(): str(path.resolve()) for path in self.shown}
+            environment = self._environ("/tmp")
+            del environment["PATH"]  # the image's own
+            binds = {**shown, self.project.resolve(): "/project"}
+            return self.container.run(argv, files or {}, binds, environment, limits)
         isolation = probe()
         if isolation.namespaces:
             ended = self._isolated(argv, files or {}, limits)
@@ -78,23 +105,30 @@ class Sandbox:
         if not self.unsafe:
             raise InputError(
                 f"this machine cannot isolate generated code ({isolation.reason}); `suite unit_tests doctor` says what "
-                "is missing; run in a container or a virtual machine, or allow it with --unsafe"
+                "is missing; run them in containers (--runner docker or podman), or allow it with --unsafe"
             )
         return self._limited(argv, files or {}, limits)
 
     def _isolated(self, argv: Sequence[str], files: Mapping[str, str], limits: Limits) -> Ended:
         with tempfile.TemporaryDirectory(prefix="sandbox-") as root:
             os.chmod(root, 0o755)
+            hosts = [["/etc/hosts", "127.0.0.1 localhost\n"]] if self.loopback else []
             orders = {
                 "root": root,
                 "disk": limits.disk,
                 "binds": [*_system(), *self._own()],
                 "links": _links(),
-                "files": [["/etc/passwd", _PASSWORDS], ["/etc/group", "root:x:0:\n"], *map(list, files.items())],
+                "files": [
+                    ["/etc/passwd", _PASSWORDS],
+                    ["/etc/group", "root:x:0:\n"],
+                    *hosts,
+                    *map(list, files.items()),
+                ],
                 # Limits on the number of processes do not bind root; run by it, the code becomes a user that nobody is,
                 # another one in every run, since all processes of a user count.
                 "user": FIRST_USER + secrets.randbelow(USERS) if os.geteuid() == 0 else None,
                 "cwd": "/project",
+                "loopback": self.loopback,
                 "limits": rlimits(limits, own_users=True),
                 "argv": list(argv),
                 "env": self._environ("/tmp"),

@@ -15,6 +15,7 @@ from domains.unit_tests.data import focal as source_files
 from domains.unit_tests.data.changed import changed_lines
 from domains.unit_tests.inference import snapshot
 from domains.unit_tests.inference.candidates import parsed
+from domains.unit_tests.inference.container import container_of
 from domains.unit_tests.inference.java_session import write_java
 from domains.unit_tests.inference.judge import Judge, Rules
 from domains.unit_tests.inference.loaded import Answer, Ends
@@ -70,6 +71,7 @@ class Session:
             query.unsafe,
             query.framework == "unittest",
             query.min_coverage_gain,
+            container_of(query.runner, query.image),
         )
 
     def file(self, path: Path) -> WrittenTests:

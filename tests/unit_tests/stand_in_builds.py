@@ -1,14 +1,16 @@
-"""A stand-in for Maven with JaCoCo and PIT: it reads `assertEquals(WANTED, new Counter().add(N))`, and writes what the
-real tools report of the class `Counter` below, whose lines and branches its figures are of.
+"""A stand-in for Maven and Gradle with JaCoCo and PIT: it reads `assertEquals(WANTED, new Counter().add(N))`, and
+writes what the real tools report of the class `Counter` below, whose lines and branches its figures are of.
 
-Installed as a program named `mvn`; runs in the sandbox, with the standard library alone.
+Installed as programs named `mvn` and `gradle`; runs in the sandbox, with the standard library alone.
 """
 
 from __future__ import annotations
 
 import re
+import socket
 import stat
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 COUNTER = """package shop;
@@ -38,29 +40,38 @@ POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
   </dependencies>
 </project>
 """
+GRADLE = """plugins { id 'java' }
+repositories { mavenCentral() }
+dependencies { testImplementation 'org.junit.jupiter:junit-jupiter:5.11.4' }
+test { useJUnitPlatform() }
+"""
 MUTATORS = {11: "ConditionalsBoundary", 14: "Math", 15: "ConditionalsBoundary", 18: "PrimitiveReturns"}
 
 
 def install(folder: Path, archives: tuple[str, ...]) -> dict[str, str]:
-    """Programs and a local repository in a folder; what the environment says of them.
+    """Programs, a local repository and a home of Gradle's in a folder; what the environment says of them.
 
     Args:
-        archives: plugins that the repository has, `org/x/name`.
+        archives: plugins that the repository has, `org/x/name`, and modules that Gradle's cache has, `org.x/name`.
     """
     programs, repository = folder / "bin", folder / "m2"
     programs.mkdir()
     repository.mkdir()
     text = f"#!{sys.executable} -SE\n{Path(__file__).read_text()}"
-    for name in ("mvn", "java", "javac"):
+    for name in ("mvn", "gradle", "java", "javac"):
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
+    cache = folder / "gradle-home" / "caches" / "modules-2"
+    cache.mkdir(parents=True)
     for archive in archives:
-        place = repository / archive / "0.8.12"
+        modules = archive.partition("/")[0].count(".")
+        place = cache / "files-2.1" / archive / "0.8.12" / "0a1b" if modules else repository / archive / "0.8.12"
         place.mkdir(parents=True)
-        (place / f"{place.parent.name}-0.8.12.jar").write_bytes(b"")
+        (place / f"{archive.rpartition('/')[2]}-0.8.12.jar").write_bytes(b"")
     for path in (folder, *folder.rglob("*")):
         path.chmod(path.stat().st_mode | stat.S_IROTH | (stat.S_IXOTH if path.is_dir() else 0))
-    return {"PATH": f"{programs}:/usr/bin:/bin", "MAVEN_OPTS": f"-Dmaven.repo.local={repository}"}
+    told = {"MAVEN_OPTS": f"-Dmaven.repo.local={repository}", "GRADLE_USER_HOME": str(folder / "gradle-home")}
+    return {"PATH": f"{programs}:/usr/bin:/bin", **told}
 
 
 def calls(body: str) -> list[tuple[int, int]]:
@@ -122,7 +133,58 @@ def pit(given: list[int]) -> str:
     return f'<?xml version="1.0" encoding="UTF-8"?>\n<mutations partial="true">\n{"".join(rows)}\n</mutations>'
 
 
+def gradle(words: list[str]) -> int:
+    """What Gradle makes of a build: its reports lie where its plugins put them, and of JaCoCo's XML is none unasked."""
+    given = dict(pairwise(words))
+    module, script = Path(given["-p"]), Path(given["-I"]).read_text()
+    if missing := {"--offline", "--no-daemon", "test"} - set(words):
+        return failed(f"Could not GET a module: {missing}")
+    build = next(path.read_text() for one in (module, *module.parents) for path in sorted(one.glob("build.gradle*")))
+    if "unbuildable" in build:
+        return failed("Could not resolve org.x:y:1.", "No cached version of org.x:y:1 available for offline mode.")
+    socket.create_server(("127.0.0.1", 0)).close()  # its workers are talked with so
+    Path(given["-g"]).mkdir()
+    measured = "apply plugin: 'jacoco'" in script and "unmeasurable" not in build
+    if "apply plugin: 'jacoco'" in script and not measured:
+        return failed("No cached version of org.jacoco:org.jacoco.agent:0.8.12 available for offline mode.")
+    bodies: dict[str, dict[str, str]] = {}
+    for flag, one in pairwise(words):
+        if flag != "--tests":
+            continue
+        name, method = re.fullmatch(r"(?:\*|[a-z.]+)?\.?([A-Z]\w*)(?:\.(\w+))?", one).groups()
+        text = (module / "src/test/java/shop" / f"{name}.java").read_text()
+        if "total(" in text:
+            print(f"{module}/src/test/java/shop/{name}.java:9: error: cannot find symbol")
+            return failed("Compilation failed; see the compiler error output for details.")
+        found = re.findall(r"void (\w+)\(\) \{(.*?)\n  \}", text, re.DOTALL)
+        bodies.setdefault(name, {}).update({test: body for test, body in found if method in (None, test)})
+    asserted = [pair for some in bodies.values() for body in some.values() for pair in calls(body)]
+    wrong = any(added(by) != wanted for wanted, by in asserted)
+    results, report = module / "build/test-results/test", module / "build/reports/jacoco/test"
+    results.mkdir(parents=True)
+    for name, some in bodies.items():
+        text = surefire(f"shop.{name}", {f"{test}()": body for test, body in some.items()})
+        (results / f"TEST-shop.{name}.xml").write_text(text)
+    if wrong and "ignoreFailures = true" not in script:
+        return failed("There were failing tests.")
+    if "jacocoTestReport" in words and measured and "xml.required" in script:
+        report.mkdir(parents=True)
+        sized = any(".size(" in body for some in bodies.values() for body in some.values())
+        (report / "jacocoTestReport.xml").write_text(jacoco([by for _, by in asserted], sized))
+    return 0
+
+
+def failed(*causes: str) -> int:
+    """A build that failed, as Gradle says it."""
+    told = "".join(f"\n{'  ' * depth}> {cause}" for depth, cause in enumerate(causes))
+    print(f"\nFAILURE: Build failed with an exception.\n\n* What went wrong:\nExecution failed for task ':x'.{told}\n")
+    print("* Try:\n> Run with --stacktrace option to get the stack trace.\n\nBUILD FAILED in 3s")
+    return 1
+
+
 def main(words: list[str]) -> int:
+    if Path(sys.argv[0]).name == "gradle":
+        return gradle(words)
     options = dict(word[2:].partition("=")[::2] for word in words if word.startswith("-D"))
     module = Path(words[words.index("-f") + 1]).parent
     if "unbuildable" in (module / "pom.xml").read_text():
