@@ -62,7 +62,7 @@ def written(file: Path, out: Path, **options):
 
 def test_without_a_jdk_tests_are_parsed_and_that_is_said(file, tmp_path, monkeypatch):
     """Acceptance 6: never a silent zero."""
-    monkeypatch.setattr(java_runner.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     found = written(file, tmp_path / "out")
     assert found.exit_code == 0 and found.to_dict()["executed"] is False
     assert "NOT RUN, only parsed (no JDK on this machine: java and javac not found)" in str(found)
