@@ -111,7 +111,7 @@ def test_completions_in_java_are_compiled_and_judged_by_the_benchmarks_own_tests
 
 
 def test_completions_in_java_without_a_jdk_are_refused_in_one_line(monkeypatch):
-    monkeypatch.setattr(completion.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     path = real_data("code/humaneval_java.jsonl.gz")
     with pytest.raises(InputError, match="there is no java and no javac"):
         completion.figures(Knowing({}), path, WriterQuery(), Limits(), most=1)
