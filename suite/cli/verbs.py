@@ -42,7 +42,7 @@ def dispatch(domain: Domain, argv: Sequence[str]) -> Answer:
     if verb in _GENERIC and domain.tasks:
         generic: Verb = import_module(f"suite.cli.{verb}").run
         return generic(domain, rest)
-    names = [*(_GENERIC if domain.tasks else ()), *domain.verbs]
+    names = list(dict.fromkeys([*(_GENERIC if domain.tasks else ()), *domain.verbs]))
     near = get_close_matches(verb, names, n=1) or names
     raise InputError(f"suite {domain.name} has no verb {verb!r}; there is {', '.join(near)}")
 

@@ -110,6 +110,12 @@ def test_wrong_input_is_exit_code_2_and_one_line(fake_domain: None, suite: Comma
     assert said in outcome.err
 
 
+def test_verbs_are_named_once(suite: Command) -> None:
+    said = suite("code_review", "qqq").err
+    verbs = said.partition("there is ")[2].strip().split(", ")
+    assert len(verbs) == len(set(verbs)) and {"train", "predict", "review", "demo"} <= set(verbs)
+
+
 def test_a_verb_of_its_own(fake_domain: None, suite: Command) -> None:
     assert suite("fake", "add", "2", "3").out == "sum 5\n"
     assert suite("fake", "add", "--second", "3", "2", "--twice").out == "sum 10\n"

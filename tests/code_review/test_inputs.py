@@ -116,3 +116,19 @@ def test_a_patch_without_suggestions_is_empty_and_says_so(tree, capsys):
     assert (code, out) == (0, "") and only_line(
         err
     ) == f"notice: {tree}: no finding has a suggestion; the patch is empty"
+
+
+def test_results_of_inputs_with_one_name_are_all_kept(tmp_path, capsys):
+    for number in (1, 2, 3):
+        changes.write(
+            tmp_path / str(number), {"change.diff": b"--- a/a.py\n+++ b/a.py\n@@ -0,0 +1 @@\n+print(%d)\n" % number}
+        )
+    given = [str(tmp_path / str(number) / "change.diff") for number in (1, 2, 3)]
+    assert asked(capsys, *given, "--out", str(tmp_path / "out"))[0] == 0
+    kept = {file.name: json.loads(file.read_text())["source"] for file in (tmp_path / "out").glob("*.json")}
+    assert kept == {"change.json": given[0], "change-2.json": given[1], "change-3.json": given[2]}
+
+
+def test_a_change_that_the_diff_does_not_show_is_no_untouched_file(tmp_path, capsys):
+    (tmp_path / "a.diff").write_bytes(b"diff --git a/a.bin b/a.bin\nindex 1234567..89abcde 100644\n")
+    assert "passed over: a.bin: its change is not shown" in asked(capsys, str(tmp_path / "a.diff"))[1]

@@ -290,6 +290,12 @@ def test_only_what_json_cannot_hold_is_marked_as_altered(tree, said):
     assert finding["altered"] is True and "caf\ufffd" in finding["comment"]
 
 
+def test_a_base_that_is_none_is_told_once_for_all_inputs(tree, capsys):
+    assert main(["code_review", "predict", ".", ".", "--base", "nix"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: 'nix' is no base of code_review in the catalogue")
+
+
 def test_the_embedded_adapters_say_how_little_they_know(tree, said, capsys):
     assert main(["code_review", "predict", "."]) == 0
     assert "notice: the embedded adapters know small made functions alone" in capsys.readouterr().err

@@ -77,6 +77,8 @@ def _reason(file: FilePatch, paths: Sequence[str], most_changed: int) -> str:
         return "a submodule"
     if file.binary:
         return "binary"
+    if not file.hunks and file.status == "modified":
+        return "its change is not shown"
     if not file.hunks:
         return f"nothing but the file itself is {file.status}"
     for pattern, why in ((_LOCKS, "a lock file"), (_VENDORED, "vendored"), (_MINIFIED, "minified")):

@@ -24,6 +24,16 @@ if TYPE_CHECKING:
 DOMAIN = "code_review"
 
 
+def check_at_hand(base: str) -> None:
+    """Refuse a base that is none before anything is read; one that would first be downloaded is left until it is used.
+
+    Raises:
+        InputError: the catalogue or this machine has no such base.
+    """
+    if not base.startswith(("hf:", "https:")):
+        hub.resolve(base, DOMAIN, kind="base")
+
+
 class LoadedReviewer:
     """A base and its adapters.
 

@@ -18,7 +18,7 @@ from suite import hub
 from suite.devices import choose_device, choose_dtype
 from suite.errors import InputError
 from suite.manifest import read_manifest
-from suite.prediction.inputs import several
+from suite.prediction.inputs import Names, several
 from suite.prediction.loading import Chosen, choose
 from suite.prediction.loop import each, reason
 
@@ -69,11 +69,11 @@ class _ChangePredictor(ABC):
                 or several of these.
             options: fields of `ChangeQuery`.
         """
-        query = ChangeQuery(**options)
+        query, names = ChangeQuery(**options), Names()
 
         def one(source: Any) -> ChangeResult:
             return ChangeResult(
-                name_of(source), told=tuple(self.told(list(read(source, query)), query)), name=stem_of(source)
+                name_of(source), told=tuple(self.told(list(read(source, query)), query)), name=names.of(stem_of(source))
             )
 
         def failed(source: Any, why: str) -> ChangeResult:

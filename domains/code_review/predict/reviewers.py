@@ -11,14 +11,14 @@ from domains.code_review.data.readers.diff import parse_diff
 from domains.code_review.inference import rules
 from domains.code_review.inference.findings import THRESHOLD, Reviewing, merged
 from domains.code_review.inference.inputs import Given, name_of, read, sources, stem_of
-from domains.code_review.inference.loaded import DOMAIN, LoadedReviewer
+from domains.code_review.inference.loaded import DOMAIN, LoadedReviewer, check_at_hand
 from domains.code_review.model.bundle import Bundle, find_bundle
 from domains.code_review.model.wording import Task
 from domains.code_review.output.result import ReviewResult
 from domains.code_review.types import Diff, FilePatch, Finding, Hunk, ReviewQuery
 from suite import hub
 from suite.errors import InputError
-from suite.prediction.inputs import several
+from suite.prediction.inputs import Names, several
 from suite.prediction.loading import stated_base
 from suite.prediction.loop import each, reason
 
@@ -102,6 +102,7 @@ class CodeReviewer(LoadedReviewer):
                 )
         named = ", ".join(dict.fromkeys(filter(None, given.values() if adapter is None else [adapter])))
         reference = base or stated_base(bundle.base, next(iter(bundle.parts.values())), DOMAIN)
+        check_at_hand(reference)
         return cls(bundle, adapter=named, base=reference, device=device, dtype=dtype, strict_base=strict_base)
 
     @classmethod
@@ -115,6 +116,7 @@ class CodeReviewer(LoadedReviewer):
         """
         bundle = Bundle().with_part(task, hub.resolve(adapter, DOMAIN, kind="adapter"))
         reference = base or stated_base(bundle.base, bundle.parts[task], DOMAIN)
+        check_at_hand(reference)
         return cls(bundle, adapter=adapter, base=reference, device=device, dtype=dtype)
 
     @property
@@ -188,6 +190,8 @@ class CodeReviewer(LoadedReviewer):
 def _reviewed(
     inputs: Any, query: ReviewQuery, findings: Found, reviewer: Mapping[str, Any] = MappingProxyType({})
 ) -> Iterator[ReviewResult]:
+    names = Names()
+
     def one(source: Any) -> ReviewResult:
         given = read(source, query)
         diff = parse_diff(given.raw, query.lenient)
@@ -204,7 +208,7 @@ def _reviewed(
             dropped=dropped | more,
             commit=given.revisions.head,
             notices=(*given.notices, *diff.notices),
-            name=stem_of(source),
+            name=names.of(stem_of(source)),
             base=given.revisions.base,
             start=given.revisions.start,
             request=given.request,
