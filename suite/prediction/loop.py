@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TypeVar
@@ -30,6 +31,12 @@ def each(items: Iterable[Item], make: Callable[[Item], Made], failed: Callable[[
 def reason(error: str | InputError, source: str) -> str:
     """The error without the name of its input, which stands beside it."""
     return str(error).removeprefix(source).lstrip(":, ")
+
+
+def placed(error: str | InputError, source: str) -> str:
+    """The same, where a place in the input keeps its colon: `:12: ...`, to stand right behind the source's name."""
+    rest = str(error).removeprefix(source)
+    return rest if re.match(r":\d", rest) else reason(error, source)
 
 
 def only(results: Iterable[R]) -> R:

@@ -132,3 +132,17 @@ def test_results_of_inputs_with_one_name_are_all_kept(tmp_path, capsys):
 def test_a_change_that_the_diff_does_not_show_is_no_untouched_file(tmp_path, capsys):
     (tmp_path / "a.diff").write_bytes(b"diff --git a/a.bin b/a.bin\nindex 1234567..89abcde 100644\n")
     assert "passed over: a.bin: its change is not shown" in asked(capsys, str(tmp_path / "a.diff"))[1]
+
+
+def test_a_line_of_an_input_is_named_as_editors_jump_to_it(tmp_path, capsys):
+    path = tmp_path / "hunks.jsonl"
+    path.write_text('{"patch": "@@ -1 +1 @@\\n-a\\n+b"}\n{"patch": 3}\n')
+    code, _, err = asked(capsys, str(path))
+    assert code == 2 and only_line(err) == f"error: {path}:2: 'patch' is int, not a string"
+
+
+def test_a_file_that_cannot_be_reviewed_is_told_once(tmp_path, capsys):
+    merge = b"diff --cc a.py\n--- a/a.py\n+++ b/a.py\n@@@ -1,2 -1,2 +1,3 @@@\n  a\n++b\n  c\n"
+    (tmp_path / "a.diff").write_bytes(merge)
+    _, out, _ = asked(capsys, str(tmp_path / "a.diff"))
+    assert out.count("the combined diff of a merge") == 1

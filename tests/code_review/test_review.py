@@ -216,7 +216,7 @@ def test_hunks_of_a_released_file_are_reviewed_each_under_its_own_name(tmp_path)
 def test_a_released_line_without_a_hunk_is_named(tmp_path, row, said):
     file = small.records(tmp_path / "x.jsonl", [CASES[0], row])
     [result] = RuleReviewer().review(file)
-    assert said in result.error and result.error.startswith("2: ")
+    assert said in result.error and result.error.startswith(":2: ")
 
 
 def test_the_lines_around_a_change_are_as_many_as_are_asked_for(tree):

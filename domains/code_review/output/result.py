@@ -36,7 +36,8 @@ class ReviewResult(Review):
     def __str__(self) -> str:
         lines = [str(finding) for finding in self.findings]
         lines += [f"passed over: {path}: {why}" for path, why in self.passed_over.items()]
-        lines += [f"notice: {line}" for line in self.notices]
+        told = {f"{path}: passed over: {why}" for path, why in self.passed_over.items()}
+        lines += [f"notice: {line}" for line in self.notices if line not in told]
         files = sum(file.path not in self.passed_over for file in self.diff)
         if not self.diff.files:
             return "\n".join([*lines, f"{self.source}: no changes to review"])

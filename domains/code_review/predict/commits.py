@@ -20,7 +20,7 @@ from suite.errors import InputError
 from suite.manifest import read_manifest
 from suite.prediction.inputs import Names, several
 from suite.prediction.loading import Chosen, choose
-from suite.prediction.loop import each, reason
+from suite.prediction.loop import each, placed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -77,7 +77,7 @@ class _ChangePredictor(ABC):
             )
 
         def failed(source: Any, why: str) -> ChangeResult:
-            return ChangeResult(name_of(source), error=reason(why, name_of(source)))
+            return ChangeResult(name_of(source), error=placed(why, name_of(source)))
 
         return each(sources(several(inputs, bytes)), one, failed)
 

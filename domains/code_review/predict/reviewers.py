@@ -20,7 +20,7 @@ from suite import hub
 from suite.errors import InputError
 from suite.prediction.inputs import Names, several
 from suite.prediction.loading import stated_base
-from suite.prediction.loop import each, reason
+from suite.prediction.loop import each, placed
 
 Found = Callable[[list[FilePatch], Given], tuple[list[Finding], dict[str, int]]]
 """What a reviewer says of a diff's files, and what it dropped, by reason."""
@@ -216,6 +216,6 @@ def _reviewed(
         )
 
     def failed(source: Any, why: str) -> ReviewResult:
-        return ReviewResult(name_of(source), error=reason(why, name_of(source)))
+        return ReviewResult(name_of(source), error=placed(why, name_of(source)))
 
     return each(sources(several(inputs, bytes)), one, failed)

@@ -17,7 +17,7 @@ from domains.code_review.output.result import ReviewResult
 from domains.code_review.types import ReviewQuery, counted
 from suite.errors import InputError
 from suite.prediction.folder import ResultFolder
-from suite.prediction.loop import reason
+from suite.prediction.loop import placed
 
 Format = Literal["text", "json", "sarif", "github", "gitlab", "rdjson", "markdown", "html", "patch"]
 QUERY = {one.name for one in fields(ReviewQuery)}
@@ -69,8 +69,8 @@ def tell(
             posted = {"posted": _posted(result)} if post else {}
         except InputError as error:
             failed += 1
-            why = reason(error, result.source)
-            print(f"error: {result.source}: {why}", file=sys.stderr)
+            why = placed(error, result.source)
+            _print_error(result.source, why)
             records.append({"source": result.source, "error": why})
             continue
         found += len(result.findings)
@@ -93,7 +93,7 @@ def tell_of_commits(inputs: Sequence[str], results: Iterable[ChangeResult], out:
             lines.append(str(result))
         else:
             failed += 1
-            print(f"error: {result.source}: {result.error}", file=sys.stderr)
+            _print_error(result.source, result.error)
     lines += [] if out is None else [f"results  {out}"]
     told = {"results": records, "done": len(records) - failed, "failed": failed, "out": out, "said": True}
     return told | {"exit_code": 2 if failed else 0, "message": "\n".join(lines)}
@@ -106,6 +106,10 @@ def _posted(result: ReviewResult) -> str:
     said = post(result)
     print(said, file=sys.stderr)
     return said
+
+
+def _print_error(source: str, why: str) -> None:
+    print(f"error: {source}{'' if why.startswith(':') else ': '}{why}", file=sys.stderr)
 
 
 def _print(text: str) -> None:
