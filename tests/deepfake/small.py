@@ -13,6 +13,7 @@ from transformers import CLIPConfig, CLIPModel
 
 from domains.deepfake.model import attachments, bases
 from domains.deepfake.model.manifest import Manifest
+from domains.deepfake.output.result import ScoredFace
 from suite import adapters
 from suite.adapters.section import AdapterSection
 from suite.training import ExperimentConfig
@@ -92,3 +93,7 @@ def write_pictures(folder: Path, count: int = 24, period: float = 6.0) -> Path:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
     return folder
+
+
+def face(time: float, score: float, track: int = 0, left: float = 0.0) -> ScoredFace:
+    return ScoredFace(round(10 * time), time, track, (left, 0.0, left + 10, 10.0), (), 1.0, score)

@@ -6,7 +6,6 @@ numbers that follow from the definitions.
 
 from __future__ import annotations
 
-import ast
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from domains.deepfake.recipe import DeepfakeRecipe
 from suite import adapters
 from tests.deepfake.small import write_base
 from tests.deepfake.test_data import picture
-from tests.golden.registry import not_built, runner
+from tests.held import missing
 
 HELD = {
     "1: 104,450 in 102 tensors, and the names at full size": (
@@ -66,15 +65,15 @@ HELD = {
         "test_acceptance:test_frames_of_equal_folders_in_two_sources_are_videos_of_their_own",
     ),
     "9: pictures, folders and videos end to end; no face": (
-        "test_use:test_a_folder_of_pictures_and_videos_gives_tables_and_annotated_copies",
-        "test_use:test_no_face_is_an_answer_of_the_command_and_what_cannot_be_read_is_named",
+        "test_predict:test_a_folder_of_pictures_and_videos_gives_tables_and_annotated_copies",
+        "test_predict:test_no_face_is_an_answer_of_the_command_and_what_cannot_be_read_is_named",
     ),
     "10: calibration is kept and used; undefined figures": (
-        "test_use:test_calibration_is_kept_with_the_adapter_and_predicted_by",
+        "test_calibrate:test_calibration_is_kept_with_the_adapter_and_predicted_by",
         "test_evaluation:test_every_threshold_and_how_many_frames_gave_it_are_kept",
         "test_evaluation:test_frames_that_calibrated_an_adapter_do_not_evaluate_it",
         "test_evaluation:test_a_single_class_is_undefined_and_said_which",
-        "test_use:test_evaluation_prints_a_row_a_data_set_and_undefined_for_a_single_class",
+        "test_calibrate:test_evaluation_prints_a_row_a_data_set_and_undefined_for_a_single_class",
     ),
     "the minimal experiments: norms beat the head, another frequency, shortcuts, calibration": (
         "test_experiments:test_tuned_norms_beat_the_head_alone_and_leave_the_rest_to_the_byte",
@@ -88,20 +87,16 @@ HELD = {
         "test_bad_input:test_an_adapter_of_another_tower_says_what_is_expected_and_what_is_there",
         "test_bad_input:test_files_that_would_run_code_are_not_read",
         "test_bad_input:test_commands_that_cannot_be_done",
-        "test_use:test_faces_stay_in_their_folder_and_are_of_one_video_each",
+        "test_preprocess:test_faces_stay_in_their_folder_and_are_of_one_video_each",
     ),
 }
 
 
 @pytest.mark.parametrize("item", HELD)
 def test_every_item_is_held_by_a_test_that_is_there(item: str) -> None:
-    for name in HELD[item]:
-        module, _, test = name.partition(":")
-        if module == "golden":
-            assert runner(test) is not None and test not in not_built(), name
-            continue
-        tree = ast.parse((Path(__file__).parent / f"{module}.py").read_text(encoding="utf-8"))
-        assert test in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, name
+    tests = [name for name in HELD[item] if not name.startswith("golden:")]
+    cases = [name.removeprefix("golden:") for name in HELD[item] if name.startswith("golden:")]
+    assert missing(Path(__file__).parent, tests, cases) == []
 
 
 def test_frames_of_equal_folders_in_two_sources_are_videos_of_their_own(tmp_path: Path) -> None:

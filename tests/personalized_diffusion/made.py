@@ -1,4 +1,4 @@
-"""Adapters with random factors on a random base: nothing learnt, everything else as after training."""
+"""Adapters with random factors on a random base, photographs, and configurations that train a step."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from domains.personalized_diffusion.data import world
 from domains.personalized_diffusion.model import bases as pipelines
 from domains.personalized_diffusion.model import methods
 from suite import adapters
+
+DOMAIN = "personalized_diffusion"
+SMALL = {"preset": "diffusekrona", "factors": [4, 8]}
 
 
 def write_adapter(
@@ -35,3 +39,17 @@ def write_adapter(
         "resolution": world.SIZE,
     }
     return adapters.save(network, folder, base="tiny", extra=section)
+
+
+def pictures(folder: Path, *names: str, size: tuple[int, int] = (40, 40)) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(names):
+        Image.new("RGB", size, (40 * number, 100, 100)).save(folder / name)
+    return [folder / name for name in names]
+
+
+def refused(said: tuple[int, str, str], *words: str) -> None:
+    code, out, err = said
+    assert code == 2, (out, err)
+    [line] = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert all(word in line for word in words), line

@@ -11,7 +11,7 @@ from domains.relation_extraction.model.schema import Schema
 from domains.relation_extraction.output.formats import Extracted, write
 from domains.relation_extraction.types import Argument, Span, Triple
 from suite.errors import InputError
-from tests.relation_extraction.test_use import put
+from tests.relation_extraction.commands import put
 
 BIOC_TEXT = "Ann Lee lives in Oslo."
 BIOC_ENDS = [("T1", "Person", "D1", 0, "Ann Lee"), ("T2", "City", "D2", 17, "Oslo")]
