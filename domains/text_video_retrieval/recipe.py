@@ -178,7 +178,7 @@ class TempMeRecipe(AdapterModule):
         }
 
     def next_steps(self, run: Path) -> list[str]:
-        where = self.adapter_of(run)
+        where = self.adapter_and_base_of(run)
         return [f"suite text_video_retrieval index FOLDER --adapter {where}", 'suite text_video_retrieval search "..."']
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

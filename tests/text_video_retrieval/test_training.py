@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -176,3 +177,12 @@ def test_dual_softmax_is_the_formula() -> None:
 def test_settings_that_cannot_be_are_one_line(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         TempMeRecipe(**settings)
+
+
+@pytest.mark.parametrize(
+    ("base", "words"), [("tiny", ""), ("./clip", " --base ./clip"), ("/data/clip", " --base /data/clip")]
+)
+def test_what_to_do_next_names_a_base_that_is_a_folder(base: str, words: str) -> None:
+    index, search = recipe(base=base).next_steps(Path("runs/a"))
+    assert index == f"suite text_video_retrieval index FOLDER --adapter ./runs/a/adapter{words}"
+    assert search == 'suite text_video_retrieval search "..."'  # the index remembers both
