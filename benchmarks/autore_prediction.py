@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from domains.relation_extraction.data.documents import Document
@@ -44,6 +43,7 @@ from domains.relation_extraction.model.paradigms import find as protocol
 from domains.relation_extraction.model.schema import Schema
 from suite.generation.engine import Backend
 from suite.generation.prefix import forwarded_tokens, share_prefixes
+from suite.generation.tokenizer import byte_level_bpe
 
 RESULTS = Path(__file__).parent / "results"
 DATA = (
@@ -54,7 +54,11 @@ GROUP = 16
 TOKEN_TARGETS = {"autore-official/D_R_H_F_desc": 1.9, "suite-v1/D_R_H_F_desc": 5.0}
 TIME_TARGET = 5.0
 BACKENDS: tuple[Backend, ...] = ("sequential", "batched", "prefix")
+CONTEXT = 4096
+"""Most tokens of a prompt and its answer."""
 _WORD = re.compile(r"\w+|[^\w\s]")
+_PIECES = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+"""What GPT-2's tokenizer merges within: a word or a number with the space before it, punctuation, spaces."""
 
 
 class Words:
@@ -120,17 +124,7 @@ def count_tokens(documents: Sequence[Document], schema: Schema) -> dict[str, dic
 
 def small_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
     """A byte-level tokenizer trained on the texts."""
-    core = Tokenizer(models.BPE())
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    core.train_from_iterator(
-        texts,
-        trainers.BpeTrainer(
-            vocab_size=4096, special_tokens=["<s>", "</s>"], initial_alphabet=alphabet, show_progress=False
-        ),
-    )
-    return PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>")
+    return byte_level_bpe(texts, _PIECES, 4096, {"bos_token": "<s>", "eos_token": "</s>"}, context=CONTEXT)
 
 
 def small_model(texts: Sequence[str]) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
@@ -144,7 +138,7 @@ def small_model(texts: Sequence[str]) -> tuple[LlamaForCausalLM, PreTrainedToken
         num_hidden_layers=4,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=4096,
+        max_position_embeddings=CONTEXT,
     )
     model = LlamaForCausalLM(config).eval()
     for parameter in model.parameters():
