@@ -11,11 +11,11 @@ import difflib
 import pkgutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 from suite.errors import InputError
 
@@ -34,6 +34,34 @@ class Whole(str):
 
 
 @dataclass(frozen=True)
+class QueryTraits:
+    """What a task's query says of its inputs and runs, each by a class variable of the same name.
+
+    Attributes:
+        takes_text: an input may be text itself. takes_words: it may be a single word.
+        takes_streams: it may be a camera or the address of a stream.
+        takes_patterns: it may have wildcards, which the predictor resolves.
+        resumes: `predict` takes `resume`, the folder of an interrupted run, and `overwrite`.
+        keeps: without a folder for them, results go into one of their own.
+        loading: the options that `from_pretrained` takes instead of `predict`.
+    """
+
+    takes_text: bool = False
+    takes_words: bool = False
+    takes_streams: bool = False
+    takes_patterns: bool = False
+    resumes: bool = False
+    keeps: bool = False
+    loading: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, query: type) -> Self:
+        """Those of a query's class."""
+        names = (trait.name for trait in fields(cls))
+        return cls(**{name: getattr(query, name) for name in names if hasattr(query, name)})
+
+
+@dataclass(frozen=True)
 class Task:
     """The parts of one task, each an import string `package.module:Name`, loaded on use.
 
@@ -41,10 +69,8 @@ class Task:
         recipe: `suite.training.AdapterModule` subclass: what is adapted, the loss, the metrics it logs.
         data: `lightning.LightningDataModule` subclass: readers of the real on-disk formats.
         predictor: `Predictor` class: from what users hold to what they want.
-        query: dataclass of what one prediction may be asked for; its fields are the options of `predict`. The class
-            variable `takes_text` says that an input may be text itself, `takes_streams` that it may be a camera or the
-            address of a stream, `resumes` that `predict` takes `resume`, the folder of an interrupted run, `loading`
-            which of the options `from_pretrained` takes instead.
+        query: dataclass of what one prediction may be asked for; its fields are the options of `predict`, and its
+            class variables are `QueryTraits`.
         result: `Result` class.
     """
 

@@ -14,7 +14,7 @@ from typing import Any
 from suite.cli.options import Option, Parser, of_dataclass, parse
 from suite.cli.output import Answer, note, to_json
 from suite.cli.strictness import strict_bases
-from suite.domain import Domain, Result, Task, load
+from suite.domain import Domain, QueryTraits, Result, Task, load
 from suite.errors import InputError
 from suite.prediction.folder import ResultFolder
 from suite.prediction.inputs import STDIN, exists, files_in, is_live, is_text, is_word
@@ -53,36 +53,53 @@ def run(domain: Domain, argv: Sequence[str]) -> Answer:
         InputError: there is no input, or an option is not known or of the wrong kind.
     """
     task, argv = _chosen_task(domain, argv)
-    query = of_dataclass(load(task.query))
-    names = {option.name for option in query}
-    resumable = "resume" in names or getattr(load(task.query), "resumes", False)
-    own = [option for option in of_dataclass(Settings) if option.name not in ("resume", "overwrite") or resumable]
-    asked = [option for option in query if option.name not in ("resume", "out")]
-    text = "text in quotes, " if getattr(load(task.query), "takes_text", False) else ""
-    inputs = Option("inputs", list[str], (), bare=True, help=f"{text}files, folders, or - for standard input")
-    told = f"{' or '.join(domain.tasks)}; the adapter's own where it is left out"
-    tasks = [Option("task", str, None, help=told)] if len(domain.tasks) > 1 else []
-    parser = Parser(f"suite {domain.name} predict", [inputs, *tasks, *own, *asked], domain.title, words="INPUT ...")
+    query = load(task.query)
+    traits, fields = QueryTraits.of(query), of_dataclass(query)
+    names = {option.name for option in fields}
+    resumes = traits.resumes or "resume" in names
+    own = [option for option in of_dataclass(Settings) if option.name not in ("resume", "overwrite") or resumes]
+    asked = [option for option in fields if option.name not in ("resume", "out")]
+    inputs = _inputs(traits)
+    wanted = [inputs, *_task_option(domain), *own, *asked]
+    parser = Parser(f"suite {domain.name} predict", wanted, domain.title, words="INPUT ...")
     given = parse(parser, [inputs, *own, *asked], argv)
-    if not given.get("inputs"):
-        parser.error("no input; name files or folders, or - for standard input")
     settings = Settings(**{option.name: given[option.name] for option in own if option.name in given})
+    if wrong := _contradiction(given.get("inputs"), settings):
+        parser.error(wrong)
     chosen = {option.name: given[option.name] for option in asked if option.name in given}
     if settings.resume:
-        if settings.out is None:
-            parser.error("--resume needs --out, the folder to go on with")
         chosen["resume"] = settings.out
     if settings.overwrite:
-        if settings.resume:
-            parser.error("--resume goes on and --overwrite begins anew; give one of them")
         chosen["overwrite"] = True
     if settings.out is not None and "out" in names:
         chosen["out"] = settings.out
-    if settings.out is None and getattr(load(task.query), "keeps", False):
+    if settings.out is None and traits.keeps:
         settings = replace(settings, out=Path(tempfile.mkdtemp(prefix=f"{domain.name}-")))
-    loading = {name: chosen.pop(name) for name in getattr(load(task.query), "loading", ()) if name in chosen}
+    loading = {name: chosen.pop(name) for name in traits.loading if name in chosen}
     with strict_bases(settings.strict_base):
-        return _Prediction(domain, settings).run(task, given["inputs"], chosen, loading)
+        return _Prediction(domain, settings, traits).run(task, given["inputs"], chosen, loading)
+
+
+def _inputs(traits: QueryTraits) -> Option:
+    text = "text in quotes, " if traits.takes_text else ""
+    return Option("inputs", list[str], (), bare=True, help=f"{text}files, folders, or - for standard input")
+
+
+def _task_option(domain: Domain) -> list[Option]:
+    """`--task`, for the help alone (`_chosen_task` takes it), where there are several."""
+    told = f"{' or '.join(domain.tasks)}; the adapter's own where it is left out"
+    return [Option("task", str, None, help=told)] if len(domain.tasks) > 1 else []
+
+
+def _contradiction(inputs: Sequence[str] | None, settings: Settings) -> str:
+    """What is wrong with options that are each right; empty where nothing is."""
+    if not inputs:
+        return "no input; name files or folders, or - for standard input"
+    if settings.resume and settings.out is None:
+        return "--resume needs --out, the folder to go on with"
+    if settings.resume and settings.overwrite:
+        return "--resume goes on and --overwrite begins anew; give one of them"
+    return ""
 
 
 def _chosen_task(domain: Domain, argv: Sequence[str]) -> tuple[Task, Sequence[str]]:
@@ -118,9 +135,8 @@ def _stated_task(domain: Domain, adapter: str) -> str | None:
 class _Prediction:
     """One run of the verb: it keeps what was done and what failed as the results come in."""
 
-    def __init__(self, domain: Domain, settings: Settings) -> None:
-        self.domain = domain
-        self.settings = settings
+    def __init__(self, domain: Domain, settings: Settings, traits: QueryTraits) -> None:
+        self.domain, self.settings, self.traits = domain, settings, traits
         self.folder = ResultFolder(settings.out)
         self.records: list[dict[str, Any]] = []
         self.failed = 0
@@ -128,16 +144,7 @@ class _Prediction:
 
     def run(self, task: Task, inputs: Sequence[str], options: dict[str, Any], loading: dict[str, Any]) -> Answer:
         # What is not there is known before a model is loaded, which may take minutes.
-        takes_text: bool = getattr(load(task.query), "takes_text", False)
-        words: bool = getattr(load(task.query), "takes_words", False)
-        streams: bool = getattr(load(task.query), "takes_streams", False)
-        patterns: bool = getattr(load(task.query), "takes_patterns", False)
-
-        def no_path(word: str) -> bool:
-            word_or_text = (takes_text and is_text(word)) or (words and is_word(word))
-            return word_or_text or (streams and is_live(word)) or (patterns and has_magic(word))
-
-        there = [word for word in inputs if no_path(word) or self._exists(word)]
+        there = [word for word in inputs if self._is_no_path(word) or self._exists(word)]
         steps: list[str] = []
         if there:
             kind = load(task.predictor)
@@ -158,6 +165,16 @@ class _Prediction:
             if hasattr(predictor, "next_steps"):
                 steps += predictor.next_steps(settings.out)
         return self._answer(steps)
+
+    def _is_no_path(self, word: str) -> bool:
+        """Whether it is text, a stream or a pattern, where the task takes such."""
+        traits = self.traits
+        return (
+            (traits.takes_text and is_text(word))
+            or (traits.takes_words and is_word(word))
+            or (traits.takes_streams and is_live(word))
+            or (traits.takes_patterns and has_magic(word))
+        )
 
     def _exists(self, word: str) -> bool:
         if word == STDIN or exists(word):
