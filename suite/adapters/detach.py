@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from peft import PeftModel
@@ -59,39 +61,59 @@ def remove(model: nn.Module, attachment: Attachment) -> None:
     handle: Handle = getattr(base, ATTRIBUTE)
     handle.found.clear()
     staying = {member.adapter for other in handle.attachments.values() for member in other.members} - adapters
-    inside = {id(getattr(auxiliary, "token_adapter", None)) for auxiliary in auxiliary_layers(base)}
-    for name, layer in reversed(adapter_layers(base)):
-        if id(layer) in inside:
-            continue
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Adapter .* was active which is now deleted")
-            for adapter in adapters & adapters_on(layer):
-                layer.delete_adapter(adapter)
-        if not adapters_on(layer) & staying:
-            _unwrap(base, name, layer)
+    _leave_layers(base, adapters, staying)
     for name, auxiliary in reversed([*base.named_modules()]):
         if isinstance(auxiliary, AuxiliaryTrainingWrapper):
             _leave_auxiliary(base, name, auxiliary, adapters)
-    biases.switch(model, [adapter for adapter, taken in handle.biases.items() if taken.on and adapter not in adapters])
-    for adapter in adapters:
-        handle.biases.pop(adapter, None)
+    _leave_biases(model, handle, adapters)
     if isinstance(model, PeftModel):
         for member in attachment.members:
             if not method_info(member.method).in_place:
                 forget(model, member)
+    _forget_configs(base, adapters)
+    handle.attachments.pop(attachment.name, None)
+    settle_fast_paths(base)
+
+
+@contextmanager
+def _deleting() -> Iterator[None]:
+    """Quiet peft, which warns where what is deleted was active: what was asked for."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Adapter .* was active which is now deleted")
+        yield
+
+
+def _leave_layers(base: nn.Module, adapters: set[str], staying: set[str]) -> None:
+    """Take adapters off all layers, innermost first, and layers off the model where none of the staying ones is on."""
+    inside = {id(getattr(auxiliary, "token_adapter", None)) for auxiliary in auxiliary_layers(base)}
+    for name, layer in reversed(adapter_layers(base)):
+        if id(layer) in inside:  # goes with its wrapper
+            continue
+        with _deleting():
+            for adapter in adapters & adapters_on(layer):
+                layer.delete_adapter(adapter)
+        if not adapters_on(layer) & staying:
+            _unwrap(base, name, layer)
+
+
+def _leave_biases(model: nn.Module, handle: Handle, adapters: set[str]) -> None:
+    """Put the base's biases back where an adapter had its own, and those of the others that act on."""
+    biases.switch(model, [adapter for adapter, taken in handle.biases.items() if taken.on and adapter not in adapters])
+    for adapter in adapters:
+        handle.biases.pop(adapter, None)
+
+
+def _forget_configs(base: nn.Module, adapters: set[str]) -> None:
     configs = getattr(base, "peft_config", {})
     for adapter in adapters:
         configs.pop(adapter, None)
     if not configs and hasattr(base, "peft_config"):
         del base.peft_config
-    handle.attachments.pop(attachment.name, None)
-    settle_fast_paths(base)
 
 
 def _leave_auxiliary(model: nn.Module, name: str, auxiliary: Any, adapters: set[str]) -> None:
     """Take adapters off one of peft's wrappers of whole modules or tokens, and the wrapper where it is then empty."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Adapter .* was active which is now deleted")
+    with _deleting():
         for adapter in adapters & set(auxiliary._adapters):
             auxiliary.delete_adapter(adapter, new_active_adapters=None)
     if not auxiliary._adapters:
