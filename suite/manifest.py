@@ -14,6 +14,9 @@ MANIFEST = "suite.json"
 CONFIG = "adapter_config.json"
 FORMAT = 1
 
+_BESIDE = re.compile(r"\.|[\w~-][\w.~-]*")
+"""The folder of the manifest itself, or the name of one in it."""
+
 
 def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """What an adapter's folder says about itself; a plain peft folder gives the same shape with what it knows.
@@ -24,20 +27,30 @@ def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
     folder = Path(folder)
     file = folder / MANIFEST
     if not file.is_file():
-        config = peft_settings(folder)
-        method = str(config.get("peft_type", "")).lower()
-        return {
-            "format": FORMAT,
-            "name": "default",
-            "adapters": [{"folder": ".", "method": method, "name": "default"}],
-            "tie_groups": [],
-            "base": {"reference": config.get("base_model_name_or_path"), "fingerprint": None, "class": None},
-            "domain": {},
-        }
+        return _of_peft(peft_settings(folder))
     manifest = _read_json(file)
     if manifest.get("format") != FORMAT:
         raise InputError(f"{file}: format {manifest.get('format')!r}, this version reads {FORMAT}: update peft-suite")
     manifest = {"tie_groups": [], "base": {}, "domain": {}, **manifest}
+    _check(manifest, file)
+    return manifest
+
+
+def _of_peft(config: dict[str, Any]) -> dict[str, Any]:
+    """What a plain peft folder would say, by its config."""
+    method = str(config.get("peft_type", "")).lower()
+    return {
+        "format": FORMAT,
+        "name": "default",
+        "adapters": [{"folder": ".", "method": method, "name": "default"}],
+        "tie_groups": [],
+        "base": {"reference": config.get("base_model_name_or_path"), "fingerprint": None, "class": None},
+        "domain": {},
+    }
+
+
+def _check(manifest: dict[str, Any], file: Path) -> None:
+    """Refuse what is of another kind than it should be, and folders that are not beside the file."""
     for key, kind, what in (("adapters", list, "a list"), ("base", dict, "an object"), ("domain", dict, "an object")):
         if not isinstance(manifest.get(key), kind):
             raise InputError(f"{file}: {key!r} is {manifest.get(key)!r}, not {what}")
@@ -49,13 +62,8 @@ def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
         raise InputError(f"{file}: 'tie_groups' is {groups!r}, not a list of lists")
     for entry in manifest["adapters"] or [{}]:
         part = entry.get("folder") if isinstance(entry, dict) else entry
-        if (
-            not isinstance(entry, dict)
-            or not isinstance(part, str)
-            or not (part == "." or re.fullmatch(r"[\w~-][\w.~-]*", part))
-        ):
+        if not isinstance(entry, dict) or not isinstance(part, str) or not _BESIDE.fullmatch(part):
             raise InputError(f"{file}: adapter folder {part!r} is not the name of a folder beside it")
-    return manifest
 
 
 def peft_settings(folder: Path) -> dict[str, Any]:

@@ -60,23 +60,25 @@ def _is_pattern_of_ranks(name: str, value: Any) -> bool:
 
 def _check_kind(field: dataclasses.Field[Any], value: Any, file: Path) -> None:
     """A number where the default is one, names where names belong; peft checks little of it."""
-    number = isinstance(field.default, (int, float)) and not isinstance(field.default, bool)
-    if value is None:
-        return
+    if value is not None and (wanted := _wanted_instead(field.name, field.default, value)):
+        raise InputError(f"{file}: {field.name} is {value!r}, not {wanted}")
+
+
+def _wanted_instead(name: str, default: Any, value: Any) -> str:
+    """What a setting should be and is not, in words; empty where it is."""
+    number = isinstance(default, (int, float)) and not isinstance(default, bool)
     if number and (isinstance(value, bool) or not isinstance(value, (int, float))):
-        raise InputError(f"{file}: {field.name} is {value!r}, not a number")
-    ranks = {"r": [value], "rank_pattern": [*value.values()] if isinstance(value, dict) else []}.get(field.name, [])
-    for rank in ranks:
-        if not isinstance(rank, (int, float)) or rank != int(rank) or not 0 <= rank <= WIDEST:
-            raise InputError(f"{file}: {field.name} is {value!r}, not a whole number from 0 to {WIDEST:,}")
-    if field.name in LISTS:
-        listed = value if isinstance(value, list) else [value]
-        if not all(isinstance(part, str) for part in listed):
-            raise InputError(f"{file}: {field.name} is {value!r}, not a list of names")
-    if field.name.endswith("_pattern") and field.name != "layers_pattern":
-        kinds = (int, float) if field.name in ("rank_pattern", "alpha_pattern") else (int, float, str, list)
+        return "a number"
+    ranks = {"r": [value], "rank_pattern": [*value.values()] if isinstance(value, dict) else []}.get(name, [])
+    if not all(isinstance(rank, (int, float)) and rank == int(rank) and 0 <= rank <= WIDEST for rank in ranks):
+        return f"a whole number from 0 to {WIDEST:,}"
+    if name in LISTS and not all(isinstance(part, str) for part in (value if isinstance(value, list) else [value])):
+        return "a list of names"
+    if name.endswith("_pattern") and name != "layers_pattern":
+        kinds = (int, float) if name in ("rank_pattern", "alpha_pattern") else (int, float, str, list)
         if not isinstance(value, dict) or not all(isinstance(part, kinds) for part in value.values()):
-            raise InputError(f"{file}: {field.name} is {value!r}, not an object of numbers by module")
+            return "an object of numbers by module"
+    return ""
 
 
 def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:

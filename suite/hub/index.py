@@ -140,7 +140,7 @@ def record(
 
 
 def _unknown(name: CatalogueName, kind: Kind, entries: list[Entry]) -> str:
-    here = f" For a folder write ./{name}." if Path(str(name)).exists() else ""
+    """What to tell somebody who named what is not there: what is, or how something else is written."""
     domains = {entry.domain for entry in entries} | {path.name for path in (paths.checkpoints() / "tiny").glob("*")}
     if name.domain and name.domain not in domains:
         return (
@@ -149,17 +149,13 @@ def _unknown(name: CatalogueName, kind: Kind, entries: list[Entry]) -> str:
         )
     if not name.domain and name.name == "tiny":
         return "tiny needs its domain; write for example relation_extraction/tiny"
-    known = [
-        entry.reference if not name.domain else entry.name for entry in entries if name.domain in ("", entry.domain)
-    ]
-    close = difflib.get_close_matches(str(name) if not name.domain else name.name, known, n=3) or sorted(known)[:8]
-    listed = f"there is {', '.join(close)}" if close else "there is none yet"
+    near = [entry for entry in entries if name.domain in ("", entry.domain)]
+    known = [entry.name if name.domain else entry.reference for entry in near]
+    close = difflib.get_close_matches(name.name if name.domain else str(name), known, n=3) or sorted(known)[:8]
     where = f" of {name.domain}" if name.domain else ""
-    return (
-        f"{name.name!r} is no {kind}{where} in the catalogue; {listed} (suite adapters list shows all).{here}".rstrip(
-            "."
-        )
-    )
+    listed = f"there is {', '.join(close)}" if close else "there is none yet"
+    folder = f". For a folder write ./{name}" if Path(str(name)).exists() else ""
+    return f"{name.name!r} is no {kind}{where} in the catalogue; {listed} (suite adapters list shows all){folder}"
 
 
 def _read(path: Path) -> list[Entry]:
