@@ -6,7 +6,7 @@ A wave is (channels, samples) float32. Whatever the length of a file, `stream` h
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -146,31 +146,39 @@ def stream(
         raise InputError(f"{path}: from {start:g} to {end} s is no part of a recording; give 0 <= start < end")
     info = probe(path)
     with opened(path) as recording:
-        resampler = _resampler(info.rate, rate, _channels(recording.name, info.channels, channels))
+        count = _channels(recording.name, info.channels, channels)
+        resampler = _resampler(info.rate, rate, count)
         first = round(start * info.rate)
-        left = None if end is None else round(end * info.rate) - first
-        read, given, at = 0, 0, first
-        for block in recording.blocks(first):
-            part = block if left is None else block[:, : left - read]
+        most = None if end is None else round(end * info.rate) - first
+        read = given = 0
+        for part in _first_samples(recording.blocks(first), most):
+            _check_numbers(recording.name, part, (first + read) / info.rate)
             read += part.shape[1]
-            _check_numbers(recording.name, part, at / info.rate)
-            at += part.shape[1]
             wave = _mixed(part, channels)
-            done = left is not None and read >= left
-            wave = wave if resampler is None else _resampled(resampler, wave, last=False)
+            if resampler is not None:
+                wave = _resampled(resampler, wave, last=False)
             if wave.shape[1]:
                 given += wave.shape[1]
                 yield wave
-            if done:
-                break
         if resampler is not None and read:
-            tail = _resampled(resampler, np.zeros((_channels("", info.channels, channels), 0), np.float32), last=True)
+            tail = _resampled(resampler, np.zeros((count, 0), np.float32), last=True)
             given += tail.shape[1]
             if tail.shape[1]:
                 yield tail
         if not given:
             where = f" from {start:g} s on; it lasts {info.seconds:.2f} s" if start else ""
             raise InputError(f"{recording.name}: holds no sample{where}")
+
+
+def _first_samples(blocks: Iterable[Wave], most: int | None) -> Iterator[Wave]:
+    """The blocks (channels, samples) up to `most` samples; nothing is read after them."""
+    for block in blocks:
+        part = block if most is None else block[:, :most]
+        yield part
+        if most is not None:
+            most -= part.shape[1]
+            if not most:
+                return
 
 
 def resample(wave: Wave, rate: int, wanted: int) -> Wave:

@@ -96,17 +96,7 @@ def bars(
     axes.bar(positions, heights, color=colors, width=0.62, yerr=spread if errors else None, capsize=4)
     for position, value, height, error in zip(positions, values.values(), heights, spread, strict=True):
         label = f"{100 * value:.1f} %" if percent else f"{value:.4g}"
-        offset = (0, 4) if height >= 0 else (0, -4)
-        axes.annotate(
-            label,
-            (position, height + math.copysign(0.0 if math.isnan(error) else error, height)),
-            xytext=offset,
-            textcoords="offset points",
-            ha="center",
-            va="bottom" if height >= 0 else "top",
-            fontsize=9,
-            color=style.INK,
-        )
+        _label_bar(axes, label, position, height, 0.0 if math.isnan(error) else error)
     crowded = sum(len(name) for name in values) > 60
     axes.set_xticks(
         positions, [_plain(name) for name in values], rotation=30 if crowded else 0, ha="right" if crowded else "center"
@@ -116,6 +106,21 @@ def bars(
     if percent:
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     return figure
+
+
+def _label_bar(axes: Axes, label: str, position: int, height: float, error: float) -> None:
+    """Write a bar's figure beyond its end and the end of its error bar: above it, or below where it points down."""
+    up = height >= 0
+    axes.annotate(
+        label,
+        (position, height + math.copysign(error, height)),
+        xytext=(0, 4 if up else -4),
+        textcoords="offset points",
+        ha="center",
+        va="bottom" if up else "top",
+        fontsize=9,
+        color=style.INK,
+    )
 
 
 def save(figure: Figure, path: str | Path) -> Path:
