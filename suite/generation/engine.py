@@ -15,10 +15,9 @@ Three back ends give the same greedy answers in fp32; they differ in how much go
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
@@ -28,102 +27,16 @@ from transformers import LogitsProcessorList
 
 from suite.errors import InputError
 from suite.generation.attention import quick_single_tokens
-from suite.generation.constraints import Constraint, State, advance
+from suite.generation.constraints import advance
 from suite.generation.counters import Counters
 from suite.generation.kvcache import Rows, join, left_pad, opened
+from suite.generation.prefill import Frame, Prefill, acting
 from suite.generation.prefix import PromptGroup, share_prefixes
+from suite.generation.requests import Completion, Event, Request, Row
 from suite.generation.sampling import Sampling
 from suite.generation.vocabulary import Vocabulary
 
 Backend = Literal["sequential", "batched", "prefix"]
-
-
-@dataclass(frozen=True)
-class Request:
-    """One prompt.
-
-    Attributes:
-        constraint: the well-formed answers; None: any.
-        seed: of the sampling; an answer depends on it and on the prompt, not on the batch that it is in.
-        ends: whether an answer of these tokens is over; asked after every token.
-        adapter: that answers it, beside others in one batch (`suite.adapters.rows`); None: what is active, or, beside
-            requests that name theirs, the base alone.
-    """
-
-    prompt: Sequence[int]
-    constraint: Constraint | None = None
-    seed: int = 0
-    ends: Callable[[Sequence[int]], bool] | None = None
-    adapter: str | None = None
-
-
-@dataclass(frozen=True)
-class Completion:
-    """What the model answered.
-
-    Attributes:
-        tokens: without the one that ended the answer.
-        logprobs: of each token (nats), the model's own, before any constraint or warping.
-        complete: False where it reached `max_new_tokens`, or no token was allowed.
-    """
-
-    tokens: tuple[int, ...]
-    logprobs: tuple[float, ...]
-    complete: bool
-
-
-@dataclass(frozen=True)
-class Event:
-    """One token of the request `index`, or with its last token or in place of one, the whole answer."""
-
-    index: int
-    token: int | None
-    answer: Completion | None = None
-
-
-@dataclass(frozen=True)
-class Frame:
-    """What many prompts begin with, forwarded once and kept: see `Engine.frame`.
-
-    Attributes:
-        tokens: of it. row: their keys and values.
-    """
-
-    tokens: tuple[int, ...]
-    row: Rows
-
-    def begins(self, prompt: Sequence[int]) -> bool:
-        """Whether a prompt goes on behind it."""
-        return len(prompt) > len(self.tokens) and tuple(prompt[: len(self.tokens)]) == self.tokens
-
-
-@dataclass
-class _Row:
-    """One request on its way: what was answered so far, and which prefix it shares with its group.
-
-    Attributes:
-        prompt: what of its prompt stands behind the frame. prefix: how much of that its group shares.
-    """
-
-    index: int
-    request: Request
-    prompt: Sequence[int] = ()
-    prefix: int = 0
-    group: int = -1
-    tokens: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    state: State = None
-    generator: torch.Generator | None = None
-    sent: int = 0
-
-    def restart(self) -> None:
-        """Begin anew; the same seed gives the same tokens, of which those already sent are not sent again."""
-        self.tokens, self.logprobs = [], []
-        self.state = self.request.constraint.start if self.request.constraint else None
-        self.generator = torch.Generator().manual_seed(self.request.seed)
-
-    def answer(self, complete: bool) -> Completion:
-        return Completion(tuple(self.tokens), tuple(self.logprobs), complete)
 
 
 class Engine:
@@ -198,7 +111,7 @@ class Engine:
         Raises:
             torch.OutOfMemoryError: not even one request fits.
         """
-        rows = [_Row(index, request) for index, request in enumerate(requests)]
+        rows = [Row(index, request) for index, request in enumerate(requests)]
         waiting = {row.index: row for row in rows}
         started = time.perf_counter()
         with _evaluating(self.model):
@@ -224,13 +137,13 @@ class Engine:
         Raises:
             torch.OutOfMemoryError: not even one prompt fits.
         """
-        rows = [_Row(index, Request(prompt)) for index, prompt in enumerate(prompts)]
+        rows = [Row(index, Request(prompt)) for index, prompt in enumerate(prompts)]
         found: dict[int, Tensor] = {}
         started = time.perf_counter()
         with _evaluating(self.model):
             while waiting := [row for row in rows if row.index not in found]:
                 asked, opening = self._opened(waiting)
-                prefill = _Prefill(partial(_acting, self.model, asked), opening, self._plan(waiting), self.counters)
+                prefill = Prefill(partial(acting, self.model, asked), opening, self._plan(waiting), self.counters)
                 try:
                     for start in range(0, len(prefill.order), self.batch_size):
                         logits, order = prefill.logits(prefill.order[start : start + self.batch_size])
@@ -261,18 +174,18 @@ class Engine:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _run(self, rows: Sequence[_Row], sampling: Sampling | None) -> Iterator[Event]:
+    def _run(self, rows: Sequence[Row], sampling: Sampling | None) -> Iterator[Event]:
         """Answer `rows` from their beginning, each as soon as a place of the batch is free."""
         for row in rows:
             row.restart()
         warpers = sampling.warpers() if sampling else None
         asked, opening = self._opened(rows)
-        acting = partial(_acting, self.model, asked)
-        prefill = _Prefill(acting, opening, self._plan(rows), self.counters)
+        ask = partial(acting, self.model, asked)
+        prefill = Prefill(ask, opening, self._plan(rows), self.counters)
         queue = deque(prefill.order)
         cache: Rows | None = None
         logits: Tensor | None = None  # (B, V) behind the last token of each active row
-        active: list[_Row] = []
+        active: list[Row] = []
         while queue or active:
             # 1. Once half of the batch is free, forward new prompts and put them below the rows that go on: a
             #    prefill of several prompts costs little more than one of a single prompt.
@@ -305,9 +218,9 @@ class Engine:
 
             # 4. Forward the chosen tokens.
             ids, real = left_pad([[row.tokens[-1]] for row in active], self.device)  # (B, 1) each
-            logits = cache.forward(acting(active), ids, real)  # (B, V)
+            logits = cache.forward(ask(active), ids, real)  # (B, V)
 
-    def _opened(self, rows: Sequence[_Row]) -> tuple[Any, Rows]:
+    def _opened(self, rows: Sequence[Row]) -> tuple[Any, Rows]:
         """The model that is asked, and one row of what stands before the prompts, which are cut behind it."""
         asked, opening = opened(self.model)
         frame = self._frame
@@ -318,7 +231,7 @@ class Engine:
             row.prompt = row.request.prompt[len(frame.tokens) :] if frame and framed else row.request.prompt
         return asked, frame.row if frame and framed else opening
 
-    def _plan(self, rows: Sequence[_Row]) -> list[_Row]:
+    def _plan(self, rows: Sequence[Row]) -> list[Row]:
         """Order the rows and mark the prefixes they share: long prompts first, so that rows are of like length."""
         prompts = [row.prompt for row in rows]
         groups = [PromptGroup((number,)) for number in range(len(rows))]
@@ -339,7 +252,7 @@ class Engine:
 
     def _choose(
         self,
-        active: Sequence[_Row],
+        active: Sequence[Row],
         logits: Tensor,  # (B, V)
         warpers: LogitsProcessorList | None,
     ) -> list[Event]:
@@ -355,7 +268,7 @@ class Engine:
             for row, token, logprob, over in zip(active, chosen, logprobs, dead, strict=True)
         ]
 
-    def _append(self, row: _Row, token: int, logprob: float) -> Event:
+    def _append(self, row: Row, token: int, logprob: float) -> Event:
         if row.request.constraint is not None:
             assert self.vocabulary is not None
             piece = self.vocabulary.piece(token, first=not row.tokens)
@@ -366,7 +279,7 @@ class Engine:
         full = len(row.tokens) == self.max_new_tokens
         return Event(row.index, token, row.answer(complete=over) if over or full else None)
 
-    def _mask(self, active: Sequence[_Row], logits: Tensor) -> Tensor:
+    def _mask(self, active: Sequence[Row], logits: Tensor) -> Tensor:
         if all(row.request.constraint is None for row in active):
             return logits
         if self.vocabulary is None:
@@ -383,77 +296,7 @@ class Engine:
         return logits.masked_fill(~allowed.to(logits.device), -torch.inf)
 
 
-Acting = Callable[[Sequence[_Row]], Callable[..., Any]]
-
-
-class _Prefill:
-    """Forwards prompts, each shared prefix once.
-
-    Args:
-        acting: the model as the rows of a batch ask it.
-        opening: one row of what stands before every prompt.
-        order: the rows in the order in which they will be admitted, those of a group together.
-    """
-
-    def __init__(self, acting: Acting, opening: Rows, order: Sequence[_Row], counters: Counters) -> None:
-        self.acting, self.opening, self.order, self.counters = acting, opening, order, counters
-        self._waiting = Counter(row.group for row in order)
-        self._prefixes: dict[int, Rows] = {}
-
-    def __call__(self, rows: Sequence[_Row]) -> tuple[Rows, Tensor, list[_Row]]:
-        """Return the cache of `rows`, the logits (B, V) of their first token, and the order they stand in."""
-        parts, logits, order = zip(*self._parts(rows, last=False), strict=True)
-        return join(parts), torch.cat(logits), [row for part in order for row in part]
-
-    def logits(self, rows: Sequence[_Row]) -> tuple[Tensor, list[_Row]]:
-        """Return the same without a cache: nothing follows."""
-        _, logits, order = zip(*self._parts(rows, last=True), strict=True)
-        return torch.cat(logits), [row for part in order for row in part]
-
-    def _parts(self, rows: Sequence[_Row], last: bool) -> Iterator[tuple[Rows, Tensor, list[_Row]]]:
-        for shared in (True, False):
-            if chosen := [row for row in rows if (row.prefix > 0) == shared]:
-                cache = self._shared(chosen) if shared else self.opening.select([0] * len(chosen))
-                rest = [row.prompt[row.prefix :] for row in chosen]
-                yield cache, self._forward(chosen, cache, rest, last), chosen
-
-    def _shared(self, rows: Sequence[_Row]) -> Rows:
-        """The keys and values of each row's prefix; computed now where they are not there yet."""
-        missing = {row.group: row for row in rows if row.group not in self._prefixes}
-        if missing:
-            cache = self.opening.select([0] * len(missing))
-            first = list(missing.values())
-            self._forward(first, cache, [row.prompt[: row.prefix] for row in first])
-            self._prefixes |= {group: cache.select([place]) for place, group in enumerate(missing)}
-        joined = join([self._prefixes[row.group] for row in rows])
-        for row in rows:
-            self._waiting[row.group] -= 1
-            if not self._waiting[row.group]:
-                del self._prefixes[row.group]
-        return joined
-
-    def _forward(
-        self, rows: Sequence[_Row], cache: Rows, sequences: Sequence[Sequence[int]], last: bool = False
-    ) -> Tensor:
-        self.counters.prefilled_tokens += sum(map(len, sequences))
-        return cache.forward(self.acting(rows), *left_pad(sequences, self.opening.mask.device), last=last)
-
-
-def _acting(model: nn.Module, asked: Callable[..., Any], rows: Sequence[_Row]) -> Callable[..., Any]:
-    """The model with each row's own adapter, where any of them names one."""
-    names = [row.request.adapter for row in rows]
-    if not any(names):
-        return asked
-    from suite import adapters  # with every method: most engines need none
-
-    def forward(**inputs: Any) -> Any:
-        with adapters.rows(model, names):
-            return asked(**inputs)
-
-    return forward
-
-
-def _sample(active: Sequence[_Row], logits: Tensor, warpers: LogitsProcessorList) -> list[int]:
+def _sample(active: Sequence[Row], logits: Tensor, warpers: LogitsProcessorList) -> list[int]:
     """Draw each row's token with the row's own generator, on the CPU: the same on every device, in every batch."""
     probabilities = warpers(None, logits).softmax(dim=-1).nan_to_num().cpu()  # (B, V)
     return [
