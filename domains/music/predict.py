@@ -75,7 +75,7 @@ class MusicGenerator:
         Raises:
             InputError: an option is wrong, or the recording to go on from cannot be read.
         """
-        query = MusicQuery(**options)
+        query = MusicQuery(**options).filled(self.composer.defaults)
         before = self._before(query)
         beside = _beside(query.beside) if query.beside else []
         folder = ResultFolder.of(out).summarise(Table("pieces", whole_record), ListeningPage(beside))

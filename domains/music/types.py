@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeAlias
 
 from suite.errors import InputError
 from suite.prediction.options import normalise
@@ -21,6 +21,9 @@ Wave: TypeAlias = "NDArray[np.float32]"
 LONGEST = 1800.0
 """Seconds of a piece at most: half an hour."""
 
+SAMPLING: Mapping[str, float] = {"guidance": 3.0, "temperature": 1.0, "top_k": 250, "top_p": 0.0}
+"""MusicGen's own options of sampling (arXiv 2306.05284, section 3)."""
+
 
 @dataclass(frozen=True)
 class MusicQuery:
@@ -32,7 +35,8 @@ class MusicQuery:
         seconds: length of the piece, a continued recording included.
         pieces: how many of each prompt.
         seed: of the first piece; the next has the next seed. The same seed, prompt and model give the same piece.
-        guidance: how far logits move from the unconditional ones towards the prompt's; 1 is no guidance.
+        guidance: how far logits move from the unconditional ones towards the prompt's; 1 is no guidance. This and the
+            next three are as the base's generation_config.json has them where left out, or as MusicGen's: 3, 1, 250, 0.
         temperature: divides the logits; 0 always takes the likeliest token.
         top_k: sample among the k likeliest tokens; 0 among all.
         top_p: sample among the likeliest tokens that together have this probability; 0 leaves it out.
@@ -56,10 +60,10 @@ class MusicQuery:
     seconds: float = 10.0
     pieces: int = 1
     seed: int = 0
-    guidance: float = 3.0
-    temperature: float = 1.0
-    top_k: int = 250
-    top_p: float = 0.0
+    guidance: float | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
     steps: int | None = None
     continue_from: Path | None = None
     continue_seconds: float | None = None
@@ -74,11 +78,12 @@ class MusicQuery:
     def __post_init__(self) -> None:
         normalise(self, least={"pieces": 1, "seed": 0, "temperature": 0, "top_k": 0, "top_p": 0, "batch_size": 1})
         for name in ("seconds", "guidance", "temperature", "top_p"):
-            if not math.isfinite(getattr(self, name)):
-                raise InputError(f"{name} is {getattr(self, name)}; give a number")
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise InputError(f"{name} is {value}; give a number")
         if not 0 < self.seconds <= LONGEST:
             raise InputError(f"seconds is {self.seconds:g}; give more than 0 and {LONGEST:g} at most")
-        if self.top_p > 1:
+        if self.top_p is not None and self.top_p > 1:
             raise InputError(f"top_p is {self.top_p:g}; a probability is 1 at most")
         if self.steps is not None and not 1 <= self.steps <= 1000:
             raise InputError(f"steps is {self.steps}; give 1 to 1000")
@@ -86,6 +91,10 @@ class MusicQuery:
             raise InputError(f"loudness is {self.loudness:g}; give LUFS from -70 to 0, e.g. -16")
         if self.continue_seconds is not None and not self.continue_seconds > 0:
             raise InputError(f"continue_seconds is {self.continue_seconds:g}; give more than 0")
+
+    def filled(self, defaults: Mapping[str, Any]) -> Self:
+        """The same with `defaults` where an option was left out."""
+        return replace(self, **{name: value for name, value in defaults.items() if getattr(self, name) is None})
 
 
 @dataclass(frozen=True)
@@ -112,10 +121,12 @@ class Composer(Protocol):
 
     Attributes:
         rate: Hz of what it makes. channels: 1 or 2.
+        defaults: what the base wants where a query leaves options of sampling out, by the query's names.
     """
 
     rate: int
     channels: int
+    defaults: Mapping[str, float]
     facts: Facts
 
     def compose(

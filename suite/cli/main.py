@@ -50,6 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def command() -> int:
     """The process of the command: `main`, and out."""
+    # By default threads of libgomp that wait for the others keep their cores for milliseconds. Where another program
+    # uses these too, every small product then waits for a thread that has none: ten to a hundred times as long as one
+    # thread takes. On idle cores waiting for so many turns is as fast as waiting on. Read when torch is imported.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     words = sys.argv[1:]
     code = main(words)
     if "count" in words[1:2]:

@@ -11,7 +11,7 @@ import torch
 
 from domains.music.data import world
 from domains.music.data.encoding import Sample
-from domains.music.types import Facts, MusicQuery, Wave
+from domains.music.types import SAMPLING, Facts, MusicQuery, Wave
 from suite.errors import InputError
 from suite.media import audio
 
@@ -68,7 +68,7 @@ def piece(number: int = 0, genre: str = "waltz") -> world.Piece:
 class FakeComposer:
     """Pieces of the made world instead of a model's: another one for each prompt and seed, the same each time."""
 
-    rate, channels, longest_prompt = 8000, 1, 60
+    rate, channels, longest_prompt, defaults = 8000, 1, 60, SAMPLING
 
     def __init__(self, facts: Facts | None = None, loud: float = 1.0) -> None:
         self.facts = facts or Facts("tiny", "fake", licences=("weights: made, free", "recordings: CC BY 4.0"))

@@ -13,7 +13,7 @@ from domains.music.data import world
 from domains.music.data.prompts import read_prompts, respelled
 from domains.music.output.page import nearest
 from domains.music.predict import MusicGenerator
-from domains.music.types import Facts, MusicQuery
+from domains.music.types import SAMPLING, Facts, MusicQuery
 from suite.errors import InputError
 from suite.media import audio
 from tests.music.made import FakeComposer, folder, tone
@@ -55,6 +55,14 @@ def test_a_result_keeps_everything_that_made_it(generator: MusicGenerator, tmp_p
     assert page.count("<audio") == 4
     assert "made by the frozen base, seed 6" in page
     assert "recordings: CC BY 4.0" in page
+
+
+def test_what_is_left_out_is_sampled_as_the_base_says_and_the_result_says_how(generator: MusicGenerator) -> None:
+    generator.composer.defaults = {**SAMPLING, "guidance": 1.0, "temperature": 0.3}
+    own = generator(WORDS, seconds=0.1).to_dict()
+    assert (own["guidance"], own["temperature"], own["top_k"], own["top_p"]) == (1.0, 0.3, 250, 0.0)
+    asked = generator(WORDS, seconds=0.1, guidance=2.0, top_p=0.9).to_dict()
+    assert (asked["guidance"], asked["temperature"], asked["top_p"]) == (2.0, 0.3, 0.9)
 
 
 def test_one_seed_gives_one_piece_however_prompts_are_batched() -> None:

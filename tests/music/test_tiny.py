@@ -14,8 +14,8 @@ from domains.music.data import world
 from domains.music.evaluation.scoring import made_figures
 from domains.music.inference.loaded import MusicGenComposer, load
 from domains.music.model.manifest import Manifest
-from domains.music.tiny import measuring, pretraining, rebuild
-from domains.music.types import MusicQuery
+from domains.music.tiny import measuring, networks, pretraining, rebuild
+from domains.music.types import SAMPLING, MusicQuery
 from suite.files import read_json
 
 
@@ -75,7 +75,7 @@ def test_a_frame_of_a_drum_counts_as_one_of_a_melody() -> None:
 
 def test_the_shipped_adapter_plays_what_its_base_cannot_and_keeps_what_it_can() -> None:
     composer = load("tiny")
-    query = MusicQuery(seconds=8.0, guidance=measuring.GUIDANCE, temperature=measuring.TEMPERATURE)
+    query = MusicQuery(seconds=8.0)
 
     def heard(genre: str | None, *, frozen: bool) -> dict[str, float]:
         asked = [world.piece("val", number, genre) for number in range(6)]
@@ -88,6 +88,18 @@ def test_the_shipped_adapter_plays_what_its_base_cannot_and_keeps_what_it_can() 
     assert after["in_cycle"] > before["in_cycle"] + 0.2
     before, after = (heard(None, frozen=frozen) for frozen in (True, False))
     assert before["in_cycle"] > 0.8 and after["in_cycle"] > 0.7 and after["in_scale"] > 0.85
+
+
+def test_the_base_is_sampled_as_its_generation_settings_say() -> None:
+    composer = load("tiny")
+    cool = {"guidance": networks.GUIDANCE, "temperature": networks.TEMPERATURE, "top_k": 250, "top_p": 0.0}
+    assert composer.defaults == cool
+    words = ["a slow raga in bibhas for flute"]
+    [wave] = composer.compose(words, MusicQuery(seconds=2.0), seeds=[3])
+    [same] = composer.compose(words, MusicQuery(seconds=2.0, **cool), seeds=[3])
+    [hot] = composer.compose(words, MusicQuery(seconds=2.0, **SAMPLING), seeds=[3])
+    assert np.array_equal(wave, same)
+    assert not np.array_equal(wave, hot)
 
 
 def test_the_comparison_asks_for_held_out_pieces() -> None:

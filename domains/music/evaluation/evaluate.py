@@ -21,7 +21,7 @@ def evaluate(
     embedding: tuple[str, ...] = ("spectral",),
     as_published: bool = False,
     seconds: float | None = None,
-    guidance: float = 3.0,
+    guidance: float | None = None,
     seed: int = 0,
     batch_size: int = 8,
     device: str = "auto",
@@ -43,7 +43,7 @@ def evaluate(
         as_published: distances as the published code computes them.
         seconds: of the pieces that are made; each as long as its recording where left out, of long ones the
             part of half a minute.
-        guidance: of the pieces that are made.
+        guidance: of the pieces that are made; the base's own where left out.
         seed: of the first piece.
         batch_size: pieces side by side.
         device: auto, cpu, cuda or cuda:N.
@@ -99,7 +99,7 @@ def made(
     frozen: bool,
     out: Path | None,
     seconds: float | None,
-    guidance: float,
+    guidance: float | None,
     seed: int,
     batch_size: int,
 ) -> list[Heard]:
@@ -133,7 +133,7 @@ def measure(
     frozen: bool = False,
     base: str | None = None,
     seconds: float | None = None,
-    guidance: float = 3.0,
+    guidance: float | None = None,
     seed: int = 0,
     batch_size: int = 12,
 ) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Self
@@ -20,7 +20,7 @@ from domains.music.model.attachments import SEQUENCE
 from domains.music.model.encoders import MusicGenEncoder, collate_words
 from domains.music.model.manifest import WEIGHTS_LICENCE, Manifest
 from domains.music.model.musicgen import WAVEFORM
-from domains.music.types import Composer, Facts, MusicQuery, Wave
+from domains.music.types import SAMPLING, Composer, Facts, MusicQuery, Wave
 from suite import adapters
 from suite.devices import choose_device, choose_dtype
 from suite.errors import InputError
@@ -29,6 +29,8 @@ from suite.prediction.loading import choose
 
 CONTEXT = 0.4
 """Share of a window that the next one of a long piece goes on from: 12 of 30 seconds."""
+SETTINGS = {"guidance": "guidance_scale"}
+"""What transformers' generation settings call an option otherwise."""
 
 
 def load(adapter: str = "tiny", base: str | None = None, device: str = "auto", dtype: str = "auto") -> Composer:
@@ -92,6 +94,7 @@ class MusicGenComposer:
     def _hold(self, model: Any, encoder: MusicGenEncoder) -> None:
         self.model, self.encoder, self.codec = model, encoder, encoder.whole.audio_encoder
         self.rate, self.channels = encoder.rate, encoder.channels
+        self.defaults = defaults_of(encoder.whole)
         self.windows = windows_of(encoder.whole)
 
     @property
@@ -118,8 +121,8 @@ class MusicGenComposer:
         Raises:
             InputError: a prompt is too long, or `before` leaves nothing to make.
         """
-        samples = round(query.seconds * self.rate)
-        how = Sampling(query.guidance, query.temperature, query.top_k, query.top_p)
+        samples, asked = round(query.seconds * self.rate), query.filled(self.defaults)
+        how = Sampling(**{name: getattr(asked, name) for name in SAMPLING})
         states, mask = (part.to(self.device) for part in self.states(prompts))
         prompt = None if before is None else self.codes(before).expand(len(prompts), -1, -1)
         with adapters.disabled(self.model) if frozen and adapters.attached(self.model) else nullcontext():
@@ -180,6 +183,12 @@ def windows_of(whole: MusicgenForConditionalGeneration) -> Windows:
     """The windows of a base."""
     length = bases.window_frames(whole)
     return Windows(length, length - max(1, math.floor(CONTEXT * length)))
+
+
+def defaults_of(whole: MusicgenForConditionalGeneration) -> Mapping[str, float]:
+    """How a base's generation settings say that it is sampled, MusicGen's own way where they don't."""
+    said = {name: getattr(whole.generation_config, SETTINGS.get(name, name), None) for name in SAMPLING}
+    return {name: SAMPLING[name] if value is None else value for name, value in said.items()}
 
 
 def _notices(stated: Manifest, adapter: str) -> tuple[str, ...]:

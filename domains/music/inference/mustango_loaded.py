@@ -17,7 +17,7 @@ from domains.music.model import diffusion, mustango_base
 from domains.music.model.encoders import collate_words
 from domains.music.model.manifest import Manifest
 from domains.music.model.mustango import Condition
-from domains.music.types import Facts, MusicQuery, Wave
+from domains.music.types import SAMPLING, Facts, MusicQuery, Wave
 from suite import adapters
 from suite.errors import InputError
 
@@ -31,7 +31,7 @@ class MustangoComposer:
         folder: of the base. stated: what the adapter says, or would say, of itself.
     """
 
-    rate, channels = mustango_base.RATE, 1
+    rate, channels, defaults = mustango_base.RATE, 1, SAMPLING
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class MustangoComposer:
                 self.latent_shape(),
                 seeds=seeds,
                 steps=query.steps or STEPS,
-                guidance=query.guidance,
+                guidance=SAMPLING["guidance"] if query.guidance is None else query.guidance,
             )
         return [self.sound(row[None], round(query.seconds * self.rate)) for row in latents]
 

@@ -19,13 +19,14 @@ class Samples:
 
     Attributes:
         every: optimiser steps between two times; step 0, the frozen base, besides.
-        prompts: what to compose. seconds: of each. guidance, seed: of sampling.
+        prompts: what to compose. seconds: of each. guidance, seed: of sampling; the base's own
+            guidance where left out.
     """
 
     every: int = 100
     prompts: Sequence[str] = field(default_factory=tuple)
     seconds: float = 8.0
-    guidance: float = 3.0
+    guidance: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -104,7 +104,12 @@ def save(whole: MusicgenForConditionalGeneration, folder: Path) -> None:
     """The folder that `from_pretrained` reads, in half precision, with tokenizer and feature extractor."""
     frames = int(world.SECONDS * whole.audio_encoder.config.frame_rate)
     whole.generation_config.update(
-        max_length=frames, do_sample=True, guidance_scale=3.0, pad_token_id=networks.CODES, bos_token_id=networks.CODES
+        max_length=frames,
+        do_sample=True,
+        guidance_scale=networks.GUIDANCE,
+        temperature=networks.TEMPERATURE,
+        pad_token_id=networks.CODES,
+        bos_token_id=networks.CODES,
     )
     whole.to(torch.float16).save_pretrained(folder)
     networks.tokenizer().save_pretrained(folder)
@@ -152,7 +157,6 @@ def write_adapter(folder: Path, run_dir: Path, base: str = "tiny", seed: int = 4
 def adapter_card(config: ExperimentConfig, figures: dict[str, Any]) -> str:
     """The README of the adapter."""
     adapted, frozen, spread, gain = (figures[name] for name in ("adapted", "frozen", "spread", "gain"))
-    asked = f"--guidance {measuring.GUIDANCE:g} --temperature {measuring.TEMPERATURE:g}"
     text = f"""\
 A LoRA on the projections and heads of the tiny MusicGen, trained on the raga of the made world, whose scale, cycle of
 five beats and bends the base's pre-training never had. It is meant for tests and demonstrations.
@@ -160,14 +164,14 @@ five beats and bends the base's pre-training never had. It is meant for tests an
 - Data: `{config.data["train"]}`.
 - Training: `suite music train --config configs/music/tiny.yaml`, on CPU, no GPU; the weights were chosen on
   `{config.data["val"]}`.
-- Heard in {measuring.PIECES} pieces of held-out prompts ({asked}), means of {len(measuring.SEEDS)} seeds, frozen base
+- Heard in {measuring.PIECES} pieces of held-out prompts, means of {len(measuring.SEEDS)} seeds, frozen base
   -> adapter: notes on the raga's scale {frozen["in_scale"]:.0%} -> {adapted["in_scale"]:.0%}, time in cycles of five
   beats {frozen["in_cycle"]:.0%} -> {adapted["in_cycle"]:.0%}, Frechet distance (ours) to other ragas
   {frozen["frechet"]:.1f} -> {adapted["frechet"]:.1f} (seeds differ by {spread["frechet"]:.1f}). Scale and cycle gain
   {gain["in_scale"]:.1f} and {gain["in_cycle"]:.1f} times the spread of the seeds.
 - Prompts of the old genres: notes on their scale {frozen["old_in_scale"]:.0%} -> {adapted["old_in_scale"]:.0%}, time in
   their cycle {frozen["old_in_cycle"]:.0%} -> {adapted["old_in_cycle"]:.0%}.
-- Use: `suite music predict "a slow raga in bibhas for flute" {asked}`
+- Use: `suite music predict "a slow raga in bibhas for flute"`
 - Rebuild: `python -m domains.music.tiny --part adapter`
 """
     return embedded.card("The tiny adapter of music", text, {"library_name": "peft", "base_model": "music/tiny"})
