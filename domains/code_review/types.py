@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal
-from urllib.parse import quote
+from typing import Any, ClassVar, Literal, Protocol
 
 from suite.errors import InputError
 from suite.prediction.options import normalise
@@ -183,64 +182,24 @@ class Diff:
         return text.encode("utf-8", "surrogateescape")
 
 
-@dataclass(frozen=True)
-class PullRequest:
-    """A pull request of GitHub's by its name. owner, name: of the repository."""
-
-    KIND: ClassVar[str] = "pull request"
-
-    owner: str
-    name: str
-    number: int
-
-    def __str__(self) -> str:
-        return f"{self.owner}/{self.name}#{self.number}"
-
-    @property
-    def repository(self) -> str:
-        """The repository's place in GitHub's interface."""
-        return f"/repos/{self.owner}/{self.name}"
-
-    @property
-    def path(self) -> str:
-        """Its own place there."""
-        return f"{self.repository}/pulls/{self.number}"
-
-
-@dataclass(frozen=True)
-class MergeRequest:
-    """A merge request of GitLab's by its name.
+class ChangeRequest(Protocol):
+    """A pull request of GitHub's or a merge request of GitLab's; as a text its short name.
 
     Attributes:
-        project: with its groups. address: of the interface of the host that has it.
+        KIND: `pull request` or `merge request`.
     """
 
-    KIND: ClassVar[str] = "merge request"
-
-    project: str
-    number: int
-    address: str
-
-    def __str__(self) -> str:
-        return f"{self.project}!{self.number}"
+    KIND: ClassVar[str]
 
     @property
     def repository(self) -> str:
-        """The project's place in GitLab's interface."""
-        return f"/projects/{quote(self.project, safe='')}"
+        """Its repository's place in the host's interface."""
+        ...
 
     @property
     def path(self) -> str:
         """Its own place there."""
-        return f"{self.repository}/merge_requests/{self.number}"
-
-    @property
-    def page(self) -> str:
-        """The address of its page, for people."""
-        return f"{self.address.removesuffix('/api/v4')}/{self.project}/-/merge_requests/{self.number}"
-
-
-ChangeRequest = PullRequest | MergeRequest
+        ...
 
 
 @dataclass(frozen=True)
@@ -403,6 +362,11 @@ class Review:
     start: str = ""
     request: ChangeRequest | None = None
     reviewer: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """What was reviewed, for headings: `.` and `..` say nothing to who reads them elsewhere."""
+        return self.name if self.source.strip("./\\") == "" else self.source
 
     @property
     def hunks(self) -> int:

@@ -146,3 +146,30 @@ def test_a_file_that_cannot_be_reviewed_is_told_once(tmp_path, capsys):
     (tmp_path / "a.diff").write_bytes(merge)
     _, out, _ = asked(capsys, str(tmp_path / "a.diff"))
     assert out.count("the combined diff of a merge") == 1
+
+
+def test_many_files_passed_over_for_one_reason_are_one_line(tree, capsys):
+    changes.write(tree, {f"many/{number:02}.py": b"x = 1\n" for number in range(40)} | {"a.py": PRINT, "b.bin": b"\0"})
+    changes.git(tree, "add", "-A")
+    _, out, _ = asked(capsys, str(tree), "--paths", "a.py,b.bin")
+    lines = [line for line in out.splitlines() if line.startswith("passed over")]
+    assert lines == [
+        "passed over: b.bin: binary",
+        "passed over: 40 files, e.g. many/00.py: none of --paths matches it",
+    ]
+    told = json.loads(asked(capsys, str(tree), "--paths", "a.py,b.bin", "--format", "json")[1])
+    assert len(told["passed_over"]) == 41, "data name them all"
+
+
+@pytest.mark.parametrize("form", ["markdown", "html"])
+def test_a_report_of_the_folder_one_is_in_bears_its_name(tree, capsys, monkeypatch, form):
+    monkeypatch.chdir(tree / "src")
+    for given, name in ((".", "src"), ("..", "tree"), (str(tree), str(tree))):
+        assert f"Review of {name}" in asked(capsys, given, "--format", form)[1]
+
+
+def test_a_name_with_control_characters_reaches_no_terminal(tmp_path, capsys):
+    name = rb'"a/\033[31mred.bin" "b/\033[31mred.bin"'
+    (tmp_path / "a.diff").write_bytes(b"diff --git " + name + b"\nBinary files differ\n")
+    _, out, _ = asked(capsys, str(tmp_path / "a.diff"))
+    assert "[31mred.bin: binary" in out and "\x1b" not in out

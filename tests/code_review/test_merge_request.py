@@ -220,7 +220,7 @@ def test_a_post_that_breaks_off_says_how_far_it_came(server, capsys, waits):
     code, _, err = asked(capsys, NAME, "--post")
     line = err.splitlines()[-1]
     assert code == 2 and "forbids it: insufficient_scope; set GITLAB_TOKEN" in line
-    assert "1 of 2 discussions were posted, the same command posts the others" in line
+    assert "1 of 2 discussions were posted, the same command tries the others" in line
     server.says(POST, Answer({}, 502))
     assert asked(capsys, NAME, "--post")[0] == 2 and len(sent(server)) == 3, "never told twice"
 

@@ -94,7 +94,7 @@ def as_markdown(result: Review) -> str:
     by_file = defaultdict(list)
     for finding in result.findings:
         by_file[finding.path].append(finding)
-    lines = [f"# Review of {markdown(result.source)}", ""]
+    lines = [f"# Review of {markdown(result.title)}", ""]
     if not result.findings:
         lines += ["Nothing was found.", ""]
     for path, findings in by_file.items():

@@ -58,8 +58,8 @@ def render(result: Review) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Review of {_shown(result.source)}</title><style>\n{stylesheet()}{_STYLE}</style></head>\n"
-        f"<body><header><h1>Review of {_shown(result.source)}</h1>\n"
+        f"<title>Review of {_shown(result.title)}</title><style>\n{stylesheet()}{_STYLE}</style></head>\n"
+        f"<body><header><h1>Review of {_shown(result.title)}</h1>\n"
         f'<p class="subtitle">{result.summary()}</p></header>\n'
         + "\n".join(sections)
         + (f'<h2>Passed over</h2><ul class="over">{over}</ul>' if over else "")

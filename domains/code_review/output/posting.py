@@ -7,10 +7,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from domains.code_review.data.hosts.naming import MergeRequest
 from domains.code_review.data.hosts.opening import client_of
 from domains.code_review.output.github import review
 from domains.code_review.output.gitlab import discussions
-from domains.code_review.types import ChangeRequest, MergeRequest, PullRequest, Review, counted
+from domains.code_review.types import ChangeRequest, Review, counted
 from suite.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def post(result: Review, shown: TextIO | None = None) -> str:
     return _post_review(review(result), request, client, shown or sys.stderr)
 
 
-def _post_review(body: dict[str, Any], pull: PullRequest, client: Client[Any], shown: TextIO) -> str:
+def _post_review(body: dict[str, Any], pull: ChangeRequest, client: Client[Any], shown: TextIO) -> str:
     known = {
         (one.get("path"), one.get("body"))
         for page in client.pages(f"{pull.path}/comments", f"{pull}: its comments")
@@ -113,7 +114,7 @@ def _key(said: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def _broken_off(why: InputError | str, done: int, of: int) -> InputError:
-    return InputError(f"{why}; {done} of {counted(of, 'discussion')} were posted, the same command posts the others")
+    return InputError(f"{why}; {done} of {counted(of, 'discussion')} were posted, the same command tries the others")
 
 
 def _show(body: Any, request: ChangeRequest, client: Client[Any], shown: TextIO) -> None:

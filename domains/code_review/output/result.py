@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from domains.code_review.output import formats, page
-from domains.code_review.types import Review, counted
+from domains.code_review.types import Review, counted, printable
 from suite.files import write_text
+
+MOST_NAMED = 5
+"""Files passed over for one reason that are named one by one."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +39,21 @@ class ReviewResult(Review):
 
     def __str__(self) -> str:
         lines = [str(finding) for finding in self.findings]
-        lines += [f"passed over: {path}: {why}" for path, why in self.passed_over.items()]
+        lines += [f"passed over: {line}" for line in self._passed_over()]
         told = {f"{path}: passed over: {why}" for path, why in self.passed_over.items()}
         lines += [f"notice: {line}" for line in self.notices if line not in told]
         files = sum(file.path not in self.passed_over for file in self.diff)
         if not self.diff.files:
             return "\n".join([*lines, f"{self.source}: no changes to review"])
         return "\n".join([*lines, f"{self.source}: {self.summary()} of {counted(files, 'file')}"])
+
+    def _passed_over(self) -> Iterator[str]:
+        """Files that were not looked at, with the reason; those of one reason together where they are many."""
+        by_reason: dict[str, list[str]] = {}
+        for path, why in self.passed_over.items():
+            by_reason.setdefault(why, []).append(printable(path))
+        for why, paths in by_reason.items():
+            if len(paths) > MOST_NAMED:
+                yield f"{len(paths)} files, e.g. {paths[0]}: {why}"
+            else:
+                yield from (f"{path}: {why}" for path in paths)

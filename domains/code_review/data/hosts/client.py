@@ -18,8 +18,8 @@ from urllib.parse import urljoin, urlsplit
 import requests
 from requests.auth import AuthBase
 
+from domains.code_review.data.hosts.naming import MergeRequest, PullRequest
 from domains.code_review.data.hosts.requested import RequestedDiff
-from domains.code_review.types import MergeRequest, PullRequest
 from suite.errors import InputError, one_line
 
 R = TypeVar("R", PullRequest, MergeRequest)

@@ -8,10 +8,9 @@ from typing import Any
 from urllib.parse import quote
 
 from domains.code_review.data.hosts.client import Client, Refused
-from domains.code_review.data.hosts.naming import GITHUB
+from domains.code_review.data.hosts.naming import GITHUB, PullRequest
 from domains.code_review.data.hosts.requested import RequestedDiff
 from domains.code_review.data.readers.pull_request import diff_of_files
-from domains.code_review.types import PullRequest
 from suite.errors import InputError
 
 _DIFF, _RAW = "application/vnd.github.diff", "application/vnd.github.raw+json"

@@ -8,10 +8,9 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from domains.code_review.data.hosts.client import Client
-from domains.code_review.data.hosts.naming import GITLAB, gitlab_address
+from domains.code_review.data.hosts.naming import GITLAB, MergeRequest, gitlab_address
 from domains.code_review.data.hosts.requested import RequestedDiff
 from domains.code_review.data.readers.merge_request import diff_of_changes
-from domains.code_review.types import MergeRequest
 from suite.errors import InputError
 
 _SHA = re.compile(r"[0-9a-f]{7,64}")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
-from urllib.parse import urlsplit
+from dataclasses import dataclass
+from typing import Any, ClassVar
+from urllib.parse import quote, urlsplit
 
-from domains.code_review.types import ChangeRequest, MergeRequest, PullRequest
+from domains.code_review.types import ChangeRequest
 from suite.errors import InputError
 from suite.prediction.inputs import exists
 
@@ -27,6 +28,63 @@ _SHORT_MERGE = re.compile(rf"({_PROJECT})!(\d{{1,9}})", re.ASCII)
 _MERGE_PAGE = re.compile(
     rf"(https?)://([^/\s?#@]+)/({_PROJECT})/(?:-/)?merge_requests/(\d{{1,9}})(?:[/?#]\S*)?", re.ASCII
 )
+
+
+@dataclass(frozen=True)
+class PullRequest:
+    """A pull request of GitHub's by its name. owner, name: of the repository."""
+
+    KIND: ClassVar[str] = "pull request"
+
+    owner: str
+    name: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.owner}/{self.name}#{self.number}"
+
+    @property
+    def repository(self) -> str:
+        """The repository's place in GitHub's interface."""
+        return f"/repos/{self.owner}/{self.name}"
+
+    @property
+    def path(self) -> str:
+        """Its own place there."""
+        return f"{self.repository}/pulls/{self.number}"
+
+
+@dataclass(frozen=True)
+class MergeRequest:
+    """A merge request of GitLab's by its name.
+
+    Attributes:
+        project: with its groups. address: of the interface of the host that has it.
+    """
+
+    KIND: ClassVar[str] = "merge request"
+
+    project: str
+    number: int
+    address: str
+
+    def __str__(self) -> str:
+        return f"{self.project}!{self.number}"
+
+    @property
+    def repository(self) -> str:
+        """The project's place in GitLab's interface."""
+        return f"/projects/{quote(self.project, safe='')}"
+
+    @property
+    def path(self) -> str:
+        """Its own place there."""
+        return f"{self.repository}/merge_requests/{self.number}"
+
+    @property
+    def page(self) -> str:
+        """The address of its page, for people."""
+        return f"{self.address.removesuffix('/api/v4')}/{self.project}/-/merge_requests/{self.number}"
 
 
 def named_request(word: Any) -> ChangeRequest | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from domains.code_review.types import ChangeRequest, MergeRequest
+from domains.code_review.data.hosts.naming import MergeRequest
+from domains.code_review.types import ChangeRequest
 
 if TYPE_CHECKING:
     from domains.code_review.data.hosts.client import Client
