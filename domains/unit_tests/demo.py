@@ -37,7 +37,7 @@ def demo(out: Path = Path("out/demo/unit_tests")) -> dict[str, Any]:
     assert judged is not None, result.error
     picture = funnel(judged, out / "funnel.png")
     dropped = [
-        {"test": verdict.candidate.name, "dropped as": verdict.reason, "said": _last(verdict.detail)}
+        {"test": verdict.candidate.name, "dropped as": verdict.reason, "said": verdict.said[:120]}
         for verdict in judged.verdicts
         if verdict.reason
     ]
@@ -71,9 +71,3 @@ def _made() -> str:
         if len(found) == FUNCTIONS:
             break
     return "\n\n".join(found.values())
-
-
-def _last(detail: str) -> str:
-    """The line that says what was wrong."""
-    lines = [line[2:].strip() for line in detail.splitlines() if line.startswith("E ")]
-    return (lines or detail.splitlines() or [""])[0][:120]

@@ -22,7 +22,7 @@ from domains.unit_tests.inference.runs import MEGABYTE, Limits
 from domains.unit_tests.inference.sandbox import probe
 from domains.unit_tests.inference.session import Session
 from domains.unit_tests.output.result import JudgedResult, WrittenTests
-from domains.unit_tests.types import RunnerName, WriterQuery, check_runner
+from domains.unit_tests.types import RunnerName, WriterQuery, check_least, check_runner
 from suite.errors import InputError
 from suite.prediction.folder import ResultFolder
 from suite.prediction.inputs import several
@@ -122,9 +122,10 @@ def judge_file(
         raise InputError(f"{tests}: holds no test; functions whose names begin with test are")
     known = source_files.discover(module, project, functions)
     worker = Judge(project, known, rules or Rules(), existing)
+    worker.check()
     with tqdm(total=len(candidates), desc="tests", unit="test", disable=not sys.stderr.isatty()) as bar:
         judged = worker.judge(candidates, lambda verdict: bar.update())
-    focal_text = module.read_text(encoding="utf-8")
+    focal_text, _ = source_files.parse(module)
     if mutants:
         made = small_changes(focal_text, known, mutants, seed)
         with tqdm(total=len(made), desc="mutants", unit="mutant", disable=not sys.stderr.isatty()) as bar:
@@ -179,8 +180,7 @@ def judge(
         unsafe: run the tests with limits alone where the machine cannot isolate them.
     """
     check_runner(runner, image, unsafe)
-    if repeat < 1 or timeout <= 0 or memory < 64 or workers < 1 or mutants < 0:
-        raise InputError("repeat and workers are 1 or more, timeout above 0 s, memory 64 MB or more, mutants 0 or more")
+    check_least(repeat=repeat, timeout=timeout, memory=memory, workers=workers, mutants=mutants)
     limits = Limits(seconds=timeout, processor=max(1, round(timeout)), memory=memory * MEGABYTE)
     rules = Rules(
         repeat,

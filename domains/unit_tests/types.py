@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, get_args
 
 from suite.errors import InputError
+from suite.prediction.options import normalise
 
 Reason = Literal[
     "does not parse",
@@ -160,6 +161,12 @@ class Verdict:
     def kept(self) -> bool:
         return not self.reason
 
+    @property
+    def said(self) -> str:
+        """The line of its detail that says what was wrong."""
+        lines = [line for line in self.detail.splitlines() if line.strip()]
+        return next((line[2:].strip() for line in lines if line.startswith("E ")), lines[0] if lines else "")
+
 
 @dataclass(frozen=True)
 class MutantFate:
@@ -293,24 +300,34 @@ class WriterQuery:
     unsafe: bool = False
 
     def __post_init__(self) -> None:
-        for name, least in _LEAST.items():
-            if getattr(self, name) < least:
-                raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: give {least} or more")
+        if self.framework not in get_args(Framework):
+            raise InputError(f"--framework {self.framework}: choose one of {', '.join(get_args(Framework))}")
+        if self.keep_failing not in ("none", "xfail", "separate"):
+            raise InputError(f"--keep-failing {self.keep_failing}: choose none, xfail or separate")
+        check_runner(self.runner, self.image, self.unsafe)
+        normalise(self)
+        check_least(**{name: getattr(self, name) for name in _LEAST})
         if self.qkv_blocks is not None and self.qkv_blocks < 1:
             raise InputError(f"--qkv-blocks {self.qkv_blocks}: give 1 or more")
         if self.min_coverage_gain > 100:
             raise InputError(f"--min-coverage-gain {self.min_coverage_gain}: give a percentage, at most 100")
         if not 0 < self.top_p <= 1:
             raise InputError(f"--top-p {self.top_p}: give more than 0, at most 1")
-        if self.framework not in get_args(Framework):
-            raise InputError(f"--framework {self.framework}: choose one of {', '.join(get_args(Framework))}")
         if self.snapshot and self.no_run:
             raise InputError(
                 "--snapshot with --no-run: what the code gives is known where it is run; leave one of them out"
             )
-        if self.keep_failing not in ("none", "xfail", "separate"):
-            raise InputError(f"--keep-failing {self.keep_failing}: choose none, xfail or separate")
-        check_runner(self.runner, self.image, self.unsafe)
+
+
+def check_least(**given: float) -> None:
+    """Whether numbers of the options of those names are large enough.
+
+    Raises:
+        InputError: one is not.
+    """
+    for name, value in given.items():
+        if value < _LEAST[name]:
+            raise InputError(f"--{name.replace('_', '-')} {value}: give {_LEAST[name]} or more")
 
 
 def check_runner(runner: RunnerName, image: str | None, unsafe: bool) -> None:

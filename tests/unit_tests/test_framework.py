@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -28,15 +27,6 @@ def half(x):
 async def later(x):
     return x
 '''
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    folder = tmp_path / "project"
-    folder.mkdir()
-    folder.chmod(0o755)
-    (folder / "mod.py").write_text(MODULE)
-    return folder
 
 
 @pytest.mark.parametrize(

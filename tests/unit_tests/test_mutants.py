@@ -16,6 +16,7 @@ from domains.unit_tests.inference.judge import Judge, Rules
 from domains.unit_tests.inference.mutants import mutants
 from domains.unit_tests.inference.runs import Limits
 from domains.unit_tests.inference.sandbox import probe
+from domains.unit_tests.types import Focal
 from suite.cli.main import main
 from tests.unit_tests.scripted import Scripted
 
@@ -78,6 +79,23 @@ def test_every_mutant_is_another_program_and_keeps_what_is_no_code(project):
     wanted = {"arithmetic", "comparison", "boolean", "negation", "constant", "return", "loop", "statement", "slice"}
     assert wanted | {"opposite", "condition"} == {mutant.operator for mutant in made}
     assert all(7 <= mutant.line <= 27 for mutant in made), "LIMIT is no part of a function"
+
+
+def test_a_change_is_shown_in_the_file_as_its_author_wrote_it():
+    """With its own lines, quotes and comments, and in brackets where it would mean something else without."""
+    source = (
+        "# a comment\n\n\ndef f(x, y='é'):\n    # why\n    if not (x or y) and x > 2:  # small\n"
+        '        return "low"\n    return [x,\n            x + 1]\n'
+    )
+    shown = {mutant.diff for mutant in mutants(source, [Focal("f", "mod", "mod.py", 4, 9, "")])}
+    wanted = (
+        "@@ -5,3 +5,3 @@\n     # why\n-    if not (x or y) and x > 2:  # small\n"
+        '+    if (x or y) and x > 2:  # small\n         return "low"'
+    )
+    assert wanted in shown
+    for line in ("+            x - 1]", "+    if not (not (x or y) and x > 2):  # small", "+def f(x, y=''):"):
+        assert any(line in one.split("\n") for one in shown), line
+    assert all("'low'" not in one for one in shown)
 
 
 def test_few_are_drawn_by_the_seed(project):

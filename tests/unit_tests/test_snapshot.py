@@ -39,15 +39,6 @@ def thing():
 '''
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    folder = tmp_path / "project"
-    folder.mkdir()
-    folder.chmod(0o755)
-    (folder / "mod.py").write_text(MODULE)
-    return folder
-
-
 SCRIPT = {
     "words": [
         "):\n    assert words('A b') == ['A', 'b']\n    for text in ('', 'c'):\n        assert len(words(text)) < 2\n",

@@ -6,6 +6,7 @@ import re
 import subprocess
 from pathlib import Path
 
+from domains.unit_tests.data.python_text import lines_of, read_python
 from suite.errors import InputError, first_line
 
 _HUNK = re.compile(r"^@@ -\S+ \+(\d+)(?:,(\d+))? @@", re.MULTILINE)
@@ -20,7 +21,7 @@ def changed_lines(path: Path, commit: str) -> set[int]:
     if commit.startswith("-"):
         raise InputError(f"--changed-since {commit}: is no commit")
     if not _git(path, "ls-files", "--", path.name).strip():
-        return set(range(1, len(path.read_text(encoding="utf-8").splitlines()) + 1))
+        return set(range(1, len(lines_of(read_python(path))) + 1))
     found: set[int] = set()
     for match in _HUNK.finditer(
         _git(path, "diff", "--unified=0", "--no-color", "--no-ext-diff", commit, "--", path.name)

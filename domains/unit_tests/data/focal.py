@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
+from domains.unit_tests.data.python_text import Definition, lines_of, read_python
 from domains.unit_tests.types import Focal
 from suite.errors import InputError
-
-Definition = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def parse(path: Path) -> tuple[str, ast.Module]:
@@ -18,11 +18,9 @@ def parse(path: Path) -> tuple[str, ast.Module]:
     Raises:
         InputError: it cannot be read, or is no Python; names line and column.
     """
+    source = read_python(path)
     try:
-        source = path.read_text(encoding="utf-8")
         return source, ast.parse(source)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: {error}") from error
     except SyntaxError as error:
         raise InputError(f"{path}:{error.lineno}:{error.offset}: {error.msg}") from error
     except (ValueError, RecursionError) as error:
@@ -41,23 +39,23 @@ def discover(path: str | Path, project: str | Path = ".", select: Sequence[str] 
     """
     path, project = Path(path), Path(project)
     source, tree = parse(path)
-    lines = source.splitlines(keepends=True)
+    lines = lines_of(source)
     inside = relative(path, project)
     if wrong := [part for part in module_name(inside).split(".") if not part.isidentifier()]:
         raise InputError(
             f"{path}: cannot be imported from {project}, {wrong[0]!r} is no name of a package; give --project"
         )
     found = []
-    for name, node in _definitions(tree):
+    for name, nodes in _together(tree):
         if not _wanted(name, select):
             continue
-        first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
-        last = node.end_lineno or node.lineno
+        first = min([nodes[0].lineno, *(one.lineno for one in nodes[0].decorator_list)])
+        last = nodes[-1].end_lineno or nodes[-1].lineno
         text = "".join(lines[first - 1 : last])
         found.append(Focal(name, module_name(inside), inside, first, last, text))
     named = {name for focal in found for name in (focal.name, focal.name.partition(".")[0])}
     if absent := [name for name in select if name not in named]:
-        known = ", ".join(name for name, _ in _definitions(tree)) or "no function at all"
+        known = ", ".join(name for name, _ in _together(tree)) or "no function at all"
         raise InputError(f"{path}: has no {absent[0]!r}; it has {known}")
     return found
 
@@ -108,6 +106,12 @@ def module_name(path: str) -> str:
     if parts[0] == "src" and len(parts) > 1:
         parts = parts[1:]
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _together(tree: ast.Module) -> Iterator[tuple[str, list[Definition]]]:
+    """Functions by name; a property with its setter, or overloads with what they are of, are one."""
+    for name, found in groupby(_definitions(tree), key=lambda one: one[0]):
+        yield name, [node for _, node in found]
 
 
 def _definitions(tree: ast.Module) -> Iterator[tuple[str, Definition]]:

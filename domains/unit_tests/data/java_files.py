@@ -86,8 +86,10 @@ def read_java(path: Path, project: Path, select: Sequence[str] = (), out: Path |
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: {error}; save it as UTF-8") from error
     root = parse(text, "java")
     if root.has_error:
         wrong = next(node for node in _below(root) if node.is_error or node.is_missing)

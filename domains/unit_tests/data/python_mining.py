@@ -15,6 +15,7 @@ from pathlib import Path
 from domains.unit_tests.data.focal import module_name
 from domains.unit_tests.data.mined import masked
 from domains.unit_tests.data.python_sources import python_context
+from domains.unit_tests.data.python_text import lines_of
 from domains.unit_tests.types import Focal
 from suite.errors import InputError
 
@@ -98,7 +99,7 @@ def read_project(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def _functions(tree: ast.Module, text: str, path: str) -> Iterator[Focal]:
-    lines = text.splitlines(keepends=True)
+    lines = lines_of(text)
     for node in tree.body:
         members = node.body if isinstance(node, ast.ClassDef) else [node]
         for one in members:
@@ -149,7 +150,7 @@ def _called(node: ast.expr, imported: Mapping[str, str]) -> str:
 
 
 def _pair(path: str, text: str, test: Definition, focal: Focal, file: str) -> PythonPair:
-    lines = text.splitlines(keepends=True)
+    lines = lines_of(text)
     code = textwrap.dedent("".join(lines[test.lineno - 1 : test.end_lineno]))
     context = replace(python_context(focal, file), name=test.name, test_path=path)
     target = code.partition(f"def {test.name}")[2].rstrip() + "\n"

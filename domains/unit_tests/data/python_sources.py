@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import ast
 import builtins
-import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from domains.unit_tests.data.python_text import Definition, definitions, lines_of
 from domains.unit_tests.types import Focal
 
 INDENT = "    "
 GROUPS = 3
 """How many groups `PythonContext.shortened` can leave out."""
-
-Definition = ast.FunctionDef | ast.AsyncFunctionDef
 
 _EXAMPLES = {"int": "1", "float": "1.0", "str": "'a'", "bool": "True", "bytes": "b'a'", "list": "[]", "dict": "{}"}
 
@@ -89,9 +87,9 @@ def python_context(focal: Focal, file: str, notes: Iterable[str] = ()) -> Python
         focal: one of the file's functions. file: its text, which is Python.
         notes: what the model is told of an earlier attempt.
     """
-    tree, lines = ast.parse(file), file.splitlines()
+    tree, lines = ast.parse(file), [line.rstrip("\n") for line in lines_of(file)]
     holder, _, own = focal.name.rpartition(".")
-    used = set(_names(ast.parse(textwrap.dedent(focal.source))))
+    used = {name for one in definitions(focal.source) for name in _names(one)}
     of_class = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == holder), None)
     members = of_class.body if of_class is not None else []
     constructor = next((one for one in members if _named(one, "__init__") and own != "__init__"), None)
@@ -135,7 +133,7 @@ def imported_name(focal: Focal) -> str:
 def head(focal: Focal, of_class: ast.ClassDef | None = None) -> str:
     """The imports of its test file; how an object of its class is made, where annotations and defaults tell it."""
     lines = ["import pytest", "", f"from {focal.module} import {imported_name(focal)}"]
-    if focal.source.lstrip().startswith("async ") or "\nasync def " in textwrap.dedent(f"\n{focal.source}"):
+    if any(isinstance(one, ast.AsyncFunctionDef) for one in definitions(focal.source)):
         lines.insert(0, "import asyncio")
     if of_class is not None and (made := construction(of_class)):
         lines += ["", f"# {made}"]

@@ -24,6 +24,7 @@ from domains.unit_tests.data.java_classes import JavaClass, JavaField, JavaMetho
 from domains.unit_tests.data.java_sources import INDENT, java_context
 from domains.unit_tests.data.problems import problem_of
 from domains.unit_tests.data.python_sources import name_of_test, python_context
+from domains.unit_tests.data.python_text import lines_of
 from domains.unit_tests.types import Focal
 from suite.errors import InputError
 
@@ -89,7 +90,7 @@ def records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     elif path.suffix == ".json":
         yield str(path), _parsed(_text(path), str(path))
     else:
-        for number, line in enumerate(_text(path).splitlines(), 1):
+        for number, line in enumerate(_text(path).split("\n"), 1):
             if line.strip():
                 yield f"{path}:{number}", _parsed(line, f"{path}:{number}")
 
@@ -166,7 +167,7 @@ def made_pair(file: str, path: str, name: str, tests: list[str]) -> TextPair:
     module = path.removesuffix(".py").replace("/", ".")
     [node] = [one for one in ast.parse(file).body if isinstance(one, ast.FunctionDef) and one.name == name]
     end = node.end_lineno or node.lineno
-    text = "".join(file.splitlines(keepends=True)[node.lineno - 1 : end])
+    text = "".join(lines_of(file)[node.lineno - 1 : end])
     focal = Focal(name, module, path, node.lineno, end, text)
     context = python_context(focal, file)
     renamed = []

@@ -8,11 +8,11 @@ import textwrap
 from collections.abc import Collection, Iterator
 from copy import copy
 
+from domains.unit_tests.data.python_text import Definition, lines_of
 from domains.unit_tests.types import Candidate
 from suite.errors import InputError
 
 _RAISING = {"raises", "warns", "deprecated_call"}
-Definition = ast.FunctionDef | ast.AsyncFunctionDef
 _CONSTANT = (
     *(ast.Constant, ast.Tuple, ast.List, ast.Set, ast.Dict, ast.BinOp, ast.UnaryOp, ast.BoolOp),
     *(ast.expr_context, ast.operator, ast.unaryop, ast.boolop),
@@ -44,8 +44,10 @@ def split(source: str, where: str = "tests") -> list[Candidate]:
             whole = ast.Module([*before, kept, *after], [])
             test = kept.body[-1] if isinstance(kept, ast.ClassDef) else kept
             first, last = _lines(test)
-            text = textwrap.dedent("".join(source.splitlines(keepends=True)[first - 1 : last]))
-            found.append(Candidate(name, text, ast.unparse(whole) + "\n"))
+            text = textwrap.dedent("".join(lines_of(source)[first - 1 : last]))
+            # A text in a method may begin further left than the method does.
+            code = text if parsed(text) else ast.unparse(test) + "\n"
+            found.append(Candidate(name, code, ast.unparse(whole) + "\n"))
     return found
 
 
@@ -64,7 +66,7 @@ def pruned(source: str, dropped: Collection[str]) -> str:
         for one in whole:
             first, last = _lines(one)
             gone |= set(range(first, last + 1))
-    kept_lines = [line for number, line in enumerate(source.splitlines(keepends=True), 1) if number not in gone]
+    kept_lines = [line for number, line in enumerate(lines_of(source), 1) if number not in gone]
     return re.sub(r"\n{4,}", "\n\n\n", "".join(kept_lines)).rstrip("\n") + "\n"
 
 

@@ -16,7 +16,7 @@ from domains.unit_tests.inference import snapshot
 from domains.unit_tests.inference.candidates import assertion, fingerprint, parsed
 from domains.unit_tests.inference.container import PYTHON, Container, examined
 from domains.unit_tests.inference.mutants import Mutant
-from domains.unit_tests.inference.outcomes import coverage_of, outcome_of, own_lines, special
+from domains.unit_tests.inference.outcomes import advice, coverage_of, outcome_of, own_lines, special
 from domains.unit_tests.inference.runs import Ended, Limits
 from domains.unit_tests.inference.sandbox import Sandbox
 from domains.unit_tests.inference.unittest_style import pytest_needed
@@ -26,6 +26,8 @@ from suite.errors import InputError
 
 _WORKER = Path(__file__).with_name("worker.py")
 _MUTANT = "/tmp/mutant.py"
+_NO_TESTS = 5
+"""Exit code of pytest."""
 _REDUNDANT: Reason = "covers nothing new"
 _CLOCK = 400 * 24 * 3600.0
 """Seconds by which the clock of every second run is put forward: another year, another day of the week."""
@@ -187,8 +189,23 @@ class Judge:
             return ("survived" if outcome == "passed" else "timeout"), killers
         return "killed", killers
 
-    def why_not_imported(self) -> str:
-        """Why the focal module cannot be imported in the sandbox; empty where it can."""
+    def check(self) -> None:
+        """Refuse what no test could pass with.
+
+        Raises:
+            InputError: the focal module cannot be imported in the sandbox, or a plugin of pytest's cannot.
+        """
+        path = self.project / self.focal[0].path
+        if why := self._why_not_imported():
+            raise InputError(f"{path}: {why}; {advice(why, self.project)}")
+        if not self.rules.plugins:
+            return
+        file = "/tmp/tests/test_nothing.py"
+        report, ended = self._run([file], {file: ""}, measured=False)
+        if report is None or report["code"] not in (0, _NO_TESTS):
+            raise InputError(f"--plugins {' '.join(self.rules.plugins)}: pytest says: {ended.last_line}")
+
+    def _why_not_imported(self) -> str:
         code = f"import sys; sys.path[:0] = {self._path()!r}; import {self.focal[0].module}; print('imported')"
         ended = self.sandbox.run([self.sandbox.python, "-B", "-s", "-c", code])
         if ended.code == 0 and not ended.reason and ended.stdout.rstrip().endswith(b"imported"):

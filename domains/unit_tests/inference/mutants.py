@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from difflib import unified_diff
 from types import CodeType
 
+from domains.unit_tests.data.python_text import lines_of
 from domains.unit_tests.types import Focal
 
 _ARITHMETIC = {
@@ -61,26 +62,45 @@ def mutants(source: str, focal: Sequence[Focal], most: int = 200, seed: int = 0)
     for number in range(sum(1 for _ in _changes(tree, focal))):
         # Each change is made on a tree of its own: what it does to one cannot be undone for the next.
         copy = deepcopy(tree)
-        line, operator, change = next(one for place, one in enumerate(_changes(copy, focal)) if place == number)
+        place, operator, change = next(one for at, one in enumerate(_changes(copy, focal)) if at == number)
+        span = _span(place.node())
         change()
         text = ast.unparse(ast.fix_missing_locations(copy))
         mark = _fingerprint(text)
         if mark is None or mark in seen:
             continue
         seen.add(mark)
-        found.append(Mutant(line, operator, _diff(plain, text), text))
+        changed = _spliced(source, span, place.node(), mark)
+        diff = _diff(plain, text) if changed is None else _diff(source, changed)
+        found.append(Mutant(place.line, operator, diff, text))
     if len(found) > most:
         found = sorted(random.Random(seed).sample(found, most), key=lambda mutant: mutant.line)
     return found
 
 
-def _changes(tree: ast.Module, focal: Sequence[Focal]) -> Iterator[tuple[int, str, Change]]:
-    """Every change that can be made in the functions of a tree: its line, its operator, and what makes it."""
+@dataclass(frozen=True)
+class _Place:
+    """Where a node stands in a tree, also after it was exchanged."""
+
+    parent: ast.AST
+    field: str
+    index: int | None
+    line: int
+
+    def node(self) -> ast.AST:
+        """The node; of a condition that alone."""
+        held = getattr(self.parent, self.field)
+        node: ast.AST = held if self.index is None else held[self.index]
+        return node.test if isinstance(node, ast.If | ast.While) else node
+
+
+def _changes(tree: ast.Module, focal: Sequence[Focal]) -> Iterator[tuple[_Place, str, Change]]:
+    """Every change that can be made in the functions of a tree: its place, its operator, and what makes it."""
     for parent, field, index, node in _nodes(tree):
         line = getattr(node, "lineno", 0)
         if any(one.first <= line <= one.last for one in focal):
             for operator, change in _of(parent, field, index, node):
-                yield line, operator, change
+                yield _Place(parent, field, index, line), operator, change
 
 
 def _nodes(tree: ast.Module) -> Iterator[tuple[ast.AST, str, int | None, ast.AST]]:
@@ -194,6 +214,29 @@ def _code(code: CodeType) -> tuple[object, ...]:
     return code.co_code, code.co_names, code.co_varnames, inner
 
 
+def _span(node: ast.AST) -> tuple[int, ...]:
+    """First line, column, last line and column of a node, as its parser gave them; columns are in bytes."""
+    return tuple(getattr(node, name) for name in ("lineno", "col_offset", "end_lineno", "end_col_offset"))
+
+
+def _spliced(source: str, span: tuple[int, ...], node: ast.AST, mark: object) -> str | None:
+    """The text of a file with a node in the place of another, all else as its author wrote it.
+
+    Returns:
+        None where that is no other way to write what compiles to `mark`.
+    """
+    first, start, last, end = span
+    lines = [line.encode() for line in lines_of(source)]
+    head, tail = b"".join(lines[: first - 1]) + lines[first - 1][:start], lines[last - 1][end:] + b"".join(lines[last:])
+    new = ast.unparse(node)
+    for text in (new, f"({new})"):
+        found = (head + text.encode() + tail).decode()
+        if _fingerprint(found) == mark:
+            return found
+    return None
+
+
 def _diff(before: str, after: str) -> str:
-    lines = unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=1)
+    old, new = ([line.rstrip("\n") for line in lines_of(text)] for text in (before, after))
+    lines = unified_diff(old, new, lineterm="", n=1)
     return "\n".join(list(lines)[2:])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
-import textwrap
+from pathlib import Path
 from typing import Any
 
+from domains.unit_tests.data.python_text import definitions
 from domains.unit_tests.inference.runs import Ended
 from domains.unit_tests.types import Coverage, Focal, Reason
 
@@ -41,6 +42,25 @@ def special(text: str) -> Reason | None:
     return None
 
 
+def advice(why: str, project: Path) -> str:
+    """What to do about a module that cannot be imported.
+
+    Args:
+        why: as `Judge.check` found it.
+    """
+    if "No module named" in why:
+        missing = why.rpartition("No module named ")[2].strip().strip("'")
+        if any((folder / missing.partition(".")[0]).is_dir() for folder in (project.parent, project / "lib")):
+            return "is another folder the project? --project names the one that tests are run from"
+        return (
+            "what it needs must be installed beside the suite, or in an image (--runner docker); or write tests "
+            "unverified with --no-run"
+        )
+    if "relative import" in why:
+        return "--project names the folder that tests are run from: the one that its whole package lies in"
+    return "what a module does when it is imported belongs below `if __name__ == '__main__':`"
+
+
 def coverage_of(found: dict[str, Any] | None) -> Coverage:
     if found is None:
         return Coverage()
@@ -53,8 +73,11 @@ def coverage_of(found: dict[str, Any] | None) -> Coverage:
 
 
 def own_lines(focal: Focal) -> set[int]:
-    """The lines of a function's body."""
-    [node] = ast.parse(textwrap.dedent(focal.source)).body
-    body = node.body  # type: ignore[attr-defined]
-    start = body[0].lineno if len(body) == 1 or not isinstance(body[0], ast.Expr) else body[1].lineno
-    return set(range(focal.first + start - 1, focal.last + 1))
+    """The lines of a function's body; of overloads that of what they are of."""
+    found: set[int] = set()
+    for node in definitions(focal.source):
+        body = node.body
+        start = body[0].lineno if len(body) == 1 or not isinstance(body[0], ast.Expr) else body[1].lineno
+        if not any(ast.unparse(mark).rpartition(".")[2] == "overload" for mark in node.decorator_list):
+            found |= set(range(focal.first + start - 1, focal.first + (node.end_lineno or start)))
+    return found

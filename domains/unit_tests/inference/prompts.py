@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from domains.unit_tests.data.python_sources import GROUPS, python_context
+from domains.unit_tests.data.python_text import lines_of
 from domains.unit_tests.inference.indents import ended, finished
 from domains.unit_tests.inference.loaded import Answer
 from domains.unit_tests.inference.python_repair import Definition, functions_in, names_of, repaired
@@ -135,5 +136,5 @@ def told(verdicts: Sequence[Verdict], focal: Focal, covered: Coverage, most: int
 
 
 def _lines(missing: Collection[int], focal: Focal) -> list[str]:
-    text = focal.source.splitlines()
+    text = lines_of(focal.source)
     return [text[number - focal.first].strip() for number in sorted(missing)]

@@ -1,14 +1,15 @@
 """What is wrong with generated tests for reasons that a rule mends, before a model is asked again.
 
 Tabs; parameters that are no fixtures and are not used, `self` among them; imports of the focal module under another
-path; names of the focal module and of the standard library that were used and not imported. Values that a test expects
-are never touched.
+path; names of the focal module and of the standard library that were used and not imported; asynchronous tests, which
+need a plugin of pytest's otherwise. Values that a test expects are never touched.
 """
 
 from __future__ import annotations
 
 import ast
 import builtins
+import re
 import sys
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -43,10 +44,13 @@ def repaired(test: Definition, module: str, names: Collection[str]) -> Repaired:
     """Mend a test of a module.
 
     Args:
-        test: is changed in place.
+        test: is changed in place, but for an asynchronous one.
         names: that the module's file defines at its top.
     """
     rules = []
+    if isinstance(test, ast.AsyncFunctionDef):
+        test = _awaited(test)
+        rules.append("asynchronous test")
     used = {node.id for node in ast.walk(test) if isinstance(node, ast.Name)}
     given = test.args.args
     parametrized = " ".join(ast.unparse(one) for one in test.decorator_list)
@@ -65,6 +69,17 @@ def repaired(test: Definition, module: str, names: Collection[str]) -> Repaired:
         elif name == "pytest" or name in sys.stdlib_module_names:
             imports.append(f"import {name}")
     return Repaired(test, tuple(imports), tuple(dict.fromkeys(rules)))
+
+
+def _awaited(test: ast.AsyncFunctionDef) -> ast.FunctionDef:
+    """The test as a function that runs it; marks for plugins, which would run it, are left out."""
+    marks = [one for one in test.decorator_list if not re.search(r"\bmark\.(asyncio|anyio|trio)\b", ast.unparse(one))]
+    [plain] = ast.parse(f"def {test.name}():\n    async def run(): ...\n    asyncio.run(run())").body
+    assert isinstance(plain, ast.FunctionDef) and isinstance(plain.body[0], ast.AsyncFunctionDef)
+    plain.args, plain.decorator_list, plain.body[0].body = test.args, marks, test.body
+    if ast.get_docstring(test) is not None:
+        plain.body.insert(0, test.body[0])
+    return ast.fix_missing_locations(ast.copy_location(plain, test))
 
 
 def names_of(source: str) -> set[str]:

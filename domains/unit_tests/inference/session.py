@@ -25,7 +25,7 @@ from domains.unit_tests.inference.runs import MEGABYTE, Limits
 from domains.unit_tests.inference.unittest_style import pytest_needed
 from domains.unit_tests.output import test_file
 from domains.unit_tests.output.result import WrittenTests
-from domains.unit_tests.types import Candidate, Focal, Judged, Verdict, WriterQuery
+from domains.unit_tests.types import Candidate, Focal, Judged, WriterQuery
 from suite.errors import InputError
 
 JUDGED = "Each of them ran alone and beside the others in a sandbox, and passed every time."
@@ -105,11 +105,7 @@ class Session:
         if query.no_run:
             return self._unverified(path, functions, text, user, cutter)
         judge = Judge(project, functions, self.rules, existing)
-        if why := judge.why_not_imported():
-            raise InputError(
-                f"{path}: {why}; what it needs must be installed beside the suite, or write tests unverified with "
-                "--no-run"
-            )
+        judge.check()
         judged = self._judged(judge, functions, text, cutter)
         if query.snapshot:
             judged = self._snapshots(judge, judged, cutter)
@@ -165,7 +161,7 @@ class Session:
         own = [one for one in self.query.existing if one.name == name]
         if not own and self.out is not None and (self.out / name).is_file():
             own = [self.out / name]
-        text = test_file.users_part(source_files.parse(own[0])[0]) if own else ""
+        text = test_file.users_part(test_file.kept_text(own[0])) if own else ""
         return text, tuple(self.query.existing)
 
     def _unverified(self, path: Path, functions: Sequence[Focal], text: str, user: str, cutter: Cutter) -> WrittenTests:
@@ -215,7 +211,7 @@ class Session:
             tests = [verdict.candidate for verdict in judged.kept]
             if self.query.keep_failing == "xfail":
                 marked = [verdict for verdict in judged.verdicts if verdict.reason == "failed"]
-                tests += [test_file.expected_to_fail(one.candidate, _why(one)) for one in marked]
+                tests += [test_file.expected_to_fail(one.candidate, one.said) for one in marked]
             remark = f"{JUDGED}\n{SNAPSHOTS}" if any(one.snapshot for one in tests) else JUDGED
             text = test_file.composed(user, tests, module, self.about, remark)
             cases = self.rules.cases and not any(name.startswith("test") for name in test_file.names_in(user))
@@ -238,10 +234,6 @@ class Session:
 def _uncovered(focal: Focal, judged: Judged) -> bool:
     own = judged.after.within(focal.first, focal.last)
     return bool(own.missing or own.missed_branches or not own.executed)
-
-
-def _why(verdict: Verdict) -> str:
-    return next((line[2:] for line in verdict.detail.splitlines() if line.startswith("E ")), verdict.detail)
 
 
 @contextmanager

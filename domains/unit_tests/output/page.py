@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from html import escape
 
+from domains.unit_tests.data.python_text import lines_of
 from domains.unit_tests.output.reports import plain
 from domains.unit_tests.types import Coverage, Judged, Verdict
 from suite.media.report import stylesheet
@@ -69,7 +70,7 @@ def _funnel(judged: Judged) -> str:
 
 
 def _annotated(judged: Judged, source: str) -> str:
-    lines = source.splitlines()
+    lines = [line.rstrip("\n") for line in lines_of(source)]
     lived = Counter(one.line for one in judged.mutants or () if one.fate in ("survived", "not run"))
     rows = []
     for focal in judged.focal:

@@ -12,6 +12,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import suite
+from domains.unit_tests.data.python_text import lines_of
 from domains.unit_tests.types import Candidate, Coverage, Judged, Verdict
 
 SCHEMA_VERSION = 2
@@ -131,7 +132,7 @@ def as_mutation_elements(judged: Judged, source: str) -> str:
     Args:
         source: text of the focal file.
     """
-    lines = source.splitlines()
+    lines = [line.rstrip("\n") for line in lines_of(source)]
     states = {"killed": "Killed", "timeout": "Timeout", "survived": "Survived", "not run": "NoCoverage"}
     found = [
         {

@@ -60,7 +60,12 @@ class JudgedResult:
     def __str__(self) -> str:
         if self.judged is None:
             return f"{self.source}: {self.error}"
-        judged = self.judged
+        dropped = [verdict for verdict in self.judged.verdicts if verdict.reason]
+        told = [f"  {one.candidate.name}: {one.reason}{f': {one.said[:100]}' if one.said else ''}" for one in dropped]
+        return "\n".join([self._told(self.judged), *told])
+
+    def _told(self, judged: Judged) -> str:
+        """What became of the tests together."""
         reasons = Counter(verdict.reason for verdict in judged.verdicts if verdict.reason)
         lines = [f"{judged.path}: {len(judged.kept)} of {len(judged.verdicts)} tests kept"]
         lines += [f"  {count:3}  {reason}" for reason, count in reasons.most_common()]
@@ -125,7 +130,7 @@ class WrittenTests(JudgedResult):
     def __str__(self) -> str:
         if self.judged is None:
             return f"{self.source}: {self.error or self.message}"
-        lines = [str(super().__str__())]
+        lines = [self._told(self.judged)]
         for row in reports.by_function(self.judged):
             lines.append(f"  {row['name']}: {row['kept']} of {row['generated']} kept")
         if not self.judged.kept:

@@ -8,10 +8,13 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import suite
+from domains.unit_tests.data.focal import parse
 from domains.unit_tests.types import Candidate
+from suite.errors import InputError
 
 BEGIN = "# --- written by peft-suite unit_tests: begin ---"
 END = "# --- written by peft-suite unit_tests: end ---"
@@ -23,7 +26,25 @@ def users_part(text: str) -> str:
     _, end, after = rest.partition(END)
     if not begin or not end:
         return text
-    return before.rstrip("\n") + "\n" + after.lstrip("\n") if before.strip() else after.lstrip("\n")
+    kept = after.lstrip("\r\n")
+    end = "\r\n" if "\r\n" in before else "\n"
+    return before.rstrip("\r\n") + end + kept if before.strip() else kept
+
+
+def kept_text(path: Path) -> str:
+    """The text of a test file that is gone on in, with its own line ends.
+
+    Raises:
+        InputError: it cannot be read, is no Python, or would not stay as it is.
+    """
+    parse(path)
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: tests are added to files in UTF-8 alone; save it so first") from None
+    if text.startswith("\ufeff"):
+        raise InputError(f"{path}: begins with a byte-order mark; tests are added to files without: save it so first")
+    return text
 
 
 def names_in(text: str) -> set[str]:
@@ -51,7 +72,8 @@ def composed(user: str, tests: Sequence[Candidate], module: str, about: Mapping[
     block = f"{BEGIN}\n{_header(module, about, remark)}{imports}\n\n{body}\n\n\n{END}\n"
     if not user.strip():
         return block
-    return f"{user.rstrip(chr(10))}\n\n\n{block}"
+    end = "\r\n" if "\r\n" in user else "\n"
+    return f"{user.rstrip(end)}{3 * end}{block.replace(chr(10), end)}"
 
 
 def merged(lines: Iterable[str], module: str) -> str:

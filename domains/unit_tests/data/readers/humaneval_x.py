@@ -79,10 +79,13 @@ def read(path: str | Path) -> list[Problem]:
     path = Path(path)
     problems = []
     try:
-        text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, gzip.BadGzipFile) as error:
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        text = raw.decode("utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    except (EOFError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: {error}") from error
-    for number, line in enumerate(text.decode("utf-8").splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
