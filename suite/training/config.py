@@ -145,7 +145,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise InputError(f"no configuration file {path}; give a .yaml file, e.g. one of configs/")
     try:
         content = yaml.safe_load(read_text(path))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path} is not valid YAML: {_one_line(error)}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no configuration; it needs at least `domain:`")

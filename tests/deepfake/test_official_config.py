@@ -139,7 +139,7 @@ def test_settings_that_contradict_or_are_unknown_are_refused(
         translate(write(tmp_path, **changes))
 
 
-@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [1,\n"])
+@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [1,\n", "[" * 5000])
 def test_a_file_without_settings_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(text)
     with pytest.raises(InputError, match=r"give the authors' hparams\.yaml"):

@@ -10,6 +10,7 @@ from PIL import Image
 from domains.personalized_diffusion.data.dreambooth import Protocol
 from domains.personalized_diffusion.evaluation import encoders, folders, scoring
 from domains.personalized_diffusion.evaluation.evaluate import evaluate
+from domains.personalized_diffusion.evaluation.pictures import read_list
 from suite.errors import InputError
 from tests.golden.registry import golden_folder
 from tests.personalized_diffusion.made import write_adapter
@@ -263,3 +264,9 @@ def test_both_kinds_of_picture_are_cut_alike():
     wide.paste("white", (10, 0, 20, 10))
     crop = encoders.Crop(10, (0.0,) * 3, (1.0,) * 3)
     assert crop(wide).min() == 1.0 and crop(wide).shape == (3, 10, 10)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+def test_lists_of_prompts_are_read_as_any_editor_saves_them(encoding, tmp_path):
+    (tmp_path / "prompts.txt").write_text("a sks robot in a café\na sks robot\n", encoding=encoding)
+    assert read_list(tmp_path / "prompts.txt") == ["a sks robot in a café", "a sks robot"]

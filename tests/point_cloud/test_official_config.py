@@ -96,6 +96,13 @@ def test_what_has_no_counterpart_is_named(released: Path, change: dict, reason: 
     assert not (released / "no.yaml").exists()
 
 
+@pytest.mark.parametrize("text", ["a: [1,\n", "[" * 5000])
+def test_files_that_are_no_yaml_are_one_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(InputError, match="no readable YAML file"):
+        official_config.config(tmp_path / "x.yaml", out=tmp_path / "no.yaml", base="tiny")
+
+
 DAPT = {**SCAN, "part": "dapt", "network": "PointTransformer_DAPT", "more": "rank: 72, drop_adapter_rate: 0.2"}
 SCALES = """
 optimizer: {{ type: AdamW, kwargs: {{ lr: 0.0005, weight_decay: 0.05 }} }}

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from domains.relation_extraction.evaluation.evaluate import evaluate
+from domains.relation_extraction.evaluation.evaluate import evaluate, read_json_list
 from domains.relation_extraction.evaluation.gold import gold_documents, gold_plan
 from domains.relation_extraction.evaluation.scores import Evaluation
 from domains.relation_extraction.inference.extraction import PipelineOptions
@@ -115,3 +115,12 @@ def test_mistakes_are_one_line(small, tmp_path):
     with pytest.raises(InputError, match="`labels` is missing"):
         unlabelled = {key: value for key, value in DOCRED.items() if key != "labels"}
         evaluate(str(write(tmp_path, "raw.json", [unlabelled])), oracle=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("[", "not JSON"), ("[" * 100_000, "not JSON"), ("{}", "a list of documents")]
+)
+def test_files_that_are_no_docred_are_one_line(text, said, tmp_path):
+    (tmp_path / "dev.json").write_text(text)
+    with pytest.raises(InputError, match=said):
+        read_json_list(tmp_path / "dev.json")

@@ -144,7 +144,7 @@ def test_templates_are_for_protocols_without_wording_only(tmp_path):
     with pytest.raises(InputError, match="unknown part 'analyses'; this protocol takes answers"):
         protocol("autore-official/D_R_H_F_desc_chinese", TEMPLATES)
     broken = tmp_path / "broken.json"
-    for content, message in (("{", "not JSON"), ("[]", "expected a JSON object")):
+    for content, message in (("{", "not JSON"), ("[]", "expected a JSON object"), ("[" * 100_000, "not JSON")):
         broken.write_text(content)
         with pytest.raises(InputError, match=message):
             protocol("autore-official/D_R_H_F_desc_chinese", broken)

@@ -67,7 +67,7 @@ def test_what_is_wrong_is_said_in_one_line(path: Path, words: list[str], message
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["- a list\n", "domain: [\n", "", "trainer: 3\ndomain: x\n"])
+@pytest.mark.parametrize("text", ["- a list\n", "domain: [\n", "", "trainer: 3\ndomain: x\n", "[" * 5000])
 def test_files_that_hold_no_configuration(tmp_path: Path, text: str) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(text)

@@ -293,7 +293,7 @@ def _flat(content: Mapping[str, Any]) -> dict[str, Any]:
 def _mapping(source: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(read_text(source))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise InputError(f"{source}: {' '.join(str(error).split())[:200]}; give the authors' hparams.yaml") from error
     if not isinstance(content, dict):
         raise InputError(f"{source}: no settings in it; give the authors' hparams.yaml")

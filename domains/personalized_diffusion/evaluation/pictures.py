@@ -84,7 +84,7 @@ def read_list(path: Path) -> Prompts:
     Raises:
         InputError: it cannot be read, or a line is wrong.
     """
-    text = read_text(path, encoding="utf-8-sig") if path.is_file() else ""
+    text = read_text(path, encoding=None) if path.is_file() else ""
     if is_protocol(text):
         return parse_protocol(text, str(path))
     return [prompt.text for prompt in _usable(path)]

@@ -243,7 +243,7 @@ def _data_set(released: Mapping[str, Any], source: Path, data: str | None) -> tu
 def _mapping(file: Path) -> dict[str, Any]:
     try:
         loaded = yaml.safe_load(read_text(file))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise InputError(f"{file}: no readable YAML file ({type(error).__name__}); give a released one") from None
     if not isinstance(loaded, dict):
         raise InputError(f"{file}: no configuration of the released code: it holds no fields")

@@ -172,7 +172,7 @@ def read_json_list(path: Path) -> list[dict[str, Any]]:
         records = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give a DocRED file") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({error}); give a DocRED file") from error
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
         raise InputError(f"{path}: expected a list of documents; give a DocRED file")
@@ -186,5 +186,5 @@ def _train_facts(path: Path | None) -> TrainFacts:
         return train_facts(json.loads(path.read_text(encoding="utf-8-sig")))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give DocRED's train file") from error
-    except (ValueError, KeyError, IndexError, TypeError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: not a DocRED train file ({type(error).__name__}: {error}); give its JSON") from error

@@ -51,7 +51,7 @@ def _read(path: Path) -> Mapping[str, Any]:
         raise
     except OSError as error:
         raise InputError(f"protocol templates {path}: cannot be read ({error.strerror}); give a JSON file") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"protocol templates {path}: not JSON ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict):
         raise InputError(f"protocol templates {path}: expected a JSON object with answers, a template by step")

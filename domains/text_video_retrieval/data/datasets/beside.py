@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from domains.text_video_retrieval.data.captions import Files, Pair, PairSet, Split, annotation, made_set
+from domains.text_video_retrieval.data.captions import Files, Pair, PairSet, Split, annotation, listed, made_set
 from domains.text_video_retrieval.data.datasets.own import part_of
 from suite.errors import InputError
-from suite.files import read_text
 from suite.media.video import SUFFIXES
 
 
@@ -47,7 +46,7 @@ def _captioned(folder: Path) -> Iterator[tuple[Path, Path]]:
 
 def _sentences(file: Path) -> list[str]:
     if file.suffix == ".txt":
-        return [line.strip() for line in read_text(file).splitlines() if line.strip()]
+        return listed(file)
     return [
         annotation(file, '{"caption": "<sentence>", ...}', lambda content: isinstance(content["caption"], str))[
             "caption"
