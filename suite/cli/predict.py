@@ -20,6 +20,9 @@ from suite.prediction.folder import ResultFolder
 from suite.prediction.inputs import STDIN, exists, files_in, is_live, is_text, is_word
 from suite.prediction.loop import reason
 
+LONGEST_NAME = 200
+"""Characters of an input's name in the line that says what is wrong with it."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -216,8 +219,10 @@ class _Prediction:
         line = " ".join(error.split())
         self.failed += 1
         self.records.append({"source": source, "error": line})
+        # Where the input is a text of its own, its beginning says which.
+        name = source if len(source) <= LONGEST_NAME else f"{source[: LONGEST_NAME - 3]}..."
         # A place in the input, `:12:5: invalid syntax`, stands behind its name without a blank.
-        note(f"error: {source}{'' if line.startswith(':') else ': '}{line}")
+        note(f"error: {name}{'' if line.startswith(':') else ': '}{line}")
 
     def _answer(self, steps: Sequence[str]) -> Answer:
         done = len(self.records) - self.failed

@@ -6,14 +6,21 @@ Each is one line and exit code 2, and nothing half-written stays; what is no fau
 from __future__ import annotations
 
 import json
+import pickle
 import re
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from domains.music.model.encoders import collate
+from domains.music.official.convert import convert
+from suite.errors import InputError
+from suite.hub import paths
 from suite.media import audio
 from suite.media.report import Report
 from tests.music.made import MBIDS, folder, tone
@@ -260,3 +267,69 @@ def test_the_same_recordings_are_not_trained_and_validated_on(base: Path, tmp_pa
         words = ("train", "--config", "configs/music/tiny.yaml", "--base", base, "--run-dir", tmp_path / "run")
         code, _, err = told(*words, "--data.train", f"{tmp_path / 'in'}:train", "--data.val", val)
         assert code == 2 and "must not be trained on" in err, err
+
+
+# Prompts, codes and models
+
+
+@pytest.mark.parametrize("in_a_file", [False, True])
+def test_a_prompt_that_is_longer_than_t5_reads_is_refused(tmp_path: Path, in_a_file: bool) -> None:
+    prompt = "a slow raga " * 200
+    if in_a_file:
+        (tmp_path / "prompts.txt").write_text(f"{prompt}\n", encoding="utf-8")
+    source = tmp_path / "prompts.txt" if in_a_file else prompt
+    code, _, err = told("predict", source, "--seconds", "0.5", "--out", tmp_path / "out")
+    assert code == 2, err
+    [line] = [line for line in err.splitlines() if "tokens long" in line]
+    assert "the text encoder reads 512" in line and len(line) < 400
+    assert not list((tmp_path / "out").glob("*.wav"))
+
+
+@pytest.mark.parametrize("code", [-1, 512])
+def test_codes_that_no_codebook_has_are_refused(code: int) -> None:
+    states = {"text": torch.zeros(1, 4), "text_mask": torch.ones(1, dtype=torch.long)}
+    good, bad = ({"codes": torch.tensor([[0, 511], [3, number]]), **states} for number in (511, code))
+    assert collate([good], 512)["codes"].shape == (1, 2, 2)
+    with pytest.raises(InputError, match=r"outside 0 to 511; they are another codec's: empty data\.cache"):
+        collate([good, bad], 512)
+
+
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        ({"codebooks": 4}, "this adapter is for 4 codebooks, the model has 2"),
+        ({"codebooks": 8}, "this adapter is for 8 codebooks, the model has 2 (stereo)"),
+        ({"width": 1536}, "this adapter is for a model of width 1536, the base's is 128"),
+        ({"width": 1024}, "this adapter is for a model of width 1024, the base's is 128"),
+        ({"family": "melody"}, "the adapter states family 'melody', not musicgen or mustango"),
+        ({"codebooks": "two"}, "codebooks"),
+    ],
+)
+def test_an_adapter_of_another_model_is_refused(tmp_path: Path, stated: dict[str, object], said: str) -> None:
+    home = shutil.copytree(paths.assets() / "checkpoints" / "tiny" / "music" / "adapter", tmp_path / "adapter")
+    manifest = json.loads((home / "suite.json").read_text(encoding="utf-8"))
+    manifest["domain"].update(stated)
+    (home / "suite.json").write_text(json.dumps(manifest), encoding="utf-8")
+    code, _, err = told("predict", "a raga", "--adapter", home, "--out", tmp_path / "out")
+    assert code == 2 and said in err, err
+    assert len(err.strip().splitlines()) == 1, err
+    assert not (tmp_path / "out").exists()
+
+
+class Harm:
+    """What a pickle runs when it is read."""
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return pytest.fail, ("the pickle was run",)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("kept_by", ["torch", "pickle"])
+def test_pickled_weights_are_not_run(tmp_path: Path, kept_by: str) -> None:
+    (tmp_path / "in").mkdir()
+    with (tmp_path / "in" / "state_dict.bin").open("wb") as file:
+        (torch.save if kept_by == "torch" else pickle.dump)({"best_state": Harm(), "xp.cfg": ""}, file)
+    with pytest.raises(InputError, match=r"state_dict.bin") as raised:
+        convert(tmp_path / "in", out=tmp_path / "out")
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "out").exists()
