@@ -122,7 +122,7 @@ def judge_file(
         raise InputError(f"{tests}: holds no test; functions whose names begin with test are")
     known = source_files.discover(module, project, functions)
     worker = Judge(project, known, rules or Rules(), existing)
-    worker.check()
+    worker.check(module)
     with tqdm(total=len(candidates), desc="tests", unit="test", disable=not sys.stderr.isatty()) as bar:
         judged = worker.judge(candidates, lambda verdict: bar.update())
     focal_text, _ = source_files.parse(module)

@@ -18,7 +18,7 @@ import tempfile
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
-FLAGS = ("--rm", "--read-only", "--http-proxy=false")
+FLAGS = ("--rm", "--read-only", "--http-proxy=false", "--image-volume=ignore")
 VALUES = (
     *("--name", "--pull", "--log-driver", "--network", "--cap-drop", "--security-opt", "--user", "--userns"),
     *("--memory", "--memory-swap", "--pids-limit", "--ulimit", "--shm-size", "--tmpfs", "--mount", "--workdir"),
@@ -147,8 +147,11 @@ def main(words: list[str]) -> int:
     if (home / "stopped").exists():
         refused("Cannot connect to the daemon.\nIs it running?", 1)
     if words[:2] == ["image", "inspect"]:
-        if words[2] not in json.loads((home / "images.json").read_text())["images"]:
+        images = json.loads((home / "images.json").read_text())["images"]
+        if words[2] not in images:
             refused(f"Error response from daemon: No such image: {words[2]}", 1)
+        volumes = {path: {} for path in images[words[2]].get("volumes", [])}
+        print(json.dumps([{"Id": "sha256:0", "Config": {"Volumes": volumes or None}}]))
         return 0
     if words[:2] == ["rm", "--force"]:
         return remove(home, words[2])

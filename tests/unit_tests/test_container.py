@@ -38,6 +38,7 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "tests:1": {"path": [f"{sys.prefix}/bin", "/usr/bin", "/bin"], "shown": shown},
         "bare": {"path": [str(folder / "bare")], "shown": [*shown, str(folder / "bare")]},
         "empty": {"path": ["/no/such/folder"], "shown": []},
+        "kept": {"path": [], "shown": [], "volumes": ["/data"]},
     }
     stand_in_docker.install(folder, "docker", ENTER, images)
     monkeypatch.setenv("PATH", f"{folder / 'bin'}:/usr/bin:/bin")
@@ -74,8 +75,8 @@ BOUNDS = [
     [
         ("docker", 0, ["--user", "65534:65534"]),
         ("docker", 1000, ["--user", "1000:1000"]),
-        ("podman", 0, ["--user", "65534:65534", "--http-proxy=false"]),
-        ("podman", 1000, ["--user", "1000:1000", "--http-proxy=false", "--userns", "keep-id"]),
+        ("podman", 0, ["--user", "65534:65534", "--http-proxy=false", "--image-volume=ignore"]),
+        ("podman", 1000, ["--user", "1000:1000", "--http-proxy=false", "--image-volume=ignore", "--userns", "keep-id"]),
     ],
 )
 def test_the_command_line_of_a_run(program, user, between, monkeypatch):
@@ -167,6 +168,7 @@ def test_doctor_says_what_containers_hold_off_and_have(tools, capsys):
     ("image", "said"),
     [
         ("nowhere:2", "--image nowhere:2: docker has no such image; `docker pull nowhere:2`, or build it"),
+        ("kept", "--image kept: has volumes (/data), through which tests could write on the disk"),
         ("empty", "--image empty: has no python3 in its PATH"),
         ("bare", "--image bare: its python3 has no coverage and no pytest; build one from it with `RUN pip install"),
     ],

@@ -212,6 +212,25 @@ def test_an_option_of_judge_that_is_too_small_is_named(project, capsys, option, 
     assert said in err and err.count("\n") == 1
 
 
+def test_what_cannot_be_mined_is_named(project, capsys):
+    (project / "broken.py").write_text("def f(:\n")
+    (project / "latin.py").write_bytes(b"# coding: latin-1\ndef f():\n    return '\xe9'\n")
+    (project / "test_mod.py").write_text("from mod import double\n\ndef test_double():\n    assert double(1) == 2\n")
+    assert main(["unit_tests", "mine", str(project), str(project / "p.jsonl"), "--language", "python"]) == 0
+    out = capsys.readouterr().out
+    assert "  broken.py: cannot be parsed" in out and "latin.py" not in out
+
+
+@isolated
+def test_a_file_that_cannot_be_tested_is_named_once_as_it_was_given(project, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (project / "mod.py").write_text("import nowhere\ndef f(): return 1\n")
+    [written] = Scripted({}).predict("project/mod.py", project=project)
+    assert "mod.py" not in written.error and written.error.startswith("importing it fails")
+    [written] = Scripted({}).predict("-", project=project)
+    assert "tests are written for files" in written.error
+
+
 def test_in_python_a_string_is_one_name_and_one_path():
     query = WriterQuery(project="a", function="f", existing=["b"])
     assert (query.project, query.function, query.existing) == (Path("a"), ("f",), (Path("b"),))

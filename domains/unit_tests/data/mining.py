@@ -200,16 +200,23 @@ def _mine_python(project: Path, out: Path, split: Split) -> dict[str, Any]:
         "test_files": mined.test_files,
         "test_cases": mined.test_cases,
         "mapped_cases": len(mined.pairs),
-        "not_python": mined.not_python,
+        "not_python": len(mined.not_python),
     }
-    return _write(out, list(records.values()), counts, split)
+    return _write(out, list(records.values()), counts, split, mined.not_python)
 
 
-def _write(out: Path, records: Sequence[Mapping[str, Any]], counts: Mapping[str, int], split: Split) -> dict[str, Any]:
+def _write(
+    out: Path,
+    records: Sequence[Mapping[str, Any]],
+    counts: Mapping[str, int],
+    split: Split,
+    passed_over: Sequence[str] = (),
+) -> dict[str, Any]:
     kept, held = split.parts(records)
     files = {out: kept, **({out.with_suffix(".held_out.jsonl"): held} if split.share else {})}
     for path, rows in files.items():
         write_text(path, "".join(f"{json.dumps(record, ensure_ascii=False)}\n" for record in rows))
     counted = {**counts, "written": len(kept), **({"held_out": len(held)} if split.share else {})}
     told = "\n".join(f"{name.replace('_', ' '):<15} {count}" for name, count in counted.items())
-    return {**counted, "out": out, "message": "\n".join([told, *(f"results  {path}" for path in files)])}
+    notes = [f"  {path}: cannot be parsed" for path in passed_over]
+    return {**counted, "out": out, "message": "\n".join([told, *notes, *(f"results  {path}" for path in files)])}

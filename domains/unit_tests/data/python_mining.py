@@ -15,14 +15,12 @@ from pathlib import Path
 from domains.unit_tests.data.focal import module_name
 from domains.unit_tests.data.mined import masked
 from domains.unit_tests.data.python_sources import python_context
-from domains.unit_tests.data.python_text import lines_of
+from domains.unit_tests.data.python_text import Definition, lines_of, read_python
 from domains.unit_tests.types import Focal
 from suite.errors import InputError
 
 MOST_BYTES = 2**20
 """Of a source file; larger ones are made by programs."""
-
-Definition = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass(frozen=True)
@@ -39,12 +37,12 @@ class PythonPair:
 
 @dataclass
 class Mined:
-    """Pairs, and how many tests were seen on the way."""
+    """Pairs, how many tests were seen on the way, and files that are no Python."""
 
     pairs: list[PythonPair] = field(default_factory=list)
     test_files: int = 0
     test_cases: int = 0
-    not_python: int = 0
+    not_python: list[str] = field(default_factory=list)
 
 
 def mine_python(files: Mapping[str, str]) -> Mined:
@@ -58,7 +56,7 @@ def mine_python(files: Mapping[str, str]) -> Mined:
         try:
             trees[path] = ast.parse(text)
         except (SyntaxError, ValueError, RecursionError):
-            mined.not_python += 1
+            mined.not_python.append(path)
     known = {
         f"{one.module}.{one.name}": (one, files[path])
         for path, tree in trees.items()
@@ -95,7 +93,10 @@ def read_project(folder: Path) -> Iterator[tuple[str, str]]:
         inside = path.relative_to(folder)
         hidden = any(part.startswith(".") or part in ("build", "site-packages") for part in inside.parts)
         if not path.is_symlink() and not hidden and path.stat().st_size <= MOST_BYTES:
-            yield inside.as_posix(), path.read_text(encoding="utf-8", errors="replace")
+            try:
+                yield inside.as_posix(), read_python(path)
+            except InputError:  # it is counted among those that are no Python
+                yield inside.as_posix(), "\0"
 
 
 def _functions(tree: ast.Module, text: str, path: str) -> Iterator[Focal]:

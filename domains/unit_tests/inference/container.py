@@ -125,7 +125,7 @@ class Container:
         """Options without which podman is laxer than docker, or maps the caller to another user."""
         if self.program != "podman":
             return []
-        return ["--http-proxy=false", *(["--userns", "keep-id"] if os.geteuid() else [])]
+        return ["--http-proxy=false", "--image-volume=ignore", *(["--userns", "keep-id"] if os.geteuid() else [])]
 
     def _remove(self, name: str) -> None:
         """End a container whose client was ended: that alone ends nothing."""
@@ -172,6 +172,11 @@ def examined(container: Container) -> Image:
             raise InputError(f"--image {image}: {program} has no such image; `{program} pull {image}`, or build it")
         said = _error(done.stderr) or f"`{program} image inspect` ends with {done.returncode}"
         raise InputError(f"--runner {program}: {said}")
+    if program == "docker" and (volumes := _volumes(done.stdout)):
+        raise InputError(
+            f"--image {image}: has volumes ({', '.join(volumes)}), through which tests could write on the disk; build "
+            "one without VOLUME"
+        )
     limits = Limits(seconds=60.0, memory=512 * MEGABYTE)
     with tempfile.TemporaryDirectory(prefix="project-") as project:
         os.chmod(project, 0o755)
@@ -219,6 +224,12 @@ programs = [name for name in ("java", "javac", "mvn", "gradle") if shutil.which(
 print(json.dumps({"python": sys.version.split()[0], "network": connects(), "memory": memory, "processes": processes,
                   "modules": modules, "programs": programs}))
 """.strip()
+
+
+def _volumes(inspected: str) -> list[str]:
+    """Folders that every container of an image gets on the disk; docker has no option that leaves them out."""
+    [image] = json.loads(inspected)
+    return sorted((image.get("Config") or {}).get("Volumes") or {})
 
 
 def _error(said: str) -> str:

@@ -189,13 +189,15 @@ class Judge:
             return ("survived" if outcome == "passed" else "timeout"), killers
         return "killed", killers
 
-    def check(self) -> None:
+    def check(self, path: Path) -> None:
         """Refuse what no test could pass with.
+
+        Args:
+            path: of the focal file, as the user wrote it.
 
         Raises:
             InputError: the focal module cannot be imported in the sandbox, or a plugin of pytest's cannot.
         """
-        path = self.project / self.focal[0].path
         if why := self._why_not_imported():
             raise InputError(f"{path}: {why}; {advice(why, self.project)}")
         if not self.rules.plugins:

@@ -80,6 +80,8 @@ class Session:
         Raises:
             InputError: it is no code, outside the project, or cannot be imported; or a function does not fit.
         """
+        if path == Path("-"):
+            raise InputError("-: tests are written for files, whose places say how they are imported; name some")
         query, project = self.query, self.query.project or source_files.project_of(path)
         if path.suffix == ".java":
             if query.framework in ("pytest", "unittest") or query.snapshot:
@@ -105,7 +107,7 @@ class Session:
         if query.no_run:
             return self._unverified(path, functions, text, user, cutter)
         judge = Judge(project, functions, self.rules, existing)
-        judge.check()
+        judge.check(path)
         judged = self._judged(judge, functions, text, cutter)
         if query.snapshot:
             judged = self._snapshots(judge, judged, cutter)
