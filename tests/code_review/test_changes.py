@@ -423,6 +423,64 @@ def test_a_strict_base_of_commits_is_the_one_that_was_trained_on(capsys, tmp_pat
     assert "other weights of the same shapes, and the check is strict" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--since", "HEAD~1"),
+        ("--paths", "src"),
+        ("--max-comments", "3"),
+        ("--lenient",),
+        ("--no-suggest",),
+        ("--temperature", "1"),
+        ("--fail-on", "any"),
+        ("--format", "rdjson"),
+        ("--comment", "tiny"),
+    ],
+)
+def test_what_an_adapter_of_commits_cannot_do_is_not_passed_over(capsys, option):
+    given = ["--adapter", str(small_changes.adapter("defects")), "--base", str(small_changes.home() / "roberta")]
+    assert main(["code_review", "predict", ".", *given, *option]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "is for defects of commits: it reviews nothing, and takes no " + " ".join(option[:1]) in line
+
+
+def test_commits_are_printed_as_json_where_that_is_asked_for(capsys, tmp_path):
+    (tmp_path / "a.diff").write_text("--- a/a\n+++ b/a\n@@ -1 +1 @@\n-a\n+b\n")
+    given = ["--adapter", str(small_changes.adapter("defects")), "--base", str(small_changes.home() / "roberta")]
+    assert main(["code_review", "predict", str(tmp_path / "a.diff"), *given, "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["commits"][0]["commit"] == "a"
+    out = str(tmp_path / "out")
+    assert main(["code_review", "predict", str(tmp_path / "a.diff"), *given, "--format", "json", "--out", out]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["commits"] and f"results  {out}" in said.err
+
+
+def test_inputs_that_hold_no_commits_are_told_what_to_do(capsys, tmp_path, monkeypatch):
+    given = ["--adapter", str(small_changes.adapter("defects")), "--base", str(small_changes.home() / "roberta")]
+    tree = changes.repository(tmp_path / "tree", {"a.py": b"a = 1\n"})
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    changes.git(bare, "init", "-q")
+    (tmp_path / "empty").mkdir()
+    page = "https://github.com/o/r/pull/7"
+    for words, said in (
+        ([str(tmp_path / "absent")], "absent: no such file or folder; check the path"),
+        (
+            [str(tmp_path / "empty")],
+            "holds no file that ends in .diff, .patch, .jsonl, .pkl, and is in no git work tree",
+        ),
+        ([str(bare)], "bare: has no commit yet"),
+        ([str(tree), "--range", "HEAD..nix"], "git knows no HEAD..nix; give --range e.g. main..HEAD"),
+        ([page], f"{page}: commits are read from mails, diffs and work trees alone; save its .patch and give that"),
+        (["o/r#7"], "o/r#7: commits are read from mails, diffs and work trees alone"),
+    ):
+        assert main(["code_review", "predict", *words, *given]) == 2
+        [line] = capsys.readouterr().err.splitlines()
+        assert said in line and "fatal" not in line
+    assert main(["code_review", "evaluate", "world:test:2", "--task", "defects"]) == 2
+    assert "tells no task of its own, and is not for defects" in capsys.readouterr().err
+
+
 def test_the_presets_are_the_published_ones():
     assert PRESETS["jit-dp-lora"] == {"method": "lora", "r": 64, "lora_alpha": 32, "lora_dropout": 0.1}
     assert PRESETS["cmg-lora"] == {"method": "lora", "r": 8, "lora_alpha": 32, "lora_dropout": 0.1}

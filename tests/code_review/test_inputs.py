@@ -173,3 +173,12 @@ def test_a_name_with_control_characters_reaches_no_terminal(tmp_path, capsys):
     (tmp_path / "a.diff").write_bytes(b"diff --git " + name + b"\nBinary files differ\n")
     _, out, _ = asked(capsys, str(tmp_path / "a.diff"))
     assert "[31mred.bin: binary" in out and "\x1b" not in out
+
+
+@pytest.mark.parametrize("form", ["sarif", "json", "github"])
+def test_what_is_printed_for_programs_is_alone_on_standard_output_beside_a_folder_too(tree, tmp_path, capsys, form):
+    changes.write(tree, {"a.py": PRINT})
+    out = str(tmp_path / "out")
+    code, said, err = asked(capsys, str(tree), "--format", form, "--out", out)
+    assert code == 0 and json.loads(said) and err == f"1 finding\nresults  {out}\n"
+    assert asked(capsys, str(tree), "--out", out)[1] == f"1 finding\nresults  {out}\n"

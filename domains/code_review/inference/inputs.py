@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -121,14 +121,7 @@ def stem_of(source: Any) -> str:
 
 def _changes(folder: Path, query: ReviewQuery, stated: Revisions) -> Given:
     """What a folder of a work tree has that is not committed, or a range of its commits."""
-    try:
-        top = top_of(folder)
-    except InputError as error:
-        if is_work_tree(folder):  # git says what is wrong with it
-            raise
-        raise InputError(
-            f"{folder}: holds no file that ends in {', '.join(SUFFIXES)}, and is in no git work tree; check the path"
-        ) from error
+    top = check_work_tree(folder, SUFFIXES)
     raw, commit = diff_of(folder, query.range, query.context)
     newer = diff_since(folder, query.since, commit) if query.since else None
     revisions = revisions_of(folder, query.range, commit).over(stated)
@@ -139,6 +132,25 @@ def _changes(folder: Path, query: ReviewQuery, stated: Revisions) -> Given:
         files = f"{counted(len(unknown), 'file')} {'is' if len(unknown) == 1 else 'are'}"
         notices = (f"{files} not tracked by git and not looked at: {names}; `git add -N` shows them",)
     return Given(raw, revisions, NewFiles(top, commit), newer, notices=notices)
+
+
+def check_work_tree(folder: Path, suffixes: Sequence[str]) -> Path:
+    """The top of the work tree that a folder is in.
+
+    Args:
+        suffixes: of the files that were looked for in it first.
+
+    Raises:
+        InputError: it is in none.
+    """
+    try:
+        return top_of(folder)
+    except InputError as error:
+        if is_work_tree(folder):  # git says what is wrong with it
+            raise
+        raise InputError(
+            f"{folder}: holds no file that ends in {', '.join(suffixes)}, and is in no git work tree; check the path"
+        ) from error
 
 
 def _requested(source: str, query: ReviewQuery) -> Given:

@@ -52,7 +52,8 @@ class ChangeManifest:
         """
         found = section.get("task")
         if found != task:
-            raise InputError(f"{where}: this adapter is for {found or 'nothing that it tells'}, not for {task}")
+            own = f"is for {found}, not" if found else "tells no task of its own, and is not"
+            raise InputError(f"{where}: this adapter {own} for {task}")
         check_kinds(section, _KINDS, where)
         known = {name: section[name] for name in _KINDS if name in section}
         for name in ("mean", "deviation"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,7 +13,7 @@ from domains.code_review.inference.inputs import name_of
 from domains.code_review.inference.loaded import DOMAIN
 from domains.code_review.model.change_manifest import CHANGE_TASKS, ChangeManifest, ChangeTask
 from domains.code_review.output.change_result import ChangeResult, Told
-from domains.code_review.types import ChangeQuery
+from domains.code_review.types import ChangeQuery, ReviewQuery
 from suite import hub
 from suite.devices import choose_device, choose_dtype
 from suite.errors import InputError
@@ -24,6 +24,9 @@ from suite.prediction.loop import each, placed
 
 if TYPE_CHECKING:
     from torch import nn
+
+OPTIONS = ("range", "batch_size", "threshold", "max_new_tokens", "num_beams")
+"""What commits and reviews may both be asked for."""
 
 
 class _ChangePredictor(ABC):
@@ -221,3 +224,17 @@ def task_of(adapter: str) -> ChangeTask | None:
 def predictor(task: ChangeTask) -> type[DefectPredictor | MessagePredictor]:
     """What predicts for a task of commits."""
     return DefectPredictor if task == "defects" else MessagePredictor
+
+
+def of_reviews(given: Mapping[str, Any]) -> list[str]:
+    """Options that differ from their defaults and mean nothing to commits.
+
+    Args:
+        given: fields of `ReviewQuery`.
+    """
+    plain = ReviewQuery()
+    return [
+        name
+        for name, value in given.items()
+        if name not in OPTIONS and (value or None) != (getattr(plain, name) or None)
+    ]

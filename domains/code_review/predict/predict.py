@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -106,14 +106,15 @@ def predict(
     alone = adapter == "tiny" and any(parts.values())
     check(inputs, post)
     if not alone and (task := commits.task_of(adapter)) is not None:
-        if any(parts.values()) or post or format not in ("text", "json"):
+        others = {"post": post, "fail_on": fail_on != "none", "format": format not in ("text", "json"), **parts}
+        if foreign := [*commits.of_reviews(given), *(name for name, value in others.items() if value)]:
             raise InputError(
-                f"{adapter} is for {task} of commits: it reviews nothing, and prints text or, with --json, data"
+                f"{adapter} is for {task} of commits: it reviews nothing, and takes no {_flag(foreign[0], given)}"
+                + (f" {format}" if foreign[0] == "format" else "")
             )
-        options = {name: given[name] for name in ("range", "batch_size", "max_new_tokens", "num_beams")}
-        options |= {} if threshold is None else {"threshold": threshold}
+        options = {name: given[name] for name in commits.OPTIONS if given[name] is not None}
         predictor = commits.predictor(task).from_pretrained(adapter, base, device, dtype, strict_base=strict_base)
-        return tell_of_commits(inputs, predictor.predict(inputs, **options), out)
+        return tell_of_commits(inputs, predictor.predict(inputs, **options), out, format)
     reviewer = CodeReviewer.from_pretrained(
         None if alone else adapter, base, device, dtype, template=template, strict_base=strict_base, **parts
     )
@@ -126,3 +127,8 @@ def predict(
             file=sys.stderr,
         )
     return told
+
+
+def _flag(name: str, given: Mapping[str, Any]) -> str:
+    """An option as it was given."""
+    return f"--{'no-' if given.get(name) is False else ''}{name.replace('_', '-')}"

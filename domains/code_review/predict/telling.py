@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
@@ -78,25 +79,38 @@ def tell(
         records.append({"source": result.source, "error": None, **result.to_dict(), **files, **posted})
     code = 2 if failed else (3 if fail_on == "any" and found else 0)
     done = len(records) - failed
-    told = {"results": records, "done": done, "failed": failed, "found": found, "out": out}
-    told |= {"exit_code": code, "said": True}
-    return told | ({} if out is None else {"message": f"{counted(found, 'finding')}\nresults  {out}"})
+    told = {"results": records, "done": done, "failed": failed, "found": found, "exit_code": code}
+    return told | _ending(out, format, f"{counted(found, 'finding')}\n")
 
 
-def tell_of_commits(inputs: Sequence[str], results: Iterable[ChangeResult], out: Path | None) -> dict[str, Any]:
-    """The same of commits: they are printed at the end."""
+def tell_of_commits(
+    inputs: Sequence[str], results: Iterable[ChangeResult], out: Path | None, format: Format
+) -> dict[str, Any]:
+    """The same of commits."""
     folder = ResultFolder(out).beside(inputs)
-    records, lines, failed = [], [], 0
+    records, failed = [], 0
     for result in folder.keep(results):
-        records.append(result.to_dict())
+        record = result.to_dict()
+        records.append(record)
         if result.error is None:
-            lines.append(str(result))
+            _print(f"{result if format == 'text' else json.dumps(record, ensure_ascii=False, indent=2)}\n")
         else:
             failed += 1
             _print_error(result.source, result.error)
-    lines += [] if out is None else [f"results  {out}"]
-    told = {"results": records, "done": len(records) - failed, "failed": failed, "out": out, "said": True}
-    return told | {"exit_code": 2 if failed else 0, "message": "\n".join(lines)}
+    told = {"results": records, "done": len(records) - failed, "failed": failed, "exit_code": 2 if failed else 0}
+    return told | _ending(out, format)
+
+
+def _ending(out: Path | None, format: Format, words: str = "") -> dict[str, Any]:
+    """What is said at the end where there is a folder of results; beside other formats than text on standard error."""
+    told = {"out": out, "said": True}
+    if out is None:
+        return told
+    message = f"{words}results  {out}"
+    if format == "text":
+        return told | {"message": message}
+    print(message, file=sys.stderr)
+    return told
 
 
 def _posted(result: ReviewResult) -> str:

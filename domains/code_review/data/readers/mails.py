@@ -40,7 +40,11 @@ def commits_in(folder: Path, commits: str | None) -> Iterator[Commit]:
     if commits is not None and (commits.startswith("-") or ".." not in commits):
         raise InputError(f"{commits!r} is no range of commits; write e.g. main..HEAD")
     words = ["format-patch", "--stdout", "--no-signature", "-M", *([commits] if commits else ["-1", "HEAD"])]
-    raw = git(folder, *words)
+    try:
+        raw = git(folder, *words)
+    except InputError as error:
+        why = f"git knows no {commits}; give --range e.g. main..HEAD" if commits else "has no commit yet"
+        raise InputError(f"{folder}: {why}") from error
     if raw.strip():
         yield from commits_of(raw, "HEAD")
 
