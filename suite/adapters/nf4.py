@@ -91,16 +91,14 @@ def quantize_nf4(weight: Tensor, *, double: bool = True) -> NF4Weight:
         double: quantize the scales as well (0.37 bits a parameter less).
     """
     scaled, scales = _scale(weight.detach().reshape(-1).float(), BLOCK)
-    levels = torch.tensor(LEVELS, device=weight.device)
-    codes = torch.bucketize(scaled, (levels[:-1] + levels[1:]) / 2).to(torch.uint8)
+    codes = _nearest(scaled, torch.tensor(LEVELS, device=weight.device))
     codes = functional.pad(codes, (0, codes.numel() % 2))
     quantized = NF4Weight(((codes[::2] << 4) | codes[1::2]).unsqueeze(1), scales, weight.shape)
     if not double:
         return quantized
     offset = scales.mean()
     scaled, nested = _scale(scales - offset, NESTED_BLOCK)
-    levels = _dynamic_map().to(weight.device)
-    codes = torch.bucketize(scaled, (levels[:-1] + levels[1:]) / 2).to(torch.uint8)
+    codes = _nearest(scaled, _dynamic_map().to(weight.device))
     return replace(quantized, scales=codes, nested_scales=nested, offset=offset.reshape(1))
 
 
@@ -111,6 +109,11 @@ def dequantize_nf4(weight: NF4Weight, dtype: torch.dtype = torch.float32) -> Ten
     values = torch.tensor(LEVELS, device=packed.device)[codes.long()]
     scales = weight.magnitudes().repeat_interleave(BLOCK)[: values.numel()]
     return (values * scales).reshape(weight.shape).to(dtype)
+
+
+def _nearest(values: Tensor, levels: Tensor) -> Tensor:
+    """The places of the nearest of ascending levels, (values,), uint8."""
+    return torch.bucketize(values, (levels[:-1] + levels[1:]) / 2).to(torch.uint8)
 
 
 def _scale(values: Tensor, block: int) -> tuple[Tensor, Tensor]:
