@@ -68,12 +68,12 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`: renamed onto `path` when the block ends, deleted when it raises.
 
     Raises:
-        InputError: `path` is a folder.
+        InputError: `path` is a folder, or lies below a file.
     """
     target = Path(path)
     if target.is_dir():
         raise InputError(f"{target} is a folder: give the name of a file")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(target.parent)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
     os.close(handle)
     temporary = Path(name)
@@ -88,6 +88,14 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        file = next(one for one in (folder, *folder.parents) if one.exists())
+        raise InputError(f"{file}: is a file; give a folder") from None
+
+
 @contextmanager
 def atomic_folder(path: str | os.PathLike[str], kind: Kind | None = None, *, own: bool = False) -> Iterator[Path]:
     """Yield a temporary folder beside `path`: swapped in as `path` when the block ends, deleted when it raises.
@@ -100,12 +108,13 @@ def atomic_folder(path: str | os.PathLike[str], kind: Kind | None = None, *, own
         own: the place is ours (the cache, the embedded defaults): whatever is there may be replaced.
 
     Raises:
-        InputError: `path` is a file, or a folder with files that are not ours to replace; nothing is changed.
+        InputError: `path` is a file or lies below one, or is a folder with files that are not ours to replace; nothing
+            is changed.
     """
     target = Path(os.path.realpath(path))  # a link to a folder stays one
     if not own:
         check_replaceable(path, kind)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(target.parent)
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
     umask = os.umask(0)
     os.umask(umask)

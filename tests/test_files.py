@@ -86,6 +86,15 @@ def test_a_folder_that_tells_nothing_of_itself_gets_a_record(tmp_path: Path) -> 
         pass
 
 
+def test_nothing_is_written_below_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("")
+    for below in ("a.txt/b.json", "a.txt/deep/b.json"):
+        with pytest.raises(InputError, match=r"a\.txt: is a file; give a folder"), atomic_file(tmp_path / below):
+            pass
+        with pytest.raises(InputError, match=r"a\.txt: is a file; give a folder"), atomic_folder(tmp_path / below):
+            pass
+
+
 def test_a_file_that_a_user_adds_meanwhile_is_kept(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds notes\.txt"), atomic_folder(tmp_path / "a", ADAPTER) as part:
         write_text(part / "adapter_config.json", "{}")

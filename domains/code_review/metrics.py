@@ -232,8 +232,11 @@ def bootstrap(values: ArrayLike, resamples: int = 1000, seed: int = 0) -> tuple[
 
     Args:
         values: one score an item; (n,).
+        resamples: how many; without any both ends are the mean.
     """
     scores = np.asarray(values, dtype=float)
+    if resamples < 1:
+        return float(scores.mean()), float(scores.mean())
     draws = np.random.default_rng(seed).integers(0, len(scores), (resamples, len(scores)))  # (resamples, n)
     low, high = np.percentile(scores[draws].mean(axis=1), [2.5, 97.5])
     return float(low), float(high)

@@ -134,3 +134,34 @@ def test_the_area_under_the_curve_counts_ties_half():
     assert metrics.auroc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]) == 0.75
     assert metrics.auroc([0, 1], [0.5, 0.5]) == 0.5
     assert metrics.auroc([1, 1], [0.1, 0.9]) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--limit", "-3"), "limit is -3; give 1 or more"),
+        (("--limit", "0"), "limit is 0; give 1 or more"),
+        (("--resamples", "-1"), "resamples is -1; give 0 or more"),
+        (("--skip-bad", "-1"), "skip_bad is -1; give 0 or more"),
+        (("--threshold", "3"), "threshold is 3.0; give a number from 0 to 1"),
+        (("--frozen",), "--predictions are answers that are there: leave --frozen out"),
+        (("--nearest", "world:train"), "--predictions are answers that are there: leave --nearest out"),
+        (("--out", "a.txt"), "a.txt: is a file; give a folder for the results"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_one_line_before_anything_is_read(tmp_path, capsys, monkeypatch, words, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").write_text("")
+    given = ["code_review", "evaluate", "absent.jsonl", "--task", "necessity", "--predictions", "absent.jsonl", *words]
+    assert main(given) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+def test_neighbours_are_told_apart_from_what_a_model_is_asked(capsys):
+    assert main(["code_review", "evaluate", "world:test:2", "--nearest", "world:train:2", "--decode"]) == 2
+    assert "--nearest asks no model: leave --decode out" in capsys.readouterr().err
+
+
+def test_no_resamples_give_no_width():
+    assert metrics.bootstrap([0.0, 1.0, 1.0, 0.0], resamples=0) == (0.5, 0.5)

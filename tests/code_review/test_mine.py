@@ -120,6 +120,23 @@ def test_training_comes_next_only_where_there_is_something_to_train_on(history, 
     assert "next" not in out and "too little to train on: no task has cases for training and for validation" in out
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--out", "a.txt"), "a.txt: is a file; give a folder for the results"),
+        (("--out", "out", "--most-pulls", "0"), "most_pulls is 0; give 1 or more"),
+        (("--out", "out", "--responses", "a.txt"), "a.txt: is a file; give a folder of saved answers"),
+        (("--out", "out", "--repo", "o/r", "--responses", "a.txt"), "a.txt: is a file; give a folder of saved answers"),
+    ],
+)
+def test_what_cannot_be_mined_is_told_first(history, tmp_path, capsys, monkeypatch, words, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").write_text("")
+    assert main(["code_review", "mine", str(history[0]), *words]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert said in line and not (tmp_path / "out").exists()
+
+
 def test_a_repository_alone_gives_hunks_that_drew_no_comment(history, tmp_path, capsys):
     tree, _ = history
     assert main(["code_review", "mine", str(tree), "--out", str(tmp_path / "out")]) == 0

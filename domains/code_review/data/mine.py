@@ -73,6 +73,11 @@ def mine(
     """
     if not source.is_dir() or not is_work_tree(source):
         raise InputError(f"{source}: is no git work tree; give the top folder of a clone")
+    for place, what in ((out, "for the results"), (responses, "of saved answers")):
+        if place is not None and place.is_file():
+            raise InputError(f"{place}: is a file; give a folder {what}")
+    if most_pulls < 1:
+        raise InputError(f"most_pulls is {most_pulls}; give 1 or more")
     begin = moment(source, since) if since else ""
     if repo is not None:
         if responses is None:

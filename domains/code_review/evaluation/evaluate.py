@@ -18,6 +18,7 @@ from domains.code_review.evaluation.scoring import Answered, Judged, answered, j
 from domains.code_review.model.wording import Task
 from domains.code_review.types import ChangeQuery, ReviewQuery
 from suite.errors import InputError
+from suite.prediction.folder import ResultFolder
 from suite.scores import Drawn, Scores
 from suite.tables import records_csv
 
@@ -73,6 +74,9 @@ def evaluate(
         InputError: data, adapter or options are wrong, or the answers do not go with the data.
     """
     started = time.perf_counter()
+    ResultFolder(out)  # told before anything is computed
+    _check_numbers(limit=limit, resamples=resamples, skip_bad=skip_bad, threshold=threshold)
+    _check_one_way(predictions=predictions, nearest=nearest, frozen=frozen, decode=decode)
     if task == "defects" or task == "message":
         if frozen or decode or predictions is not None or nearest is not None:
             raise InputError(f"--frozen, --decode, --predictions and --nearest are of reviews; the task is {task}")
@@ -112,6 +116,22 @@ def evaluate(
     if decode:
         about["decided by"] = DECODED
     return _scores(judged(task, answers, cut, resamples), task, about, started).answer(out)
+
+
+def _check_numbers(*, limit: int | None, resamples: int, skip_bad: int, threshold: float | None) -> None:
+    for name, value, least in (("limit", limit, 1), ("resamples", resamples, 0), ("skip_bad", skip_bad, 0)):
+        if value is not None and value < least:
+            raise InputError(f"{name} is {value}; give {least} or more")
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise InputError(f"threshold is {threshold}; give a number from 0 to 1")
+
+
+def _check_one_way(**ways: Any) -> None:
+    """Refuse what would be passed over: answers that are there and neighbours ask no model, nor each other."""
+    given = [name for name, value in ways.items() if value]
+    for first, why in (("predictions", "are answers that are there"), ("nearest", "asks no model")):
+        if first in given and (others := [name for name in given if name != first]):
+            raise InputError(f"--{first} {why}: leave --{others[0]} out")
 
 
 def _scores(found: Judged, task: Task, about: dict[str, Any], started: float) -> Scores:
