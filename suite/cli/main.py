@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -26,6 +27,9 @@ COMMANDS = {
     "demo": "show every installed domain on its shipped adapter, in one report.html",
     "new": "the skeleton of a domain or of a method, to start from",
 }
+
+# How the system refuses a place that the user gave: rights, room, a file among its folders, a name too long.
+_REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.ENAMETOOLONG}
 
 # What a reader that goes away (`suite ... | head`) leaves behind is no failure of ours.
 _DONE = 0
@@ -78,9 +82,7 @@ def _outcome(argv: Sequence[str]) -> Answer:
     except options.HelpAsked as help_:
         return help_answer(help_.text)
     except InputError as error:
-        line = " ".join(str(error).split())
-        note(f"error: {line}")
-        return Answer({"error": line}, code=2, said=True)
+        return _wrong(str(error))
     except KeyboardInterrupt as interrupt:
         line = str(interrupt) or "interrupted"
         note(line)
@@ -88,8 +90,21 @@ def _outcome(argv: Sequence[str]) -> Answer:
     except BrokenPipeError:
         return Answer({}, code=_DONE)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _REFUSALS:
+            place = "a file" if error.filename is None else f"{error.filename}:"  # a full disk names none
+            return _wrong(
+                f"{place} cannot be read or written ({error.strerror}); check its rights and the room on its disk, "
+                "or give another place"
+            )
         traceback.print_exc()
         return Answer({"error": f"{type(error).__name__}: {error}"}, code=1, said=True)
+
+
+def _wrong(what: str) -> Answer:
+    """Say what is wrong with what the user gave, in one line."""
+    line = " ".join(what.split())
+    note(f"error: {line}")
+    return Answer({"error": line}, code=2, said=True)
 
 
 def dispatch(argv: Sequence[str]) -> Answer:

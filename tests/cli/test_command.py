@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -166,6 +167,43 @@ def test_our_fault_is_exit_code_1_with_the_traceback(monkeypatch: pytest.MonkeyP
     assert outcome.code == 1
     assert outcome.json() == {"error": "RuntimeError: ours"}
     assert "Traceback" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (errno.EACCES, 2),
+        (errno.EROFS, 2),
+        (errno.ENOSPC, 2),
+        (errno.ENOTDIR, 2),
+        (errno.ENAMETOOLONG, 2),
+        (errno.ENOENT, 1),
+        (errno.EBADF, 1),
+    ],
+)
+def test_a_place_that_the_system_refuses_is_one_line_and_a_fault_of_ours_is_not(
+    number: int, code: int, monkeypatch: pytest.MonkeyPatch, suite: Command
+) -> None:
+    def refuse(argv: list[str]) -> Answer:
+        raise OSError(number, os.strerror(number), "/somewhere/out")
+
+    monkeypatch.setattr(command, "dispatch", refuse)
+    outcome = suite("--json")
+    assert outcome.code == code and ("Traceback" in outcome.err) == (code == 1)
+    if code == 2:
+        [line] = outcome.err.splitlines()
+        assert line.startswith("error: /somewhere/out: ") and os.strerror(number) in line
+        assert outcome.json() == {"error": line.removeprefix("error: ")}
+
+
+def test_a_full_disk_that_names_no_file_is_one_line(monkeypatch: pytest.MonkeyPatch, suite: Command) -> None:
+    def refuse(argv: list[str]) -> Answer:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(command, "dispatch", refuse)
+    outcome = suite()
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: a file cannot be read or written (No space left on device); check its rights")
 
 
 def test_interrupted_is_exit_code_130(monkeypatch: pytest.MonkeyPatch, suite: Command) -> None:
