@@ -182,3 +182,10 @@ def test_what_is_printed_for_programs_is_alone_on_standard_output_beside_a_folde
     code, said, err = asked(capsys, str(tree), "--format", form, "--out", out)
     assert code == 0 and json.loads(said) and err == f"1 finding\nresults  {out}\n"
     assert asked(capsys, str(tree), "--out", out)[1] == f"1 finding\nresults  {out}\n"
+
+
+def test_what_was_left_out_is_told(tree, capsys):
+    changes.write(tree, {"a.py": PRINT, "src/b.py": PRINT, "src/deep/c.py": PRINT})
+    _, out, _ = asked(capsys, str(tree), "--max-comments", "1")
+    assert "left out: 2 beyond --max-comments\n" in out and out.endswith("1 finding in 3 hunks of 3 files\n")
+    assert "left out" not in asked(capsys, str(tree))[1]

@@ -42,6 +42,8 @@ class ReviewResult(Review):
         lines += [f"passed over: {line}" for line in self._passed_over()]
         told = {f"{path}: passed over: {why}" for path, why in self.passed_over.items()}
         lines += [f"notice: {line}" for line in self.notices if line not in told]
+        if self.dropped:
+            lines.append("left out: " + ", ".join(f"{number} {why}" for why, number in self.dropped.items()))
         files = sum(file.path not in self.passed_over for file in self.diff)
         if not self.diff.files:
             return "\n".join([*lines, f"{self.source}: no changes to review"])
