@@ -22,7 +22,8 @@ def opened(run: RunFolder, whole: Path | None = None) -> Iterator[None]:
     """Hold a run folder, which is made where it is not there, against every other process.
 
     The system holds the lock and gives it up with the process, however that ends. What a crash left half-written is
-    swept away. A folder in which nothing was written is removed again.
+    swept away. A folder in which nothing was written is removed again, and so is one of a new run that ended, for what
+    its user got wrong, before anything was trained: the next try may have the same name.
 
     Args:
         run: the folder. One that this thread holds already may be opened again.
@@ -36,11 +37,16 @@ def opened(run: RunFolder, whole: Path | None = None) -> Iterator[None]:
             yield
             return
         lock = _locked(run.path)
+        new = not run.state_file.exists()
         try:
             if lock.lock_counter == 1:
                 sweep(run.path)
                 unfinished(run.checkpoint).unlink(missing_ok=True)
             yield
+        except InputError:
+            if new:
+                _forget(run)
+            raise
         finally:
             lock.release()
             if not lock.is_locked:
@@ -60,6 +66,14 @@ def _locked(folder: Path) -> FileLock:
     except OSError as error:
         raise InputError(f"{folder} cannot be written ({error.strerror}); name another folder for the run") from error
     return lock
+
+
+def _forget(run: RunFolder) -> None:
+    """Remove what a run writes down when it starts, where that is all there is."""
+    begun = [run.state_file, run.config, *run.path.glob("events.out.tfevents.*")]
+    if {path.name for path in run.path.iterdir()} <= {LOCK, *(path.name for path in begun)}:
+        for path in begun:
+            path.unlink(missing_ok=True)
 
 
 def _leave(folder: Path) -> None:

@@ -91,6 +91,31 @@ def test_a_worker_that_outlives_its_training_does_not_hold_the_folder(tmp_path: 
         worker.join()
 
 
+@pytest.mark.parametrize("task", ["plain", "staged"])
+def test_a_run_that_the_data_refuse_at_its_start_leaves_its_name_free(toys: Path, monkeypatch, task: str) -> None:
+    def refuse(rows: Rows) -> None:
+        raise InputError("rows.txt: no such file")
+
+    monkeypatch.setattr(Rows, "train_dataloader", refuse)
+    config = ExperimentConfig("toys", task=task, trainer=SHORT)
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"rows\.txt: no such file"):
+            run(config, run_dir=toys / "mine")
+    assert not (toys / "mine").exists()
+    monkeypatch.undo()
+
+
+def test_a_run_that_had_trained_before_it_was_refused_is_kept(tmp_path: Path, unfinished: Path, monkeypatch) -> None:
+    def refuse(rows: Rows) -> None:
+        raise InputError("rows.txt: no such file")
+
+    before = {path.name for path in unfinished.iterdir()}
+    monkeypatch.setattr(Rows, "train_dataloader", refuse)
+    with pytest.raises(InputError, match=r"rows\.txt: no such file"):
+        fit(Language(), Rows(), SHORT, resume=unfinished)
+    assert {path.name for path in unfinished.iterdir()} >= before - {".lock"}
+
+
 def test_fit_does_not_overwrite_a_run(finished: Path) -> None:
     before = (finished / "adapter" / "adapter_model.safetensors").stat().st_mtime_ns
     with pytest.raises(InputError, match="already holds a run"):

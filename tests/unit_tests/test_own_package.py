@@ -248,3 +248,9 @@ def test_a_line_of_json_may_hold_what_ends_lines_elsewhere(tmp_path):
     path.write_bytes(b"\xff\xfe\n")
     with pytest.raises(InputError, match="codec can't decode"):
         read(path)
+
+
+def test_a_name_that_cannot_be_imported_is_to_be_changed(tmp_path):
+    (tmp_path / "my-mod.py").write_text("def f(): return 1\n")
+    with pytest.raises(InputError, match=r"'my-mod' is no name of a package; rename it"):
+        discover(tmp_path / "my-mod.py", tmp_path)

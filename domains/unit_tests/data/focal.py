@@ -42,9 +42,8 @@ def discover(path: str | Path, project: str | Path = ".", select: Sequence[str] 
     lines = lines_of(source)
     inside = relative(path, project)
     if wrong := [part for part in module_name(inside).split(".") if not part.isidentifier()]:
-        raise InputError(
-            f"{path}: cannot be imported from {project}, {wrong[0]!r} is no name of a package; give --project"
-        )
+        remedy = "rename it" if wrong[0] == path.stem else "give --project"
+        raise InputError(f"{path}: cannot be imported from {project}, {wrong[0]!r} is no name of a package; {remedy}")
     found = []
     for name, nodes in _together(tree):
         if not _wanted(name, select):
