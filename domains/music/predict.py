@@ -13,7 +13,7 @@ from domains.music.data.captions import slots
 from domains.music.data.clips import Clip, clips_of
 from domains.music.data.prompts import Prompt, read_prompts
 from domains.music.data.sources import open_recordings
-from domains.music.output.page import LONGEST, PAGE, ListeningPage
+from domains.music.output.page import LONGEST, ListeningPage
 from domains.music.output.result import MusicResult, Take
 from domains.music.types import Composer, MusicQuery, Wave
 from suite.errors import InputError
@@ -80,10 +80,6 @@ class MusicGenerator:
         beside = _beside(query.beside) if query.beside else []
         folder = ResultFolder.of(out).summarise(Table("pieces", whole_record), ListeningPage(beside))
         yield from folder.keep(self._made(read_prompts(inputs), query, before))
-
-    def next_steps(self, out: Path) -> list[str]:
-        """What to look at."""
-        return [f"open {out / PAGE}"]
 
     def _before(self, query: MusicQuery) -> Wave | None:
         """The recording to go on from, at the model's rate; its last seconds where so many are asked for."""

@@ -165,8 +165,6 @@ class _Prediction:
             for result in results:
                 self._take(result)
             steps = self.folder.next_steps()
-            if hasattr(predictor, "next_steps"):
-                steps += predictor.next_steps(settings.out)
         return self._answer(steps)
 
     def _is_no_path(self, word: str) -> bool:

@@ -15,6 +15,8 @@ from suite.prediction.loop import reason
 from suite.tables import records_csv, records_jsonl
 
 SHEET = "contact_sheet.png"
+LOOKED_AT = (".html", ".mp4", ".png")
+"""Files of a result that people look at, the best first."""
 
 R = TypeVar("R", bound=Result)
 Card = TypeVar("Card")
@@ -58,6 +60,7 @@ class ResultFolder:
         self.summary: list[Path] = []
         self._summaries: list[Summary] = []
         self._lists, self._noted = False, set[str]()
+        self._first: list[Path] = []
 
     @classmethod
     def of(cls, out: ResultFolder | str | Path | None) -> ResultFolder:
@@ -94,6 +97,7 @@ class ResultFolder:
         self.files = []
         if self.path is not None:
             self.files = result.save(self.path) if result.error is None else []
+            self._first = self._first or self.files
             self.note(*self.files)
             for summary in self._summaries:
                 summary.add(result)
@@ -140,8 +144,12 @@ class ResultFolder:
         self.finish()
 
     def next_steps(self) -> list[str]:
-        """What to look at."""
-        return [f"open {file}" for file in self.summary if file.name == SHEET]
+        """What to look at: the sheet or the page of all results; where there is none, the first result's own."""
+        shown = [file for file in self.summary if file.name == SHEET or file.suffix == ".html"]
+        own = sorted(
+            (file for file in self._first if file.suffix in LOOKED_AT), key=lambda f: LOOKED_AT.index(f.suffix)
+        )
+        return [f"open {file}" for file in shown or own[:1]]
 
 
 def _folder_of(one: Any) -> list[Path]:

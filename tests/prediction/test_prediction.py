@@ -141,6 +141,24 @@ def test_the_folder_holds_each_result_and_what_is_said_of_all(tmp_path):
     assert folder.next_steps() == [f"open {tmp_path / SHEET}"]
 
 
+@dataclass(frozen=True)
+class Shown(Made):
+    ends: tuple[str, ...] = ()
+
+    def save(self, folder: str | Path) -> list[Path]:
+        return [write_text(Path(folder) / f"{self.source}{end}", "") for end in self.ends]
+
+
+@pytest.mark.parametrize(
+    ("ends", "looked_at"),
+    [((".json", ".png", ".html"), "b.html"), ((".png", ".mp4"), "b.mp4"), ((".csv", ".png"), "b.png"), ((".csv",), "")],
+)
+def test_where_nothing_is_said_of_all_the_first_result_is_looked_at(tmp_path, ends, looked_at):
+    folder = ResultFolder(tmp_path)
+    list(folder.keep([Made("a", "bad"), Shown("b", ends=ends), Shown("c", ends=ends)]))
+    assert folder.next_steps() == ([f"open {tmp_path / looked_at}"] if looked_at else [])
+
+
 def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = ResultFolder.of(None).summarise(Table("predictions", whole_record))

@@ -80,7 +80,7 @@ def tell(
     code = 2 if failed else (3 if fail_on == "any" and found else 0)
     done = len(records) - failed
     told = {"results": records, "done": done, "failed": failed, "found": found, "exit_code": code}
-    return told | _ending(out, format, f"{counted(found, 'finding')}\n")
+    return told | _ending(folder, format, f"{counted(found, 'finding')}\n")
 
 
 def tell_of_commits(
@@ -98,15 +98,16 @@ def tell_of_commits(
             failed += 1
             _print_error(result.source, result.error)
     told = {"results": records, "done": len(records) - failed, "failed": failed, "exit_code": 2 if failed else 0}
-    return told | _ending(out, format)
+    return told | _ending(folder, format)
 
 
-def _ending(out: Path | None, format: Format, words: str = "") -> dict[str, Any]:
+def _ending(folder: ResultFolder, format: Format, words: str = "") -> dict[str, Any]:
     """What is said at the end where there is a folder of results; beside other formats than text on standard error."""
-    told = {"out": out, "said": True}
-    if out is None:
+    steps = folder.next_steps()
+    told = {"out": folder.path, "said": True, "next": steps}
+    if folder.path is None:
         return told
-    message = f"{words}results  {out}"
+    message = "\n".join([f"{words}results  {folder.path}", *(f"next     {step}" for step in steps)])
     if format == "text":
         return told | {"message": message}
     print(message, file=sys.stderr)
