@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
+from domains.code_review import DOMAIN
 from tests.code_review import changes
 from tests.code_review.server import asked, only_line
 
@@ -189,3 +192,15 @@ def test_what_was_left_out_is_told(tree, capsys):
     _, out, _ = asked(capsys, str(tree), "--max-comments", "1")
     assert "left out: 2 beyond --max-comments\n" in out and out.endswith("1 finding in 3 hunks of 3 files\n")
     assert "left out" not in asked(capsys, str(tree))[1]
+
+
+@pytest.mark.parametrize("verb", DOMAIN.verbs)
+def test_help_of_every_verb_is_light(verb):
+    code = (
+        "import sys; from suite.domain import load\n"
+        f"load({DOMAIN.verbs[verb]!r})\n"
+        "heavy = {'torch', 'peft', 'lightning', 'requests'} & set(sys.modules)\n"
+        "sys.exit(f'imports {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

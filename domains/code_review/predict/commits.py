@@ -15,7 +15,6 @@ from domains.code_review.model.change_manifest import CHANGE_TASKS, ChangeManife
 from domains.code_review.output.change_result import ChangeResult, Told
 from domains.code_review.types import ChangeQuery, ReviewQuery
 from suite import hub
-from suite.devices import choose_device, choose_dtype
 from suite.errors import InputError
 from suite.manifest import read_manifest
 from suite.prediction.inputs import Names, several
@@ -35,6 +34,8 @@ class _ChangePredictor(ABC):
     task: ChangeTask
 
     def __init__(self, chosen: Chosen, device: str = "auto", dtype: str = "auto", *, strict_base: bool = False) -> None:
+        from suite.devices import choose_device, choose_dtype
+
         self.chosen, self.strict_base = chosen, strict_base
         self.manifest = ChangeManifest.from_dict(chosen.settings, self.task, str(chosen.folder))
         self.device = choose_device(device)
