@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -66,6 +67,8 @@ def run(home: Path, words: list[str]) -> int:
     [name] = options["--name"]
     state = home / "state" / name
     root = tempfile.mkdtemp(dir=home)
+    if (home / "slow").exists():
+        time.sleep(float((home / "slow").read_text()))
     plan = {"root": root, "options": options, "argv": argv, "enter": known["enter"], **known["images"][image]}
     spaces = ["--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--ipc"]
     spaces += [*(["--net"] if options.get("--network") == ["none"] else [])]
@@ -99,7 +102,10 @@ def inside(plan: dict) -> None:
     enter.mount("proc", f"{root}/proc", "proc", 0)
     for one in options.get("--tmpfs", []):
         target, _, words = one.partition(":")
-        kept = ",".join(word for word in words.split(",") if word.startswith(("size=", "mode=")))
+        # As runc does it, the mode is that of the image's folder.
+        kept = ",".join(
+            [word for word in words.split(",") if word.startswith("size=")] + [plan.get("tmp", "mode=1777")]
+        )
         os.makedirs(root + target)
         enter.mount("tmpfs", root + target, "tmpfs", enter.MS_NOSUID | enter.MS_NODEV, kept)
     for path in plan["shown"]:

@@ -32,12 +32,19 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     python = folder / "bare" / "python3"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')  # knows none of the packages
     python.chmod(0o755)
+    broken = folder / "broken" / "python3"  # its pytest is there and cannot be imported
+    (folder / "broken" / "site" / "pytest").mkdir(parents=True)
+    (folder / "broken" / "site" / "pytest" / "__init__.py").write_text("import what_is_not_there\n")
+    broken.write_text(f'#!/bin/sh\nPYTHONPATH={folder}/broken/site exec {sys.executable} -P "$@"\n')
+    broken.chmod(0o755)
     folder.chmod(0o755)
     shown = [str(Path(path).resolve()) for path in dict.fromkeys((sys.prefix, sys.base_prefix))]
     images = {
         "tests:1": {"path": [f"{sys.prefix}/bin", "/usr/bin", "/bin"], "shown": shown},
         "bare": {"path": [str(folder / "bare")], "shown": [*shown, str(folder / "bare")]},
         "empty": {"path": ["/no/such/folder"], "shown": []},
+        "broken": {"path": [str(folder / "broken")], "shown": [*shown, str(folder / "broken")]},
+        "closed": {"path": [f"{sys.prefix}/bin", "/usr/bin"], "shown": shown, "tmp": "mode=755"},
         "kept": {"path": [], "shown": [], "volumes": ["/data"]},
     }
     stand_in_docker.install(folder, "docker", ENTER, images)
@@ -63,7 +70,7 @@ WORDS = [
 ]
 BOUNDS = [
     *("--memory", "603979776", "--memory-swap", "603979776", "--pids-limit", "64", "--ulimit", "cpu=3:3"),
-    *("--ulimit", "core=0:0", "--shm-size", "67108864"),
+    *("--ulimit", "core=0:0", "--ulimit", "nofile=256:256", "--shm-size", "67108864"),
     *("--tmpfs", "/tmp:rw,exec,nosuid,nodev,mode=1777,size=67108864"),
     *("--mount", 'type=bind,"source=/a, b",target=/project,readonly', "--workdir", "/project"),
     *("--entrypoint", "python3", "img:1", "-I", "-S", "/enter.py", "/orders.json"),
@@ -112,12 +119,24 @@ def test_verdicts_in_containers_are_those_in_namespaces(tools, project, tmp_path
 
 
 @isolated
-def test_a_container_whose_time_is_over_is_ended(tools, project):
+def test_a_container_whose_time_is_over_is_ended(tools, project, monkeypatch):
     """Ending the client alone ends nothing."""
-    box = Sandbox(project, QUICK, container=Container("docker", "tests:1"))
+    box = Sandbox(project, Limits(seconds=20, memory=512 * MEGABYTE), container=Container("docker", "tests:1"))
     endless = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(300)"
-    assert box.run([box.python, "-c", endless], limits=Limits(seconds=2)).reason == "timeout"
+    assert box.run([box.python, "-c", endless], limits=Limits(seconds=1)).reason == "timeout"
+    assert list((tools / "state").iterdir()) == []
+    monkeypatch.setattr(container, "_MAKING", -19.0)  # as if it were never made
+    assert box.run([box.python, "-c", endless]).reason == "timeout"
     assert list((tools / "state").iterdir()) == [] and len((tools / "removed.txt").read_text().splitlines()) == 1
+
+
+@isolated
+def test_the_time_that_a_container_takes_to_be_made_is_not_the_programs(tools, project):
+    (tools / "slow").write_text("2")
+    box = Sandbox(project, QUICK, container=Container("docker", "tests:1"))
+    ended = box.run([box.python, "-c", "print(1)"], limits=Limits(seconds=1))
+    assert (ended.code, ended.reason, ended.stdout) == (0, "", b"1\n")
+    assert box.run([box.python, "-c", "raise SystemExit(124)"]).reason == ""
 
 
 @isolated
@@ -168,6 +187,8 @@ def test_doctor_says_what_containers_hold_off_and_have(tools, capsys):
     ("image", "said"),
     [
         ("nowhere:2", "--image nowhere:2: docker has no such image; `docker pull nowhere:2`, or build it"),
+        ("broken", "--image broken: its python3 has no pytest; build one"),
+        ("closed", "--image closed: its /tmp is closed to others; build one from it with `RUN chmod 1777 /tmp`"),
         ("kept", "--image kept: has volumes (/data), through which tests could write on the disk"),
         ("empty", "--image empty: has no python3 in its PATH"),
         ("bare", "--image bare: its python3 has no coverage and no pytest; build one from it with `RUN pip install"),

@@ -19,11 +19,11 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from domains.unit_tests.inference.runs import BROKEN, MEGABYTE, Ended, Isolation, Limits, rlimits, watched
+from domains.unit_tests.inference.runs import BROKEN, LATE, MEGABYTE, Ended, Isolation, Limits, rlimits, watched
 from domains.unit_tests.types import RunnerName
 from suite.errors import InputError
 
@@ -31,6 +31,8 @@ PYTHON = "python3"
 """Of the image; runs `enter.py`, and the tests where they are Python."""
 NOBODY = 65534
 _ENTER = Path(__file__).with_name("enter.py")
+_MAKING = 60.0
+"""Seconds that a container may take to be made."""
 _REMOVAL = 60.0
 """Seconds that the end of a container may take."""
 _ABSENT = ("no such image", "image not known", "no such object")
@@ -74,7 +76,11 @@ class Container:
             "argv": list(argv),
             "env": dict(environment),
             "broken": BROKEN,
+            "late": LATE,
+            "seconds": limits.seconds,
         }
+        # The clock of the container ends the program; this one a container that is never made, or does not end.
+        longer = replace(limits, seconds=limits.seconds + _MAKING)
         with tempfile.TemporaryDirectory(prefix="sandbox-") as folder:
             # Below the temporary folder, which is its owner's alone, what the container's user must be able to read.
             given = Path(folder, "given")
@@ -87,7 +93,7 @@ class Container:
                 one.chmod(0o755 if one.is_dir() else 0o644)
             over = False
             try:
-                ended = watched(self.command(name, binds, limits), limits, cwd="/", env=os.environ)
+                ended = watched(self.command(name, binds, limits), longer, cwd="/", env=os.environ)
                 over = not ended.reason
             finally:
                 if not over:
@@ -95,7 +101,7 @@ class Container:
         if ended.code == BROKEN and not ended.reason:
             said = _error(ended.stderr.decode("utf-8", "replace"))
             raise InputError(f"{self.program}: a container of {self.image} cannot be made: {said}")
-        return ended
+        return replace(ended, reason="timeout") if ended.code == LATE and not ended.reason else ended
 
     def command(self, name: str, binds: Mapping[Path, str], limits: Limits) -> list[str]:
         """The command line of a run.
@@ -115,6 +121,7 @@ class Container:
             *("--user", f"{user}:{group}", *self._only_podman()),
             *("--memory", memory, "--memory-swap", memory, "--pids-limit", str(limits.processes)),
             *("--ulimit", f"cpu={limits.processor}:{limits.processor}", "--ulimit", "core=0:0"),
+            *("--ulimit", f"nofile={limits.files}:{limits.files}"),
             *("--shm-size", str(limits.disk)),
             *("--tmpfs", f"/tmp:rw,exec,nosuid,nodev,mode=1777,size={limits.disk}"),
             *(word for source, target in binds.items() for word in ("--mount", _mount(source, target))),
@@ -184,17 +191,21 @@ def examined(container: Container) -> Image:
             [PYTHON, "-c", _PROBE, str(limits.processes)], {}, {Path(project): "/project"}, {}, limits
         )
     if ended.code == _NOT_FOUND:
-        raise InputError(f"--image {image}: has no {PYTHON} in its PATH; tests are run by that of the image")
+        said = _error(ended.stderr.decode("utf-8", "replace"))
+        raise InputError(f"--image {image}: has no {PYTHON} in its PATH, or it does not start: {said}")
     if ended.code != 0 or ended.reason:
         raise InputError(f"--image {image}: cannot run tests: {ended.last_line or ended.reason}")
     told = json.loads(ended.stdout)
+    if not told["writable"]:
+        # Runtimes give the folder in memory the mode that the image's own has, whatever is asked for.
+        raise InputError(f"--image {image}: its /tmp is closed to others; build one from it with `RUN chmod 1777 /tmp`")
     isolation = Isolation(True, not told["network"], told["memory"], told["processes"])
     return Image(told["python"], frozenset(told["modules"]), frozenset(told["programs"]), isolation)
 
 
 _NOT_FOUND = 127
 _PROBE = """
-import importlib.util, json, os, shutil, signal, socket, sys
+import importlib, json, os, shutil, signal, socket, sys
 def connects():
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
@@ -219,10 +230,16 @@ for _ in range(int(sys.argv[1]) + 1):
     children.append(child)
 for child in children:
     os.kill(child, signal.SIGKILL)
-modules = [name for name in ("pytest", "coverage") if importlib.util.find_spec(name)]
+modules = []
+for name in ("pytest", "coverage"):
+    try:  # one that is there, and lacks what it needs itself, runs no tests
+        importlib.import_module(name)
+        modules.append(name)
+    except ImportError:
+        pass
 programs = [name for name in ("java", "javac", "mvn", "gradle") if shutil.which(name)]
 print(json.dumps({"python": sys.version.split()[0], "network": connects(), "memory": memory, "processes": processes,
-                  "modules": modules, "programs": programs}))
+                  "modules": modules, "programs": programs, "writable": os.access("/tmp", os.W_OK)}))
 """.strip()
 
 

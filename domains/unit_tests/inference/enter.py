@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import resource
+import signal
 import socket
 import struct
 import sys
@@ -147,6 +148,10 @@ def main() -> None:
         print(f"sandbox: {error}", file=sys.stderr)
         sys.exit(orders["broken"])
     # The first process of a namespace takes no signals; the program is its child, and ends with it.
+    if orders["root"] is None:
+        # The time that it took to make the container is not the program's; where this process ends all others do.
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(orders["late"]))
+        signal.setitimer(signal.ITIMER_REAL, orders["seconds"])
     child = os.fork()
     if child == 0:
         os.execvpe(orders["argv"][0], orders["argv"], env)
@@ -155,8 +160,8 @@ def main() -> None:
         if ended == child:
             code = os.waitstatus_to_exitcode(status)
             code = code if code >= 0 else 128 - code
-            # The program's own code says nothing of the sandbox.
-            os._exit(code if code != orders["broken"] else 1)
+            # The program's own code says nothing of the sandbox or the time.
+            os._exit(code if code not in (orders["broken"], orders["late"]) else 1)
 
 
 if __name__ == "__main__":

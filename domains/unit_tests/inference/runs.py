@@ -14,6 +14,8 @@ from dataclasses import dataclass
 MEGABYTE = 2**20
 BROKEN = 125
 """Exit code where the place of a run could not be made; no program in it ends with that."""
+LATE = 124
+"""Exit code where a container's own clock ended the program; no program ends with that, either."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 
 from domains.unit_tests.inference.container import PYTHON, Container, examined
-from domains.unit_tests.inference.runs import BROKEN, Ended, Isolation, Limits, rlimits, watched
+from domains.unit_tests.inference.runs import BROKEN, LATE, Ended, Isolation, Limits, rlimits, watched
 from suite.errors import InputError
 
 FIRST_USER = 1_000_000_000
@@ -133,6 +133,7 @@ class Sandbox:
                 "argv": list(argv),
                 "env": self._environ("/tmp"),
                 "broken": BROKEN,
+                "late": LATE,
             }
             given = Path(root, "orders.json")
             given.write_text(json.dumps(orders), encoding="utf-8")
