@@ -5,17 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from transformers import MusicgenForConditionalGeneration
 
 from domains.music.tiny import networks
 from domains.music.tiny.rebuild import save
 from suite.files import atomic_folder
 
 
-def small_base(folder: Path, seed: int = 0) -> Path:
+def small_base(folder: Path, seed: int = 0, channels: int = 1) -> Path:
     """A base as `from_pretrained` reads it: the tiny networks, untrained, with codebooks that differ."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         whole = networks.untrained().eval()
+        if channels == 2:
+            config = networks.config()
+            config.decoder.num_codebooks, config.decoder.audio_channels = 2 * networks.CODEBOOKS, 2
+            whole = MusicgenForConditionalGeneration(config).eval()
         for layer in whole.audio_encoder.quantizer.layers:
             torch.nn.init.normal_(layer.codebook.embed, std=0.3)
             layer.codebook.inited.fill_(1)

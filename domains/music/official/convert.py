@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 LANGUAGE, CODEC, RUN = "state_dict.bin", "compression_state_dict.bin", "checkpoint.th"
+CLOSE = 1e-3
+"""Difference of logits that two programs of one model may have."""
 
 
 def convert(
@@ -16,6 +18,7 @@ def convert(
     to: Literal["transformers", "audiocraft"] = "transformers",
     text_encoder: str = "hf:google-t5/t5-base",
     codec: str | None = None,
+    check: bool = False,
 ) -> dict[str, Any]:
     """Make of audiocraft's files a base that everything here takes, or the way back.
 
@@ -26,9 +29,11 @@ def convert(
         to: transformers or audiocraft.
         text_encoder: reference of the T5, which audiocraft's files do not hold.
         codec: reference of an EnCodec, or of a MusicGen that has it, where compression_state_dict.bin only names one.
+        check: run audiocraft's own program beside ours on both, where it is installed; logits that differ are refused.
 
     Raises:
-        InputError: files are missing, are of something else, or a reference names nothing.
+        InputError: files are missing, are of something else, or a reference names nothing; with `check`, audiocraft
+            cannot be imported or gives something else.
     """
     from suite.errors import InputError
     from suite.files import EXPORT, atomic_folder
@@ -41,8 +46,23 @@ def convert(
             to_audiocraft(source, temporary)
         else:
             to_transformers(source, temporary, text_encoder, codec)
+        told = {}
+        if check:
+            file, base = (temporary / LANGUAGE, source) if to == "audiocraft" else (_file(source), temporary)
+            told["difference"] = _checked(file, base)
     licence = "weights of MusicGen are CC-BY-NC 4.0, whatever their format"
-    return {"out": str(out), "licence": licence, "message": f"{out}\n{licence}"}
+    lines = [str(out), *(f"audiocraft's own logits differ by {value:.1e} at most" for value in told.values()), licence]
+    return {"out": str(out), "licence": licence, **told, "message": "\n".join(lines)}
+
+
+def _checked(file: Path, base: Path) -> float:
+    from domains.music.official import program
+    from suite.errors import InputError
+
+    found = program.difference(file, base)
+    if not found < CLOSE:
+        raise InputError(f"{file.name}: audiocraft's own logits differ by {found:.1e}; nothing is written")
+    return found
 
 
 def to_transformers(source: Path, out: Path, text_encoder: str, codec: str | None) -> None:
@@ -94,41 +114,16 @@ def to_audiocraft(source: Path, out: Path) -> None:
     import yaml
 
     from domains.music.model import bases
-    from domains.music.official import audiocraft
+    from domains.music.official import audiocraft, settings
 
     whole = bases.load(source)
-    decoder, audio = whole.config.decoder, whole.config.audio_encoder
     state = {name: tensor.clone() for name, tensor in bases.language_model(whole).state_dict().items()}
-    language = {
-        "transformer_lm": {
-            "n_q": decoder.num_codebooks,
-            "card": decoder.vocab_size,
-            "dim": decoder.hidden_size,
-            "num_heads": decoder.num_attention_heads,
-            "num_layers": decoder.num_hidden_layers,
-            "hidden_scale": decoder.ffn_dim // decoder.hidden_size,
-        },
-        "channels": decoder.audio_channels,
-        "sample_rate": audio.sampling_rate,
-    }
-    _save(audiocraft.audiocraft_language_model(state), language, out / LANGUAGE, torch, yaml)
-    compression = {
-        "sample_rate": audio.sampling_rate,
-        "channels": 1,
-        "seanet": {
-            "dimension": audio.hidden_size,
-            "n_filters": audio.num_filters,
-            "ratios": list(audio.upsampling_ratios),
-            "dilation_base": audio.dilation_growth_rate,
-            "compress": audio.compress,
-            "lstm": audio.num_lstm_layers,
-            "causal": False,
-        },
-        "rvq": {"n_q": audio.num_quantizers, "bins": audio.codebook_size},
-    }
+    seconds = bases.window_frames(whole) / whole.audio_encoder.config.frame_rate
+    theirs = audiocraft.audiocraft_language_model(state)
+    _save(theirs, settings.language(whole.config, seconds), out / LANGUAGE, torch, yaml)
     codec_state = {name: tensor.clone() for name, tensor in whole.audio_encoder.state_dict().items()}
     theirs = audiocraft.audiocraft_codec(codec_state, audiocraft.upsampling(whole.audio_encoder))
-    _save(theirs, compression, out / CODEC, torch, yaml)
+    _save(theirs, settings.compression(whole.audio_encoder.config), out / CODEC, torch, yaml)
 
 
 def _save(state: Mapping[str, Any], said: Mapping[str, Any], path: Path, torch: Any, yaml: Any) -> None:
@@ -140,16 +135,23 @@ def _language_model(source: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     from suite.errors import InputError
     from suite.hub import weights
 
+    file = _file(source)
+    found = weights.contents(file)
+    state = found.get("best_state")
+    # A run's checkpoint keeps it one level deeper.
+    if isinstance(state, dict) and isinstance(state.get("model"), dict):
+        state = state["model"]
+    if not isinstance(state, dict) or not state:
+        raise InputError(f"{file} has no best_state; it is none of audiocraft's")
+    return state, shapes.settings(found.get("xp.cfg"), str(file))
+
+
+def _file(source: Path) -> Path:
+    from suite.errors import InputError
+
     for name in (LANGUAGE, RUN):
-        if (file := source / name).is_file():
-            found = weights.contents(file)
-            state = found.get("best_state")
-            # A run's checkpoint keeps it one level deeper.
-            if isinstance(state, dict) and isinstance(state.get("model"), dict):
-                state = state["model"]
-            if not isinstance(state, dict) or not state:
-                raise InputError(f"{file} has no best_state; it is none of audiocraft's")
-            return state, shapes.settings(found.get("xp.cfg"), str(file))
+        if (source / name).is_file():
+            return source / name
     raise InputError(f"{source} has neither {LANGUAGE} nor {RUN}; it is no MusicGen of audiocraft")
 
 
