@@ -86,6 +86,15 @@ def test_dunya_s_table_is_read_and_its_captions_are_the_same_for_a_seed(tmp_path
     assert all("Oud, Ney instruments, Nihavent makam, Düyek usul" in caption for caption in first)
 
 
+@pytest.mark.parametrize("end", ["\u2028", "\u0085"])
+def test_a_caption_of_json_lines_may_hold_the_end_of_a_line_that_is_none_of_json(tmp_path: Path, end: str) -> None:
+    tone(tmp_path / "a.wav")
+    row = json.dumps({"path": "a.wav", "text": f"slow{end}raga"}, ensure_ascii=False)
+    (tmp_path / "metadata.jsonl").write_bytes(f"{row}\r\n".encode())
+    [one] = read_all(tmp_path / "metadata.jsonl").recordings
+    assert one.caption.split() == ["slow", "raga"]
+
+
 def test_manifests_of_audiocraft_and_mustango_are_read(tmp_path: Path) -> None:
     tone(tmp_path / "a" / "one.wav").with_suffix(".json").write_text(
         json.dumps({"genre": "folk", "bpm": 90, "moods": ["calm", "warm"]}), encoding="utf-8"

@@ -32,7 +32,8 @@ def read(path: Path, files: Files) -> Collection:
     if manifest.is_dir():
         raise InputError(f"{path}: the folder holds no JSON lines (data.jsonl, metadata.jsonl); name the file")
     found = []
-    for number, line in enumerate(_text(manifest).splitlines(), 1):
+    # JSON's strings hold other ends of lines as they are, such as U+2028.
+    for number, line in enumerate(_text(manifest).split("\n"), 1):
         if not line.strip():
             continue
         where = f"{manifest}: line {number}"
