@@ -28,7 +28,7 @@ DOMAIN = Domain(
         "prepare": "domains.music.data.prepare:prepare",
         "evaluate": "domains.music.evaluation.evaluate:evaluate",
         "elo": "domains.music.evaluation.elo:elo",
-        "convert": "domains.music.official.convert:convert",
+        "convert": "domains.music.official.whole:convert",
         "dunya": "domains.music.data.datasets.dunya:dunya",
         "demo": "domains.music.demo:demo",
     },

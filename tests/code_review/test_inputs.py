@@ -183,8 +183,8 @@ def test_what_is_printed_for_programs_is_alone_on_standard_output_beside_a_folde
     changes.write(tree, {"a.py": PRINT})
     out = str(tmp_path / "out")
     code, said, err = asked(capsys, str(tree), "--format", form, "--out", out)
-    assert code == 0 and json.loads(said) and err == f"1 finding\nresults  {out}\n"
-    assert asked(capsys, str(tree), "--out", out)[1] == f"1 finding\nresults  {out}\n"
+    assert code == 0 and json.loads(said) and err == f"1 finding\nresults  {out}\nnext     open {out}/tree.html\n"
+    assert asked(capsys, str(tree), "--out", out)[1] == f"1 finding\nresults  {out}\nnext     open {out}/tree.html\n"
 
 
 def test_what_was_left_out_is_told(tree, capsys):

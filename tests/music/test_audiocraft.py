@@ -15,7 +15,7 @@ from domains.music.inference.session import generate
 from domains.music.model import bases, codec
 from domains.music.model.encoders import MusicGenEncoder, collate_words
 from domains.music.official import program
-from domains.music.official.convert import LANGUAGE, convert
+from domains.music.official.whole import LANGUAGE, convert
 from domains.music.tiny import networks
 from suite.errors import InputError
 from tests.music.models import small_base

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from domains.music.model.encoders import collate
-from domains.music.official.convert import convert
+from domains.music.official.whole import convert
 from suite.errors import InputError
 from suite.hub import paths
 from suite.media import audio

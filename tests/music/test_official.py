@@ -16,7 +16,7 @@ from transformers import MusicgenForConditionalGeneration, T5Config, T5EncoderMo
 from domains.music.inference.sampling import Sampling
 from domains.music.inference.session import generate
 from domains.music.model import bases, codec
-from domains.music.official.convert import CODEC, LANGUAGE, convert
+from domains.music.official.whole import CODEC, LANGUAGE, convert
 from domains.music.tiny import networks
 from suite.errors import InputError
 from tests.golden.registry import Case, discover, golden_folder

@@ -1,4 +1,4 @@
-"""The authors' and other programs' files <-> ours: published adapters here, whole models in `convert.py`."""
+"""The authors' and other programs' files <-> ours: published adapters here, whole models in `whole.py`."""
 
 from __future__ import annotations
 
