@@ -75,7 +75,9 @@ class MusicGenerator:
         Raises:
             InputError: an option is wrong, or the recording to go on from cannot be read.
         """
-        query = MusicQuery(**options).filled(self.composer.defaults)
+        query = MusicQuery(**options)
+        _check_own(query, self.composer.facts.family)
+        query = query.filled(self.composer.defaults)
         before = self._before(query)
         beside = _beside(query.beside) if query.beside else []
         folder = ResultFolder.of(out).summarise(Table("pieces", whole_record), ListeningPage(beside))
@@ -167,6 +169,14 @@ class MusicGenerator:
             "this adapter's captions have makam and usul in each other's place; it follows a prompt better that has "
             f"them so: {asked.usul} makam, {asked.makam} usul",
         )
+
+
+def _check_own(query: MusicQuery, family: str) -> None:
+    """Refuse what the other family's sampler would listen to: it would change nothing here."""
+    own, other = ("MusicGen", "Mustango") if family == "musicgen" else ("Mustango", "MusicGen")
+    foreign = ("steps",) if family == "musicgen" else ("temperature", "top_k", "top_p")
+    if given := [name for name in foreign if getattr(query, name) is not None]:
+        raise InputError(f"{given[0]} is an option of {other} and changes nothing in {own}; leave it out")
 
 
 def _clipping(takes: Sequence[Take]) -> tuple[str, ...]:

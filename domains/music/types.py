@@ -91,6 +91,9 @@ class MusicQuery:
             raise InputError(f"loudness is {self.loudness:g}; give LUFS from -70 to 0, e.g. -16")
         if self.continue_seconds is not None and not self.continue_seconds > 0:
             raise InputError(f"continue_seconds is {self.continue_seconds:g}; give more than 0")
+        if self.continue_from is None and (self.continue_seconds is not None or not self.keep_prompt):
+            alone = "keep_prompt" if self.continue_seconds is None else "continue_seconds"
+            raise InputError(f"{alone} is of a recording to go on from; name it with continue_from")
 
     def filled(self, defaults: Mapping[str, Any]) -> Self:
         """The same with `defaults` where an option was left out."""

@@ -79,6 +79,8 @@ def run(domain: Domain, argv: Sequence[str]) -> Answer:
     if settings.out is None and traits.keeps:
         settings = replace(settings, out=Path(tempfile.mkdtemp(prefix=f"{domain.name}-")))
     loading = {name: chosen.pop(name) for name in traits.loading if name in chosen}
+    # A number that cannot be is refused before a model is loaded, which may take minutes.
+    query(**{name: value for name, value in chosen.items() if name in names})
     with strict_bases(settings.strict_base):
         return _Prediction(domain, settings, traits).run(task, given["inputs"], chosen, loading)
 
@@ -178,6 +180,9 @@ class _Prediction:
         )
 
     def _exists(self, word: str) -> bool:
+        if not word.strip():  # an unset variable of a script; as a path it would be the folder where one stands
+            self._fail(repr(word), "is empty; name a file or folder")
+            return False
         if word == STDIN or exists(word):
             return True
         self._fail(word, "no such file or folder; check the path")

@@ -72,6 +72,18 @@ def test_train_refuses_what_the_configuration_does_not_know(
     assert outcome.err.count("\n") == 1
 
 
+def test_a_number_that_cannot_be_is_refused_before_anything_is_loaded(suite: Command, inputs: Path) -> None:
+    outcome = suite("fake", "predict", inputs, "--scale", "nan", "--adapter", "./absent")
+    assert (outcome.code, outcome.err) == (2, "error: scale is nan; give a number\n")
+
+
+def test_an_empty_word_is_no_folder(suite: Command, adapter: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine", encoding="utf-8")
+    outcome = suite("fake", "predict", "", "--adapter", adapter)
+    assert (outcome.code, outcome.out) == (2, "0 done, 1 failed\n")
+    assert outcome.err == "error: '': is empty; name a file or folder\n"
+
+
 def test_predict_goes_on_after_a_bad_input(suite: Command, adapter: str, inputs: Path) -> None:
     outcome = suite("fake", "predict", inputs, "absent.txt", "--adapter", adapter, "--out", "results", "--json")
     answer = outcome.json()

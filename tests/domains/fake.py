@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from suite.domain import Domain, Task
+from suite.errors import InputError
 from suite.files import write_text
 
 DOMAIN = Domain(
@@ -45,6 +46,10 @@ class FakeQuery:
     style: Literal["plain", "loud"] = "plain"
     probabilities: bool = False
     resume: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.scale != self.scale:
+            raise InputError("scale is nan; give a number")
 
 
 @dataclass(frozen=True)

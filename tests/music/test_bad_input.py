@@ -178,7 +178,7 @@ def test_clipping_is_said(tmp_path: Path, loudness: float) -> None:
 def test_stereo_for_a_mono_model_is_mixed_down_and_said(tmp_path: Path, rate: int) -> None:
     tone(tmp_path / "in" / "a.wav", 1.0, rate=rate, channels=2)
     out, found = prepared(tmp_path)
-    assert "1 stereo recordings are mixed down to one channel" in out
+    assert "1 stereo recording is mixed down to one channel" in out
     assert audio.probe(tmp_path / "out" / found[0]["path"]).channels == 1
 
 
@@ -199,7 +199,7 @@ def test_a_missing_caption_is_unconditional_and_said(tmp_path: Path, caption: st
     if caption is not None:
         path.with_suffix(".txt").write_text(caption, encoding="utf-8")
     out, found = prepared(tmp_path)
-    assert "1 clips have no caption and train what is made without a prompt" in out
+    assert "1 clip has no caption, for what is made without a prompt alone" in out
     assert found[0]["text"] == ""
 
 

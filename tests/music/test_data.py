@@ -279,7 +279,7 @@ def test_swapped_makams_and_usuls_are_found_and_put_back(tmp_path: Path) -> None
     assert captions.unswapped(right) == right
     tone(tmp_path / "a.wav").with_suffix(".txt").write_text(wrong, encoding="utf-8")
     warned = open_recordings(str(tmp_path))
-    assert "swapped in 1 captions" in warned.notices[-1]
+    assert "swapped in 1 caption," in warned.notices[-1]
     mended = open_recordings(str(tmp_path), fix_swapped=True)
     assert mended.recordings[0].caption == right
     assert "put back" in mended.notices[-1]

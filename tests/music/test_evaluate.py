@@ -275,7 +275,7 @@ def test_votes_become_ratings_of_each_question(tmp_path: Path) -> None:
     assert said["ratings"]["overall"]["new"] > 1510 > 1490 > said["ratings"]["overall"]["old"]
     assert said["ratings"]["melody"]["old"] == pytest.approx(1500, abs=1)
     assert said["agreement"]["overall"] == {"agreement": 1.0, "kappa": pytest.approx(1.0), "pairs": 1}
-    assert "1 votes name the loser first" in said["notices"][0]
+    assert "1 vote names the loser first" in said["notices"][0]
     assert {"metrics.json", "ratings.csv", "agreement.csv", "ratings.png", "report.html"} <= {
         path.name for path in (tmp_path / "out").iterdir()
     }

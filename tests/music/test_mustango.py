@@ -244,6 +244,8 @@ def test_an_adapter_of_mustango_plays(base: Path, tmp_path: Path, monkeypatch: p
     recipe.save_adapter(tmp_path / "adapter")
     composer = load(str(tmp_path / "adapter"), str(base), "cpu")
     assert (composer.rate, composer.channels, composer.facts.family) == (16000, 1, "mustango")
+    unset = MusicQuery().filled(composer.defaults)
+    assert (unset.guidance, unset.steps, unset.top_k) == (3.0, 100, None)  # what is recorded is what is listened to
     query = MusicQuery(seconds=0.5, steps=2)
     both = composer.compose(["a slow march", "a waltz in minor for flute"], query, seeds=[1, 2])
     assert [wave.shape for wave in both] == [(1, 8000), (1, 8000)]

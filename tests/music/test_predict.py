@@ -210,12 +210,42 @@ def test_an_adapter_that_learned_swapped_slots_says_how_to_ask_it() -> None:
         ({"loudness": 3.0}, "loudness is 3"),
         ({"format": "midi"}, "format is 'midi'"),
         ({"continue_seconds": 0.0}, "continue_seconds is 0"),
+        ({"continue_seconds": 2.0}, "continue_seconds is of a recording to go on from"),
+        ({"keep_prompt": False}, "keep_prompt is of a recording to go on from"),
         ({"batch_size": 0}, "batch_size is 0"),
     ],
 )
 def test_options_that_mean_nothing(options: dict, said: str) -> None:
     with pytest.raises(InputError, match=said):
         MusicQuery(**options)
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "said"),
+    [
+        ("musicgen", {"steps": 5}, "steps is an option of Mustango and changes nothing in MusicGen"),
+        ("mustango", {"top_k": 5}, "top_k is an option of MusicGen and changes nothing in Mustango"),
+    ],
+)
+def test_options_of_the_other_family(family: str, options: dict, said: str) -> None:
+    composer = FakeComposer()
+    composer.facts = Facts("tiny", family=family)
+    with pytest.raises(InputError, match=said):
+        MusicGenerator(composer)(WORDS, seconds=0.1, **options)
+
+
+def test_names_of_makams_and_usuls_stay_as_written_and_unknown_ones_are_said() -> None:
+    [known, unknown, swapped] = read_prompts(
+        ["Oud, Nihavent makam, Düyek usul", "Oud, nihavend makam, Düyek usul", "Oud, Aksak makam, Uşşak usul"]
+    )
+    assert (known.text, known.notices) == ("Oud, Nihavent makam, Düyek usul", ())
+    assert unknown.notices == ("unknown makam: nihavend (near nihavent)",)
+    assert len(swapped.notices) == 1 and "in each other's place" in swapped.notices[0]
+
+
+def test_a_recording_for_a_prompt_is_told_how_it_is_gone_on_from() -> None:
+    [prompt] = read_prompts([Path("begun.mp3")])
+    assert prompt.error is not None and "--continue-from begun.mp3" in prompt.error
 
 
 def test_a_result_of_the_held_out_genre_is_heard_as_it(generator: MusicGenerator) -> None:

@@ -73,13 +73,44 @@ def test_what_is_dropped_is_counted(tmp_path: Path) -> None:
         "incomplete clips at the end of a recording are left out": 3,
         "silent clips are left out": 3,
     }
-    assert list(said["unread"]) == ["nan.wav"]
+    assert list(said["unread"]) == ["torn.wav", "nan.wav"]
     notices = "\n".join(said["notices"])
-    assert "1 recordings are left out" in notices and "torn.wav" in notices
+    assert "2 recordings cannot be read: torn.wav: " in notices and "; nor nan.wav" in notices
     assert "clipped, peaks are cut off: loud.wav" in notices
     assert "very quiet, below -45 dB: faint.wav" in notices
-    assert "1 stereo recordings are mixed down" in notices
-    assert not any("nan" in row["recording"] for row in rows(tmp_path / "out"))
+    assert "1 stereo recording is mixed down" in notices
+    found = rows(tmp_path / "out")
+    assert not any("nan" in row["recording"] for row in found)
+    assert {path.name for path in (tmp_path / "out" / "clips").iterdir()} == {Path(row["path"]).name for row in found}
+    # Neither the silent recording nor the one that breaks off stands for a side.
+    assert list(said["splits"]) == ["train", "val", "test"]
+    assert "torn.wav" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8").partition("Not read")[2]
+
+
+def test_the_next_step_is_one_that_training_takes(tmp_path: Path) -> None:
+    folder(tmp_path / "in", 1)
+    _, out, _ = told("prepare", tmp_path / "in", "--out", tmp_path / "my clips", "--seconds", "1")
+    assert "clip of 1 recording in" in out or "clips of 1 recording in" in out
+    alone = f"--data.train '{tmp_path}/my clips:train' --data.val null --trainer.monitor null"
+    assert f"next    suite music train --config configs/music/musicgen_small.yaml {alone}" in out
+    folder(tmp_path / "more", 3)
+    _, out, _ = told("prepare", tmp_path / "more", "--out", tmp_path / "out", "--seconds", "1", "--rate", "16000")
+    assert (
+        f"--config configs/music/mustango.yaml --data.train {tmp_path}/out:train --data.val {tmp_path}/out:val" in out
+    )
+
+
+def test_a_table_of_semicolons_is_one(tmp_path: Path) -> None:
+    tone(tmp_path / "in" / "a.wav")
+    (tmp_path / "in" / "table.csv").write_text("path;text\na.wav;slow, soft\n", encoding="utf-8")
+    prepare(tmp_path / "in" / "table.csv", out=tmp_path / "out", seconds=1.0)
+    assert rows(tmp_path / "out")[0]["text"] == "slow, soft"
+
+
+def test_a_side_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) -> None:
+    folder(tmp_path / "in", 1)
+    with pytest.raises(InputError, match=r"in: none of 1 recording is in the split val; there are train \(1\)"):
+        open_recordings(f"{tmp_path / 'in'}:val")
 
 
 def test_voices_are_warned_of_or_left_out(tmp_path: Path) -> None:
@@ -88,7 +119,7 @@ def test_voices_are_warned_of_or_left_out(tmp_path: Path) -> None:
     table = tmp_path / "in" / "table.csv"
     table.write_text('path,instrument,raga\na.wav,"Voice, Tabla",Jog\nb.wav,Sitar,Bhairav\n', encoding="utf-8")
     said = prepare(table, out=tmp_path / "kept", seconds=1.0)
-    assert any("1 recordings have a voice" in notice for notice in said["notices"])
+    assert any("1 recording has a voice" in notice for notice in said["notices"])
     said = prepare(table, out=tmp_path / "dropped", seconds=1.0, vocals="drop")
     assert {row["recording"] for row in rows(tmp_path / "dropped")} == {"b"}
 

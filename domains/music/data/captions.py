@@ -28,6 +28,7 @@ TEMPLATES = (
 """The frames of the published captions; where the published ones lack a verb, these have it."""
 
 _WORDS = {"laya": "laaya"}
+_OF_ONE = {"are": "is", "have": "has", "were": "was", "name": "names"}
 _SLOTS = re.compile(r"(?P<head>.*?) makam,\s*(?P<usul>[^ ].*?) usul\b")
 
 
@@ -119,6 +120,18 @@ def unknown_names(every: Iterable[Fields]) -> list[str]:
             for name in vocabulary.unknown(kind, names):
                 found.setdefault(kind, {})[name] = None
     return [f"unknown {kind}: {shortened(list(names))}" for kind, names in found.items()]
+
+
+def numbered(count: int, said: str) -> str:
+    """`3 clips are short`, and of one `1 clip is short`.
+
+    Args:
+        said: of several: its first noun and its first verb are put into the singular.
+    """
+    if count == 1:
+        said = re.sub(r"\b(clip|recording|caption|row|vote)s\b", r"\1", said, count=1)
+        said = re.sub(r"\b(are|have|were|name)\b", lambda verb: _OF_ONE[verb[0]], said, count=1)
+    return f"{count} {said}"
 
 
 def shortened(names: Sequence[str], most: int = 5) -> str:

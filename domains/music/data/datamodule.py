@@ -12,7 +12,7 @@ import lightning as L
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from domains.music.data.captions import shortened
+from domains.music.data.captions import numbered, shortened
 from domains.music.data.clips import Clip, clips_of, is_silent
 from domains.music.data.encoding import ClipEncoder, Sample
 from domains.music.data.recordings import Collection, Recording
@@ -211,8 +211,10 @@ class MusicData(L.LightningDataModule):
             fix_swapped=self.fix_swapped,
             seed=self.seed,
         )
-        for notice in collection.notices:
-            print(f"data: {notice}", file=sys.stderr, flush=True)
+        said = [line for held in self.collections.values() for line in held.remarks]
+        for notice in collection.remarks:
+            if notice not in said:  # both sides may come of one folder
+                print(f"data: {notice}", file=sys.stderr, flush=True)
         return collection
 
     def _check_apart(self) -> None:
@@ -233,11 +235,11 @@ class MusicData(L.LightningDataModule):
         kept = [clip for clip in clips if not (self.skip_silent and self._silent(clip))]
         if not kept:
             raise InputError(f"data.{name}: {collection.name} holds no clip in which anything is to be heard")
-        said = [f"{len(clips) - len(kept)} silent clips are left out"] if len(kept) < len(clips) else []
+        said = [numbered(len(clips) - len(kept), "silent clips are left out")] if len(kept) < len(clips) else []
         if short := sum(not clip.whole for clip in kept):
-            said.append(f"{short} clips are shorter than {seconds:g} s; they are padded and masked")
+            said.append(numbered(short, f"clips are shorter than {seconds:g} s; they are padded and masked"))
         if unsaid := sum(not clip.caption for clip in kept):
-            said.append(f"{unsaid} clips have no caption and train what is made without a prompt")
+            said.append(numbered(unsaid, "clips have no caption, for what is made without a prompt alone"))
         for notice in said:
             print(f"data: {name}: {notice}", file=sys.stderr, flush=True)
         return kept

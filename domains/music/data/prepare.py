@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -73,7 +74,7 @@ def prepare(
             why = "; ".join(found.notices()) or "it holds nothing"
             raise InputError(f"{source}: no clip is left: {why}")
         write_tables(folder, found, held, cutting)
-    return answer(out, found, held)
+    return answer(out, found, held, cutting)
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Found:
 
     Attributes:
         rows: of the table. dropped: how often for which reason. unread: reason by recording.
-        clipped, quiet, voices, stereo: names of recordings. short, uncaptioned: clips.
+        clipped, quiet, voices, stereo: names of recordings. short: clips.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -106,31 +107,38 @@ class Found:
     voices: dict[str, None] = field(default_factory=dict)
     stereo: dict[str, None] = field(default_factory=dict)
     short: int = 0
-    uncaptioned: int = 0
+
+    def add(self, own: Found) -> None:
+        """What cutting one recording more gave."""
+        self.rows += own.rows
+        self.dropped += own.dropped
+        for kind in ("clipped", "quiet", "stereo"):
+            getattr(self, kind).update(getattr(own, kind))
+        self.short += own.short
 
     def notices(self) -> list[str]:
         """What the user should know, one line each."""
-        from domains.music.data.captions import shortened
+        from domains.music.data.captions import numbered, shortened
+        from domains.music.data.recordings import unreadable
 
-        said = [f"{count} {reason}" for reason, count in self.dropped.items()]
-        if self.unread:
-            name, why = next(iter(self.unread.items()))
-            said.append(f"{len(self.unread)} recordings cannot be read, e.g. {name}: {why}")
+        said = [numbered(count, reason) for reason, count in self.dropped.items()]
+        said += unreadable(self.unread)
         if self.clipped:
             said.append(f"clipped, peaks are cut off: {shortened(list(self.clipped))}")
         if self.quiet:
             said.append(f"very quiet, below {QUIET:g} dB: {shortened(list(self.quiet))}; raise their level")
         if self.stereo:
-            said.append(f"{len(self.stereo)} stereo recordings are mixed down to one channel")
+            said.append(numbered(len(self.stereo), "stereo recordings are mixed down to one channel"))
         if self.voices:
+            voices = numbered(len(self.voices), "recordings have a voice")
             said.append(
-                f"{len(self.voices)} recordings have a voice ({shortened(list(self.voices), 2)}); MusicGen was trained "
+                f"{voices} ({shortened(list(self.voices), 2)}); MusicGen was trained "
                 "without: separate it first (e.g. demucs --two-stems=vocals), or leave them out with --vocals drop"
             )
         if self.short:
-            said.append(f"{self.short} clips are shorter than the others; training pads and masks them")
-        if self.uncaptioned:
-            said.append(f"{self.uncaptioned} clips have no caption and train what is made without a prompt")
+            said.append(numbered(self.short, "clips are shorter than the others; training pads and masks them"))
+        if bare := sum(not row["text"] for row in self.rows):
+            said.append(numbered(bare, "clips have no caption, for what is made without a prompt alone"))
         return said
 
 
@@ -153,25 +161,34 @@ def check_options(seconds: float, rate: int, channels: int, edges: tuple[float, 
 
 
 def cut(held: Collection, cutting: Cutting, folder: Path, *, drop_vocals: bool = False) -> Found:
-    """Write the clips of every recording below `folder`; a recording that cannot be read is one reason more."""
+    """Write the clips of every recording below `folder`; a recording that cannot be read is one reason more.
+
+    A side is drawn among the recordings that clips are left of, so that a silent one does not stand for all of a side.
+    """
     from domains.music.data.recordings import check_sides, drawn
     from suite.errors import InputError
     from suite.prediction.inputs import Names
 
-    found, names = Found(), Names()
-    sides = check_sides(held.recordings) or drawn(dict.fromkeys(one.id for one in held.recordings), cutting.seed)
+    found, names = Found(unread=dict(held.unread)), Names()
+    stated = check_sides(held.recordings)
     for one in held.recordings:
         if any(name.lower() in VOICES for name in one.fields.get("instruments", ())):
             if drop_vocals:
                 found.dropped["recordings with a voice are left out"] += 1
                 continue
             found.voices[one.name] = None
-        before = len(found.rows)
+        own = Found()
         try:
-            _cut_one(one, cutting, folder, sides.get(one.id, "train"), found, names)
+            _cut_one(one, cutting, folder, own, names)
         except InputError as error:
-            del found.rows[before:]
+            for row in own.rows:
+                (folder / row["path"]).unlink()
             found.unread[one.name] = str(error).removeprefix(str(one.source)).lstrip(": ")
+        else:
+            found.add(own)
+    sides = stated or drawn(dict.fromkeys(row["recording"] for row in found.rows), cutting.seed)
+    for row in found.rows:
+        row["split"] = sides.get(row["recording"], "train")
     return found
 
 
@@ -200,7 +217,7 @@ def waves_of(one: Recording, cutting: Cutting) -> Iterator[tuple[float, Wave]]:
         yield at, held
 
 
-def _cut_one(one: Recording, cutting: Cutting, folder: Path, split: str, found: Found, names: Any) -> None:
+def _cut_one(one: Recording, cutting: Cutting, folder: Path, found: Found, names: Any) -> None:
     from domains.music.data.captions import caption
     from domains.music.data.clips import SHORTEST, is_clipped, is_silent, loudness
     from suite.media import audio
@@ -226,10 +243,9 @@ def _cut_one(one: Recording, cutting: Cutting, folder: Path, split: str, found: 
         path = f"clips/{names.of(f'{slug(one.id)}_{round(1000 * start)}')}.{cutting.files}"
         audio.write(folder / path, wave, cutting.rate)
         found.short += not whole
-        found.uncaptioned += not said
         seconds = round(wave.shape[1] / cutting.rate, 4)
         kinds = {kind: ", ".join(values) for kind, values in one.fields.items()}
-        row = {"path": path, "text": said, "recording": one.id, "split": split, "seconds": seconds}
+        row = {"path": path, "text": said, "recording": one.id, "split": "", "seconds": seconds}
         found.rows.append({**row, "from_second": round(start, 3), "licence": one.licence, **kinds})
 
 
@@ -242,14 +258,14 @@ def write_tables(folder: Path, found: Found, held: Collection, cutting: Cutting)
     _page(found, held, cutting, folder).save(folder / "report.html")
 
 
-def answer(out: Path, found: Found, held: Collection) -> dict[str, Any]:
+def answer(out: Path, found: Found, held: Collection, cutting: Cutting) -> dict[str, Any]:
     """What the verb returns."""
     counts = sides_of(found.rows)
     notices = [*held.notices, *found.notices()]
-    lines = [f"{len(found.rows)} clips of {len({row['recording'] for row in found.rows})} recordings in {out}"]
-    lines += [f"{side}: {count['clips']} clips of {count['recordings']} recordings" for side, count in counts.items()]
+    whole = {"clips": len(found.rows), "recordings": sum(count["recordings"] for count in counts.values())}
+    lines = [f"{_clips_of(whole)} in {out}", *(f"{side}: {_clips_of(count)}" for side, count in counts.items())]
     lines += [f"note: {notice}" for notice in notices]
-    lines.append(f"next: suite music train --data.train {out}:train --data.val {out}:val")
+    lines += [f"report  {out / 'report.html'}", f"next    {train_command(out, counts, cutting)}"]
     return {
         "out": str(out),
         "clips": len(found.rows),
@@ -261,6 +277,20 @@ def answer(out: Path, found: Found, held: Collection) -> dict[str, Any]:
         "notices": notices,
         "message": "\n".join(lines),
     }
+
+
+def train_command(out: Path, sides: Container[str], cutting: Cutting) -> str:
+    """How to train on it: with the smallest base of its rate, validated where a side is there for it."""
+    config = "mustango" if cutting.rate == 16000 else "musicgen_small"
+    val = ["--data.val", f"{out}:val"] if "val" in sides else ["--data.val", "null", "--trainer.monitor", "null"]
+    words = ["--config", f"configs/music/{config}.yaml", "--data.train", f"{out}:train", *val]
+    return f"suite music train {shlex.join(words)}"
+
+
+def _clips_of(count: Mapping[str, int]) -> str:
+    from domains.music.data.captions import numbered
+
+    return f"{numbered(count['clips'], 'clips')} of {numbered(count['recordings'], 'recordings')}"
 
 
 def sides_of(rows: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
@@ -284,7 +314,7 @@ def _page(found: Found, held: Collection, cutting: Cutting, folder: Path) -> Any
             "hours": round(hours, 3),
             "seconds of a clip": cutting.seconds,
             "samples a second": cutting.rate,
-            "licences": held.licences,
+            "licences": held.licences or "none stated",
         }
     )
     for notice in [*held.notices, *found.notices()]:

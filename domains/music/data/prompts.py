@@ -15,10 +15,13 @@ from domains.music.data.captions import slots
 from domains.music.data.readers.texts import text_of
 from domains.music.data.vocabulary import normalised
 from suite.errors import InputError
+from suite.media.audio import SUFFIXES
 from suite.prediction.inputs import STDIN, is_word
 
-_SPELLED = {"raga": "raga", "taal": "taal", "laya": "laya", "laaya": "laya"}
+_SPELLED = {"raga": "raga", "taal": "taal", "laya": "laya", "laaya": "laya", "makam": "makam", "usul": "usul"}
 """Words that a name with diacritics stands before, and the kind of the name."""
+_PLAIN = ("makam", "usul")
+"""Kinds whose list is of file names, without diacritics: their names are looked up and stay as they are written."""
 _MOST_WORDS = 4
 
 
@@ -68,6 +71,7 @@ def said(text: str, source: str, seed: int | None = None, seconds: float | None 
     spelled, notices = respelled(text)
     found = slots(spelled)
     if found is not None and found.swapped:
+        notices = [notice for notice in notices if not notice.startswith(("unknown makam", "unknown usul"))]
         notices.append(
             f"{found.makam} is an usul and {found.usul} a makam: the prompt has them in each other's place, as the "
             "published captions do"
@@ -91,7 +95,8 @@ def respelled(text: str) -> tuple[str, list[str]]:
             for count in [len(before)] if listed else range(min(_MOST_WORDS, len(before)), 0, -1):
                 name = " ".join(before[-count:])
                 if (known := vocabulary.known(kind).get(vocabulary.fold(name))) is not None:
-                    text = f"{head[: len(head) - len(name)]}{known} {tail}"
+                    if kind not in _PLAIN:
+                        text = f"{head[: len(head) - len(name)]}{known} {tail}"
                     break
             else:
                 if before and listed:
@@ -106,6 +111,8 @@ def _text(one: Any) -> str:
     if not isinstance(one, str | Path):
         raise InputError(f"a {type(one).__name__} is no prompt; give a sentence, or the path of a file of prompts")
     path = Path(one).expanduser()
+    if path.suffix.lower() in SUFFIXES:
+        raise InputError(f"{path}: is a recording, no prompt; to go on from it add --continue-from {path} to a prompt")
     if not path.exists() or path.is_dir():
         raise InputError(f"{path}: no such file of prompts; write a prompt in quotes, or check the path")
     return text_of(path)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from domains.music.data.captions import Fields
+from domains.music.data.captions import Fields, numbered, shortened
 from domains.music.data.world import Piece, Split
 from suite.errors import InputError
 from suite.media.audio import SUFFIXES
@@ -54,17 +54,33 @@ class Collection:
 
     Attributes:
         missing: files that are named and not there. notices: what the user should know, one line each.
+        unread: why, by the name of each file that cannot be read.
     """
 
     name: str
     recordings: tuple[Recording, ...]
     missing: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
+    unread: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """The notices, and what cannot be read."""
+        return (*self.notices, *unreadable(self.unread))
 
     @property
     def licences(self) -> tuple[str, ...]:
         """The licences that its recordings name, each once."""
         return tuple(dict.fromkeys(one.licence for one in self.recordings if one.licence))
+
+
+def unreadable(unread: Mapping[str, str]) -> list[str]:
+    """A line that names the recordings that cannot be read, the first with its reason; none where all can."""
+    if not unread:
+        return []
+    first, *others = unread
+    also = f"; nor {shortened(others)}" if others else ""
+    return [f"{numbered(len(unread), 'recordings')} cannot be read: {first}: {unread[first]}{also}"]
 
 
 def id_of(path: str | Path) -> str:
@@ -84,7 +100,9 @@ def split_of(recordings: Sequence[Recording], split: Split, seed: int = 0) -> tu
         sides = drawn(dict.fromkeys(one.id for one in recordings), seed)
     chosen = tuple(one for one in recordings if sides.get(one.id) == split)
     if not chosen:
-        raise InputError(f"none of {len({one.id for one in recordings})} recordings is in the split {split}")
+        held = [f"{side} ({list(sides.values()).count(side)})" for side in SHARES if side in sides.values()]
+        count = numbered(len(sides), "recordings")
+        raise InputError(f"none of {count} is in the split {split}; there are {', '.join(held)}")
     return chosen
 
 

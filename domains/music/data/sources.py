@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import cast, get_args
 
 from domains.music.data import world
+from domains.music.data.captions import numbered, swapped_fields, unknown_names, unswapped, unswapped_fields
 from domains.music.data.captions import slots as slots_of
-from domains.music.data.captions import swapped_fields, unknown_names, unswapped, unswapped_fields
 from domains.music.data.readers.formats import FORMATS
 from domains.music.data.recordings import Collection, Files, Recording, licensed, split_of
 from domains.music.data.world import Split
@@ -50,7 +50,10 @@ def open_recordings(
     whole = read_all(where, recordings=recordings, format=format, licence=licence, fix_swapped=fix_swapped)
     if named is None and all(one.split is None for one in whole.recordings):
         return whole  # all of it: nobody asked for a side
-    return replace(whole, recordings=split_of(whole.recordings, named or split, seed))
+    try:
+        return replace(whole, recordings=split_of(whole.recordings, named or split, seed))
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def read_all(
@@ -92,11 +95,11 @@ def _checked(collection: Collection, *, fix: bool) -> Collection:
     named = list(collection.recordings)
     if swapped and fix:
         named = [_mended(one) for one in named]
-        notices.append(f"makam and usul were swapped in {len(swapped)} captions, and are put back")
+        notices.append(f"makam and usul were swapped in {numbered(len(swapped), 'captions')}, and are put back")
     elif swapped:
         notices.append(
-            f"makam and usul are swapped in {len(swapped)} captions, e.g. {_said(swapped[0])!r}; put them back with "
-            "--fix-swapped"
+            f"makam and usul are swapped in {numbered(len(swapped), 'captions')}, e.g. {_said(swapped[0])!r}; put "
+            "them back with --fix-swapped"
         )
     return replace(collection, recordings=tuple(named), notices=tuple(notices))
 

@@ -42,7 +42,8 @@ def elo(
 
     Args:
         votes: the table, CSV or TSV.
-        start: rating that every model begins with. k: how far one vote moves it.
+        start: rating that every model begins with.
+        k: how far one vote moves it.
         chance: agreement of listeners who guess, as published.
         out: folder for the ratings, their course and report.html.
 
@@ -153,14 +154,18 @@ def _turned(one: Ballot, first: str) -> Game:
 
 
 def _notices(ballots: Iterable[Ballot]) -> list[str]:
+    from domains.music.data.captions import numbered
+
     ballots = list(ballots)
     found = []
     if turned := sum(one.game.vote.loser_first for one in ballots):
-        found.append(f"{turned} votes name the loser first (A < B); the published script ignored them, here they count")
+        found.append(
+            f"{numbered(turned, 'votes name the loser first')} (A < B); unlike in the published script they count"
+        )
     if neither := sum(one.game.vote.margin is None for one in ballots):
-        found.append(f"{neither} votes are None and count as ties, as published")
+        found.append(f"{numbered(neither, 'votes are None')}, a tie as published")
     if len(ballots) < 100:
-        found.append(f"{len(ballots)} votes; ELO depends on their order, and much so with few")
+        found.append(f"{numbered(len(ballots), 'votes')}; ELO depends on their order, and much so with few")
     return found
 
 

@@ -37,7 +37,8 @@ def evaluate(
         data: the recordings: `world:test[:COUNT[:GENRE]]`, or `PATH[:SPLIT]` of a folder, a table or JSON lines.
         generated: a folder of pieces; those named as a recording are compared with it.
         recordings: folder of the recordings that a table names.
-        adapter: reference of the adapter. base: of the base; the one that the adapter names where it is left out.
+        adapter: reference of the adapter.
+        base: reference of the base; the one that the adapter names where it is left out.
         frozen: the base alone, to see what the adapter adds.
         embedding: `spectral` (ours, no file needed), `vggish:FILE` (FAD), `panns:FILE` (FD and KL), `clap:FOLDER`.
         as_published: distances as the published code computes them.
@@ -61,9 +62,10 @@ def evaluate(
 
     embedders = [open_embedder(reference, choose_device(device)) for reference in embedding]
     reference = open_recordings(data, split="test", recordings=recordings)
+    made_before = None if generated is None else read_all(generated)  # what is not there is known before all is heard
     targets = heard_of(reference)
-    if generated is not None:
-        pieces = heard_of(read_all(generated))
+    if made_before is not None:
+        pieces = heard_of(made_before)
         by = str(generated)
     else:
         generator = _generator(adapter, base, device, dtype)
@@ -87,7 +89,7 @@ def evaluate(
         about,
         title="Music beside recordings",
         tables={"pieces": table_of(scored, rows)},
-        notices=(*reference.notices, *scored.notices),
+        notices=(*reference.remarks, *(made_before.remarks if made_before else ()), *scored.notices),
     )
     return scores.answer(out)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,8 @@ class MustangoComposer:
         folder: of the base. stated: what the adapter says, or would say, of itself.
     """
 
-    rate, channels, defaults = mustango_base.RATE, 1, SAMPLING
+    rate, channels = mustango_base.RATE, 1
+    defaults: Mapping[str, float] = {"guidance": SAMPLING["guidance"], "steps": STEPS}
 
     def __init__(
         self,

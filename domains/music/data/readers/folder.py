@@ -23,20 +23,20 @@ def read(path: Path, files: Files) -> Collection:
     paths = files.all() if path.is_dir() else [path]
     if not paths:
         raise InputError(f"{path}: the folder holds no recording ({', '.join(audio.SUFFIXES[:7])}, ...)")
-    found, unread = [], []
+    found: list[Recording] = []
+    unread: dict[str, str] = {}
     for one in paths:
         try:
             info = audio.probe(one)
         except InputError as error:
             if not path.is_dir():
                 raise
-            unread.append(str(error))
+            unread[str(one.relative_to(path))] = str(error).removeprefix(f"{one}: ")
             continue
         found.append(_recording(one, info))
     if not found:
-        raise InputError(unread[0])
-    notices = [f"{len(unread)} recordings are left out: {unread[0]}"] if unread else []
-    return Collection(str(path), tuple(found), (), tuple(notices))
+        raise InputError(next(iter(unread.values())))
+    return Collection(str(path), tuple(found), unread=unread)
 
 
 def _recording(path: Path, info: audio.AudioInfo) -> Recording:

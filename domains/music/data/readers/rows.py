@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from domains.music.data.captions import Fields, names_of
+from domains.music.data.captions import Fields, names_of, numbered
 from domains.music.data.recordings import Collection, Files, Recording, id_of
 from domains.music.data.vocabulary import normalised
 from domains.music.data.world import Split
@@ -56,7 +56,8 @@ def collection(name: str, rows: Iterable[tuple[str, Mapping[str, Any]]], files: 
     notices = []
     if missing:
         shown = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
-        notices.append(f"{name}: {len(missing)} recordings are missing ({shown}); {len(found)} rows are left")
+        lost, left = numbered(len(missing), "recordings are missing"), numbered(len(found), "rows are left")
+        notices.append(f"{name}: {lost} ({shown}); {left}")
     return Collection(name, tuple(found), tuple(missing), tuple(notices))
 
 

@@ -32,11 +32,17 @@ def text_of(path: Path) -> str:
 def rows_of(path: Path) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]]]:
     """The columns of a CSV or TSV, in small letters, and its rows, each with its line.
 
+    Where the first line has none of the commas of a CSV it is read as spreadsheets of many countries save it, with
+    semicolons, or with tabs.
+
     Raises:
         InputError: it cannot be read, or a row has fewer columns than the first; while iterating.
     """
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    reader = csv.DictReader(io.StringIO(text_of(path)), delimiter=delimiter)
+    text = text_of(path)
+    first = text.partition("\n")[0]
+    usual = "\t" if path.suffix.lower() == ".tsv" else ","
+    delimiter = next((mark for mark in (usual, ";", "\t") if mark in first), usual)
+    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter)
     try:
         columns = [name.strip().lower() for name in reader.fieldnames or () if name]
     except csv.Error as error:
