@@ -14,7 +14,8 @@ class TextVideoQuery:
 
     Attributes:
         captions: sentences to compare each video with; without any, a video gives its vector and its pictures alone.
-        start: second from which the video counts. end: up to which; to its end where left out.
+        start: second from which the video counts.
+        end: second up to which it counts; to its end where left out.
         fps: frames a second that are candidates.
         frames: of a video; the adapter's where left out.
         interpolate: the adapter's temporal positions, if `frames` is another number than it was trained with.

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,12 +24,15 @@ from domains.text_video_retrieval.inference.finding import Filter, find
 from domains.text_video_retrieval.inference.indexing import found, index, open_or_create, update
 from domains.text_video_retrieval.inference.loaded import Encoder
 from domains.text_video_retrieval.inference.nearest import Nearest
-from domains.text_video_retrieval.inference.searching import VideoSearcher
+from domains.text_video_retrieval.inference.searching import VideoSearcher, search
 from domains.text_video_retrieval.inference.store import FRAMES, TABLES, VECTORS, Segment, Store, VideoRow
 from domains.text_video_retrieval.inference.upkeep import compacted, exported, imported, repaired
+from domains.text_video_retrieval.inference.upkeep import store as look_after
 from domains.text_video_retrieval.model.manifest import Stated
 from domains.text_video_retrieval.output import page, sheet
 from domains.text_video_retrieval.tiny import networks
+from domains.text_video_retrieval.types import TextVideoQuery
+from suite.cli.options import of_dataclass
 from suite.clip.pictures import Preprocessing
 from suite.clip.words import Words
 from suite.errors import InputError
@@ -467,3 +473,77 @@ def test_the_command_says_what_it_did_and_refuses_what_is_not_there(tmp_path: Pa
     with pytest.raises(InputError, match=r"no index; make one with"):
         Store.open(tmp_path)
     assert TABLES.endswith(".sqlite")
+
+
+def test_an_index_run_again_counts_what_can_be_found_and_still_names_what_cannot_be_read(
+    encoder: Encoder, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Encoder, "from_pretrained", lambda *args, **options: encoder)
+    first = index((videos,), store=tmp_path / "index", seconds=4.0, hop=4.0)["message"].splitlines()
+    told = capsys.readouterr().err.splitlines()
+    again = index((videos,), store=tmp_path / "index", seconds=4.0, hop=4.0)["message"].splitlines()
+    assert ": 3 videos in " in first[0] and ": 3 videos in " in again[0]
+    assert first[1].startswith("  broken.mp4: ") and again[1] == f"{first[1]} (as before)"
+    assert told[0].startswith("1/4 a.mp4: 1 segment (about ") and told[-1] == "4/4 sub/b.mp4: 1 segment"
+
+
+def test_a_first_index_of_a_folder_without_videos_is_refused_before_a_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Encoder, "from_pretrained", lambda *args, **options: pytest.fail("loaded a model"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty: no video to index"):
+        index((tmp_path / "empty",), store=tmp_path / "index")
+    assert not (tmp_path / "index").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "query is empty"),
+        ({"query": ("a",), "weight": (1.0, 2.0)}, "2 weights for 1"),
+        ({"query": ("a",), "interactive": True}, "leave out sentences"),
+        ({"image": (Path("a.png"),), "clips": True, "interactive": True}, "leave out --image, --clips"),
+        ({"out": Path("pages"), "interactive": True}, "leave out --out"),
+    ],
+)
+def test_a_search_that_cannot_be_meant_is_refused_before_an_index_is_opened(
+    options: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(VideoSearcher, "open", lambda *args, **options: pytest.fail("opened an index"))
+    with pytest.raises(InputError, match=message):
+        search(**options)
+
+
+def test_a_search_without_an_index_is_refused_before_torch_is_imported(tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from domains.text_video_retrieval.inference.searching import search\n"
+        "from suite.errors import InputError\n"
+        "try:\n"
+        "    search(('a',), store=Path('nowhere'))\n"
+        "except InputError as error:\n"
+        "    print(error, 'torch' in sys.modules)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.startswith("nowhere: no index; make one with") and ran.stdout.endswith(" False\n")
+
+
+@pytest.mark.parametrize(
+    ("action", "options", "message"),
+    [
+        ("verify", {"out": Path("vectors")}, "--out is of store export"),
+        ("export", {"out": Path("vectors"), "source": Path("other")}, "--source is of store import"),
+        ("export", {}, "export needs --out"),
+    ],
+)
+def test_an_option_of_another_action_on_an_index_is_not_ignored(
+    action: Any, options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=message):
+        look_after(action, store=tmp_path, **options)
+
+
+def test_every_option_of_a_prediction_has_its_line_in_the_help() -> None:
+    assert [option.name for option in of_dataclass(TextVideoQuery) if not option.help] == []

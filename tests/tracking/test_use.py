@@ -357,3 +357,8 @@ def test_a_frame_that_cannot_be_read_stops_or_holds(tmp_path: Path) -> None:
 def test_footage_says_what_it_is(clip: Path) -> None:
     opened = open_footage(clip)
     assert (opened.size, float(opened.fps), opened.frames, opened.live) == ((96, 64), 20, FRAMES, False)
+
+
+def test_one_frame_is_one_frame_and_has_no_speed(clip: Path) -> None:
+    said = str(TRACKER(clip, FIRST, max_frames=1)).splitlines()[0]
+    assert said.endswith(": 1 object in 1 frame")

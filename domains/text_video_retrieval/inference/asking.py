@@ -23,6 +23,9 @@ class Asked:
     Attributes:
         query: sentences. image: pictures. video: videos, to find more like them. without: sentences to be far from.
         weight: of each sentence, then each picture, then each video; 1 where left out.
+
+    Raises:
+        InputError: nothing is sought, or weights are of another number.
     """
 
     query: Sequence[str] = ()
@@ -30,6 +33,17 @@ class Asked:
     video: Sequence[Path] = ()
     without: Sequence[str] = ()
     weight: Sequence[float] = ()
+
+    def __post_init__(self) -> None:
+        count = len(self.query) + len(self.image) + len(self.video)
+        if not count:
+            raise InputError(
+                "query is empty; write what is to be seen, e.g. 'a dog runs', or give --image FILE or --video FILE"
+            )
+        if self.weight and len(self.weight) != count:
+            raise InputError(
+                f"{len(self.weight)} weights for {count} sentences, pictures and videos; give one for each"
+            )
 
     def __str__(self) -> str:
         """In a line."""
@@ -42,17 +56,10 @@ def combined(encoder: Encoder, asked: Asked) -> tuple[NDArray[np.float32], tuple
     """One vector (dim,) of length 1 for all that is sought, less what is not, and what people should know.
 
     Raises:
-        InputError: nothing is sought, a file cannot be read, or weights are of another number.
+        InputError: a file cannot be read, or `without` takes everything away.
     """
     import numpy as np
 
-    count = len(asked.query) + len(asked.image) + len(asked.video)
-    if not count:
-        raise InputError(
-            "query is empty; write what is to be seen, e.g. 'a dog runs', or give --image FILE or --video FILE"
-        )
-    if asked.weight and len(asked.weight) != count:
-        raise InputError(f"{len(asked.weight)} weights for {count} sentences, pictures and videos; give one for each")
     notices: tuple[str, ...] = ()
     parts = []
     if asked.query:

@@ -75,27 +75,35 @@ def index(
     Raises:
         InputError: there is no video, or the index is of another model.
     """
-    from domains.text_video_retrieval.inference.loaded import Encoder
+    from domains.text_video_retrieval.inference.store import MANIFEST
 
     if seconds is not None and not seconds > 0:
         raise InputError(f"seconds is {seconds}; give the length of a segment, above 0")
     if hop is not None and not hop > 0:
         raise InputError(f"hop is {hop}; give the seconds from one segment's start to the next, above 0")
     files = found(inputs)
+    if not files and not (store / MANIFEST).is_file():
+        raise InputError(f"{', '.join(map(str, inputs))}: no video to index; give a folder that holds some")
+    # Only now: what is wrong above is refused at once, not after torch is imported.
+    from domains.text_video_retrieval.inference.loaded import Encoder
+
     started = time.perf_counter()
     encoder = Encoder.from_pretrained(adapter, base, device, dtype, frames=frames, interpolate=interpolate)
     opened = open_or_create(store, encoder, inputs, seconds, hop, cut)
     try:
         with opened.writing():
             changes = update(opened, encoder, files, [path for path in inputs if path.is_dir()], _told)
-        rows = len(opened.live())
+        rows, held = len(opened.live()), list(each_status(opened))
     finally:
         opened.close()
     counts = changes.counts()
-    done = counts["added"] + counts["changed"] + counts["unchanged"] + counts["renamed"]
+    unread = {path: error for path, status, error in held if status == "error"}
+    done = len(held) - len(unread)
+    before = sorted(unread.keys() - changes.failed.keys())
     words = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    lines = [f"{store}: {done} videos in {rows} segments ({words or 'nothing to do'})"]
+    lines = [f"{store}: {counted(done, 'video')} in {counted(rows, 'segment')} ({words or 'nothing to do'})"]
     lines += [f"  {path}: {why}" for path, why in changes.failed.items()]
+    lines += [f"  {path}: {unread[path]} (as before)" for path in before]
     lines.append(f'next  suite text_video_retrieval search "..." --store {store}')
     spent = time.perf_counter() - started
     return {
@@ -106,6 +114,11 @@ def index(
         "errors": changes.failed,
         "seconds": spent,
     }
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 segment`, `2 segments`."""
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _told(line: str) -> None:
@@ -225,7 +238,8 @@ def update(
             if made.error:
                 changes.failed[name] = f"read up to an error: {made.error}"
         left = (time.perf_counter() - started) / number * (len(here) - number)
-        told(f"{number}/{len(here)} {name}: {made.error or f'{len(segments)} segments'}, about {left:.0f} s left")
+        soon = f" (about {left:.0f} s left)" if number < len(here) else ""
+        told(f"{number}/{len(here)} {name}: {made.error or counted(len(segments), 'segment')}{soon}")
     for name in sorted(gone):
         store.remove(name)
         changes.removed.append(name)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from domains.text_video_retrieval.inference.store import Store
     from domains.text_video_retrieval.output.page import Hit
 
+_OUT = Path("search")
+
 
 def search(
     query: tuple[str, ...] = (),
@@ -44,7 +46,7 @@ def search(
     adapter: str | None = None,
     base: str | None = None,
     device: str = "auto",
-    out: Path | None = Path("search"),
+    out: Path | None = _OUT,
     contact_sheet: bool = False,
     clips: bool = False,
     interactive: bool = False,
@@ -74,7 +76,7 @@ def search(
         adapter: reference of the adapter; the one that made the index where it is left out.
         base: reference of the base, likewise.
         device: auto, cpu, cuda or cuda:N.
-        out: folder of the result page and its pictures.
+        out: folder of the result page and its pictures; --interactive writes none.
         contact_sheet: also draw all hits in one picture, contact_sheet.png.
         clips: also cut the seconds around each hit into a video of their own, without its sound.
         interactive: read sentences from standard input, one a line, and answer each; the model is loaded once.
@@ -90,12 +92,19 @@ def search(
     extras = [name for name, wanted in (("contact sheet", contact_sheet), ("clips", clips)) if wanted]
     if extras and out is None:
         raise InputError(f"{' and '.join(extras)} need --out FOLDER")
+    if interactive:
+        given = {"sentences": query, "--image": image, "--video": video, "--weight": weight, "--clips": clips}
+        given |= {"--contact-sheet": contact_sheet, "--out": out not in (None, _OUT)}
+        if unused := [name for name, value in given.items() if value]:
+            raise InputError(
+                f"--interactive reads sentences from standard input and writes no page; leave out {', '.join(unused)}"
+            )
+    asked = None if interactive else Asked(query, image, video, without, weight)
     with VideoSearcher.open(store, adapter=adapter, base=base, device=device, nearest=nearest, root=root) as searcher:
         options: dict[str, Any] = {"top": top, "by": by, "per": per, "only": only}
-        if interactive:
+        if asked is None:
             found = [_answer(searcher, Asked((line,), without=without), None, (), options) for line in _lines()]
             return {"message": f"{len(found)} searches", "searches": found}
-        asked = Asked(query, image, video, without, weight)
         return _answer(searcher, asked, out, extras, options)
 
 
@@ -175,11 +184,13 @@ class VideoSearcher:
         Raises:
             InputError: there is no such index, it is broken, or it is of another model.
         """
-        from domains.text_video_retrieval.inference.loaded import Encoder
         from domains.text_video_retrieval.inference.store import Store
 
         opened = Store.open(Path(store))
         try:
+            # Only now: an index that is not there is refused at once, not after torch is imported.
+            from domains.text_video_retrieval.inference.loaded import Encoder
+
             model = opened.about["model"]
             encoder = Encoder.from_pretrained(
                 adapter or model["adapter"],

@@ -30,14 +30,19 @@ def store(
         source: of import: the folder.
 
     Raises:
-        InputError: there is no such index, or a folder is missing.
+        InputError: there is no such index, or a folder is missing or of no use.
     """
+    for name, given, of in (("--out", out, "export"), ("--source", source, "import")):
+        if given is not None and action != of:
+            raise InputError(f"{name} is of store {of}; leave it out of store {action}")
+    if action == "export" and out is None:
+        raise InputError("export needs --out FOLDER")
+    if action == "import" and source is None:
+        raise InputError("import needs --source FOLDER, with vectors.npy and segments.csv")
     from domains.text_video_retrieval.inference.indexing import each_status
     from domains.text_video_retrieval.inference.store import Store
 
-    if action == "import":
-        if source is None:
-            raise InputError("import needs --source FOLDER, with vectors.npy and segments.csv")
+    if source is not None:
         return _answer(store, imported(source, store))
     opened = Store.open(store, check=False)
     try:
@@ -57,8 +62,7 @@ def store(
                 return _answer(store, repaired(opened))
             if action == "compact":
                 return _answer(store, compacted(opened))
-            if out is None:
-                raise InputError("export needs --out FOLDER")
+            assert out is not None
             return _answer(store, exported(opened, out))
     finally:
         opened.close()

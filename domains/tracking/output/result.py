@@ -77,9 +77,10 @@ class TrackResult:
         if self.stored is not None:
             return f"{self.source}: tracked before, in {self.stored['frames']} frames"
         count = len(self.objects)
-        rate = self.speed.get("fps_tracking", 0)
+        frames = self.rows.frames
+        rate = self.speed.get("fps_tracking", 0) if frames > 1 else 0  # the first frame's boxes are given
         lines = [
-            f"{self.source}: {count} object{'s' * (count != 1)} in {self.rows.frames} frames"
+            f"{self.source}: {count} object{'s' * (count != 1)} in {frames} frame{'s' * (frames != 1)}"
             + (f", {rate:g} frames a second" if rate else "")
         ]
         for name in self.objects:
