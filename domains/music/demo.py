@@ -58,13 +58,16 @@ def demo(out: Path = Path("out/demo/music")) -> dict[str, Any]:
     ]
     picture = plots.save(spectrograms.draw(shown), out / "genre.png")
     before, after, _ = rows
-    return {
-        "title": "A genre, learned from recordings",
-        "summary": f"Of {len(asked)} ragas that nobody played before, trackers hear {after['notes in the scale']} of "
+    summary = (
+        f"Of {len(asked)} ragas that nobody played before, trackers hear {after['notes in the scale']} of "
         f"the notes on the raga's scale and {after['time in its cycle']} of the time in its cycle of five beats; of "
         f"the frozen base's, which knows other genres alone, {before['notes in the scale']} and "
-        f"{before['time in its cycle']}.",
-        "text": "\n".join(result.prompt for result in results),
+        f"{before['time in its cycle']}."
+    )
+    return {
+        "title": "A genre, learned from recordings",
+        "summary": summary,
+        "text": "\n".join([*(result.prompt for result in results), summary, f"next     open {out / 'listen.html'}"]),
         "tables": {"What is heard": rows},
         "pictures": [picture],
         "captions": ["A typical prompt by the frozen base and, with the same seed, by the adapter; and a recording"],

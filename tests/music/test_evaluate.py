@@ -284,6 +284,14 @@ def test_votes_become_ratings_of_each_question(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("option", "said"), [("--start", "start is nan"), ("--k", "k is nan"), ("--chance", "chance is nan")]
+)
+def test_numbers_that_no_rating_can_be_of(tmp_path: Path, option: str, said: str) -> None:
+    code, _, err = told("elo", votes(tmp_path / "votes.csv", "a,b,vote\nx,y,A > B\n"), option, "nan")
+    assert code == 2 and said in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("a,b\nx,y\n", "the columns a, b and vote"),

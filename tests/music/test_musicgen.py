@@ -233,6 +233,10 @@ def test_sampling_keeps_to_top_k_and_top_p() -> None:
         ({"preset": "linear", "target_params": "many"}, "target_params is 'many'; write a number, as 40M"),
         ({"preset": "transformer", "target_params": 100}, "has 244 at least; give more"),
         ({"preset": "lora", "placement": "per_layer"}, "placement is no setting of lora"),
+        (
+            {"preset": "conv", "r": 16, "targets": "x"},
+            "recipe.adapter.r is no setting of conv; say the whole section anew",
+        ),
     ],
 )
 def test_what_is_wrong_with_the_adapter_section_is_one_line(section: dict[str, Any], said: str) -> None:

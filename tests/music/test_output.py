@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from matplotlib.figure import Figure
 
+from domains.music.demo import demo
 from domains.music.model.manifest import WEIGHTS_LICENCE, Manifest
 from domains.music.output.card import adapter_card
 from domains.music.output.samples import Samples, write_samples
+from domains.music.predict import MusicGenerator
 from suite.errors import InputError
-from suite.media import audio
+from suite.media import audio, spectrograms
 from tests.music.made import FakeComposer
 
 
@@ -27,7 +30,17 @@ def test_a_card_names_both_licences_and_how_to_prompt() -> None:
     assert "CC-BY-NC 4.0" in text and "- CC BY-NC 4.0 # of the recordings" in text
     assert "'Oud instruments, Nihavent makam' --adapter" in text
     assert "1,234,567 numbers" in text and "12 recordings" in text
-    assert "None of the base" in adapter_card(Manifest(), base=None, methods=["lora"], parameters=1)
+    bare = adapter_card(Manifest(), base=None, methods=["lora"], parameters=1)
+    assert "None of the base" in bare
+    assert "license: unknown" in bare  # nobody has given the recordings a licence
+
+
+def test_the_demo_says_what_is_heard_and_what_to_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MusicGenerator, "from_pretrained", lambda *_: MusicGenerator(FakeComposer()))
+    monkeypatch.setattr(spectrograms, "draw", lambda _: Figure())
+    text = demo(tmp_path)["text"].splitlines()
+    assert text[-1] == f"next     open {tmp_path / 'listen.html'}" and (tmp_path / "listen.html").is_file()
+    assert text[-2].startswith("Of 8 ragas that nobody played before, trackers hear")
 
 
 def test_samples_of_a_step_are_heard_and_seen(tmp_path: Path) -> None:

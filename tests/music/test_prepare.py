@@ -51,6 +51,7 @@ def test_a_folder_becomes_clips_that_training_reads(tmp_path: Path) -> None:
     held = open_recordings(f"{out}:train")
     assert {one.id for one in held.recordings} == sides["train"]
     assert held.licences == ("CC BY 4.0",)
+    assert held.name == "out/clips.csv"
     assert "<audio" in (out / "report.html").read_text(encoding="utf-8")
     again = tmp_path / "again"
     prepare(tmp_path / "in", out=again, seconds=2.0, rate=16000, licence="CC BY 4.0")

@@ -14,6 +14,7 @@ from domains.music.inference.loaded import MusicGenComposer
 from domains.music.model import attachments
 from domains.music.model.manifest import Manifest
 from domains.music.recipe.musicgen import MusicGenRecipe
+from domains.music.recipe.mustango import MustangoRecipe
 from domains.music.tiny import networks
 from domains.music.types import MusicQuery
 from suite import adapters, training
@@ -54,6 +55,12 @@ def train(base: Path, kind: str, folder: Path, steps: int, source: str, resume: 
     if resume:
         return training.fit(recipe, data, config, resume=folder)
     return training.fit(recipe, data, config, folder=folder)
+
+
+@pytest.mark.parametrize("kind", [MusicGenRecipe, MustangoRecipe])
+def test_recordings_that_are_not_there_are_known_before_a_base_is_loaded(kind: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="mine: no such file or folder"):
+        kind(base=str(tmp_path / "absent")).bind(MusicData(str(tmp_path / "mine"), None))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -54,8 +55,12 @@ def elo(
     from suite.media import plots
     from suite.scores import Scores
 
-    if not k > 0:
+    if not 0 < k < math.inf:
         _refuse(f"k is {k:g}; give more than 0, e.g. 15")
+    if not math.isfinite(start):
+        _refuse(f"start is {start:g}; give a rating, e.g. 1500")
+    if not 0 <= chance < 1:
+        _refuse(f"chance is {chance:g}; give a share below 1, e.g. 0.55")
     ballots = read_votes(votes)
     rows, curves, agreements = [], {}, {}
     for question in dict.fromkeys(one.question for one in ballots):
@@ -170,14 +175,15 @@ def _notices(ballots: Iterable[Ballot]) -> list[str]:
 
 
 def _lines(rows: Sequence[Mapping[str, Any]], agreements: Mapping[str, Mapping[str, float]]) -> list[str]:
+    from domains.music.data.captions import numbered
+
     lines = []
     for question in _questions(rows):
         shown = ", ".join(f"{row['model']} {row['rating']:.1f}" for row in rows if row["question"] == question)
         lines.append(f"{question}: {shown}")
     for question, found in agreements.items():
-        lines.append(
-            f"{question}: listeners agree {found['agreement']:.3f} (kappa {found['kappa']:.3f}, {found['pairs']} pairs)"
-        )
+        pairs = numbered(int(found["pairs"]), "pairs")
+        lines.append(f"{question}: listeners agree {found['agreement']:.3f} (kappa {found['kappa']:.3f}, {pairs})")
     return lines
 
 

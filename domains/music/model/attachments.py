@@ -57,6 +57,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 }
 
 _OWN = ("placement", "target_params")
+_OF_LORA = ("r", "lora_alpha", "lora_dropout")
+"""What configurations with LoRA say; a preset that is put in its place alone leaves them there."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ def specs(model: MusicGenLM, section: AdapterSection) -> list[dict[str, Any]]:
     if section.preset not in SEQUENCE and section.method not in SEQUENCE.values():
         section.refuse(_OWN)
         return [section.spec(PRESETS)]
+    section.refuse(_OF_LORA)
     spec = section.spec(PRESETS)
     if "targets" in spec:
         section.refuse(_OWN)

@@ -20,7 +20,7 @@ def adapter_card(stated: Manifest, *, base: str | None, methods: Sequence[str], 
         "library_name": "peft",
         "tags": ["peft-suite", "text-to-audio", "music", *methods],
         # Of several licences the strictest binds; none of the usual names says "these recordings".
-        "license": "other" if stated.licences else "apache-2.0",
+        "license": "other" if stated.licences else "unknown",
         **({"base_model": base.removeprefix("hf:").partition("@")[0]} if base and base.startswith("hf:") else {}),
     }
     said = stated.wording or "a sentence"

@@ -66,6 +66,7 @@ class MusicGenRecipe(CardedRecipe):
 
     def bind(self, data: Any) -> None:
         """The data learn what makes codes and text states, and tell what they are."""
+        data.setup()  # recordings that are not there are known before a base is loaded
         folder = hub.resolve(self.base, bases.DOMAIN, kind="base")
         self._whole = bases.load(folder, self.base_dtype)
         self.encoder = MusicGenEncoder(self._whole, bases.tokenizer(folder))

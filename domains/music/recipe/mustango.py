@@ -53,6 +53,7 @@ class MustangoRecipe(CardedRecipe):
         self.data: dict[str, Any] = {}
 
     def bind(self, data: Any) -> None:
+        data.setup()  # recordings that are not there are known before a base is loaded
         data.bind(mustango_base.MustangoEncoder(hub.resolve(self.base, bases.DOMAIN, kind="base")))
         self.data = dict(data.record())
 

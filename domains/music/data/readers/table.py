@@ -30,7 +30,8 @@ def read(path: Path, files: Files) -> Collection:
     if not rows.knows(columns):
         held = ", ".join(columns) or "nothing"
         raise InputError(f"{table}: line 1 names {held}; a column path (or audio_path, file_name) is needed")
-    return rows.collection(table.name, ((f"{table}: line {line}", row) for line, row in given), files)
+    name = table.name if table == path else f"{path.name}/{table.name}"  # many folders hold a table of one name
+    return rows.collection(name, ((f"{table}: line {line}", row) for line, row in given), files)
 
 
 def _inside(path: Path) -> Path | None:
