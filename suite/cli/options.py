@@ -11,6 +11,7 @@ import csv
 import dataclasses
 import difflib
 import inspect
+import re
 import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -147,7 +148,8 @@ class Option:
             return f"{text} (required)".strip()
         if self.default in (None, (), [], "") or isinstance(self.default, bool):
             return text
-        default = ",".join(map(str, self.default)) if isinstance(self.default, list | tuple) else self.default
+        mark = "," if _count(self.kind) is None else " "  # as it is typed
+        default = mark.join(map(str, self.default)) if isinstance(self.default, list | tuple) else self.default
         return f"{text} (default: {default})".replace("%", "%%").strip()
 
 
@@ -346,8 +348,11 @@ def _texts(documented: Any) -> Mapping[str, str]:
     from docstring_parser import parse as parse_docstring
 
     parsed = parse_docstring(documented.__doc__ or "", style=DocstringStyle.GOOGLE)
-    texts = {}
+    names = "|".join(map(re.escape, inspect.signature(documented).parameters))
+    next_one = re.compile(rf"(?<=[.;]) ({names}): ")  # `low: its least. high: its most.` on one line
+    texts: dict[str, str] = {}
     for parameter in parsed.params:
-        for name in parameter.arg_name.split(","):
-            texts[name.strip()] = " ".join((parameter.description or "").split())
+        first, *others = next_one.split(" ".join((parameter.description or "").split()))
+        texts |= dict.fromkeys((name.strip() for name in parameter.arg_name.split(",")), first)
+        texts |= zip(others[::2], others[1::2], strict=True)
     return texts

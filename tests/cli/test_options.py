@@ -114,6 +114,24 @@ def test_help_shows_docstring_and_defaults() -> None:
     assert "(default: 0.5)" in text
 
 
+def test_parameters_that_share_a_line_have_each_their_own_help() -> None:
+    def verb(low: int = 1, *, high: int = 2, edges: tuple[float, float] = (0.0, 0.5)) -> None:
+        """Do it.
+
+        Args:
+            low: the least of all. high: the most; without
+                it: none.
+            edges: left out.
+        """
+
+    low, high, edges = of_function(verb)
+    assert low.help == "the least of all."
+    assert high.help == "the most; without it: none."
+    with pytest.raises(HelpAsked) as asked:
+        parse(Parser("suite verb", [edges]), [edges], ["--help"])
+    assert "left out. (default: 0.0 0.5)" in asked.value.text
+
+
 def test_a_dataclass_gives_its_fields() -> None:
     @dataclass(frozen=True)
     class Query:
