@@ -114,6 +114,9 @@ class TrackQuery:
     takes_streams: ClassVar[bool] = True
     """So are the addresses of cameras and streams."""
 
+    takes_patterns: ClassVar[bool] = True
+    """And patterns of frames, in quotes."""
+
     resumes: ClassVar[bool] = True
 
     loading: ClassVar[tuple[str, ...]] = ("exported",)

@@ -23,6 +23,7 @@ from domains.text_video_retrieval.inference.duplicates import same_videos
 from domains.text_video_retrieval.inference.finding import Filter, find
 from domains.text_video_retrieval.inference.indexing import found, index, open_or_create, update
 from domains.text_video_retrieval.inference.loaded import Encoder
+from domains.text_video_retrieval.inference.merging import merging
 from domains.text_video_retrieval.inference.nearest import Nearest
 from domains.text_video_retrieval.inference.searching import VideoSearcher, search
 from domains.text_video_retrieval.inference.store import FRAMES, TABLES, VECTORS, Segment, Store, VideoRow
@@ -547,3 +548,26 @@ def test_an_option_of_another_action_on_an_index_is_not_ignored(
 
 def test_every_option_of_a_prediction_has_its_line_in_the_help() -> None:
     assert [option.name for option in of_dataclass(TextVideoQuery) if not option.help] == []
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"longer": 5, "shorter": 2}, "no video can be both"),
+        ({"after": "2027-01-01", "before": "2020-01-01"}, "no video can be written between them"),
+    ],
+)
+def test_limits_that_leave_no_video_are_refused(limits: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Filter(**limits)
+
+
+def test_an_index_is_not_made_over_another_one_and_is_called_an_index(store: Store) -> None:
+    with pytest.raises(InputError, match="holds an index already"):
+        Store.create(store.folder, store.about)
+
+
+def test_which_patches_are_merged_is_a_png_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Encoder, "from_pretrained", lambda *args, **options: pytest.fail("loaded a model"))
+    with pytest.raises(InputError, match=r"picture\.txt; give a file that ends in \.png"):
+        merging(tmp_path / "a.mp4", out=tmp_path / "picture.txt")

@@ -24,8 +24,9 @@ from domains.tracking.inference.footage import Footage, FootageFrame, open_foota
 from domains.tracking.inference.running import VideoRun
 from domains.tracking.output.live import LivePage
 from domains.tracking.output.rows import TrackRows
-from domains.tracking.predict import VideoTracker
+from domains.tracking.predict import Tracker, VideoTracker
 from domains.tracking.types import FrameResult, TrackedBox, TrackQuery
+from suite.cli.main import main
 from suite.errors import InputError
 from suite.media.video import frame_times, probe, read_frames
 from tests.tracking import footage
@@ -362,3 +363,13 @@ def test_footage_says_what_it_is(clip: Path) -> None:
 def test_one_frame_is_one_frame_and_has_no_speed(clip: Path) -> None:
     said = str(TRACKER(clip, FIRST, max_frames=1)).splitlines()[0]
     assert said.endswith(": 1 object in 1 frame")
+
+
+def test_the_command_takes_a_pattern_of_frames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = footage.folder(tmp_path / "frames", form="{}.png")
+    monkeypatch.setattr(Tracker, "from_pretrained", lambda *args, **options: TRACKER)
+    box = ",".join(map(str, FIRST))
+    assert main(["tracking", "predict", f"{folder}/*.png", "--box", box]) == 0
+    assert f"1 object in {FRAMES} frames" in capsys.readouterr().out

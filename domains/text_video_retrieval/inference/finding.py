@@ -47,8 +47,11 @@ class Filter:
     threshold: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("after", "before"):
-            _date(name, getattr(self, name))
+        after, before = _date("after", self.after), _date("before", self.before)
+        if after is not None and before is not None and after >= before:
+            raise InputError(f"after is {self.after} and before {self.before}: no video can be written between them")
+        if self.longer is not None and self.shorter is not None and self.longer > self.shorter:
+            raise InputError(f"longer is {self.longer} s and shorter {self.shorter} s: no video can be both")
 
     def rows(self, store: Store) -> NDArray[np.int64] | None:
         """The live rows of the videos that it lets through; None is all."""

@@ -30,8 +30,10 @@ def merging(
         out: the picture.
 
     Raises:
-        InputError: the video cannot be read, or there are fewer layers.
+        InputError: the video cannot be read, there are fewer layers, or `out` is no name of a PNG.
     """
+    if out.suffix.lower() != ".png":
+        raise InputError(f"out is {out}; give a file that ends in .png")
     import numpy as np
 
     from domains.text_video_retrieval.data.frames import read_clip

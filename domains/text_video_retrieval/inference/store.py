@@ -121,8 +121,10 @@ class Store:
             about: root, model, digests, dim, frames, seconds, fps, words, schedule.
 
         Raises:
-            InputError: the folder holds something else.
+            InputError: the folder holds an index already, or something else.
         """
+        if (folder / MANIFEST).is_file():
+            raise InputError(f"{folder}: holds an index already; give another --store")
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InputError(f"{folder}: holds something else than an index; give another --store")
         folder.mkdir(parents=True, exist_ok=True)
