@@ -61,6 +61,9 @@ def run(domain: Domain, argv: Sequence[str]) -> Answer:
     names = {option.name for option in fields}
     resumes = traits.resumes or "resume" in names
     own = [option for option in of_dataclass(Settings) if option.name not in ("resume", "overwrite") or resumes]
+    if traits.keeps:
+        told = "folder for the results; a new one for temporary files where it is left out."
+        own = [replace(option, help=told) if option.name == "out" else option for option in own]
     asked = [option for option in fields if option.name not in ("resume", "out")]
     inputs = _inputs(traits)
     wanted = [inputs, *_task_option(domain), *own, *asked]
@@ -145,9 +148,11 @@ class _Prediction:
         self.folder = ResultFolder(settings.out)
         self.records: list[dict[str, Any]] = []
         self.failed = 0
+        self.planned = False
         self.codes: list[int] = []
 
     def run(self, task: Task, inputs: Sequence[str], options: dict[str, Any], loading: dict[str, Any]) -> Answer:
+        self.planned = bool(options.get("dry_run"))
         # What is not there is known before a model is loaded, which may take minutes.
         there = [word for word in inputs if self._is_no_path(word) or self._exists(word)]
         steps: list[str] = []
@@ -239,7 +244,9 @@ class _Prediction:
             "next": list(steps),
         }
         lines = [f"{done} done" + (f", {self.failed} failed" if self.failed else "")]
-        if self.settings.out is not None and done:
+        if self.planned:
+            pass  # nothing was made that could lie anywhere
+        elif self.settings.out is not None and done:
             lines.append(f"results  {self.settings.out}")
         elif done:
             lines.append("next     add --out FOLDER to keep the results as files")

@@ -32,7 +32,7 @@ def normalise(query: Any, least: Mapping[str, float] | None = None) -> None:
         if value is None and type(None) in kinds:
             continue
         kept = _as_one_of(name, value, [kind for kind in kinds if kind is not type(None)])
-        if least and name in least and kept < least[name]:
+        if least and name in least and not kept >= least[name]:  # what is no number (nan) is not less, either
             raise InputError(f"{name} is {value!r}; give {least[name]} or more")
         if kept is not value:
             object.__setattr__(query, name, kept)  # the Query is frozen
