@@ -12,6 +12,11 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """First characters of a text that spreadsheets run as a formula; a tab or a carriage return may hide one."""
 
 
+def counted(number: int, what: str) -> str:
+    """A number with its word: `1 hunk`, `2 hunks`."""
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
 def csv_text(rows: Iterable[Sequence[Any]], *, guard: bool = False, delimiter: str = ",", line_end: str = "\n") -> str:
     """Rows as CSV, the header being the first of them.
 

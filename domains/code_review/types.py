@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from suite.errors import InputError
 from suite.prediction.options import normalise
+from suite.tables import counted
 
 Kind = Literal[" ", "+", "-"]
 Status = Literal["modified", "added", "deleted", "renamed", "copied", "mode changed"]
@@ -399,11 +400,6 @@ class ChangeQuery:
         normalise(self, least={"batch_size": 1, "max_new_tokens": 1, "num_beams": 1})
         if not 0 <= self.threshold <= 1:
             raise InputError(f"threshold is {self.threshold}; give a number from 0 to 1")
-
-
-def counted(number: int, what: str) -> str:
-    """A number with its word: `1 hunk`, `2 hunks`."""
-    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def printable(text: str) -> str:

@@ -25,9 +25,10 @@ from domains.code_review.data.readers.work_tree import (
     top_of,
     untracked,
 )
-from domains.code_review.types import ChangeRequest, ReviewQuery, counted, printable
+from domains.code_review.types import ChangeRequest, ReviewQuery, printable
 from suite.errors import InputError
 from suite.prediction.inputs import STDIN, exists, expanded, slug, source_name
+from suite.tables import counted
 
 SUFFIXES = (".diff", ".patch")
 CASES = ".jsonl"

@@ -11,8 +11,9 @@ from domains.code_review.data.hosts.naming import MergeRequest
 from domains.code_review.data.hosts.opening import client_of
 from domains.code_review.output.github import review
 from domains.code_review.output.gitlab import discussions
-from domains.code_review.types import ChangeRequest, Review, counted
+from domains.code_review.types import ChangeRequest, Review
 from suite.errors import InputError
+from suite.tables import counted
 
 if TYPE_CHECKING:
     from domains.code_review.data.hosts.client import Client

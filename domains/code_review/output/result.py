@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from domains.code_review.output import formats, page
-from domains.code_review.types import Review, counted, printable
+from domains.code_review.types import Review, printable
 from suite.files import write_text
+from suite.tables import counted
 
 MOST_NAMED = 5
 """Files passed over for one reason that are named one by one."""

@@ -15,10 +15,11 @@ from domains.code_review.output.change_result import ChangeResult
 from domains.code_review.output.formats import WRITERS
 from domains.code_review.output.plain import clean
 from domains.code_review.output.result import ReviewResult
-from domains.code_review.types import ReviewQuery, counted
+from domains.code_review.types import ReviewQuery
 from suite.errors import InputError
 from suite.prediction.folder import ResultFolder
 from suite.prediction.loop import placed
+from suite.tables import counted
 
 Format = Literal["text", "json", "sarif", "github", "gitlab", "rdjson", "markdown", "html", "patch"]
 QUERY = {one.name for one in fields(ReviewQuery)}
