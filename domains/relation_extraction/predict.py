@@ -145,5 +145,9 @@ class RelationExtractor(LoadedExtractor):
             folder.beside(given)
         again = resume is not None
         with Session(self, query, to_stderr, journal=folder.path, resume=again, overwrite=overwrite) as session:
+            results = (result for one in given for result in session.input(one))
+            if query.dry_run:  # nothing is made, not even a folder
+                yield from results
+                return
             folder.note(*session.files)
-            yield from folder.keep(result for one in given for result in session.input(one))
+            yield from folder.keep(results)

@@ -133,6 +133,9 @@ def test_characters_that_xml_cannot_hold_are_left_out_of_graphml(tmp_path):
         (lambda p: export.read_triples(p / "none.jsonl"), "no such triples file"),
         (lambda p: export.read_triples(_file(p, '{"doc_id": "d"}')), "line 1: not a triple"),
         (lambda p: export.read_triples(_file(p, "[1]")), "line 1: not a triple"),
+        (lambda p: export.read_triples(_file(p, "[" * 100_000)), "line 1: not a triple"),
+        (lambda p: export.read_triples(_file(p, "Caf\xe9", encoding="cp1252")), "line 1: not a triple"),
+        (lambda p: export.read_texts(_file(p, "Caf\xe9", encoding="utf-16")), "line 1: expected"),
         (lambda p: export.read_texts(_file(p, '{"id": 1}')), "line 1: expected"),
         (lambda p: export.write(export.Extracted(TRIPLES), p / "out", "x", ["word"]), "unknown export format 'word'"),
         (lambda p: export.write(export.Extracted(TRIPLES), p / "out", "x", ["brat"]), "needs the documents' text"),
@@ -145,9 +148,21 @@ def test_bad_input_is_refused_in_one_line(tmp_path, call, message):
     assert "\n" not in str(caught.value)
 
 
-def _file(folder, text, name="t.jsonl"):
+def test_formats_that_cannot_be_are_refused_before_any_is_written(tmp_path):
+    with pytest.raises(InputError, match="brat needs"):
+        export.write(export.Extracted(TRIPLES), tmp_path / "out", "x", ["csv", "brat"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_verb_shows_the_words_it_can_take():
+    from suite.cli import options
+
+    assert options.usage(options.of_function(export.export)) == "TRIPLES OUT [FORMATS ...]"
+
+
+def _file(folder, text, name="t.jsonl", encoding="utf-8"):
     path = folder / name
-    path.write_text(text)
+    path.write_text(text, encoding=encoding)
     return path
 
 

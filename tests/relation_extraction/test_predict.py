@@ -9,11 +9,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from domains.relation_extraction import DOMAIN
 from domains.relation_extraction.model.bundle import find_bundle
 from domains.relation_extraction.model.calls import STEPS
 from domains.relation_extraction.predict import RelationExtractor
 from domains.relation_extraction.types import ExtractionQuery
 from suite import adapters
+from suite.cli.predict import run
 from suite.errors import InputError
 from tests.generation.small_model import llama, tokenizer
 from tests.relation_extraction.small_bundle import SCHEMA, save_bundle
@@ -99,8 +101,11 @@ def test_a_bad_input_does_not_stop_the_others(extractor, tmp_path):
     good, *bad = extractor.predict([lines, tmp_path / "missing.txt"], **SHORT)
     assert len(good.texts) == 2
     assert [result.source for result in bad] == [str(lines)] * 2 + [str(tmp_path / "missing.txt")]
-    assert "line 2" in bad[0].error
-    assert "line 3" in bad[1].error
+    assert bad[0].error.startswith("line 2") and bad[1].error.startswith("line 3")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "page.html").write_text("<html><body>x</body></html>")
+    [page] = extractor.predict(tmp_path / "notes", **SHORT)
+    assert page.error.startswith("page.html: HTML is not read")
     assert all("\n" not in result.error for result in bad)
 
 
@@ -150,6 +155,10 @@ def test_dry_run_generates_nothing(base, bundle, tmp_path):
     assert row["tokens"] > 20
     assert "model" not in vars(fresh)
     assert result.save(tmp_path) == []
+    (tmp_path / "text.txt").write_text(TEXT)
+    words = ["--dry-run", "--adapter", str(bundle), "--base", str(base), "--out", str(tmp_path / "out")]
+    assert run(DOMAIN, [str(tmp_path / "text.txt"), *words]).message == "1 done"
+    assert not (tmp_path / "out").exists()
 
 
 def test_resume_asks_only_what_is_missing(extractor, tmp_path):

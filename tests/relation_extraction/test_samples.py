@@ -198,6 +198,8 @@ def test_quotes_follow_python_and_names_over_two_lines_are_left_out():
         ("autore-official/D_R_H_F_desc_analysis", {}, "needs analyses"),
         ("suite-v1/zero-shot", {}, "not tuned"),
         ("suite-v1/D_F", {"negatives": -1}, "must be 0 or more"),
+        ("suite-v1/D_F", {"negatives": -1}, "^negatives -1 must"),
+        ("suite-v1/D_F", {"negatives": float("nan")}, "negatives nan must"),
         ("suite-v1/D_F", {"shuffles": -1}, "must be 0 or more"),
     ],
 )

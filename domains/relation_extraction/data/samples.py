@@ -6,6 +6,7 @@ in the text, and shuffles are seeded by the document, so that any part of a data
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -201,7 +202,8 @@ def _check(protocol: Protocol, shuffles: int | None, negatives: float) -> None:
     if protocol.analysing or protocol.version == "zero-shot":
         why = "needs analyses that labels do not hold" if protocol.analysing else "is for models that are not tuned"
         raise InputError(f"protocol {protocol.id} {why}: no samples can be built; choose another protocol")
-    if negatives < 0 or (shuffles or 0) < 0:
-        raise InputError(f"negatives {negatives} and shuffles {shuffles} must be 0 or more")
+    for name, value in (("negatives", negatives), ("shuffles", shuffles or 0)):
+        if not 0 <= value < math.inf:
+            raise InputError(f"{name} {value} must be 0 or more")
     if negatives and protocol.empty is None:
         raise InputError(f"protocol {protocol.id} has no empty answer for negatives; use 0, or a protocol of suite-v1")

@@ -10,6 +10,7 @@ from domains.relation_extraction.data.documents import Document
 from domains.relation_extraction.inference.parsing import Dropped, Mode, Parsed
 from domains.relation_extraction.model.calls import Call, Generation
 from domains.relation_extraction.model.protocol import Layout
+from suite.tables import counted
 
 Plan = Mapping[str, Sequence[str] | None]
 """Relations to ask about in a document, each with its heads; None: the heads are asked for."""
@@ -113,6 +114,7 @@ class Extraction:
         """One line for people."""
         heads = sum(map(len, self.heads.values()))
         return (
-            f"{self.document.id}: {len(self.relations)} relations, {heads} heads, {len(self.triples)} triples, "
-            f"{len(self.dropped)} lines dropped, {len(self.answers)} calls"
+            f"{self.document.id}: {counted(len(self.relations), 'relation')}, {counted(heads, 'head')}, "
+            f"{counted(len(self.triples), 'triple')}, {counted(len(self.dropped), 'line')} dropped, "
+            f"{counted(len(self.answers), 'call')}"
         )

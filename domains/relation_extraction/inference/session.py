@@ -146,7 +146,7 @@ class Session(AbstractContextManager["Session"]):
         elif (result := self._result(name, self.documents(documents), Path(name).stem)).texts:
             yield result
         for error in errors:
-            yield ExtractionResult(name, error=str(error), query=self.query)
+            yield ExtractionResult(name, error=_placed(str(error), name), query=self.query)
 
     def documents(self, documents: Iterable[Document]) -> Iterator[Finished]:
         """Yield each document with its triples and what its chunks gave (nothing, where it was finished before)."""
@@ -328,6 +328,13 @@ class Session(AbstractContextManager["Session"]):
 
     def _cost(self) -> dict[str, float]:
         return asdict(self.engine.counters) if "engine" in self.__dict__ else {}
+
+
+def _placed(error: str, name: str) -> str:
+    """The error without the name of its input, which stands beside it; a file of a folder is named within it."""
+    for prefix in (f"{name}: ", f"{name} ", f"{name}/"):
+        error = error.removeprefix(prefix)
+    return error
 
 
 class _Lazy:

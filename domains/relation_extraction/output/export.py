@@ -11,12 +11,14 @@ from domains.relation_extraction.output import graph as knowledge
 from domains.relation_extraction.output.formats import DEFAULT_FORMATS, Extracted, write
 from domains.relation_extraction.output.triples import read_aliases, read_texts, read_triples
 from domains.relation_extraction.types import Triple
+from suite.tables import counted
 
 
 def export(
     triples: Path,
     out: Path,
     formats: list[str] | None = None,
+    *,
     documents: Path | None = None,
     aliases: Path | None = None,
     base_iri: str = knowledge.DEFAULT_BASE_IRI,
@@ -51,7 +53,7 @@ def export(
     return {
         "triples": len(data.triples),
         "files": [str(path) for path in written],
-        "message": f"{len(data.triples)} triples exported: " + ", ".join(str(path) for path in written),
+        "message": f"{counted(len(data.triples), 'triple')} exported: " + ", ".join(str(path) for path in written),
     }
 
 

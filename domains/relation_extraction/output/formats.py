@@ -257,10 +257,11 @@ def write(data: Extracted, folder: str | Path, stem: str, formats: Iterable[str]
     if data.group_by not in ("triple", "doc"):
         raise InputError(f"group_by is {data.group_by!r}; choose triple or doc")
     folder, written, stem = Path(folder), [], file_name(stem)
-    for name in check_formats(formats):
+    wanted = check_formats(formats)
+    if lacking := [name for name in wanted if FORMATS[name].needs_text and not data.texts]:
+        raise InputError(f"format {lacking[0]} needs the documents' text; give the documents file that predict wrote")
+    for name in wanted:
         form = FORMATS[name]
-        if form.needs_text and not data.texts:
-            raise InputError(f"format {name} needs the documents' text; give the documents file that predict wrote")
         for pattern, make in form.texts.items():
             with atomic_file(folder / pattern.format(stem=stem)) as temporary:
                 temporary.write_text(make(data), encoding="utf-8", newline="")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from domains.relation_extraction.model.schema import Schema
 from domains.relation_extraction.output.triples import file_name, read_aliases
 from domains.relation_extraction.types import ExtractionQuery, Triple
+from suite.tables import counted
 
 if TYPE_CHECKING:
     from domains.relation_extraction.output.graph import KnowledgeGraph
@@ -98,7 +99,7 @@ class ExtractionResult:
         return graph.build(self.triples, read_aliases(self.query.aliases), self.schema)
 
     def __str__(self) -> str:
-        lines = [f"{self.source}: {len(self.triples)} triples in {len(self.texts)} documents"]
+        lines = [f"{self.source}: {counted(len(self.triples), 'triple')} in {counted(len(self.texts), 'document')}"]
         if self.plan:
             lines = [
                 self.source,

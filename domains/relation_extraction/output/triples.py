@@ -9,7 +9,7 @@ from typing import Any
 
 from domains.relation_extraction.types import Triple
 from suite.errors import InputError
-from suite.files import read_json
+from suite.files import decoded, read_json
 
 # JSON may hold them as they are, but many readers (str.splitlines, for one) would break the line there.
 _LINE_BREAKS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
@@ -29,7 +29,7 @@ def read_triples(path: str | Path) -> list[Triple]:
         try:
             record = json.loads(line)
             triples += [Triple.from_dict(item) for item in record.get("triples", [record])]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (RecursionError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{path}, line {number}: not a triple ({type(error).__name__}: {error}); "
                 "each line must be an object as `suite relation_extraction predict` writes it"
@@ -51,7 +51,7 @@ def read_texts(path: str | Path) -> dict[str, str]:
         try:
             record = json.loads(line)
             texts[record["id"]] = record["text"]
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (RecursionError, ValueError, KeyError, TypeError, AttributeError):
             raise InputError(f'{path}, line {number}: expected {{"id": ..., "text": ...}}') from None
     return texts
 
@@ -72,7 +72,7 @@ def read_aliases(path: str | Path | None) -> dict[str, str]:
 
 def _numbered_lines(path: Path) -> list[tuple[int, str]]:
     # Not splitlines: a JSON string may hold U+2028 and its like as they are.
-    lines = path.read_text(encoding="utf-8-sig").split("\n")
+    lines = decoded(path.read_bytes()).split("\n")
     return [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
