@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -12,7 +11,7 @@ from typing import Any, Self
 
 from PIL import Image
 
-from domains.personalized_diffusion.data.prompts import Prompt, name_of, parse_size, read_prompts
+from domains.personalized_diffusion.data.prompts import Prompt, name_of, read_prompts
 from domains.personalized_diffusion.inference.compatibility import check_fits, folder_of, settings_of
 from domains.personalized_diffusion.inference.loaded import Loaded
 from domains.personalized_diffusion.model import bases
@@ -29,7 +28,7 @@ from domains.personalized_diffusion.output.result import (
     contact_sheet,
     table_rows,
 )
-from domains.personalized_diffusion.types import Picture, PromptQuery, Settings, weighted
+from domains.personalized_diffusion.types import Picture, PromptQuery, Settings, parse_size, weighted
 from suite import adapters
 from suite.adapters.handle import handle_of
 from suite.devices import choose_device, choose_dtype
@@ -141,7 +140,6 @@ class Personalizer:
         yield from self._draw(prompts, PromptQuery(**options))
 
     def _draw(self, prompts: Iterable[Prompt], query: PromptQuery) -> Iterator[ImagesResult]:
-        _check(query)
         self._add_further(query.also)
         names = Names()
 
@@ -194,13 +192,10 @@ class Personalizer:
         unit = self.base.unit
         if width % unit or height % unit:
             raise InputError(f"size {width} x {height}: this base draws multiples of {unit} pixels")
-        chosen = prompt.steps or query.steps or family.steps
-        if not 1 <= chosen <= 1000:
-            raise InputError(f"{chosen} steps: give 1 to 1000")
         return Settings(
             width,
             height,
-            chosen,
+            prompt.steps or query.steps or family.steps,
             _first(prompt.guidance, query.guidance, family.guidance),
             query.negative if prompt.negative is None else prompt.negative,
             type(self.base.scheduler).__name__.removesuffix("Scheduler"),
@@ -227,16 +222,3 @@ class Personalizer:
 
 def _first(*values: float | None) -> float:
     return next(float(value) for value in values if value is not None)
-
-
-def _check(query: PromptQuery) -> None:
-    if query.images < 1 or query.batch_size < 1:
-        raise InputError("images and batch-size must be at least 1")
-    if query.steps is not None and query.steps < 1:
-        raise InputError(f"{query.steps} steps: give at least 1")
-    if not query.strength or not all(map(math.isfinite, query.strength)):
-        raise InputError("strength must be one or several finite numbers, e.g. 1 or 0.5,0.75,1")
-    if query.seed < 0:
-        raise InputError(f"seed {query.seed} must not be negative")
-    if query.size is not None:
-        parse_size(query.size)

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from suite.errors import InputError
+from suite.prediction.options import normalise
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+MOST_PIXELS = 4096 * 4096
+MOST_STEPS = 1000
+MOST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,56 @@ class PromptQuery:
     subject: str | None = None
     batch_size: int = 4
     grid: bool = True
+
+    def __post_init__(self) -> None:
+        normalise(self)
+        if self.images < 1 or self.batch_size < 1:
+            raise InputError("images and batch-size must be at least 1")
+        if not self.strength or not all(map(math.isfinite, self.strength)):
+            raise InputError("strength must be one or several finite numbers, e.g. 1 or 0.5,0.75,1")
+        if self.size is not None:
+            parse_size(self.size)
+        check_drawing(seed=self.seed, steps=self.steps, guidance=self.guidance)
+
+
+def check_drawing(*, seed: int | None, steps: int | None, guidance: float | None) -> None:
+    """Whether pictures can be drawn so; None is what the base does by itself.
+
+    Raises:
+        InputError: they cannot.
+    """
+    if seed is not None and seed < 0:
+        raise InputError(f"seed {seed} must not be negative")
+    if seed is not None and seed > MOST_SEED:
+        raise InputError(f"seed {seed}: give at most {MOST_SEED}")
+    if steps is not None and not 1 <= steps <= MOST_STEPS:
+        raise InputError(f"{steps} steps: give 1 to {MOST_STEPS}")
+    if guidance is not None and not math.isfinite(guidance):
+        raise InputError(f"guidance {guidance}: give a finite number")
+
+
+def parse_size(text: str, source: str = "--size") -> tuple[int, int]:
+    """Width and height of `512` or `512x768`.
+
+    Raises:
+        InputError: it is neither, or no picture of that size can be drawn.
+    """
+    found = re.fullmatch(r"(\d{1,6})(?:\s*[xX×]\s*(\d{1,6}))?", text.strip())
+    if not found:
+        raise InputError(f"{source}: size {text!r} must be a number of pixels, or WIDTHxHEIGHT")
+    return checked_size((int(found[1]), int(found[2] or found[1])), source)
+
+
+def checked_size(size: tuple[int, int], source: str) -> tuple[int, int]:
+    """`size` itself, where a picture of it can be drawn.
+
+    Raises:
+        InputError: it cannot.
+    """
+    width, height = size
+    if min(size) < 8 or width * height > MOST_PIXELS or width % 8 or height % 8:
+        raise InputError(f"{source}: size {width} x {height}; sides are multiples of 8, and at most 16 megapixels")
+    return size
 
 
 @dataclass(frozen=True)

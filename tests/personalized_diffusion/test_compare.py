@@ -52,6 +52,28 @@ def test_methods_share_recipe_photos_and_seeds(config, tmp_path, monkeypatch):
     assert again["rows"] == record["rows"]
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"images": 0}, "at least 1"),
+        ({"strength": float("nan")}, "strength must be"),
+        ({"real": "absent"}, "absent"),
+        ({"prompts": "absent.txt"}, "absent.txt"),
+        ({"set": ("data.noun=dog",)}, "--real and --prompts must be given"),
+        ({"methods": ()}, "at least one of --methods"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused_before_anything_is_trained(config, tmp_path, monkeypatch, given, message):
+    def never(*_, **__):
+        raise AssertionError("trained")
+
+    monkeypatch.setattr(comparison, "run", never)
+    given = {name: tmp_path / word if isinstance(word, str) else word for name, word in given.items()}
+    with pytest.raises(InputError, match=message):
+        compare(config, **{"methods": ("krona",), "out": tmp_path / "out", **given})
+    assert not (tmp_path / "out").exists()
+
+
 def test_seeds_give_means_and_spreads(tmp_path):
     members = [Member("krona", seed, None, tmp_path, 10.0 * seed) for seed in (1, 2, 3)]
     row = row_of([(member, {"dino": member.seed / 10, "clip_t": 0.5}) for member in members])

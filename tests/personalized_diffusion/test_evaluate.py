@@ -202,6 +202,21 @@ def test_what_is_not_there_is_told_in_one_line(world, tmp_path):
         assert complaint in str(raised.value) and "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"frozen": True, "steps": 3}, "leave out --steps --frozen"),
+        ({"strength": 0.5}, "leave out --strength"),
+        ({"generated": None, "adapter": "absent", "steps": 0}, "0 steps"),
+        ({"generated": None, "adapter": "absent", "strength": float("nan")}, "strength must be"),
+        ({"generated": None, "adapter": "absent", "token": "sks"}, "--token is for"),
+    ],
+)
+def test_what_would_have_no_effect_or_cannot_be_is_refused_before_anything_is_loaded(world, given, message):
+    with pytest.raises(InputError, match=message):
+        evaluate(**{**world, **given})
+
+
 def test_a_broken_photo_is_named(world):
     path = world["real"] / "dog" / "02.png"
     path.write_bytes(path.read_bytes()[:40])

@@ -366,11 +366,15 @@ def test_inspect_export_and_import_as_commands(tmp_path: Path) -> None:
     assert seen["is"] == "KronA" and seen["layout"] == "official" and seen["trigger"] == "sks dog"
     assert seen["factors"] == {"(4, 8)": seen["adapts"]["unet"]}
     assert seen["parameters"] == adapters.count(networks.with_krona((4, 8))).trainable
-    assert "LoKr cannot hold this layout" in seen["next"] and "exact at rank 32" in seen["message"]
+    assert f"export {folder} adapter.safetensors --to lora (LoKr cannot hold this layout)" in seen["next"]
+    assert "None" not in seen["message"] and "exact at rank 32" in seen["message"]
     made = exchange.export(f"{folder}", tmp_path / "x.safetensors")
     assert made["form"] == "lora" and made["rank"] == 32 and "of rank 32, exact" in made["message"]
     seen = exchange.inspect(f"{tmp_path}/x.safetensors", metadata=True)
     assert seen["is"] == "LoRA" and seen["metadata"]["modelspec.title"] == "x"
+    assert seen["next"].endswith(f"import {tmp_path}/x.safetensors ./mine")
+    with pytest.raises(InputError, match="--layout official is of the KronA that --factors fit"):
+        exchange.import_(f"{tmp_path}/x.safetensors", tmp_path / "c", layout="official")
     back = exchange.import_(f"{tmp_path}/x.safetensors", tmp_path / "b", factors="4,8", layout="official")
     assert back["method"] == "krona" and back["captured_energy"] == pytest.approx(1, abs=1e-5)
     same_changes(tmp_path / "b", networks.layer_deltas(networks.with_krona((4, 8), "official")))

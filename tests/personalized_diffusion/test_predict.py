@@ -10,8 +10,9 @@ from PIL import Image
 from domains.personalized_diffusion.data import world
 from domains.personalized_diffusion.model import bases as pipelines
 from domains.personalized_diffusion.output import pictures
+from domains.personalized_diffusion.output.result import ImagesResult
 from domains.personalized_diffusion.predict import Personalizer
-from domains.personalized_diffusion.types import PromptQuery, weighted
+from domains.personalized_diffusion.types import Picture, PromptQuery, weighted
 from suite import adapters
 from suite.cli.predict import run
 from suite.domain import Domain, Task
@@ -170,6 +171,10 @@ def test_dreambooths_prompts_land_in_the_evaluations_layout(personalizer, tmp_pa
         ({"strength": (float("nan"),)}, "strength must be"),
         ({"size": "huge"}, "size 'huge'"),
         ({"seed": -1}, "must not be negative"),
+        ({"seed": 2**70}, "at most"),
+        ({"guidance": float("nan")}, "guidance nan"),
+        ({"strength": float("inf")}, "strength must be"),
+        ({"images": 1.5}, "images must be a whole number"),
         ({"also": ("./absent@0.5",)}, "does not exist"),
     ],
 )
@@ -177,6 +182,17 @@ def test_wrong_options_are_one_line(personalizer, options, complaint):
     with pytest.raises(InputError, match=complaint) as raised:
         list(personalizer.predict(PROMPT, **options))
     assert "\n" not in str(raised.value)
+
+
+def test_python_callers_give_one_strength_and_one_further_adapter_as_they_are():
+    query = PromptQuery(strength=0.5, also="./other")
+    assert (query.strength, query.also) == ((0.5,), ("./other",))
+
+
+def test_one_picture_is_told_as_one():
+    one = Picture(Image.new("RGB", (8, 8)), 0, 0)
+    assert "x: 1 picture, " in str(ImagesResult("x", pictures=(one,)))
+    assert "x: 2 pictures, " in str(ImagesResult("x", pictures=(one, one)))
 
 
 def test_weights_of_further_adapters():

@@ -96,6 +96,12 @@ def test_a_prompt_file_has_one_prompt_a_line_with_settings_of_its_own(tmp_path):
         ('{"prompt": "a dog", "cfg": 3}', "keys cfg are not known"),
         ('{"prompt": "a dog"', "not JSON"),
         ('{"prompt": "a dog", "seed": 1.5}', "seed 1.5 is no number"),
+        ('{"prompt": "a dog", "seed": Infinity}', "seed inf is no number"),
+        ('{"prompt": null}', "prompt None is no text"),
+        ('{"prompt": "a dog", "negative": ["fog"]}', "negative ['fog'] is no text"),
+        ("a dog --l nan", "guidance nan"),
+        ("a dog --d -1", "seed -1 must not be negative"),
+        ("a dog --s 0", "0 steps"),
     ],
 )
 def test_a_bad_line_says_what_is_wrong_and_the_next_ones_are_read(tmp_path, line, complaint):

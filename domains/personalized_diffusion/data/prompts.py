@@ -12,13 +12,13 @@ from typing import Any
 
 from domains.personalized_diffusion.data import dreambooth
 from domains.personalized_diffusion.model.manifest import TriggerWords
+from domains.personalized_diffusion.types import check_drawing, checked_size, parse_size
 from suite.errors import InputError
 from suite.files import read_text
 from suite.prediction.inputs import STDIN, Names, is_word, slug
 
 _TEXTS = (".txt", ".csv", ".jsonl", ".md")
 """Files that are text whatever their encoding."""
-MOST_PIXELS = 4096 * 4096
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,11 @@ def parse_line(line: str, source: str) -> Prompt:
         raise InputError(f"{source}: the line holds no prompt")
     width, height = fields.pop("width", None), fields.pop("height", None)
     if width or height:
-        fields["size"] = _checked_size((width or height, height or width), source)
+        fields["size"] = checked_size((width or height, height or width), source)
+    try:
+        check_drawing(seed=fields.get("seed"), steps=fields.get("steps"), guidance=fields.get("guidance"))
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
     return Prompt(text, source, **fields)
 
 
@@ -131,9 +135,15 @@ def _whole(value: Any) -> int:
     return int(value)
 
 
+def _text_of(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError
+    return value
+
+
 _KINDS: Mapping[str, Callable[[Any], Any]] = {
-    "prompt": str, "seed": _whole, "steps": _whole, "guidance": float, "width": _whole, "height": _whole,
-    "negative": str,
+    "prompt": _text_of, "seed": _whole, "steps": _whole, "guidance": float, "width": _whole, "height": _whole,
+    "negative": _text_of,
 }  # fmt: skip
 _LETTERS = {"w": "width", "h": "height", "d": "seed", "s": "steps", "l": "guidance", "n": "negative"}
 
@@ -167,28 +177,10 @@ def _converted(found: Mapping[str, Any], source: str) -> dict[str, Any]:
     for name, value in found.items():
         try:
             converted[name] = _KINDS[name](value)
-        except (TypeError, ValueError):
-            raise InputError(f"{source}: {name} {value!r} is no number of its kind") from None
+        except (OverflowError, TypeError, ValueError):
+            kind = "text" if _KINDS[name] is _text_of else "number of its kind"
+            raise InputError(f"{source}: {name} {value!r} is no {kind}") from None
     return converted
-
-
-def parse_size(text: str, source: str = "--size") -> tuple[int, int]:
-    """Width and height of `512` or `512x768`.
-
-    Raises:
-        InputError: it is neither, or no picture of that size can be drawn.
-    """
-    found = re.fullmatch(r"(\d{1,6})(?:\s*[xX×]\s*(\d{1,6}))?", text.strip())
-    if not found:
-        raise InputError(f"{source}: size {text!r} must be a number of pixels, or WIDTHxHEIGHT")
-    return _checked_size((int(found[1]), int(found[2] or found[1])), source)
-
-
-def _checked_size(size: tuple[int, int], source: str) -> tuple[int, int]:
-    width, height = size
-    if min(size) < 8 or width * height > MOST_PIXELS or width % 8 or height % 8:
-        raise InputError(f"{source}: size {width} x {height}; sides are multiples of 8, and at most 16 megapixels")
-    return size
 
 
 def without_token(text: str, token: str) -> str:

@@ -74,11 +74,14 @@ def compare(
     from suite.hub import paths
     from suite.training.drivers.comparison import Comparison, MethodRow
 
+    if not methods or not seeds:
+        raise InputError("name at least one of --methods and of --seeds")
     chosen = _rates(rates, methods)
     path = config or paths.assets() / "configs" / DOMAIN / "tiny.yaml"
     compared = Comparison(methods, seeds, partial(_config, path, rates=chosen, settings=set), out)
     settings = {"images": images, "steps": steps, "guidance": guidance, "strength": strength}
     scoring = _Scoring(real, prompts, subject, settings, clip, dino)
+    _check_scorable(_config(path, methods[0], seeds[0], rates=chosen, settings=set), real, prompts, settings)
     members = compared.train()
     first = members[methods[0], seeds[0]]
 
@@ -96,6 +99,25 @@ def compare(
         "files": list(map(str, files)),
         "message": "\n".join([_table(rows), *map(str, files)]),
     }
+
+
+def _check_scorable(
+    config: ExperimentConfig, real: Path | None, prompts: Path | None, settings: Mapping[str, Any]
+) -> None:
+    """Refuse before anything is trained what could not be scored after it.
+
+    Raises:
+        InputError: photos or prompts are missing, or pictures cannot be drawn as asked.
+    """
+    from domains.personalized_diffusion.data import world
+    from domains.personalized_diffusion.evaluation.pictures import check_asked
+
+    check_asked(real, prompts, settings)
+    missing = [name for name, given in (("--real", real), ("--prompts", prompts)) if given is None]
+    if missing and config.data.get("noun") not in world.SUBJECTS:
+        raise InputError(
+            f"{' and '.join(missing)} must be given; only the embedded default has photos and prompts to score on"
+        )
 
 
 class _Scoring:

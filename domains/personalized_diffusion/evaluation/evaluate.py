@@ -73,7 +73,21 @@ def evaluate(
 
     if generated is not None and adapter is not None:
         raise InputError("give a folder of generated pictures or --adapter, not both")
+    if generated is None and token:
+        raise InputError("--token is for a folder of pictures; an adapter says its own")
     if generated is not None:
+        drawing = {"base": base, "subject": subject, "steps": steps, "guidance": guidance}
+        given = [name for name, value in drawing.items() if value is not None]
+        given += (
+            ["frozen"] * frozen
+            + ["seed"] * (seed != 0)
+            + ["strength"] * (strength != 1)
+            + ["dtype"] * (dtype != "auto")
+        )
+        if given:
+            raise InputError(
+                f"{generated} is drawn already; leave out --{' --'.join(given)}, or give --adapter instead"
+            )
         asked = candidates.of_folders(generated, real, prompts, images=images, token=token, keep_token=keep_token)
     else:
         settings = {"images": images, "seed": seed, "steps": steps, "guidance": guidance, "strength": strength}

@@ -12,6 +12,7 @@ from domains.personalized_diffusion.data.dreambooth import Protocol, is_protocol
 from domains.personalized_diffusion.data.prompts import Prompt, read_prompts, without_token
 from domains.personalized_diffusion.evaluation import folders
 from domains.personalized_diffusion.evaluation.folders import Drawn, PictureSource, Prompts
+from domains.personalized_diffusion.types import PromptQuery
 from suite.errors import InputError
 from suite.files import read_text
 
@@ -119,6 +120,7 @@ def of_adapter(
     """
     from domains.personalized_diffusion.predict import Personalizer
 
+    check_asked(real, prompts, settings)
     personalizer = Personalizer.from_pretrained(choice.adapter, choice.base, choice.device, choice.dtype)
     photographs, words = held_out(personalizer, real, prompts)
     trigger = personalizer.trigger
@@ -127,6 +129,20 @@ def of_adapter(
     drawn = draw(personalizer, asked, name, frozen=choice.frozen, keep_token=keep_token, settings=settings)
     used = {"adapter": "none (frozen base)" if choice.frozen else choice.adapter, "base": personalizer.base.id}
     return Asked(drawn, {name: photographs}, personalizer.base.id, used | _given(settings))
+
+
+def check_asked(real: Path | None, prompts: Path | None, settings: Mapping[str, Any]) -> None:
+    """What can be told to be wrong before a base is loaded, or adapters are trained.
+
+    Raises:
+        InputError: there are no such photos or prompts, or pictures cannot be drawn so.
+    """
+    given = _given(settings)
+    PromptQuery(**{**given, "strength": (given.get("strength", 1.0),)})
+    if real is not None:
+        photos.list_photos(real)
+    if prompts is not None:
+        read_list(prompts)
 
 
 def held_out(personalizer: Personalizer, real: Path | None, prompts: Path | None) -> tuple[list[PictureSource], Any]:

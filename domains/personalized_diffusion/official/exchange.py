@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,7 +11,6 @@ from domains.personalized_diffusion.types import weighted
 from suite.errors import InputError
 
 if TYPE_CHECKING:
-    from domains.personalized_diffusion.official.changes import Changes
     from domains.personalized_diffusion.official.imports import Opened
 
 DOMAIN = "personalized_diffusion"
@@ -128,7 +128,7 @@ def inspect(
     from domains.personalized_diffusion.official import header, imports
 
     opened = imports.open_adapter(found, kind=kind, pickle=pickle)
-    facts = describe(opened)
+    facts = describe(opened, source)
     lines = [f"{name:<12}{_shown(value)}" for name, value in facts.items() if value not in (None, [], {}, "")]
     texts = header.shown(opened.metadata)
     if metadata:
@@ -137,8 +137,8 @@ def inspect(
     return {**facts, "message": "\n".join(lines)}
 
 
-def describe(opened: Opened) -> dict[str, Any]:
-    """What there is to say about an adapter."""
+def describe(opened: Opened, reference: str) -> dict[str, Any]:
+    """What there is to say about the adapter that `reference` names."""
     from domains.personalized_diffusion.official import header
     from domains.personalized_diffusion.official.changes import Kronecker, LowRank, cross_attention_width, parameters
 
@@ -161,22 +161,28 @@ def describe(opened: Opened) -> dict[str, Any]:
         "family": header.family_of(changes, facts) + (f" (cross-attention width {width})" if width else ""),
         "base": opened.base,
         "trigger": header.trigger_phrase(facts),
-        "trained": {name: value for name, value in facts.train.items() if name not in ("tags", "buckets", "versions")},
+        "trained": {
+            name: value
+            for name, value in facts.train.items()
+            if value is not None and name not in ("tags", "buckets", "versions")
+        },
         "as LoRA": f"exact at rank {max(exact)}" if exact else None,
-        "next": _next(opened.kind, layouts, changes),
+        "next": _next(reference, opened, layouts),
     }
 
 
-def _next(kind: str, layouts: list[str], changes: Changes) -> str:
+def _next(reference: str, opened: Opened, layouts: list[str]) -> str:
     """The command that a person with this adapter most likely wants."""
-    verb = f"suite {DOMAIN}"
+    given = shlex.quote(reference)
+    if not opened.manifest:  # another program's: only adapters of ours are exported
+        fitted = "" if opened.kind in ("KronA", "LoRA", "LoKr", "LoHa", "DoRA") else " --factors 4,64, or --rank N"
+        return f"suite {DOMAIN} import {given} ./mine{fitted}"
+    export = f"suite {DOMAIN} export {given}"
+    if not opened.changes:
+        return f"{export} pipeline/ --to merged (it exists relative to its base)"
     if layouts == ["official"]:
-        return f"{verb} export --to lora (LoKr cannot hold this layout)"
-    if not changes:
-        return f"{verb} export --to merged (it exists relative to its base)"
-    if kind in ("KronA", "LoRA", "LoKr", "LoHa", "DoRA"):
-        return f"{verb} export --to kohya, or import it where the file is another program's"
-    return f"{verb} import --factors 4,64, or --rank N"
+        return f"{export} adapter.safetensors --to lora (LoKr cannot hold this layout)"
+    return f"{export} adapter.safetensors"
 
 
 def _shown(value: object) -> str:

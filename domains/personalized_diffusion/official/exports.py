@@ -88,6 +88,12 @@ def export(
     Raises:
         InputError: the form cannot hold the adapter (with the reason), or an argument does not fit the form.
     """
+    if (rank is not None) != (to == "lora-truncated"):
+        raise InputError("--rank belongs to --to lora-truncated, and that needs it")
+    if names != "kohya" and to in ("peft", "official", "merged"):
+        raise InputError(f"--names {names} is of one weights file; what --to {to} writes has names of its own")
+    if not all(math.isfinite(factor) for factor in (strength, *(factor for _, factor in also))):
+        raise InputError(f"strength {strength}: give a finite number")
     given = [(source, strength), *also]
     if to == "merged":
         return merged(given, out, base, dtype=dtype)
@@ -114,8 +120,6 @@ def _file(
 ) -> Written:
     if out.suffix != ".safetensors":
         raise InputError(f"{out} is to be one weights file; end it in .safetensors")
-    if (rank is not None) != (to == "lora-truncated"):
-        raise InputError("--rank belongs to --to lora-truncated, and that needs it")
     form = chosen(changes) if to == "kohya" else "lora" if to == "lora-truncated" else to
     made, error = converted(changes, form, rank)
     made = one_alpha(made) if form == "lora" else made

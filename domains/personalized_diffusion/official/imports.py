@@ -148,6 +148,8 @@ def convert(
     opened = open_adapter(source, kind=kind, pickle=pickle)
     if factors is not None and rank is not None:
         raise InputError("--factors make KronA and --rank makes LoRA; give one of them")
+    if layout != "kron" and factors is None:
+        raise InputError(f"--layout {layout} is of the KronA that --factors fit; give them too, e.g. --factors 4,64")
     if not opened.changes:
         raise InputError(f"{opened.kind} exists relative to its base only; export it with --to diff and import that")
     if base is not None:

@@ -14,6 +14,7 @@ from domains.personalized_diffusion.types import Picture, PromptQuery, Settings
 from suite.files import write_text
 from suite.media import sheets
 from suite.media.sheets import SIDE
+from suite.tables import counted
 
 MOST_ROWS = 60
 """Prompts on a contact sheet; the table lists them all."""
@@ -61,7 +62,7 @@ class ImagesResult:
 
     def __str__(self) -> str:
         size = f"{self.settings.width} x {self.settings.height}" if self.settings else ""
-        lines = [f"{self.source}: {len(self.pictures)} pictures, {size} px, {self.seconds:.1f} s"]
+        lines = [f"{self.source}: {counted(len(self.pictures), 'picture')}, {size} px, {self.seconds:.1f} s"]
         return "\n".join([*lines, *(f"  note: {notice}" for notice in self.notices)])
 
     def to_dict(self) -> dict[str, Any]:
