@@ -144,11 +144,14 @@ def _load_transformers(folder: Path) -> nn.Module:
     """The model in `folder`, of the class that its config names."""
     import transformers
 
+    from suite.hub.pretrained import bars_for_people
+
     file = folder / "config.json"
     config = read_json(file) if file.is_file() else {}
     for architecture in config.get("architectures") or ():
         if hasattr(transformers, architecture):
-            return getattr(transformers, architecture).from_pretrained(folder)
+            with bars_for_people():
+                return getattr(transformers, architecture).from_pretrained(folder)
     raise InputError(
         f"{folder} is no transformers model (config.json names no class that is installed); "
         "name the domain that knows it with --domain"
@@ -156,9 +159,12 @@ def _load_transformers(folder: Path) -> nn.Module:
 
 
 def _save_transformers(model: Any, out: Path, source: Path) -> None:
+    from suite.hub.pretrained import bars_for_people
+
     model.tie_weights()
     _copy_companions(source, out)
-    model.save_pretrained(out)
+    with bars_for_people():
+        model.save_pretrained(out)
 
 
 def _copy_companions(source: Path, target: Path) -> None:

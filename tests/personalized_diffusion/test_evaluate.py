@@ -261,7 +261,7 @@ def test_the_tiny_encoders_see_pictures_and_texts(random_base):
         encoders.Clip.from_pretrained(str(random_base / "vae"))
 
 
-def test_an_adapter_is_drawn_and_scored_against_its_held_out_photos(random_base, tmp_path):
+def test_an_adapter_is_drawn_and_scored_against_its_held_out_photos(random_base, tmp_path, capfd):
     adapter = write_adapter(random_base, tmp_path / "adapter")
     given = {"adapter": str(adapter), "base": str(random_base), "images": 1, "steps": 1, "clip": str(random_base)}
     scored = evaluate(**given, out=tmp_path / "out")
@@ -269,6 +269,7 @@ def test_an_adapter_is_drawn_and_scored_against_its_held_out_photos(random_base,
     assert scored["prompts"][0]["prompt"] == "a robot on a green field"
     assert scored["protocol"]["adapter"] == str(adapter) and scored["encoders"]["dino"] == "random"
     assert (tmp_path / "out" / "sheet_robot.png").is_file()
+    assert "Loading weights" not in capfd.readouterr().err  # bars are for terminals
     bare = evaluate(**given, frozen=True)
     assert bare["metrics"]["dino"] != scored["metrics"]["dino"]
     assert bare["protocol"]["adapter"] == "none (frozen base)"

@@ -145,12 +145,16 @@ def test_diffusers_reads_sgm_names_as_the_same_modules(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [False, True], ids=["unet", "unet and text encoder"])
-def test_the_merged_pipeline_is_an_ordinary_one(text: bool, random_base: Path, tmp_path: Path) -> None:
+def test_the_merged_pipeline_is_an_ordinary_one(
+    text: bool, random_base: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     from diffusers import StableDiffusionPipeline
 
     ours, network = adapted_pipe(random_base, text)
     folder = networks.save(network, tmp_path / "a", text_encoder=text)
+    capfd.readouterr()
     exports.export(folder, tmp_path / "merged", "merged", base=random_base)
+    assert "Writing" not in capfd.readouterr().err  # bars are for terminals
     theirs = StableDiffusionPipeline.from_pretrained(tmp_path / "merged", torch_dtype=torch.float32)
     theirs.set_progress_bar_config(disable=True)
     assert theirs.unet.state_dict().keys() == pipelines.load(random_base).unet.state_dict().keys()

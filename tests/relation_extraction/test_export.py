@@ -137,6 +137,8 @@ def test_characters_that_xml_cannot_hold_are_left_out_of_graphml(tmp_path):
         (lambda p: export.read_triples(_file(p, "Caf\xe9", encoding="cp1252")), "line 1: not a triple"),
         (lambda p: export.read_texts(_file(p, "Caf\xe9", encoding="utf-16")), "line 1: expected"),
         (lambda p: export.read_texts(_file(p, '{"id": 1}')), "line 1: expected"),
+        (lambda p: export.export(_file(p, ""), p / "out", max_nodes=0), "max_nodes is 0"),
+        (lambda p: export.export(_file(p, ""), p / "out", base_iri="foo bar"), "foo bar"),
         (lambda p: export.write(export.Extracted(TRIPLES), p / "out", "x", ["word"]), "unknown export format 'word'"),
         (lambda p: export.write(export.Extracted(TRIPLES), p / "out", "x", ["brat"]), "needs the documents' text"),
         (lambda p: export.export(_file(p, ""), p / "out", aliases=_file(p, "[]", "a.json")), "alias table must be"),

@@ -210,8 +210,11 @@ def _folder(reference: str, part: str) -> Path:
 
 
 def _load(kind: Any, folder: Path, reference: str, what: str) -> Any:
+    from suite.hub.pretrained import bars_for_people
+
     try:
-        return kind.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+        with bars_for_people():
+            return kind.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{reference} is no {what.removeprefix('a ')}: {str(error).splitlines()[0]}") from error
 

@@ -152,7 +152,7 @@ def load(base: str | Path = "tiny", dtype: torch.dtype | str = "auto", device: s
     made = getattr(diffusers, name)
     given: dict[str, Any] = {"torch_dtype": dtype, "local_files_only": True, **_absent(made, folder)}
     try:
-        with warnings.catch_warnings(), _silent():
+        with warnings.catch_warnings(), silent():
             warnings.simplefilter("ignore", FutureWarning)
             if file is None:
                 pipe = made.from_pretrained(folder, use_safetensors=True, **given)
@@ -203,7 +203,7 @@ def lent(modules: Sequence[nn.Module], device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
+def silent() -> Iterator[None]:
     """No progress bars of the libraries: standard error is for what a person should know."""
     import diffusers
     import transformers

@@ -235,7 +235,7 @@ def merged(given: Sequence[tuple[Path, float]], out: Path, base: str | Path | No
     pipe.to(getattr(torch, dtype))
     if gone := bases.left_out(loaded.folder):
         print(f"export: left out of the base: {', '.join(gone)}", file=sys.stderr, flush=True)
-    with atomic_folder(out, EXPORT) as folder:
+    with atomic_folder(out, EXPORT) as folder, bases.silent():
         pipe.save_pretrained(folder)
     numbers = sum(p.numel() for m in pipe.components.values() if isinstance(m, torch.nn.Module) for p in m.parameters())
     return Written(out, "merged", error == 0, error, 0, ("diffusers",), numbers)

@@ -252,10 +252,13 @@ def write(data: Extracted, folder: str | Path, stem: str, formats: Iterable[str]
     """Write `data` into `folder` in each format; return the files.
 
     Raises:
-        InputError: a format is unknown, or needs the documents' text and there is none.
+        InputError: a format is unknown, or needs text and there is none, or `data` asks for what cannot be.
     """
     if data.group_by not in ("triple", "doc"):
         raise InputError(f"group_by is {data.group_by!r}; choose triple or doc")
+    if data.max_nodes < 1:
+        raise InputError(f"max_nodes is {data.max_nodes}; give 1 or more")
+    knowledge.check_base_iri(data.base_iri)
     folder, written, stem = Path(folder), [], file_name(stem)
     wanted = check_formats(formats)
     if lacking := [name for name in wanted if FORMATS[name].needs_text and not data.texts]:
