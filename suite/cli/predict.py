@@ -79,13 +79,18 @@ def run(domain: Domain, argv: Sequence[str]) -> Answer:
         chosen["overwrite"] = True
     if settings.out is not None and "out" in names:
         chosen["out"] = settings.out
-    if settings.out is None and traits.keeps:
-        settings = replace(settings, out=Path(tempfile.mkdtemp(prefix=f"{domain.name}-")))
     loading = {name: chosen.pop(name) for name in traits.loading if name in chosen}
     # A number that cannot be is refused before a model is loaded, which may take minutes.
     query(**{name: value for name, value in chosen.items() if name in names})
-    with strict_bases(settings.strict_base):
-        return _Prediction(domain, settings, traits).run(task, given["inputs"], chosen, loading)
+    made = settings.out is None and traits.keeps
+    if made:
+        settings = replace(settings, out=Path(tempfile.mkdtemp(prefix=f"{domain.name}-")))
+    try:
+        with strict_bases(settings.strict_base):
+            return _Prediction(domain, settings, traits).run(task, given["inputs"], chosen, loading)
+    finally:
+        if made and settings.out is not None and not any(settings.out.iterdir()):
+            settings.out.rmdir()
 
 
 def _inputs(traits: QueryTraits) -> Option:

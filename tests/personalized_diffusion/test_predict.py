@@ -2,6 +2,7 @@
 
 import csv
 import json
+import tempfile
 
 import pytest
 import torch
@@ -220,6 +221,27 @@ def test_the_command_draws_text_and_files_and_goes_on_after_a_bad_one(random_bas
     assert set(errors) == {"absent.txt", f"{prompts}:2"} and "--x is not known" in errors[f"{prompts}:2"]
     assert (tmp_path / "out" / "sks_robot_at_night" / "0.png").is_file()
     assert answer.data["next"] == [f"open {tmp_path / 'out' / 'contact_sheet.png'}"]
+
+
+def test_a_folder_is_made_for_nothing_where_nothing_is_drawn(random_base, adapter, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert run(DOMAIN, ["absent.txt"]).code == 2
+    with pytest.raises(InputError, match="at least 1"):
+        run(DOMAIN, [PROMPT, "--images", "0"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_holds_the_pictures_of_its_last_run(tmp_path):
+    def pictures_of(*strengths, number):
+        images = [Picture(Image.new("RGB", (8, 8)), n, n, s) for s in strengths for n in range(number)]
+        query = PromptQuery(strength=strengths)
+        ImagesResult("x", name="x", pictures=tuple(images), query=query).save(tmp_path)
+        return sorted(file.name for file in (tmp_path / "x").glob("*.png"))
+
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "9.png").touch()  # somebody else's
+    assert len(pictures_of(1.0, 0.5, number=3)) == 8
+    assert pictures_of(1.0, number=1) == ["0.png", "9.png"]
 
 
 def test_the_query_imports_no_torch():

@@ -11,7 +11,8 @@ from typing import Any
 from PIL import Image
 
 from domains.personalized_diffusion.types import Picture, PromptQuery, Settings
-from suite.files import write_text
+from suite.errors import InputError
+from suite.files import read_json, write_text
 from suite.media import sheets
 from suite.media.sheets import SIDE
 from suite.tables import counted
@@ -141,6 +142,7 @@ def table_rows(result: ImagesResult) -> list[dict[str, str]]:
 def save_result(result: ImagesResult, folder: Path) -> list[Path]:
     """Write the pictures, `result.json` and the grid that the result's query asks for."""
     home = folder / result.name
+    earlier = _pictures_of(home)
     files = [
         sheets.save_png(
             picture.image, home / f"{file_stem(picture, result)}.png", {"parameters": parameters(picture, result)}
@@ -151,7 +153,22 @@ def save_result(result: ImagesResult, folder: Path) -> list[Path]:
     files.append(write_text(home / "result.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n"))
     if result.query.grid and len(result.pictures) > 1:
         files.append(sheets.save_png(result_grid(result), home / "grid.png"))
+    for file in earlier.difference(files):  # else they would pass for pictures of this run
+        file.unlink(missing_ok=True)
     return files
+
+
+def _pictures_of(home: Path) -> set[Path]:
+    """The pictures of an earlier run in the folder of a result, as its record lists them."""
+    try:
+        listed = read_json(home / "result.json")["pictures"]
+        names = {"grid"}
+        for one in listed:
+            number, strength = int(one["number"]), one["strength"]
+            names |= {f"{number}", f"{number}_base" if strength is None else f"{number}_strength_{float(strength):g}"}
+    except (InputError, OSError, KeyError, TypeError, ValueError):
+        return set()
+    return {home / f"{name}.png" for name in names}
 
 
 def file_stem(picture: Picture, result: ImagesResult) -> str:
