@@ -180,7 +180,7 @@ class Personalizer:
             subject=prompt.subject,
             pictures=tuple(drawn),
             settings=settings,
-            notices=tuple(self._notices(prompt)),
+            notices=tuple(self._notices(prompt, query)),
             seconds=time.perf_counter() - started,
             query=query,
         )
@@ -212,8 +212,10 @@ class Personalizer:
                 adapters.scale(self.network, strength * one.weight, layer)
         return nullcontext()
 
-    def _notices(self, prompt: Prompt) -> Iterator[str]:
+    def _notices(self, prompt: Prompt, query: PromptQuery) -> Iterator[str]:
         yield from self.notices
+        if query.subject and not prompt.subject:
+            yield f"--subject {query.subject} is of DreamBooth's prompts file, and this prompt is of none"
         if self.loaded and self.trigger.missing_from(prompt.text):
             yield f"the prompt lacks the trigger word {self.trigger.token!r}: the adapter's subject may not appear"
         if self.base.family in CHUNKED and (parts := len(chunks(prompt.text, self.base.tokenizers[0]))) > 1:

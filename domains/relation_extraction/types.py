@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from suite.domain import Alias
+from suite.errors import InputError
 from suite.prediction.options import normalise
 
 
@@ -246,6 +247,11 @@ class ExtractionQuery:
 
     def __post_init__(self) -> None:
         normalise(self, _LEAST)
+        for name in ("relations", "heads"):
+            if getattr(self, name) == ():
+                raise InputError(f"{name} names none; name one, or leave it out")
+        if self.min_score > 1:
+            raise InputError(f"min_score is {self.min_score}; a score is a probability, at most 1")
 
     def fields_of(self, kind: type) -> dict[str, Any]:
         """The fields that another dataclass has too, by name: what of the query concerns it."""

@@ -43,9 +43,9 @@ def is_live(word: Any) -> bool:
 
 
 def exists(path: str | Path) -> bool:
-    """Whether there is such a file or folder; a text too long for a name is none."""
+    """Whether there is such a file or folder; a text too long for a name is none, and no name is not this folder."""
     try:
-        return Path(path).expanduser().exists()
+        return path != "" and Path(path).expanduser().exists()
     except (OSError, RuntimeError, ValueError):  # too long, ~nobody, a NUL
         return False
 

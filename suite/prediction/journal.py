@@ -15,15 +15,22 @@ FILE = "progress.jsonl"
 
 
 class JsonLines:
-    """A JSON lines file that grows line by line, each on disk before the next is computed."""
+    """A JSON lines file that grows line by line, each on disk before the next is computed.
+
+    Raises:
+        InputError: on entering, the system refuses it, or a file stands where a folder should.
+    """
 
     def __init__(self, path: Path, mode: str) -> None:
         self.path, self._mode = path, mode
         self._file: IO[str] | None = None
 
     def __enter__(self) -> Self:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self.path.open(self._mode, encoding="utf-8")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open(self._mode, encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be written ({error.strerror}); give another place") from error
         return self
 
     def __exit__(

@@ -244,6 +244,12 @@ def test_a_folder_holds_the_pictures_of_its_last_run(tmp_path):
     assert pictures_of(1.0, number=1) == ["0.png", "9.png"]
 
 
+def test_a_subject_without_its_prompts_file_is_told(personalizer, monkeypatch):
+    monkeypatch.setattr("domains.personalized_diffusion.predict.draw", lambda *_: [Image.new("RGB", (64, 64))])
+    [result] = personalizer.predict(PROMPT, subject="dog6", images=1)
+    assert result.notices == ("--subject dog6 is of DreamBooth's prompts file, and this prompt is of none",)
+
+
 def test_the_query_imports_no_torch():
     import subprocess
     import sys

@@ -54,6 +54,10 @@ def test_use_17_an_empty_text_takes_no_other_with_it(tiny, capsys):
         ({"encoding": "utf-99"}, "encoding `utf-99` is unknown"),
         ({"schema": "nowhere.yaml"}, "nowhere.yaml"),
         ({"relations": ("unheard of",)}, "unheard of"),
+        ({"relations": ()}, "relations names none"),
+        ({"heads": []}, "heads names none"),
+        ({"min_score": 2}, "a score is a probability"),
+        ({"min_score": float("nan")}, "min_score is nan"),
         ({"examples": "nowhere.jsonl", "paradigm": "zero-shot"}, "nowhere.jsonl"),
     ],
 )

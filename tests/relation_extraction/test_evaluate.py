@@ -104,6 +104,10 @@ def test_one_step_alone_gets_gold_inputs(small, component, steps):
 
 
 def test_mistakes_are_one_line(small, tmp_path):
+    with pytest.raises(InputError, match="--oracle asks no model; leave out --adapter --seed"):
+        evaluate(str(small), oracle=True, adapter="./mine", seed=3)
+    with pytest.raises(InputError, match="--resamples -1"):
+        evaluate(str(small), oracle=True, resamples=-1)
     with pytest.raises(InputError, match="leave out --component"):
         evaluate(str(small), oracle=True, component="facts")
     with pytest.raises(InputError, match="no such file"):

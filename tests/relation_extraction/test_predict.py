@@ -271,6 +271,9 @@ def test_what_does_not_fit_is_refused(base, bundle, tmp_path):
             RelationExtractor.from_pretrained(str(bundle), base=str(base), device="cuda")
     with pytest.raises(InputError, match="dtype 'int3'"):
         RelationExtractor.from_pretrained(str(bundle), base=str(base), dtype="int3")
+    with pytest.raises(InputError, match=r"text.txt/trace.jsonl: cannot be written"):
+        (tmp_path / "text.txt").touch()
+        list(wrong.predict(TEXT, trace=tmp_path / "text.txt" / "trace.jsonl"))
     with pytest.raises(InputError, match="max-length"):
         RelationExtractor.from_pretrained(str(bundle), base=str(base), device="cpu")(TEXT, max_length=5000)
 

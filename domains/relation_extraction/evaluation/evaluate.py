@@ -90,6 +90,15 @@ def evaluate(
     """
     if oracle and (component or frozen):
         raise InputError("--oracle bounds a whole paradigm; leave out --component and --frozen")
+    if resamples < 0:
+        raise InputError(f"--resamples {resamples}: give 0 (no interval) or more")
+    if oracle or submission is not None:
+        asked = {"adapter": adapter != "tiny", "base": base, "server": server, "decoding": decoding != "greedy"}
+        asked |= {"seed": seed, "batch-size": batch_size, "max-new-tokens": max_new_tokens != 1024}
+        asked |= {"constrained": constrained is not None}
+        if given := [name for name, is_given in asked.items() if is_given]:
+            how = "--oracle" if oracle else "--submission"
+            raise InputError(f"{how} asks no model; leave out --{' --'.join(given)}")
     facts = [_train_facts(path) for path in (train_annotated, train_distant)]
     if submission is not None:
         if oracle or component or frozen:
