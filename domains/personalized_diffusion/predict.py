@@ -160,6 +160,8 @@ class Personalizer:
     def _result(self, prompt: Prompt, query: PromptQuery, names: Names) -> ImagesResult:
         if prompt.error is not None:
             raise InputError(prompt.error)
+        if not isinstance(prompt.text, str) or not prompt.text.strip():
+            raise InputError("a prompt is a text of at least one word")
         name = name_of(prompt, names)
         started = time.perf_counter()
         settings = self._settings(prompt, query)

@@ -59,6 +59,12 @@ class PromptQuery:
     grid: bool = True
 
     def __post_init__(self) -> None:
+        if self.negative is None:
+            object.__setattr__(self, "negative", "")
+        if isinstance(self.size, int):  # a number of pixels is one in Python
+            object.__setattr__(self, "size", str(self.size))
+        elif isinstance(self.size, tuple | list):
+            object.__setattr__(self, "size", "x".join(map(str, self.size)))
         normalise(self)
         if self.images < 1 or self.batch_size < 1:
             raise InputError("images and batch-size must be at least 1")

@@ -99,7 +99,7 @@ class RelationExtractor(LoadedExtractor):
 
         def readable() -> Iterator[Document]:
             nonlocal taken
-            for taken, text in enumerate(texts, 1):
+            for taken, text in enumerate([texts] if isinstance(texts, str) else texts, 1):
                 try:
                     yield plain_document(text, f"text:{taken}", where=f"text:{taken}")
                 except InputError as error:

@@ -188,6 +188,16 @@ def test_wrong_options_are_one_line(personalizer, options, complaint):
 def test_python_callers_give_one_strength_and_one_further_adapter_as_they_are():
     query = PromptQuery(strength=0.5, also="./other")
     assert (query.strength, query.also) == ((0.5,), ("./other",))
+    assert (PromptQuery(size=64).size, PromptQuery(size=(64, 48)).size) == ("64", "64x48")
+    assert PromptQuery(negative=None).negative == ""
+
+
+def test_what_is_no_prompt_is_one_line(personalizer, tmp_path):
+    for wrong in ("", " ", None, 5):
+        with pytest.raises(InputError, match="at least one word"):
+            personalizer(wrong, **FAST)
+    number, folder = personalizer.predict([5, tmp_path], **FAST)
+    assert "at least one word" in number.error and "is a folder" in folder.error
 
 
 def test_one_picture_is_told_as_one():

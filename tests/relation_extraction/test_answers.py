@@ -19,6 +19,13 @@ def test_use_02_one_name_is_one_name_not_its_letters(tiny):
     assert ExtractionQuery(formats="csv", heads=["a", "b"]).heads == ("a", "b")
 
 
+def test_one_text_is_one_text_and_what_is_none_is_one_line(tiny):
+    assert len(tiny.batch(BURIED)) == 1
+    for wrong in (None, 5, b"bytes"):
+        with pytest.raises(InputError, match="a document is a string, not"):
+            tiny(wrong)
+
+
 def test_use_04_the_span_is_the_mention_that_states_the_fact(tiny):
     text = "Port Selmar Foundry was financed by Brandor Keth. Mirela Dostan was buried in Port Selmar."
     (triple,) = tiny(text, heads=("Mirela Dostan",), relations=("burial place",))

@@ -54,6 +54,9 @@ def read_prompts(inputs: Any, trigger: TriggerWords | None = None, subject: str 
     """
     several = [inputs] if isinstance(inputs, str | Path) else inputs
     for one in several:
+        if not isinstance(one, str | Path) or not str(one).strip():
+            yield Prompt("", repr(one), "a prompt is a text of at least one word, or the path of a file of prompts")
+            continue
         if is_word(one) or (isinstance(one, str) and one != STDIN and any(map(str.isspace, one.strip()))):
             yield Prompt(" ".join(one.split()), one)
             continue
@@ -68,7 +71,9 @@ def _text(one: str | Path) -> str:
     if one == STDIN:
         return sys.stdin.read()
     path = Path(one)
-    if not path.exists() or path.is_dir():
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; write a prompt in quotes, or name a file of prompts")
+    if not path.exists():
         raise InputError(f"{path}: no such file of prompts; write a prompt in quotes, or check the path")
     try:
         return read_text(path, encoding="utf-8-sig")

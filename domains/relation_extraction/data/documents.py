@@ -131,6 +131,8 @@ def plain_document(text: str, id: str = "document", *, where: str = "") -> Docum
 
 def check_text(text: str, where: str) -> None:
     """Raise `InputError` where `text` is nothing that relations can be read from."""
+    if not isinstance(text, str):
+        raise InputError(f"{where}: a document is a string, not {type(text).__name__}")
     if not text.strip():
         raise InputError(f"{where}: the document is empty; give a text")
     if not any(character.isalpha() for character in text):
