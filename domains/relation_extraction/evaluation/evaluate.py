@@ -93,7 +93,12 @@ def evaluate(
     if resamples < 0:
         raise InputError(f"--resamples {resamples}: give 0 (no interval) or more")
     if oracle or submission is not None:
-        asked = {"adapter": adapter != "tiny", "base": base, "server": server, "decoding": decoding != "greedy"}
+        asked: dict[str, Any] = {
+            "adapter": adapter != "tiny",
+            "base": base,
+            "server": server,
+            "decoding": decoding != "greedy",
+        }
         asked |= {"seed": seed, "batch-size": batch_size, "max-new-tokens": max_new_tokens != 1024}
         asked |= {"constrained": constrained is not None}
         if given := [name for name, is_given in asked.items() if is_given]:
