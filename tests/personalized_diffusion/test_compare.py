@@ -60,7 +60,6 @@ def test_methods_share_recipe_photos_and_seeds(config, tmp_path, monkeypatch):
         ({"real": "absent"}, "absent"),
         ({"prompts": "absent.txt"}, "absent.txt"),
         ({"set": ("data.noun=dog",)}, "--real and --prompts must be given"),
-        ({"methods": ()}, "at least one of --methods"),
     ],
 )
 def test_what_cannot_be_scored_is_refused_before_anything_is_trained(config, tmp_path, monkeypatch, given, message):

@@ -74,14 +74,12 @@ def compare(
     from suite.hub import paths
     from suite.training.drivers.comparison import Comparison, MethodRow
 
-    if not methods or not seeds:
-        raise InputError("name at least one of --methods and of --seeds")
     chosen = _rates(rates, methods)
     path = config or paths.assets() / "configs" / DOMAIN / "tiny.yaml"
     compared = Comparison(methods, seeds, partial(_config, path, rates=chosen, settings=set), out)
     settings = {"images": images, "steps": steps, "guidance": guidance, "strength": strength}
     scoring = _Scoring(real, prompts, subject, settings, clip, dino)
-    _check_scorable(_config(path, methods[0], seeds[0], rates=chosen, settings=set), real, prompts, settings)
+    _check_scorable(compared.planned[methods[0], seeds[0]], real, prompts, settings)
     members = compared.train()
     first = members[methods[0], seeds[0]]
 
