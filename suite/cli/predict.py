@@ -233,7 +233,6 @@ class _Prediction:
         self.failed += 1
         self.records.append({"source": source, "error": line})
         # Where the input is a text of its own, its beginning says which.
-        source = source or "''"
         name = source if len(source) <= LONGEST_NAME else f"{source[: LONGEST_NAME - 3]}..."
         # A place in the input, `:12:5: invalid syntax`, stands behind its name without a blank.
         note(f"error: {name}{'' if line.startswith(':') else ': '}{line}")

@@ -122,7 +122,7 @@ def test_predict_takes_the_query_as_options(suite: Command, adapter: str, inputs
     [
         ((), "name files or folders"),
         (("absent.txt",), "absent.txt: no such file"),
-        (("",), "'': no such file"),
+        (("",), "'': is empty"),
         (("here", "--resume"), "--resume needs --out"),
         (("here", "--adapter", "no-such-adapter"), "no-such-adapter"),
     ],
