@@ -33,6 +33,13 @@ def covering(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(families))
 
 
+def file_covering(text: str) -> str:
+    """The font file that has most characters of `text`: the default one, where none has more."""
+    missing = _beyond_default(text)
+    best = max(_installed(), key=lambda path: len(missing & _characters(path)), default="") if missing else ""
+    return best if missing & _characters(best) else font_manager.findfont(DEFAULT)
+
+
 def cover(figure: Figure) -> None:
     """Give every text of a figure fonts that have its characters; warn, in one line, of those that none has."""
     nowhere: dict[str, None] = {}

@@ -37,6 +37,15 @@ def save_png(image: Image.Image | Pixels, path: Path, text: Mapping[str, str] | 
     return path
 
 
+def font_for(text: str, size: float) -> Font:
+    """The font to write `text` in: Pillow's own, which has ASCII alone, or one that has its other characters too."""
+    if text.isascii():
+        return ImageFont.load_default(size)
+    from suite.media import fonts  # matplotlib, which most texts do without
+
+    return ImageFont.truetype(fonts.file_covering(text), size)
+
+
 def shortened(text: str, font: Font, width: float) -> str:
     """The text, cut with an ellipsis where it is wider than `width` pixels."""
     while len(text) > 1 and font.getlength(text) > width:
@@ -60,7 +69,7 @@ def caption(image: Pixels, text: str) -> Pixels:
     """The image with a line of text above it, shortened to its width."""
     width = image.shape[1]
     size = max(16, width // 24)
-    font, height = ImageFont.load_default(size), int(size * 1.7)
+    font, height = font_for(text, size), int(size * 1.7)
     canvas = Image.new("RGB", (width, image.shape[0] + height), "white")
     canvas.paste(Image.fromarray(image), (0, height))
     text = shortened(text, font, width - 8)
@@ -71,7 +80,7 @@ def caption(image: Pixels, text: str) -> Pixels:
 def legend(names: Sequence[str], colors: Pixels, width: int) -> Pixels:
     """A strip of colour swatches with names, `width` pixels wide and as high as its lines need."""
     size = max(15, width // 30)
-    font, step, x = ImageFont.load_default(size), int(size * 1.6), 8
+    font, step, x = font_for("".join(names), size), int(size * 1.6), 8
     lines: list[list[tuple[int, str, tuple[int, ...]]]] = [[]]
     for name, color in zip(names, colors, strict=True):
         needed = step + int(font.getlength(name)) + 16
@@ -111,7 +120,7 @@ def sheet(images: Sequence[Pixels], columns: int | None = None) -> Pixels:
 def refusal(name: str, reason: str, side: int) -> Pixels:
     """A card, `side` pixels high and wide below its captions, of an input that was refused: its name and the reason."""
     canvas = Image.new("RGB", (side, side), (250, 236, 236))
-    font = ImageFont.load_default(12)
+    font = font_for(reason, 12)
     lines = ["refused", "", *wrapped(reason.removeprefix(f"{name}: "), font, side - 20)][:13]
     ImageDraw.Draw(canvas).multiline_text((10, 10), "\n".join(lines), fill=(140, 30, 30), font=font)
     return caption(caption(np.asarray(canvas), "refused"), name)
@@ -148,7 +157,7 @@ def grid(
     cells = [[cell(image, side) for image in row] for row in rows]
     if not any(cells):
         raise ValueError("a grid needs at least one picture")
-    font = ImageFont.load_default(text)
+    font = font_for("".join((title, *names, *columns)), text)
     width = max(image.width for row in cells for image in row)
     height = max(image.height for row in cells for image in row)
     left = min(220, round(max((font.getlength(name) for name in names), default=-2 * _GAP) + 2 * _GAP))

@@ -46,3 +46,10 @@ def test_a_grid_keeps_tiny_pictures_as_squares_of_their_pixels(tmp_path):
     assert len(np.unique(np.asarray(sheets.cell(tiny, 64)).reshape(-1, 3), axis=0)) <= 16
     with pytest.raises(ValueError, match="at least one picture"):
         sheets.grid([[]])
+
+
+def test_letters_beyond_ascii_are_drawn_and_no_boxes() -> None:
+    box = sheets.caption(np.zeros((8, 400, 3), np.uint8), "\uffff\uffff")
+    drawn = {letter: sheets.caption(np.zeros((8, 400, 3), np.uint8), letter) for letter in "äöüßéΩЖ"}
+    assert len({picture.tobytes() for picture in drawn.values()}) == len(drawn)
+    assert all((picture != box).any() for picture in drawn.values())
