@@ -121,7 +121,8 @@ class Domain:
 class Result(Protocol):
     """What one input gave: either its outcome, or `error`, the one line that says why there is none.
 
-    It may have an `exit_code`: what the command ends with where no input was wrong and none gave less.
+    It may have an `exit_code`: what the command ends with where no input was wrong and none gave less; and
+    `standing_notices`, lines `note: ...` of its text that hold for every input and are printed once.
     """
 
     @property

@@ -155,6 +155,7 @@ class _Prediction:
         self.failed = 0
         self.planned = False
         self.codes: list[int] = []
+        self.said: set[str] = set()
 
     def run(self, task: Task, inputs: Sequence[str], options: dict[str, Any], loading: dict[str, Any]) -> Answer:
         self.planned = bool(options.get("dry_run"))
@@ -226,7 +227,14 @@ class _Prediction:
             record["files"] = self.folder.files
         self.records.append(record)
         self.codes.append(getattr(result, "exit_code", 0))
-        print(_shown(result), flush=True)
+        print(self._unrepeated(result), flush=True)
+
+    def _unrepeated(self, result: Result) -> str:
+        """The result as people read it, without what it says of every input and an earlier one has said."""
+        standing: Sequence[str] = getattr(result, "standing_notices", ())
+        said = {f"  note: {notice}" for notice in standing if notice in self.said}
+        self.said.update(standing)
+        return "\n".join(line for line in _shown(result).split("\n") if line not in said)
 
     def _fail(self, source: str, error: str) -> None:
         line = " ".join(error.split())

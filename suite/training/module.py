@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -133,11 +134,11 @@ class AdapterModule(L.LightningModule):
     def adapter_of(run: Path) -> str:
         """The adapter of a run as commands take it: a path, never a name of the hub's."""
         adapter = run / "adapter"
-        return str(adapter) if adapter.is_absolute() else f"./{adapter}"
+        return shlex.quote(str(adapter) if adapter.is_absolute() else f"./{adapter}")
 
     def adapter_and_base_of(self, run: Path) -> str:
         """The same with `--base` behind it where the base is a folder, which the adapter cannot name for others."""
-        base = f" --base {self.base}" if self.base.startswith((".", "/", "~")) else ""
+        base = f" --base {shlex.quote(self.base)}" if self.base.startswith((".", "/", "~")) else ""
         return f"{self.adapter_of(run)}{base}"
 
     def comparisons(self) -> dict[str, int]:

@@ -82,3 +82,10 @@ def test_reading_a_configuration_loads_no_torch(path: Path) -> None:
         f"import sys; from suite.training import load_config; load_config({str(path)!r}); print('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+def test_the_next_command_can_be_pasted_whatever_the_run_is_called() -> None:
+    from suite.training.module import AdapterModule
+
+    assert AdapterModule.adapter_of(Path("runs/my run")) == "'./runs/my run/adapter'"
+    assert AdapterModule.adapter_of(Path("/runs/mine")) == "/runs/mine/adapter"
