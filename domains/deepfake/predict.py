@@ -116,7 +116,6 @@ class DeepfakeDetector(FaceScorer):
         names: Names,
     ) -> DetectionResult:
         gathered = _Gathered()
-        notices = [detect.notice] if detect.notice else []
         waiting: list[CutFace] = []
         for looked in frames:
             gathered.see(looked)
@@ -126,12 +125,14 @@ class DeepfakeDetector(FaceScorer):
                 self._score(waiting[: query.batch_size], gathered, query)
                 waiting = waiting[query.batch_size :]
         self._score(waiting, gathered, query)
-        if gathered.whole and detect.id != "crops":
-            notices.append("the face fills the picture: taken as an aligned crop")
+        standing = [detect.notice] if detect.notice else []
         if self.stated.trained_on.startswith(f"{MADE}:"):
-            notices.append(
+            standing.append(
                 "this adapter has seen made faces alone and knows nothing of real ones; see docs/deepfake.md"
             )
+        notices = list(standing)
+        if gathered.whole and detect.id != "crops":
+            notices.append("the face fills the picture: taken as an aligned crop")
         if any(face.low_quality for face in gathered.faces):
             notices.append("some faces are small or doubtful (low_quality): their scores say little")
         threshold, origin = self.stated.cut(query.threshold)
@@ -142,6 +143,7 @@ class DeepfakeDetector(FaceScorer):
             adapter=self.adapter,
             detector=detect.id,
             trained_on=self.stated.trained_on,
+            notices=tuple(standing),
         )
         return DetectionResult(
             str(source),

@@ -206,7 +206,8 @@ class DeepfakeRecipe(AdapterModule):
         ).to_dict()
 
     def costs(self) -> dict[str, str]:
-        return {"a face": f"{self.model.macs() / 1e9:.1f} GMACs"}
+        giga = self.model.macs() / 1e9
+        return {"a face": f"{giga:.1f} GMACs" if giga >= 1 else f"{giga:.2g} GMACs"}
 
     def next_steps(self, run: Path) -> list[str]:
         where = self.adapter_and_base_of(run)

@@ -62,3 +62,17 @@ def test_evaluation_prints_a_row_a_data_set_and_undefined_for_a_single_class(hom
     (tmp_path / "one.txt").write_text("real/a/0.png\n")
     told = evaluate([str(tmp_path / "one.txt")], **words)  # type: ignore[arg-type]
     assert "undefined" in told["message"]
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_batches_of_no_frame_are_refused(size: int) -> None:
+    with pytest.raises(InputError, match=f"batch_size is {size}"):
+        evaluate(["faces:unseen:2"], batch_size=size)
+    with pytest.raises(InputError, match=f"batch_size is {size}"):
+        calibrate("faces:val:2", adapter="./nowhere", batch_size=size)
+
+
+def test_a_folder_that_is_no_adapter_is_kept_before_anything_is_scored(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"is not replaced, it holds mine\.txt"):
+        calibrate("faces:nosuch", adapter=str(home / "adapter"), base=str(home / "base"), out=tmp_path)

@@ -52,3 +52,14 @@ def test_an_explanation_is_a_crop_its_maps_and_the_picture_under_them(home: Path
     assert "no mask of the forgery" in told["message"]
     with pytest.raises(InputError, match="no face found by haar"):
         explain(home / "media" / "nobody.jpg", out=tmp_path, detector="haar", **words)  # type: ignore[arg-type]
+
+
+def test_only_one_picture_or_video_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is a folder; give one picture or video"):
+        explain(tmp_path, adapter="./nowhere")
+    with pytest.raises(InputError, match="faces is 0; give at least 1"):
+        explain(tmp_path / "a.png", faces=0)
+    for name in ("a.png", "mine"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(InputError, match="mine: is a file; give a folder"):
+        explain(tmp_path / "a.png", adapter="./nowhere", out=tmp_path / "mine")

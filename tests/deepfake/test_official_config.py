@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ from domains.deepfake.model.losses import LossWeights
 from domains.deepfake.official.config import PUBLISHED, config, translate
 from domains.deepfake.recipe import DeepfakeRecipe
 from suite import adapters, training
+from suite.cli.main import main
 from suite.errors import InputError
+from suite.hub import paths
 
 RUN: dict[str, Any] = {
     "run_name": "example-run",
@@ -144,3 +148,28 @@ def test_a_file_without_settings_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(text)
     with pytest.raises(InputError, match=r"give the authors' hparams\.yaml"):
         translate(tmp_path / "x.yaml")
+
+
+def test_help_of_every_verb_is_light() -> None:
+    code = (
+        "import sys; from suite.domain import load; from domains.deepfake import DOMAIN\n"
+        "for target in DOMAIN.verbs.values(): load(target)\n"
+        "heavy = {'torch', 'peft', 'lightning', 'transformers'} & set(sys.modules)\n"
+        "sys.exit(f'imports {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_is_not_there_is_said_and_the_next_command_can_be_pasted(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file; give the authors"):
+        config(tmp_path / "nowhere.yaml", out=tmp_path / "mine.yaml")
+    released = tmp_path / "hparams.yaml"
+    released.write_bytes(yaml.safe_dump({**RUN, "run_name": "Größe"}, allow_unicode=True).encode("cp1252"))
+    told = config(released, out=tmp_path / "my run.yaml")
+    assert f"--config '{tmp_path / 'my run.yaml'}'" in told["message"]
+
+
+def test_a_small_tower_costs_something(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["deepfake", "count", "--config", str(paths.assets() / "configs" / "deepfake" / "tiny.yaml")]) == 0
+    assert "a face     0.033 GMACs" in capsys.readouterr().out

@@ -223,3 +223,19 @@ def test_what_is_wrong_with_a_list_of_inputs_is_said(
     (tmp_path / "list.txt").write_text(text)
     with pytest.raises(InputError, match=said):
         detector(tmp_path / "list.txt")
+
+
+def test_what_holds_for_every_input_is_said_once(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--adapter", str(home / "adapter"), "--base", str(home / "base"), "--detector", "haar"]
+    for name in ("a.png", "b.png"):
+        shutil.copy(home / "media" / "face.png", tmp_path / name)
+    assert main(["deepfake", "predict", str(tmp_path), *options]) == 0
+    out = capsys.readouterr().out
+    assert out.count("score 0.") == 2 and out.count("note: faces were found by OpenCV's Haar cascades") == 1
+
+
+def test_a_rule_that_the_adapter_lacks_is_no_lack_of_calibration() -> None:
+    with pytest.raises(InputError, match=r"that the adapter keeps \(none; calibrate keeps some\)"):
+        Manifest(calibrated_on="faces:val:320").cut("fpr5")

@@ -97,3 +97,32 @@ def test_faces_stay_in_their_folder_and_are_of_one_video_each(kind: str, home: P
     assert told["failed"] == 1
     assert ("a link leads out of" if kind == "link" else "as those of real/clip.mov do") in told["message"]
     assert not list((tmp_path / "elsewhere").iterdir()) if kind == "link" else (out / "real" / "clip").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stride": 0, "mode": "fixed_stride"}, "stride 0"),
+        ({"scale": float("inf")}, "scale is inf"),
+        ({"stride": 5}, "stride 5 is of mode fixed_stride"),
+        ({"masks": Path("nowhere")}, "nowhere: no such folder of masks"),
+    ],
+)
+def test_what_cannot_be_cut_is_refused_and_nothing_is_written(options: dict, message: str, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "v.mp4").write_bytes(b"")
+    with pytest.raises(InputError, match=message):
+        preprocess(tmp_path / "set", out=tmp_path / "faces", detector="haar", **options)
+    assert not (tmp_path / "faces").exists()
+
+
+def test_a_broken_file_is_told_by_the_exit_code(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "v.mp4").write_bytes(b"no video")
+    told = preprocess(tmp_path / "set", out=tmp_path / "faces", detector="haar")
+    assert told["failed"] == 1 and told["exit_code"] == 2
+
+
+def test_crops_may_be_as_close_as_the_shipped_ones(home: Path, tmp_path: Path) -> None:
+    told = preprocess(home / "media" / "clip.mp4", out=tmp_path, detector="haar", num_frames=2, scale=0.9)
+    assert told["with_face"] == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,6 +24,8 @@ LISTS = (".json", ".csv", ".txt")
 
 LARGEST_LIST = 2**26
 
+STRIDE = 10
+
 Mode = Literal["fixed_num_frames", "fixed_stride", "at_least"]
 
 
@@ -37,7 +40,7 @@ def preprocess(
     masks: Path | None = None,
     mode: Mode | None = None,
     num_frames: int = 32,
-    stride: int = 10,
+    stride: int = STRIDE,
     scale: float = 1.3,
     target_size: str = "256",
 ) -> dict[str, Any]:
@@ -71,11 +74,15 @@ def preprocess(
     from suite.prediction.inputs import files_in
 
     size = _size(target_size, protocol)
-    if num_frames < 1 or not scale >= 1:
-        raise InputError(f"num_frames {num_frames} or scale {scale}: give at least 1")
+    if min(num_frames, stride) < 1:
+        raise InputError(f"num_frames {num_frames} or stride {stride}: give at least 1")
+    if not 0 < scale < math.inf:
+        raise InputError(f"scale is {scale}; the crop's side over the template's is above 0, published 1.3")
     source, out = Path(source), Path(out)
     if not source.exists():
         raise InputError(f"{source}: no such file or folder; check the path")
+    if masks is not None and not Path(masks).is_dir():
+        raise InputError(f"{masks}: no such folder of masks; check the path, or leave --masks out")
     if out.resolve() == source.resolve():
         raise InputError(f"{out}: is the source itself; give another folder for the faces")
     root = source if source.is_dir() else source.parent
@@ -93,6 +100,8 @@ def preprocess(
     how["mode"] = chosen
     if chosen == "fixed_stride":
         how["stride"] = stride
+    elif stride != STRIDE:
+        raise InputError(f"stride {stride} is of mode fixed_stride, and the mode is {chosen}; leave one of them out")
     if detector_score is not None:
         how["detector_score"] = detector_score
     version = f"opencv {detection.opencv().__version__}"
@@ -130,6 +139,7 @@ def preprocess(
         "with_face": covered,
         "failed": failed,
         "lists": copied,
+        "exit_code": 2 if failed else 0,
         **how,
     }
 

@@ -79,9 +79,14 @@ def calibrate(
     from domains.deepfake.inference.loaded import FaceScorer
     from domains.deepfake.model.bases import DOMAIN
     from suite import hub
+    from suite.files import ADAPTER, check_replaceable
     from suite.manifest import MANIFEST
 
     _check_rule(threshold)
+    if batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}; give at least 1")
+    if out is not None:
+        check_replaceable(out, ADAPTER)
     folder = hub.resolve(adapter, DOMAIN)
     if out is None and not adapter.startswith((".", "/", "~")):
         raise InputError(f"{adapter} is an adapter of the catalogue, which stays as it is; give --out for a copy")
@@ -135,14 +140,15 @@ def _written(stated: Manifest, folder: Path, out: Path | None) -> Path:
     from suite.files import ADAPTER, atomic_folder, write_text
     from suite.manifest import MANIFEST
 
-    target = folder if out is None else Path(out)
-    if out is not None:
-        with atomic_folder(out, ADAPTER) as copy:
-            shutil.copytree(folder, copy, dirs_exist_ok=True)
-    manifest = json.loads((target / MANIFEST).read_text(encoding="utf-8"))
-    manifest["domain"] = stated.to_dict()
-    write_text(target / MANIFEST, json.dumps(manifest, indent=2) + "\n")
-    return target
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    text = json.dumps({**manifest, "domain": stated.to_dict()}, indent=2) + "\n"
+    if out is None:
+        write_text(folder / MANIFEST, text)
+        return folder
+    with atomic_folder(out, ADAPTER) as copy:
+        shutil.copytree(folder, copy, dirs_exist_ok=True)
+        write_text(copy / MANIFEST, text)
+    return Path(out)
 
 
 def fit(paths: Sequence[str], logits: NDArray[Any], labels: NDArray[Any], threshold: str = "eer") -> Calibration:

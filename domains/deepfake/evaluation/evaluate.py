@@ -47,7 +47,8 @@ def evaluate(
             calibration; the adapter's own where it is left out.
         reduce: frames to a video: the mean of their scores, or the median as GenD offers.
         no_face: videos without a face are left out (exclude), or scored 0.5 (half); how many there are is said.
-        corrupt: score the data once more for each of these: jpeg:QUALITY, blur:SIGMA, resize:SIDE[:FILTER].
+        corrupt: score the data once more for each of these, joined by commas: jpeg:QUALITY, blur:SIGMA,
+            resize:SIDE[:FILTER].
         batch_size: frames side by side.
         device: auto, cpu, cuda or cuda:N.
         dtype: auto, float32, bfloat16 or float16.
@@ -62,6 +63,8 @@ def evaluate(
     from domains.deepfake.inference.loaded import FaceScorer
     from suite.scores import Scores
 
+    if batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}; give at least 1")
     sources, ways = _several(data), _several(corrupt)
     for way in ways:
         corruption(way)

@@ -44,6 +44,13 @@ def explain(
     from domains.deepfake.output import pictures
     from suite.media import sheets
 
+    if faces < 1:
+        raise InputError(f"faces is {faces}; give at least 1")
+    if not Path(source).is_file():
+        what = "is a folder; give one picture or video" if Path(source).is_dir() else "no such file; check the path"
+        raise InputError(f"{source}: {what}")
+    if Path(out).exists() and not Path(out).is_dir():
+        raise InputError(f"{out}: is a file; give a folder")
     scorer = FaceScorer.from_pretrained(adapter, base=base, device=device)
     detect = detection.detector(detector, detector_file)
     found = [seen for seen in look(source, detect, scorer.stated, frames=16, faces=faces) if seen.cut]

@@ -85,7 +85,7 @@ class Manifest:
             return self.threshold, self.origin
         if isinstance(asked, str):
             if asked not in self.thresholds:
-                known = ", ".join(self.thresholds) or "none, it is uncalibrated"
+                known = ", ".join(self.thresholds) or "none; calibrate keeps some"
                 raise InputError(f"threshold {asked!r}: give 0 to 1, or a rule that the adapter keeps ({known})")
             return self.thresholds[asked], f"{asked} on {self.calibrated_on}"
         if not 0 <= asked <= 1:

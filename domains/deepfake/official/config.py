@@ -6,6 +6,7 @@ decides by its defaults is stated; what has no counterpart is said.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -126,9 +127,9 @@ def config(source: Path, *, out: Path) -> dict[str, Any]:
     lines = [
         f"config  {out}",
         *(f"note    {notice}" for notice in notices),
-        f"next    suite deepfake train --config {out}",
+        f"next    suite deepfake train --config {shlex.quote(str(out))}",
     ]
-    lines += [f"then    suite deepfake evaluate {' '.join(tests)} --adapter ADAPTER"] if tests else []
+    lines += [f"then    suite deepfake evaluate {shlex.join(tests)} --adapter ADAPTER"] if tests else []
     return {"config": str(out), "experiment": stated, "notices": notices, "message": "\n".join(lines)}
 
 
@@ -292,8 +293,10 @@ def _flat(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def _mapping(source: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(read_text(source))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        content = yaml.safe_load(read_text(source, encoding=None))
+    except FileNotFoundError:
+        raise InputError(f"{source}: no such file; give the authors' hparams.yaml") from None
+    except (OSError, yaml.YAMLError, RecursionError) as error:
         raise InputError(f"{source}: {' '.join(str(error).split())[:200]}; give the authors' hparams.yaml") from error
     if not isinstance(content, dict):
         raise InputError(f"{source}: no settings in it; give the authors' hparams.yaml")

@@ -69,6 +69,7 @@ class How:
         threshold, temperature: of the decision. threshold_from: where the threshold comes from, in words.
         adapter, detector: which ones.
         trained_on: what the adapter says of its data.
+        notices: what holds for every input, since it comes of detector or adapter.
     """
 
     threshold: float = 0.5
@@ -77,6 +78,7 @@ class How:
     adapter: str = ""
     detector: str = ""
     trained_on: str = ""
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,11 @@ class DetectionResult:
     picture: Pixels | None = field(default=None, repr=False, compare=False)
     suspicious: tuple[tuple[float, Pixels], ...] = field(default=(), repr=False, compare=False)
     query: DetectionQuery = field(default_factory=DetectionQuery)
+
+    @property
+    def standing_notices(self) -> tuple[str, ...]:
+        """Those of `notices` that hold for every input."""
+        return self.how.notices
 
     @property
     def tracks(self) -> dict[int, list[ScoredFace]]:
