@@ -40,6 +40,13 @@ class PointCloudClassifier(CloudPredictor):
     >>> classifier(points).label  # points: (N, 3)
     """
 
+    @classmethod
+    def check_kind(cls, adapter: str, settings: Stated) -> None:
+        if settings.parts:
+            raise InputError(
+                f"{adapter} cuts clouds into parts; give --task segmentation, or an adapter that classifies, e.g. tiny"
+            )
+
     def __call__(self, cloud: Any, **options: Any) -> ClassificationResult:
         """Classify one path, array (N, 3) or `Cloud`; options are the fields of `ClassificationQuery`.
 
@@ -220,6 +227,13 @@ class PointCloudSegmenter(CloudPredictor):
     def __init__(self, model: nn.Module, settings: Stated, **options: Any) -> None:
         super().__init__(model, settings, **options)
         self._classifiers: dict[str, PointCloudClassifier | None] = {}
+
+    @classmethod
+    def check_kind(cls, adapter: str, settings: Stated) -> None:
+        if not settings.parts:
+            raise InputError(
+                f"{adapter} classifies whole clouds; segmentation needs an adapter trained for parts, e.g. tiny-parts"
+            )
 
     def __call__(self, cloud: Any, **options: Any) -> SegmentationResult:
         """Segment one path, array (N, 3) or `Cloud`; options are the fields of `SegmentationQuery`.

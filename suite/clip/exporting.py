@@ -97,12 +97,24 @@ def _load_torchscript(path: Path) -> Any:
     return torch.jit.load(str(path))
 
 
-def _write_onnx(model: nn.Module, example: Tensor, path: Path) -> None:
+def check_packages(otherwise: str = ", or take torchscript") -> None:
+    """Refuse to write ONNX without its packages.
+
+    Args:
+        otherwise: what else can be done.
+
+    Raises:
+        InputError: one is not installed.
+    """
     try:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise InputError("ONNX needs more packages; pip install 'peft-suite[onnx]', or take torchscript") from error
+        raise InputError(f"ONNX needs more packages; pip install 'peft-suite[onnx]'{otherwise}") from error
+
+
+def _write_onnx(model: nn.Module, example: Tensor, path: Path) -> None:
+    check_packages()
     torch.onnx.export(
         model,
         (example,),

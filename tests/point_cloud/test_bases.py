@@ -47,3 +47,31 @@ def test_without_clouds_there_is_no_base(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=reason):
             base(source, out=tmp_path / "base")
     assert not (tmp_path / "base").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"heads": 0}, "heads is 0"),
+        ({"groups": 0}, "groups is 0"),
+        ({"batch": 0}, "batch is 0"),
+        ({"steps": 0}, "steps is 0"),
+        ({"width": 25}, "width 25 is no multiple of heads 2"),
+        ({"points": 4}, "points is 4; 8 are needed"),
+    ],
+)
+def test_a_network_that_cannot_be_is_refused_before_clouds_are_read(change: dict, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        base([tmp_path / "nowhere"], out=tmp_path / "base", **{**SMALL, **change})
+
+
+def test_a_released_file_takes_no_settings_of_pre_training(tmp_path: Path) -> None:
+    (tmp_path / "net.pth").write_bytes(b"")
+    with pytest.raises(InputError, match="leave it out"):
+        base([tmp_path / "net.pth"], out=tmp_path / "base", config=tmp_path / "pretrain.yaml")
+
+
+def test_the_next_command_can_be_pasted(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", world.make("assembly", 1, 100).points)
+    told = base([tmp_path / "a.npy"], out=tmp_path / "my base", steps=1, **SMALL)
+    assert f"--base '{tmp_path / 'my base'}'" in told["message"]

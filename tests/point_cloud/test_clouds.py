@@ -92,3 +92,8 @@ def test_object_arrays_are_never_unpickled(tmp_path):
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(InputError, match="damaged"):
         read(path)
+
+
+def test_an_empty_folder_is_there(tmp_path):
+    with pytest.raises(InputError, match="the folder holds no cloud"):
+        read(tmp_path)

@@ -146,3 +146,8 @@ def test_augmentations_move_clouds_as_stated(name):
     if name == "scale_rotate":
         ratio = moved[..., 1] / points[..., 1]
         assert ratio.min() > 0.89 and ratio.max() < 1.11 and ratio.std(1).max() < 1e-4
+
+
+def test_clouds_of_no_point_are_refused():
+    with pytest.raises(InputError, match=r"data\.npoints is 0; give at least 1"):
+        PointCloudData(npoints=0)

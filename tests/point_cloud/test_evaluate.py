@@ -105,3 +105,55 @@ def test_inspect_takes_loose_files_and_made_worlds(tmp_path):
     assert list(inspect("shapes:test:8")["splits"]) == ["test"]
     with pytest.raises(InputError, match="no such file or folder"):
         inspect("./nowhere")
+
+
+def test_inspect_reads_as_many_loose_files_as_it_is_told(tmp_path):
+    for number in range(4):
+        np.save(tmp_path / f"{number}.npy", world.make("mug", number, 100).points + number)
+    assert inspect(str(tmp_path), most=2)["splits"]["files"]["high"][0] > 3
+    (tmp_path / "1.npy").write_bytes(b"")
+    assert inspect(str(tmp_path))["exit_code"] == 2 and inspect(str(tmp_path), most=2)["exit_code"] == 0
+    for number in range(4):
+        (tmp_path / f"{number}.npy").write_bytes(b"")
+    assert (
+        "points 0 to 0" not in inspect(str(tmp_path))["message"]
+    )  # nothing could be read, so that nothing is measured
+    with pytest.raises(InputError, match="most -1"):
+        inspect(str(tmp_path), most=-1)
+    with pytest.raises(InputError, match="names the split test, --split val"):
+        inspect("shapes:test:8", split="val")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"task": "segmentation", "vote": 3}, "segmentation has no votes"),
+        ({"task": "segmentation", "seed": 3}, "segmentation has no votes"),
+        ({"task": "segmentation", "batch_size": 0}, "batch_size must be at least 1"),
+        ({"passes": 2}, "leave out --passes"),
+        ({"report": "best"}, "give --vote-rounds 2 or more"),
+    ],
+)
+def test_options_of_the_other_task_are_refused_before_anything_is_loaded(options, message):
+    with pytest.raises(InputError, match=message):
+        evaluate("./nowhere", adapter="./nowhere", **options)
+
+
+def test_inspect_names_the_splits_that_there_are(tmp_path):
+    with pytest.raises(InputError, match="no split 'nosuch'; there is train"):
+        inspect("shapes:nosuch:8")
+    np.save(tmp_path / "a.npy", world.make("mug", 1, 100).points)
+    with pytest.raises(InputError, match="clouds without labels have no splits"):
+        inspect(str(tmp_path), split="val")
+
+
+@pytest.mark.parametrize(
+    ("adapter", "task", "message"),
+    [
+        ("tiny", "segmentation", "tiny classifies whole clouds"),
+        ("tiny-parts", "classification", "tiny-parts cuts clouds into parts; give --task segmentation"),
+    ],
+)
+def test_an_adapter_of_the_other_task_is_refused(adapter, task, message):
+    with pytest.raises(InputError, match=message):
+        evaluate("shapes:test:2", adapter=adapter, task=task)

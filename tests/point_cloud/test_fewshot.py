@@ -50,3 +50,15 @@ def test_a_missing_fold_is_named(tmp_path: Path) -> None:
     write_folds(tmp_path / "2way_8shot", 1)
     with pytest.raises(InputError, match=r"lacks 1\.pkl"):
         fewshot(tmp_path / "2way_8shot", folds=3)
+
+
+@pytest.mark.parametrize("options", [{"folds": 0}, {"epochs": 0}, {"epochs": -1}])
+def test_no_fold_and_no_epoch_are_refused(options: dict, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="give at least 1"):
+        fewshot(write_folds(tmp_path / "2way_8shot", 1), out=tmp_path / "runs", **{"folds": 1, **options})
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_folder_that_is_not_there_is_no_folder_that_lacks_folds(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nowhere: no such folder"):
+        fewshot(tmp_path / "nowhere")

@@ -231,3 +231,18 @@ def test_use_missing_e57_without_its_package_is_one_line(tmp_path, monkeypatch):
     (tmp_path / "a.e57").write_bytes(b"ASTM-E57" + bytes(100))
     with pytest.raises(InputError, match=r"pip install 'peft-suite\[e57\]'"):
         clouds.read(tmp_path / "a.e57")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "utf-16"])
+def test_text_of_any_editor_is_read_and_labelled(encoding, tmp_path):
+    file = tmp_path / "Maße.txt"
+    lines = ["x y z Höhe", *(f"{n} {n % 3} {n % 5} {'Tür' if n % 2 else 'Wand'}" for n in range(8))]
+    file.write_text("\n".join(lines) + "\n", encoding=encoding)
+    cloud = clouds.read(file)
+    assert len(cloud.points) == 8 and cloud.fields["Höhe"].tolist() == [1, 0] * 4
+    written = write_labelled(cloud, np.arange(8), tmp_path, "out").read_text(encoding="utf-8").splitlines()
+    assert written[0] == "x y z Höhe label" and written[2] == "1 1 1 Tür 1"
+    binary = tmp_path / "scan.xyz"
+    binary.write_bytes(bytes(range(256)))
+    with pytest.raises(InputError, match="not text"):
+        clouds.read(binary)

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -211,3 +213,14 @@ def test_other_files_are_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "x.yaml").write_text(content)
     with pytest.raises(InputError, match=r"x\.yaml: no "):
         official_config.translate(tmp_path / "x.yaml", "tiny")
+
+
+def test_help_of_every_verb_is_light() -> None:
+    code = (
+        "import sys; from suite.domain import load; from domains.point_cloud import DOMAIN\n"
+        "for target in DOMAIN.verbs.values(): load(target)\n"
+        "heavy = {'torch', 'peft', 'lightning', 'transformers'} & set(sys.modules)\n"
+        "sys.exit(f'imports {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

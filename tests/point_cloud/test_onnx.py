@@ -74,6 +74,6 @@ def test_what_has_no_such_graph_is_refused_by_name(tmp_path: Path, monkeypatch: 
         exporting.Exportable(peft, True)
     base, adapter = write_adapter(tmp_path)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(InputError, match=r"pip install 'peft-suite\[onnx\]'"):
+    with pytest.raises(InputError, match=r"pip install 'peft-suite\[onnx\]'$"):
         onnx(out=tmp_path / "small.onnx", adapter=str(adapter), base=str(base))
     assert not (tmp_path / "small.onnx").exists()

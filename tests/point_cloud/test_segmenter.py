@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from domains.point_cloud.data import clouds, world
+from domains.point_cloud.output.result import ClassificationResult
 from suite.errors import InputError
 from tests.point_cloud.small import segmenter
 
@@ -161,3 +162,10 @@ def test_meshes_are_written_as_clouds_and_bad_files_refused(small, tmp_path):
     record = json.loads(files[2].read_text())
     assert sum(record["counts"].values()) == 400 and Image.open(files[4]).n_frames == 24
     assert (tmp_path / "out" / "contact_sheet.png").is_file()
+
+
+def test_what_no_class_fits_is_said_once():
+    unknown = ClassificationResult(
+        "a.ply", label="mug", probability=0.4, scores={"mug": 0.4}, known=False, notices=("thinned", "none fits")
+    )
+    assert str(unknown) == "a.ply: unknown, nearest mug 40.0%\n  note: thinned"

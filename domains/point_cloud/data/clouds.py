@@ -36,6 +36,8 @@ def raw(path: str | Path, *, samples: int = SAMPLES, seed: int = 0) -> Cloud:
         InputError: as for `read`.
     """
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: the folder holds no cloud ({' '.join(READERS)})")
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     if path.stat().st_size == 0:

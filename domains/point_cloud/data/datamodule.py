@@ -162,6 +162,8 @@ class PointCloudData(L.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if npoints < 1:
+            raise InputError(f"data.npoints is {npoints}; give at least 1")
         if block is not None and not block > 0:
             raise InputError(f"data.block is {block}; give the side of a column in metres, above 0")
         if "normal" in (inputs or ()) and augment in ("rotate", "scale_rotate"):

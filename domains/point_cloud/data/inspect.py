@@ -86,7 +86,7 @@ def inspect(
     """
     if convert is not None:
         if not Path(data).is_file():
-            raise InputError(f"{data}: no such file")
+            raise InputError(f"{data}: no file; --convert takes one pickled cache (.dat)")
         written = unpickling.to_npz(Path(data), convert)
         return {"converted": str(written), "message": f"converted  {written}"}
     report = check(data, split, format=format, variant=variant, points=points, most=most)
@@ -101,13 +101,19 @@ def check(
     Raises:
         InputError: the data are in no known layout.
     """
+    if most < 0 or points < 0:
+        raise InputError(f"most {most} or points {points}: give 0 or more")
     report, options = DataReport(data), Options(variant=variant)
     named = named_split(data)
+    if named and split not in ("all", named):
+        raise InputError(f"{data} names the split {named}, --split {split}; leave one of them out")
     wanted = [named] if named else [split] if split != "all" else ["train", "val", "test"]
     path = Path(split_of(data)[0]).expanduser()
     loose = _loose(path)
     if loose:
-        report.splits["files"] = _loose_report(loose, points)
+        if split != "all" or named:
+            raise InputError(f"{path}: clouds without labels have no splits; leave {named or '--split'} out")
+        report.splits["files"] = _loose_report(loose, points, most)
         return report
     errors: list[InputError] = []
     for one in wanted:
@@ -125,7 +131,10 @@ def check(
 
 
 def _as_split(name: str) -> Split:
-    return next(split for split in get_args(Split) if split == name)
+    for split in get_args(Split):
+        if split == name:
+            return split
+    raise InputError(f"no split {name!r}; there is {', '.join(get_args(Split))}")
 
 
 def _loose(path: Path) -> list[Path]:
@@ -139,13 +148,13 @@ def _is_list(path: Path) -> bool:
     return path.name.startswith("modelnet") or path.name.startswith("ply_data_") or "objectdataset" in path.name
 
 
-def _loose_report(files: list[Path], points: int) -> SplitReport:
+def _loose_report(files: list[Path], points: int, most: int) -> SplitReport:
     def load(number: int) -> tuple[np.ndarray, None]:
         return clouds.read(files[number], samples=4096).points, None
 
     labels = np.zeros(len(files), dtype=np.int64)
     found = CloudSet(("unlabelled",), labels, [str(file) for file in files], load, protocol="files without labels")
-    return _split_report(found, points, 0)
+    return _split_report(found, points, most)
 
 
 def _split_report(found: CloudSet, points: int, most: int) -> SplitReport:
@@ -211,9 +220,9 @@ def _lines(name: str, one: SplitReport) -> list[str]:
     lines = [
         f"{name}: {total} clouds in {sum(map(bool, one.classes.values()))} classes{wanted} ({one.protocol})",
         "  " + ", ".join(f"{label} {count}" for label, count in one.classes.items()),
-        f"  points {least} to {most} (median {middle}), radius {one.radius[0]:.4g} to {one.radius[1]:.4g}",
     ]
-    if one.low:
+    if one.low:  # else none could be read
+        lines.append(f"  points {least} to {most} (median {middle}), radius {one.radius[0]:.4g} to {one.radius[1]:.4g}")
         box = " x ".join(f"[{low:.4g}, {high:.4g}]" for low, high in zip(one.low, one.high, strict=True))
         lines.append(f"  box {box}")
     if one.parts:

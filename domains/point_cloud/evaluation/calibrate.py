@@ -44,8 +44,6 @@ def calibrate(
     if not manifest.is_file():
         raise InputError(f"{adapter}: no folder of an adapter, into which a threshold could be written")
     classifier = PointCloudClassifier.from_pretrained(adapter, base, device)
-    if classifier.settings.parts:
-        raise InputError(f"{adapter} cuts clouds into parts; calibrate the classifier that names their categories")
     options = Options(npoints=classifier.settings.npoints, occluded=occluded, inputs=classifier.settings.inputs)
     known = scoring.energies(classifier, open_set(data, options, split="val"))
     threshold = float(known.quantile(1 - share))

@@ -51,7 +51,7 @@ def evaluate(
         vote_rounds: votes with seeds of their own.
         report: of several rounds: mean (and standard deviation), or best, which chooses the round on the scored data
             and is optimistic; the published voting figures are of this kind.
-        seed: of the first round, and of the points drawn for segmentation.
+        seed: of the first round of votes.
         batch_size: clouds side by side.
         passes: over scenes, each with shifted blocks, whose scores are added; 4 where it is left out, as for predict.
         features: draw the head's inputs of all clouds by t-SNE; needs `out`.

@@ -32,11 +32,16 @@ def fewshot(
     from suite.errors import InputError
     from suite.hub import paths
 
+    for name, count in (("folds", folds), ("epochs", epochs)):
+        if count is not None and count < 1:
+            raise InputError(f"{name} is {count}; give at least 1")
     folder = sets.spelled(data)
+    if not folder.is_dir():
+        raise InputError(f"{data}: no such folder; give one of folds, e.g. ModelNetFewshot/5way_10shot")
     files = [folder / f"{number}.pkl" for number in range(folds)]
     lacking = [file for file in files if not file.is_file()]
-    if folds < 1 or lacking:
-        raise InputError(f"{folder} lacks {lacking[0].name if lacking else 'folds'}; lower --folds or check the folder")
+    if lacking:
+        raise InputError(f"{folder} lacks {lacking[0].name}; lower --folds or check the folder")
     stated = training.load_config(config or paths.assets() / "configs" / "point_cloud" / "tiny.yaml")
     trainer = dataclasses.replace(stated.trainer, monitor=None, max_epochs=epochs or stated.trainer.max_epochs)
     trainer = dataclasses.replace(trainer, val_every=float(trainer.max_epochs))

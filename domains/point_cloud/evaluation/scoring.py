@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from statistics import mean, stdev
@@ -109,6 +109,7 @@ def score(
     Raises:
         InputError: adapter or data cannot be read, or their classes differ.
     """
+    _check_settings(task, batch_size, passes, features, settings)
     kind = PointCloudSegmenter if task == "segmentation" else PointCloudClassifier
     predictor = kind.from_pretrained(adapter, base, device, dtype)
     npoints = predictor.settings.npoints
@@ -123,13 +124,33 @@ def score(
     clouds = _matched(open_set(data, options, format=format, split="test"), predictor)
     with adapters.disabled(predictor.model) if frozen else nullcontext():
         if isinstance(predictor, PointCloudSegmenter):
-            if features:
-                raise InputError("features are those of the classification head; leave out --features")
             scored = segmentation(predictor, clouds, batch_size, passes)
         else:
             scored = classification(predictor, clouds, batch_size=batch_size, features=features, **settings)
     scored.provenance.update({"data": data, "adapter": "off" if frozen else adapter, **_selection(predictor)})
     return scored
+
+
+def _check_settings(
+    task: str, batch_size: int, passes: int | None, features: bool, settings: Mapping[str, Any]
+) -> None:
+    """Refuse, before anything is loaded, what is out of range or of the other task.
+
+    Raises:
+        InputError: one is.
+    """
+    vote, rounds, report = settings.get("vote", 1), settings.get("rounds", 1), settings.get("report", "mean")
+    if min(vote, rounds, batch_size) < 1:
+        raise InputError("vote, vote_rounds and batch_size must be at least 1")
+    if task != "segmentation":
+        if passes is not None:
+            raise InputError("passes are those over scenes; leave out --passes")
+        if report == "best" and rounds == 1:
+            raise InputError("--report best chooses one of several rounds; give --vote-rounds 2 or more")
+    elif features:
+        raise InputError("features are those of the classification head; leave out --features")
+    elif (vote, rounds, report) != (1, 1, "mean") or settings.get("seed"):
+        raise InputError("segmentation has no votes; leave out --vote, --vote-rounds, --report and --seed")
 
 
 def classification(

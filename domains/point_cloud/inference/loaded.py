@@ -100,12 +100,21 @@ class CloudPredictor:
         computed = choose_dtype(dtype, device, auto=torch.float32)
         chosen = choose(adapter, base, DOMAIN)
         settings = Stated.from_dict(chosen.settings, chosen.folder)
+        cls.check_kind(adapter, settings)
         model = from_manifest(chosen.folder, chosen.base_folder())
         bank = chosen.folder / BANK
         prior = prior_of(model, weights.read(bank)["bank"]) if bank.is_file() else None
         loaded = cls(model, settings, prior=prior, device=device, dtype=computed)
         loaded._kin = _classifier_of(chosen.base, settings)
         return loaded
+
+    @classmethod
+    def check_kind(cls, adapter: str, settings: Stated) -> None:
+        """Refuse an adapter of the other task, before its weights are read.
+
+        Raises:
+            InputError: it is one.
+        """
 
     @property
     def needed(self) -> int:

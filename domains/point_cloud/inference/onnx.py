@@ -29,6 +29,7 @@ def onnx(*, out: Path, adapter: str = "tiny", base: str | None = None) -> dict[s
     from domains.point_cloud.inference.loaded import CloudPredictor
     from suite.clip import exporting
 
+    exporting.check_packages(otherwise="")
     loaded = CloudPredictor.from_pretrained(adapter, base, "cpu")
     settings = loaded.settings
     network = Exportable(loaded.model, settings.normalise)

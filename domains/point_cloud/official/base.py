@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import shlex
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +59,15 @@ def base(
     if len(source) == 1 and source[0].suffix in RELEASED:
         if not source[0].is_file():
             raise InputError(f"{source[0]} is no file; give a released pre-training file")
+        if config is not None:
+            raise InputError(f"--config says how to pre-train, and {source[0]} is pre-trained already; leave it out")
         official.convert_base(source[0], out)
     elif source:
         if config is not None:
             points = translated.pretraining(config, 1)[1]["points"]
+        else:
+            numbers = {"steps": steps, "batch": batch, "points": points, "width": width, "depth": depth}
+            _check_numbers({**numbers, "heads": heads, "groups": groups, "group_size": group_size})
         shape = {"trans_dim": width, "encoder_dims": width, "depth": depth, "num_heads": heads}
         shape |= {"num_group": groups, "group_size": group_size}
         schedule = {"steps": steps, "batch": batch, "seed": seed}
@@ -69,7 +76,7 @@ def base(
         raise InputError("no source: give a released pre-training file, or files and folders of clouds")
     hub.resolve(str(out.resolve()), "point_cloud", kind="base")
     size = sum(math.prod(shape) for shape in weights.shapes(out / "model.safetensors").values())
-    where = out if out.is_absolute() else f"./{out}"
+    where = shlex.quote(str(out if out.is_absolute() else f"./{out}"))
     lines = [*refused, f"base  {out} ({size:,} parameters)"]
     if (out / PICTURE).is_file():
         lines.append(f"look  {out / PICTURE}")
@@ -82,6 +89,20 @@ def base(
         "message": "\n".join(lines),
         "exit_code": 2 if refused else 0,
     }
+
+
+def _check_numbers(numbers: Mapping[str, int]) -> None:
+    """Refuse what no network can have, before any cloud is read."""
+    from suite.errors import InputError
+
+    for name, value in numbers.items():
+        if value < 1:
+            raise InputError(f"{name} is {value}; give at least 1")
+    if numbers["width"] % numbers["heads"]:
+        raise InputError(f"width {numbers['width']} is no multiple of heads {numbers['heads']}; change one of them")
+    least = max(numbers["groups"], numbers["group_size"])
+    if numbers["points"] < least:
+        raise InputError(f"points is {numbers['points']}; {least} are needed for as many groups or for one group")
 
 
 def _pretrained(

@@ -8,6 +8,7 @@ the drifting batch norms. Its selection on the test set is not taken over.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -77,8 +78,8 @@ def config(source: Path, *, out: Path, base: str, data: str | None = None) -> di
     text = f"# From {source.name}.\n" + yaml.safe_dump(stated, sort_keys=False)
     write_text(out, text)
     fold = stated["data"]["train"].rpartition(":")[0]
-    folds = f"fewshot {Path(fold).parent}" if fold.endswith(".pkl") else "train"
-    lines = [f"config  {out}", f"next    suite point_cloud {folds} --config {out}"]
+    verb = ["fewshot", str(Path(fold).parent)] if fold.endswith(".pkl") else ["train"]
+    lines = [f"config  {out}", f"next    {shlex.join(['suite', 'point_cloud', *verb, '--config', str(out)])}"]
     return {"config": str(out), "experiment": stated, "message": "\n".join(lines)}
 
 
@@ -242,8 +243,10 @@ def _data_set(released: Mapping[str, Any], source: Path, data: str | None) -> tu
 
 def _mapping(file: Path) -> dict[str, Any]:
     try:
-        loaded = yaml.safe_load(read_text(file))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        loaded = yaml.safe_load(read_text(file, encoding=None))
+    except FileNotFoundError:
+        raise InputError(f"{file}: no such file; give a released one") from None
+    except (OSError, yaml.YAMLError, RecursionError) as error:
         raise InputError(f"{file}: no readable YAML file ({type(error).__name__}); give a released one") from None
     if not isinstance(loaded, dict):
         raise InputError(f"{file}: no configuration of the released code: it holds no fields")

@@ -55,7 +55,8 @@ class ClassificationResult:
     def __str__(self) -> str:
         others = ", ".join(f"{name} {share:.0%}" for name, share in list(self.scores.items())[1:3])
         lines = [f"{self.source}: {self.caption_of('.1%')}" + (f"  ({others})" if others else "")]
-        return "\n".join([*lines, *(f"  note: {notice}" for notice in self.notices)])
+        notices = self.notices[:-1] if self.known is False else self.notices  # the first line has said that
+        return "\n".join([*lines, *(f"  note: {notice}" for notice in notices)])
 
     @property
     def caption(self) -> str:

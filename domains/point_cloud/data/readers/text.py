@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import re
 from collections.abc import Iterator, Sequence
@@ -16,8 +17,8 @@ from domains.point_cloud.types import Cloud
 from suite.errors import InputError
 
 COMMENTS = ("#", "//")
-HEAD, PIECE = 1000, 50_000
-"""Lines that tell how a file is parted, and lines that are held as text at once."""
+HEAD, PIECE, CHUNK = 1000, 50_000, 2**20
+"""Lines that tell how a file is parted, lines that are held as text at once, and bytes."""
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
 
 
@@ -92,9 +93,25 @@ def _lines(path: Path, comments: list[str]) -> Iterator[tuple[int, str]]:
 
 
 def _encoding(path: Path) -> str:
+    """UTF-8 or UTF-16, or Windows-1252 where a file without zeros is neither: names of columns and classes in it."""
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
     with path.open("rb") as stream:
-        start = stream.read(2)
-    return "utf-16" if start in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+        if (piece := stream.read(CHUNK)).startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return "utf-16"
+        try:
+            while piece:
+                decoder.decode(piece)
+                piece = stream.read(CHUNK)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            stream.seek(0)
+            # Clouds in binary, under a name of text, have zeros and characters that no text has.
+            return "utf-8-sig" if _is_binary(stream.read(CHUNK)) else "cp1252"
+    return "utf-8-sig"
+
+
+def _is_binary(start: bytes) -> bool:
+    return any(byte < 32 and byte not in b"\t\n\f\r" for byte in start)
 
 
 def _separator(lines: Sequence[tuple[int, str]]) -> str | None:
