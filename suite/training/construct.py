@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -37,5 +38,31 @@ def construct(cls: type[Made], section: Mapping[str, Any], where: str, given: Ma
     try:
         values = parser.parse_object({"section": dict(section)})
     except (ArgumentError, TypeError, ValueError, KeyError) as error:
-        raise InputError(f"{where}: {' '.join(str(error).split())}") from error
+        raise InputError(_plain(" ".join(str(error).split()), where)) from error
     return cls(**given, **{name: values["section"][name] for name in section})
+
+
+_KINDS = {
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a text",
+    "list": "a list",
+    "dict": "a mapping",
+    "NoneType": "null",
+}
+"""Types in the words of those who write YAML."""
+
+
+def _plain(message: str, where: str) -> str:
+    """What jsonargparse says of a value, in a line for people; as it stands where it is of another form."""
+    found = re.fullmatch(r'Parser key "section\.([^"]+)": (.*)', message)
+    if found is None:
+        return f"{where}: {message}"
+    name, told = found.groups()
+    value = re.search(r"(?:Got|Given) value: (.*)$", told)
+    kinds = re.findall(r"Expected a (?:<class '(\w+)'>|typing\.Literal\[([^\]]*)\])", told)
+    if value is None or told.count("Expected a") != len(kinds) or told.count(" value: ") > 1:
+        return f"{where}.{name}: {told}"
+    wanted = " or ".join(_KINDS.get(kind, kind) if kind else f"one of {choices}" for kind, choices in kinds)
+    return f"{where}.{name} is {value[1]}; give {wanted}"

@@ -19,6 +19,7 @@ from domains.deepfake.evaluation import evaluate as evaluation
 from domains.deepfake.evaluation.calibrate import calibrate, fit
 from domains.deepfake.evaluation.evaluate import evaluate
 from domains.deepfake.evaluation.scoring import read_scores
+from domains.deepfake.output import curves
 from suite.cli.main import main
 from suite.errors import InputError
 from tests.deepfake.small import write_adapter, write_base
@@ -236,3 +237,13 @@ def test_the_command_takes_both(calibrated: dict[str, Any], tmp_path: Path, caps
         assert said in capsys.readouterr().out
     assert main([*words, "--threshold", "half"]) == 2
     assert "a rule that the adapter keeps" in capsys.readouterr().err
+
+
+def test_each_panel_of_the_curves_has_one_title(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    monkeypatch.setattr(curves.plots, "save", lambda figure, path: drawn.append(figure) or path)
+    scores = (np.array([0.1, 0.9]), np.array([0, 1]))
+    curves.draw({"frame": scores, "video": scores}, 0.5, "made", tmp_path / "curves.png")
+    [figure] = drawn
+    titles = [(axes.get_title("left"), axes.get_title()) for axes in figure.axes]
+    assert len(titles) == 10 and all(left and not middle for left, middle in titles)

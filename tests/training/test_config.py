@@ -5,12 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import yaml
 
 from suite.errors import InputError
 from suite.training import TrainerConfig, load_config
+from suite.training.construct import construct
+from suite.training.module import AdapterModule
 
 TEXT = "domain: toys\nseed: 7\nrecipe: {r: 4}\ntrainer: {max_epochs: 3, lr: 1.0e-3}\n"
 
@@ -85,7 +88,23 @@ def test_reading_a_configuration_loads_no_torch(path: Path) -> None:
 
 
 def test_the_next_command_can_be_pasted_whatever_the_run_is_called() -> None:
-    from suite.training.module import AdapterModule
-
     assert AdapterModule.adapter_of(Path("runs/my run")) == "'./runs/my run/adapter'"
     assert AdapterModule.adapter_of(Path("/runs/mine")) == "/runs/mine/adapter"
+
+
+class Kinds:
+    def __init__(self, head: Literal["a", "b"] = "a", on: bool | None = None, count: int = 1) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"head": "mlp"}, "recipe.head is mlp; give one of 'a', 'b'"),
+        ({"on": "maybe"}, "recipe.on is maybe; give true or false or null"),
+        ({"count": "two"}, "recipe.count is two; give a whole number"),
+    ],
+)
+def test_a_value_of_another_kind_is_told_in_the_words_of_the_file(section: dict[str, str], message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        construct(Kinds, section, "recipe", {})
+    assert str(caught.value) == message

@@ -31,7 +31,9 @@ def draw(levels: Mapping[str, tuple[Scores, Labels]], threshold: float, title: s
             for spine in axes.spines.values():
                 spine.set_color(style.GRID)
             panel(axes, scores, labels, threshold)
-            axes.set_title(f"{level}: {axes.get_title()}", loc="left", fontsize=9, color=style.INK)
+            title = axes.get_title()
+            axes.set_title("")  # of the middle, which the one on the left would be written across
+            axes.set_title(f"{level}: {title}", loc="left", fontsize=9, color=style.INK)
     return plots.save(figure, path)
 
 
