@@ -41,6 +41,7 @@ class QueryTraits:
         takes_text: an input may be text itself. takes_words: it may be a single word.
         takes_streams: it may be a camera or the address of a stream.
         takes_patterns: it may have wildcards, which the predictor resolves.
+        takes_stdin: it may be `-`, standard input.
         resumes: `predict` takes `resume`, the folder of an interrupted run, and `overwrite`.
         keeps: without a folder for them, results go into one of their own.
         loading: the options that `from_pretrained` takes instead of `predict`.
@@ -50,6 +51,7 @@ class QueryTraits:
     takes_words: bool = False
     takes_streams: bool = False
     takes_patterns: bool = False
+    takes_stdin: bool = True
     resumes: bool = False
     keeps: bool = False
     loading: tuple[str, ...] = ()

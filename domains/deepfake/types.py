@@ -52,6 +52,8 @@ class DetectionQuery:
     takes_patterns: ClassVar[bool] = True
     """So is `clips/*.mp4`, in quotes."""
 
+    takes_stdin: ClassVar[bool] = False
+
     detector: DetectorName = "auto"
     detector_file: Path | None = None
     frames: int = 32

@@ -28,8 +28,11 @@ COMMANDS = {
     "new": "the skeleton of a domain or of a method, to start from",
 }
 
-# How the system refuses a place that the user gave: rights, room, a file among its folders, a name too long.
-_REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.ENAMETOOLONG}
+# How the system refuses a place that the user gave: rights, room, a file for a folder, a name too long.
+_REFUSALS = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+    *(errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG),
+}
 
 # What a reader that goes away (`suite ... | head`) leaves behind is no failure of ours.
 _DONE = 0

@@ -70,7 +70,7 @@ def run(domain: Domain, argv: Sequence[str]) -> Answer:
     parser = Parser(f"suite {domain.name} predict", wanted, domain.title, words="INPUT ...")
     given = parse(parser, [inputs, *own, *asked], argv)
     settings = Settings(**{option.name: given[option.name] for option in own if option.name in given})
-    if wrong := _contradiction(given.get("inputs"), settings):
+    if wrong := _contradiction(given.get("inputs"), settings, traits):
         parser.error(wrong)
     chosen = {option.name: given[option.name] for option in asked if option.name in given}
     if settings.resume:
@@ -95,7 +95,11 @@ def run(domain: Domain, argv: Sequence[str]) -> Answer:
 
 def _inputs(traits: QueryTraits) -> Option:
     text = "text in quotes, " if traits.takes_text else ""
-    return Option("inputs", list[str], (), bare=True, help=f"{text}files, folders, or - for standard input")
+    return Option("inputs", list[str], (), bare=True, help=text + _kinds(traits))
+
+
+def _kinds(traits: QueryTraits) -> str:
+    return "files, folders, or - for standard input" if traits.takes_stdin else "files or folders"
 
 
 def _task_option(domain: Domain) -> list[Option]:
@@ -104,10 +108,12 @@ def _task_option(domain: Domain) -> list[Option]:
     return [Option("task", str, None, help=told)] if len(domain.tasks) > 1 else []
 
 
-def _contradiction(inputs: Sequence[str] | None, settings: Settings) -> str:
+def _contradiction(inputs: Sequence[str] | None, settings: Settings, traits: QueryTraits) -> str:
     """What is wrong with options that are each right; empty where nothing is."""
     if not inputs:
-        return "no input; name files or folders, or - for standard input"
+        return f"no input; name {'files or folders, or - for standard input' if traits.takes_stdin else _kinds(traits)}"
+    if STDIN in inputs and not traits.takes_stdin:
+        return f"standard input is not read; name {_kinds(traits)}"
     if settings.resume and settings.out is None:
         return "--resume needs --out, the folder to go on with"
     if settings.resume and settings.overwrite:
@@ -177,7 +183,8 @@ class _Prediction:
                 results = self.folder.keep(predictor.predict(expanded, **options))
             for result in results:
                 self._take(result)
-            steps = self.folder.next_steps()
+            if self.failed < len(self.records):  # a sheet of refusals alone says no more than they did
+                steps = self.folder.next_steps()
         return self._answer(steps)
 
     def _is_no_path(self, word: str) -> bool:

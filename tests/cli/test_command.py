@@ -176,6 +176,7 @@ def test_our_fault_is_exit_code_1_with_the_traceback(monkeypatch: pytest.MonkeyP
         (errno.EROFS, 2),
         (errno.ENOSPC, 2),
         (errno.ENOTDIR, 2),
+        (errno.EEXIST, 2),
         (errno.ENAMETOOLONG, 2),
         (errno.ENOENT, 1),
         (errno.EBADF, 1),

@@ -250,3 +250,21 @@ def test_commands_that_cannot_be_done(
     assert told in line
     left = {path.name for path in tmp_path.rglob("*") if path.is_file()} - {"x.png"}
     assert not left, left
+
+
+def test_standard_input_is_refused_where_it_is_not_read(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["deepfake", "predict", "-", "--adapter", "./nowhere"]) == 2
+    assert "standard input is not read; name files or folders" in capsys.readouterr().err
+    assert main(["deepfake", "predict", "--help"]) == 0
+    assert "standard input" not in capsys.readouterr().out
+
+
+def test_a_sheet_of_refusals_alone_is_not_what_to_open(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"")
+    words = [str(tmp_path / "broken.jpg"), "--adapter", str(home / "adapter"), "--base", str(home / "base")]
+    assert main(["deepfake", "predict", *words, "--out", str(tmp_path / "out"), "--detector", "haar"]) == 2
+    assert capsys.readouterr().out == "0 done, 1 failed\n"
