@@ -83,6 +83,8 @@ class DeepfakeDetector(FaceScorer):
                 raise InputError(f"{name} is {getattr(query, name)}; give at least 1")
         self.stated.cut(query.threshold)
         given = list(several(inputs))
+        if not all(isinstance(one, str | Path) for one in given):
+            raise InputError("inputs are paths; aligned faces in memory go to predict_crops")
         folder = ResultFolder.of(out).beside(given)
         folder.summarise(Table("faces", rows, jsonl=True), Table("summary", summary))
         folder.summarise(Sheet(card, contact_sheet, MOST_CARDS))

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from suite.prediction.options import normalise
+
 DetectorName = Literal["auto", "yunet", "haar", "crops", "scrfd", "dlib"]
 """Who finds faces: `auto` is YuNet where its file is on this machine and OpenCV's Haar cascades elsewhere; `crops`
 takes every picture as one aligned face."""
@@ -64,3 +66,6 @@ class DetectionQuery:
     annotate: bool = True
     keep_crops: bool = False
     batch_size: int = 16
+
+    def __post_init__(self) -> None:
+        normalise(self)

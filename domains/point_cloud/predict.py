@@ -228,13 +228,6 @@ class PointCloudSegmenter(CloudPredictor):
         super().__init__(model, settings, **options)
         self._classifiers: dict[str, PointCloudClassifier | None] = {}
 
-    @classmethod
-    def check_kind(cls, adapter: str, settings: Stated) -> None:
-        if not settings.parts:
-            raise InputError(
-                f"{adapter} classifies whole clouds; segmentation needs an adapter trained for parts, e.g. tiny-parts"
-            )
-
     def __call__(self, cloud: Any, **options: Any) -> SegmentationResult:
         """Segment one path, array (N, 3) or `Cloud`; options are the fields of `SegmentationQuery`.
 

@@ -6,12 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from suite.errors import InputError
+from suite.prediction.options import normalise
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 SAMPLES = 8192
 """Points drawn from a mesh's surface."""
+
+MOST_SEED = 2**63
+"""Below it are the seeds that NumPy's and torch's generators both take."""
 
 Renderer = Literal["splat", "open3d"]
 
@@ -36,6 +42,12 @@ class Cloud:
     fields: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     sampled: bool = False
     notes: tuple[str, ...] = ()
+
+
+def _check(query: ClassificationQuery | SegmentationQuery) -> None:
+    normalise(query)
+    if query.seed is not None and not 0 <= query.seed < MOST_SEED:
+        raise InputError(f"seed is {query.seed}; give 0 to {MOST_SEED - 1}")
 
 
 @dataclass(frozen=True)
@@ -71,6 +83,9 @@ class ClassificationQuery:
     renderer: Renderer = "splat"
     turntable: bool = False
     view: bool = False
+
+    def __post_init__(self) -> None:
+        _check(self)
 
 
 @dataclass(frozen=True)
@@ -111,3 +126,6 @@ class SegmentationQuery:
     renderer: Renderer = "splat"
     turntable: bool = False
     view: bool = False
+
+    def __post_init__(self) -> None:
+        _check(self)

@@ -8,12 +8,14 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
+from domains.deepfake import DeepfakeDetector, DetectionQuery
 from domains.deepfake.data.datamodule import DeepfakeData
 from domains.deepfake.model import attachments, bases, class_token
 from domains.deepfake.model.forgery_classifier import ForgeryClassifier
@@ -375,3 +377,21 @@ def test_the_last_block_of_the_class_token_alone_gives_the_same_features(preset:
         assert class_token.fits(tower)
         narrow = CLIPVisionModel(CLIPVisionConfig(**VISION))
         assert not class_token.fits(narrow)
+
+
+def test_faces_in_memory_are_what_they_are_said_to_be(detector: DeepfakeDetector) -> None:
+    one = np.full((64, 64, 3), 90, np.uint8)
+    assert len(detector.predict_crops([])) == 0
+    # A single picture is one face, not as many as it has rows.
+    assert detector.predict_crops(one) == pytest.approx(detector.predict_crops([one]))
+    for wrong in ([one / 255], ["a.png"], torch.zeros(2, 3, 32, 64)):
+        with pytest.raises(InputError, match="give"):
+            detector.predict_crops(wrong)
+    with pytest.raises(InputError, match="go to predict_crops"):
+        detector(one)
+
+
+@pytest.mark.parametrize("option", [{"detector": "eyes"}, {"heatmap": "all"}, {"face": "smallest"}, {"frames": 2.5}])
+def test_python_refuses_the_options_that_the_command_refuses(option: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=next(iter(option))):
+        DetectionQuery(**option)

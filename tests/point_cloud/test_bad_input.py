@@ -4,6 +4,7 @@ import laspy
 import numpy as np
 import open3d
 import pytest
+import torch
 
 from domains.point_cloud.data import clouds, sampling, world
 from domains.point_cloud.data.datamodule import CloudSamples
@@ -13,6 +14,7 @@ from domains.point_cloud.model.manifest import Stated as Settings
 from domains.point_cloud.output.pictures import Drawing
 from domains.point_cloud.output.viewer import write_page
 from domains.point_cloud.predict import PointCloudClassifier
+from domains.point_cloud.types import ClassificationQuery
 from suite import adapters
 from suite.errors import InputError
 from tests.point_cloud.small import ARCHITECTURE, CLASSES, classifier, write_adapter
@@ -163,3 +165,19 @@ def test_the_viewers_page_holds_everything_and_no_title_ends_its_script(tmp_path
     shown = Drawing(points(), legend=("body", "handle"))
     text = write_page([("</script><b>", shown)], tmp_path / "viewer.html").read_text()
     assert text.count("</script>") == 2 and "http" not in text and '"count": 300' in text
+
+
+@pytest.mark.parametrize(
+    "option", [{"colour": "red"}, {"renderer": "none"}, {"up": "x"}, {"seed": -1}, {"seed": 2**63}]
+)
+def test_python_refuses_the_options_that_the_command_refuses(option):
+    with pytest.raises(InputError, match=next(iter(option))):
+        ClassificationQuery(**option)
+
+
+def test_a_tensor_is_an_array_and_a_list_of_numbers_is_none(small):
+    points = world.make("mug", 1, 300).points
+    assert small(torch.from_numpy(points)).scores == small(points).scores
+    for wrong in (points.tolist(), None):
+        with pytest.raises(InputError, match=r"an input is a path, an array \(N, 3\) or a Cloud"):
+            small(wrong)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from domains.deepfake.model.forgery_classifier import ForgeryClassifier
 from domains.deepfake.model.manifest import Manifest, from_manifest
 from suite.clip import pictures
 from suite.devices import choose_device, choose_dtype
+from suite.errors import InputError
 from suite.media.sheets import Pixels
 from suite.prediction.loading import choose
 
@@ -77,11 +78,37 @@ class FaceScorer:
         return (logits.double() / self.stated.temperature).softmax(1)[:, 1].numpy()
 
     def predict_crops(self, crops: Tensor | Sequence[Pixels | Image.Image]) -> NDArray[np.float64]:
-        """Scores (batch,) of aligned faces: pictures, or normalised pixels (batch, 3, side, side)."""
-        pixels = crops if isinstance(crops, Tensor) else self.preprocessing.batch(crops)
-        return self.calibrated(self.logits(pixels))
+        """Scores (batch,) of aligned faces: pictures, or normalised pixels (batch, 3, side, side).
+
+        Raises:
+            InputError: they are something else.
+        """
+        if isinstance(crops, Tensor):
+            side = self.preprocessing.size
+            if crops.ndim != 4 or crops.shape[1:] != (3, side, side):
+                raise InputError(f"pixels of {tuple(crops.shape)}; give normalised ones (batch, 3, {side}, {side})")
+            return self.calibrated(self.logits(crops)) if len(crops) else np.zeros(0)
+        found = _pictures(crops)
+        return self.calibrated(self.logits(self.preprocessing.batch(found))) if found else np.zeros(0)
 
     def heat(self, crop: Pixels | Image.Image, kind: str) -> NDArray[np.float32]:
         """A map (side, side) in 0-1 over one aligned face."""
         pixels = self.preprocessing.batch([crop]).to(self.device)
         return heatmaps.heatmap(self.model, pixels, kind)[0].float().cpu().numpy()
+
+
+def _pictures(crops: Any) -> list[Pixels | Image.Image]:
+    """One or several pictures as several.
+
+    Raises:
+        InputError: one is none.
+    """
+    single = isinstance(crops, Image.Image) or (isinstance(crops, np.ndarray) and crops.shape[2:] in ((3,), (4,)))
+    found = [crops] if single else list(crops)
+    for crop in found:
+        if isinstance(crop, Image.Image):
+            continue
+        if not isinstance(crop, np.ndarray) or crop.dtype != np.uint8 or crop.ndim not in (2, 3):
+            what = f"{crop.dtype} of {crop.shape}" if isinstance(crop, np.ndarray) else type(crop).__name__
+            raise InputError(f"a crop is {what}; give pictures, or arrays (height, width, 3) of uint8 in 0-255")
+    return found

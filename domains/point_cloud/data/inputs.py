@@ -66,12 +66,30 @@ def open_all(inputs: Any, *, samples: int, seed: int | None, strict: bool, up: s
         samples, strict, up: as `clouds.read` takes them.
         seed: of all that is drawn; None is 0.
     """
-    for number, one in enumerate(expanded(several(inputs, np.ndarray, Cloud), tuple(formats.READERS))):
+    given = (_input(one) for one in several(_array_of(inputs), np.ndarray, Cloud))
+    for number, one in enumerate(expanded(given, tuple(formats.READERS))):
         source = _name(one, number)
         try:
             yield _open(one, source, samples=samples, seed=seed, strict=strict, up=up)
         except InputError as error:
             yield Opened(source, error=reason(error, source))
+
+
+def _array_of(one: Any) -> Any:
+    """A tensor as an array; anything else as it is."""
+    return one.detach().cpu().numpy() if hasattr(one, "detach") else one
+
+
+def _input(one: Any) -> Any:
+    """An input as it is read.
+
+    Raises:
+        InputError: it is neither a path nor a cloud.
+    """
+    one = _array_of(one)
+    if not isinstance(one, str | Path | np.ndarray | Cloud):
+        raise InputError(f"an input is a path, an array (N, 3) or a Cloud, not {type(one).__name__}")
+    return one
 
 
 def _name(one: Any, number: int) -> str:

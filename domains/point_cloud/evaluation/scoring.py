@@ -112,6 +112,8 @@ def score(
     _check_settings(task, batch_size, passes, features, settings)
     kind = PointCloudSegmenter if task == "segmentation" else PointCloudClassifier
     predictor = kind.from_pretrained(adapter, base, device, dtype)
+    if task == "segmentation" and not predictor.settings.parts:
+        raise InputError(f"{adapter} classifies whole clouds; give --task classification, or one trained for parts")
     npoints = predictor.settings.npoints
     options = Options(
         variant=variant,
