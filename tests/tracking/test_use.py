@@ -22,6 +22,7 @@ from domains.tracking.data.pictures import Pixels
 from domains.tracking.data.readers.mot import read_mot
 from domains.tracking.inference.footage import Footage, FootageFrame, open_footage
 from domains.tracking.inference.running import VideoRun
+from domains.tracking.output.boxes import drawn
 from domains.tracking.output.live import LivePage
 from domains.tracking.output.rows import TrackRows
 from domains.tracking.predict import Tracker, VideoTracker
@@ -373,3 +374,12 @@ def test_the_command_takes_a_pattern_of_frames(
     box = ",".join(map(str, FIRST))
     assert main(["tracking", "predict", f"{folder}/*.png", "--box", box]) == 0
     assert f"1 object in {FRAMES} frames" in capsys.readouterr().out
+
+
+def test_a_name_with_marks_is_written_on_frames() -> None:
+    def written(name: str) -> np.ndarray:
+        seen = {name: TrackedBox((10.0, 60.0, 40.0, 20.0), 0.7)}
+        return drawn(np.zeros((120, 200, 3), np.uint8), seen, {name: 0})
+
+    # All that a font lacks is drawn as the same box.
+    assert not np.array_equal(written("ü"), written("ł"))

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from suite.media.sheets import grid, shortened
+from suite.media.sheets import font_for, grid, shortened
 from suite.media.style import INK, MUTED, PALETTE
 
 Pixels = NDArray[np.uint8]
@@ -42,7 +42,7 @@ def compared(pictures: Sequence[Pixels], times: Sequence[float], scores: Mapping
     top = strip(pictures, times, name)
     if not scores:
         return top
-    font, line, width = ImageFont.load_default(15), 26, top.width
+    font, line, width = font_for("".join(scores), 15), 26, top.width
     canvas = Image.new("RGB", (width, top.height + line * len(scores) + 8), "white")
     canvas.paste(top, (0, 0))
     pen = ImageDraw.Draw(canvas)

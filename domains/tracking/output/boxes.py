@@ -7,10 +7,11 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from domains.tracking.types import Box, TrackedBox
 from suite.media import style
+from suite.media.sheets import Font, font_for
 
 Pixels = NDArray[np.uint8]
 """(height, width, 3), red, green and blue in 0-255."""
@@ -70,13 +71,14 @@ def _outline(pen: ImageDraw.ImageDraw, box: Box, colour: Colour, width: int, sta
             pen.line((x, y, x, min(y + dash, bottom)), fill=colour, width=width)
 
 
-@lru_cache(maxsize=8)
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
+@lru_cache(maxsize=64)
+def _font(beyond_ascii: str, size: int) -> Font:
+    return font_for(beyond_ascii, size)
 
 
 def _label(pen: ImageDraw.ImageDraw, size: tuple[int, int], box: Box, text: str, colour: Colour) -> None:
-    font = _font(max(11, max(size) // 40))
+    # Scores change from frame to frame, the letters that decide the font do not.
+    font = _font("".join(letter for letter in text if not letter.isascii()), max(11, max(size) // 40))
     room = pen.textbbox((0, 0), text, font=font)
     wide, high = room[2] + 8, room[3] + 5
     # Above the box where there is room, below it elsewhere, and never beyond the frame's edge.

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import matplotlib
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from domains.tracking.output.boxes import Pixels, colour_of
+from suite.media.sheets import font_for
 
 _PAPER, _INK, _GRID = (250, 250, 248), (40, 46, 54), (214, 218, 222)
 
@@ -77,7 +78,7 @@ def panel(views: Mapping[str, View], line: ScoreLine, places: Mapping[str, int],
     width = width_of(height)
     canvas = Image.new("RGB", (width, height), _PAPER)
     pen, text = ImageDraw.Draw(canvas), max(10, height // 36)
-    font, gap = ImageFont.load_default(text), max(3, height // 90)
+    font, gap = font_for("".join(views), text), max(3, height // 90)
     bottom = height // 6
     shown = list(views.items())[:SHOWN]
     room = (height - bottom - gap) // max(1, len(shown))
