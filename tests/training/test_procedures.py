@@ -210,7 +210,7 @@ def test_a_procedure_of_ones_own_is_named_by_its_import_string(toys: Path) -> No
         ("[7]", "procedures holds 7; write a name"),
         ("{epsilon: 0.1}", "write a name, or name: and settings"),
         ("{name: mezo, epsilonn: 0.1}", "procedures: mezo: unknown key 'epsilonn'; did you mean epsilon?"),
-        ("{name: mezo, epsilon: much}", "procedures: mezo: "),
+        ("{name: mezo, epsilon: much}", "procedures: mezo.epsilon is much; give a number"),
         ("{name: mezo, epsilon: -1}", "epsilon is -1"),
         ("'nowhere.at:All'", "procedures: nowhere.at:All cannot be imported"),
         (f"'{__name__}:TwoPoint'", "is no suite.training.Procedure"),

@@ -36,7 +36,7 @@ def test_sections_that_do_not_fit_the_classes_are_refused(toys: Path) -> None:
     for config, message in (
         (ExperimentConfig("toys", recipe={"rank": 3}), "recipe: unknown key 'rank'"),
         (ExperimentConfig("toys", data={"batchsize": 3}), "data: unknown key 'batchsize'; did you mean batch_size"),
-        (ExperimentConfig("toys", data={"size": "many"}), "data: "),
+        (ExperimentConfig("toys", data={"size": "many"}), "data.size is many; give a whole number"),
         (ExperimentConfig("toys", task="plan"), "unknown key 'plan'; did you mean plain"),
         (ExperimentConfig("toy"), "did you mean toys"),
     ):
