@@ -99,7 +99,7 @@ def _inputs(traits: QueryTraits) -> Option:
 
 
 def _kinds(traits: QueryTraits) -> str:
-    return "files, folders, or - for standard input" if traits.takes_stdin else "files or folders"
+    return "files or folders" + ", or - for standard input" * traits.takes_stdin
 
 
 def _task_option(domain: Domain) -> list[Option]:
@@ -111,7 +111,7 @@ def _task_option(domain: Domain) -> list[Option]:
 def _contradiction(inputs: Sequence[str] | None, settings: Settings, traits: QueryTraits) -> str:
     """What is wrong with options that are each right; empty where nothing is."""
     if not inputs:
-        return f"no input; name {'files or folders, or - for standard input' if traits.takes_stdin else _kinds(traits)}"
+        return f"no input; name {_kinds(traits)}"
     if STDIN in inputs and not traits.takes_stdin:
         return f"standard input is not read; name {_kinds(traits)}"
     if settings.resume and settings.out is None:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from domains.code_review.data.hosts import client
 from domains.code_review.data.hosts.files import RequestedFiles
 from domains.code_review.data.hosts.gitlab import GitLab
 from domains.code_review.data.hosts.naming import named_merge_request, named_request
@@ -23,23 +22,13 @@ POST = f"POST {MERGE}/discussions"
 
 
 @pytest.fixture
-def server(monkeypatch) -> Iterator[Hub]:
+def server(monkeypatch, at_hand) -> Iterator[Hub]:
     with hub() as own:
         monkeypatch.setenv("GITLAB_API_URL", own.address)
         monkeypatch.setenv("GITLAB_TOKEN", SECRET)
-        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "CI_API_V4_URL"):
-            monkeypatch.delenv(name, raising=False)
-        monkeypatch.setattr(client, "TIMEOUT", (2.0, 2.0))
+        monkeypatch.delenv("CI_API_V4_URL", raising=False)
         own.merge_request(FILE)
         yield own
-
-
-@pytest.fixture
-def waits(monkeypatch) -> list[float]:
-    """The seconds that were waited; nobody really waits."""
-    found: list[float] = []
-    monkeypatch.setattr(client, "sleep", found.append)
-    return found
 
 
 def sent(server: Hub) -> list[dict]:

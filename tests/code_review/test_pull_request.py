@@ -19,23 +19,12 @@ PULL = "/repos/o/r/pulls/7"
 
 
 @pytest.fixture
-def server(monkeypatch) -> Iterator[Hub]:
+def server(monkeypatch, at_hand) -> Iterator[Hub]:
     with hub() as own:
         monkeypatch.setenv("GITHUB_API_URL", own.address)
         monkeypatch.setenv("GITHUB_TOKEN", SECRET)
-        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
-            monkeypatch.delenv(name, raising=False)
-        monkeypatch.setattr(client, "TIMEOUT", (2.0, 2.0))
         own.pull_request(DIFF)
         yield own
-
-
-@pytest.fixture
-def waits(monkeypatch) -> list[float]:
-    """The seconds that were waited; nobody really waits."""
-    found: list[float] = []
-    monkeypatch.setattr(client, "sleep", found.append)
-    return found
 
 
 @pytest.mark.parametrize("word", ["o/r#7", "https://github.com/o/r/pull/7", "https://github.com/o/r/pull/7/files#x"])

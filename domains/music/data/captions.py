@@ -129,7 +129,7 @@ def numbered(count: int, said: str) -> str:
         said: of several: its first noun and its first verb are put into the singular.
     """
     if count == 1:
-        said = re.sub(r"\b(clip|recording|caption|row|vote|pair)s\b", r"\1", said, count=1)
+        said = re.sub(r"\b(clip|recording|row|vote)s\b", r"\1", said, count=1)
         said = re.sub(r"\b(are|have|were|name)\b", lambda verb: _OF_ONE[verb[0]], said, count=1)
     return f"{count} {said}"
 

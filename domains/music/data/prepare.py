@@ -288,9 +288,9 @@ def train_command(out: Path, sides: Container[str], cutting: Cutting) -> str:
 
 
 def _clips_of(count: Mapping[str, int]) -> str:
-    from domains.music.data.captions import numbered
+    from suite.tables import counted
 
-    return f"{numbered(count['clips'], 'clips')} of {numbered(count['recordings'], 'recordings')}"
+    return f"{counted(count['clips'], 'clip')} of {counted(count['recordings'], 'recording')}"
 
 
 def sides_of(rows: list[dict[str, Any]]) -> dict[str, dict[str, int]]:

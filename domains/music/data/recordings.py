@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from domains.music.data.captions import Fields, numbered, shortened
+from domains.music.data.captions import Fields, shortened
 from domains.music.data.world import Piece, Split
 from suite.errors import InputError
 from suite.media.audio import SUFFIXES
+from suite.tables import counted
 
 SHARES: Mapping[Split, float] = {"train": 0.7, "val": 0.1, "test": 0.2}
 """Of the recordings, as published."""
@@ -80,7 +81,7 @@ def unreadable(unread: Mapping[str, str]) -> list[str]:
         return []
     first, *others = unread
     also = f"; nor {shortened(others)}" if others else ""
-    return [f"{numbered(len(unread), 'recordings')} cannot be read: {first}: {unread[first]}{also}"]
+    return [f"{counted(len(unread), 'recording')} cannot be read: {first}: {unread[first]}{also}"]
 
 
 def id_of(path: str | Path) -> str:
@@ -101,7 +102,7 @@ def split_of(recordings: Sequence[Recording], split: Split, seed: int = 0) -> tu
     chosen = tuple(one for one in recordings if sides.get(one.id) == split)
     if not chosen:
         held = [f"{side} ({list(sides.values()).count(side)})" for side in SHARES if side in sides.values()]
-        count = numbered(len(sides), "recordings")
+        count = counted(len(sides), "recording")
         raise InputError(f"none of {count} is in the split {split}; there are {', '.join(held)}")
     return chosen
 

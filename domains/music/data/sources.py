@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import cast, get_args
 
 from domains.music.data import world
-from domains.music.data.captions import numbered, swapped_fields, unknown_names, unswapped, unswapped_fields
 from domains.music.data.captions import slots as slots_of
+from domains.music.data.captions import swapped_fields, unknown_names, unswapped, unswapped_fields
 from domains.music.data.readers.formats import FORMATS
 from domains.music.data.recordings import Collection, Files, Recording, licensed, split_of
 from domains.music.data.world import Split
 from suite.errors import InputError
+from suite.tables import counted
 
 WORLD, OLD = "world", "old"
 COUNTS: dict[Split, int] = {"train": 240, "val": 24, "test": 48}
@@ -95,10 +96,10 @@ def _checked(collection: Collection, *, fix: bool) -> Collection:
     named = list(collection.recordings)
     if swapped and fix:
         named = [_mended(one) for one in named]
-        notices.append(f"makam and usul were swapped in {numbered(len(swapped), 'captions')}, and are put back")
+        notices.append(f"makam and usul were swapped in {counted(len(swapped), 'caption')}, and are put back")
     elif swapped:
         notices.append(
-            f"makam and usul are swapped in {numbered(len(swapped), 'captions')}, e.g. {_said(swapped[0])!r}; put "
+            f"makam and usul are swapped in {counted(len(swapped), 'caption')}, e.g. {_said(swapped[0])!r}; put "
             "them back with --fix-swapped"
         )
     return replace(collection, recordings=tuple(named), notices=tuple(notices))

@@ -160,6 +160,7 @@ def _turned(one: Ballot, first: str) -> Game:
 
 def _notices(ballots: Iterable[Ballot]) -> list[str]:
     from domains.music.data.captions import numbered
+    from suite.tables import counted
 
     ballots = list(ballots)
     found = []
@@ -170,19 +171,19 @@ def _notices(ballots: Iterable[Ballot]) -> list[str]:
     if neither := sum(one.game.vote.margin is None for one in ballots):
         found.append(f"{numbered(neither, 'votes are None')}, a tie as published")
     if len(ballots) < 100:
-        found.append(f"{numbered(len(ballots), 'votes')}; ELO depends on their order, and much so with few")
+        found.append(f"{counted(len(ballots), 'vote')}; ELO depends on their order, and much so with few")
     return found
 
 
 def _lines(rows: Sequence[Mapping[str, Any]], agreements: Mapping[str, Mapping[str, float]]) -> list[str]:
-    from domains.music.data.captions import numbered
+    from suite.tables import counted
 
     lines = []
     for question in _questions(rows):
         shown = ", ".join(f"{row['model']} {row['rating']:.1f}" for row in rows if row["question"] == question)
         lines.append(f"{question}: {shown}")
     for question, found in agreements.items():
-        pairs = numbered(int(found["pairs"]), "pairs")
+        pairs = counted(int(found["pairs"]), "pair")
         lines.append(f"{question}: listeners agree {found['agreement']:.3f} (kappa {found['kappa']:.3f}, {pairs})")
     return lines
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from suite.errors import InputError
+from suite.tables import counted
 
 if TYPE_CHECKING:
     from domains.text_video_retrieval.inference.loaded import Encoder
@@ -114,11 +115,6 @@ def index(
         "errors": changes.failed,
         "seconds": spent,
     }
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 segment`, `2 segments`."""
-    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _told(line: str) -> None:
